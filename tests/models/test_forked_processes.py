@@ -4,60 +4,30 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from textwrap import dedent
 
 import pytest
 
+from tests.programs import command
+
 SECONDS = 60
 """Time after which a child counts as one that waits for ever; it needs less than one."""
-PARENT = """
-import os, signal
-import polars as pl
-import torch
-from reviewlm.models.base import ModelError
-from reviewlm.models.text.given import given_texts
-from reviewlm.models.threads import require_threads, trust_fork
-
-torch.set_num_threads(2)
-numbers = torch.randn(600, 600)
-
-def product():
-    return float((numbers @ numbers).sum())
-
-def kind_of_refusal():
-    try:
-        given_texts(["a"])
-    except ModelError as error:
-        return error.kind
-
-def in_child(work):
-    child = os.fork()
-    if not child:
-        signal.alarm({seconds})
-        os._exit(0 if work() else 1)
-    return os.waitpid(child, 0)[1]
-"""
 
 
-def run(program: str) -> str:
-    """Run a program in a fresh process after `PARENT`, and return what it prints."""
-    whole = PARENT.format(seconds=SECONDS) + dedent(program)
+def run(case: str) -> str:
+    """Run a case of `answer_after_fork` in a fresh process, and return what it prints."""
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "POLARS_MAX_THREADS": "2"}
     done = subprocess.run(
-        [sys.executable, "-c", whole], capture_output=True, text=True, env=environment, check=True
+        command("answer_after_fork", case, SECONDS),
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
     )
     return done.stdout.strip()
 
 
 def test_a_child_computes_with_torch_alone() -> None:
-    printed = run(
-        """
-        before = product()
-        print(in_child(lambda: require_threads() or abs(product() - before) < 1))
-        """
-    )
-    assert printed == "0"
+    assert run("torch") == "0"
 
 
 def test_each_thread_of_a_child_computes_alone_whichever_uses_a_model_first() -> None:
@@ -101,43 +71,19 @@ def test_a_network_is_unpickled_in_a_child() -> None:
 
 
 def test_a_child_of_a_process_that_used_polars_is_refused_at_every_door() -> None:
-    printed = run(
-        """
-        pl.select(pl.Series(["a", "b"]).str.to_lowercase()).lazy().collect()
-        print(in_child(lambda: kind_of_refusal() == "input"))
-        """
-    )
-    assert printed == "0"
+    assert run("child") == "0"
 
 
 def test_a_child_of_a_refused_child_is_refused() -> None:
-    printed = run(
-        """
-        pl.select(pl.Series(["a", "b"]).str.to_lowercase()).lazy().collect()
-        print(in_child(lambda: in_child(lambda: kind_of_refusal() == "input") == 0))
-        """
-    )
-    assert printed == "0"
+    assert run("grandchild") == "0"
 
 
 def test_the_parent_goes_on_after_a_fork() -> None:
-    printed = run(
-        """
-        pl.select(pl.Series(["a", "b"]).str.to_lowercase()).lazy().collect()
-        in_child(lambda: True)
-        print(kind_of_refusal(), given_texts(["a"]), torch.get_num_threads())
-        """
-    )
-    assert printed == "None ['a'] 2"
+    assert run("parent") == "None ['a'] 2"
 
 
-@pytest.mark.parametrize(("trusted", "threads"), [("trust_fork()", 2), ("None", 1)])
+@pytest.mark.parametrize("case", ["trusted", "not trusted"])
 def test_a_child_of_a_process_that_has_only_imported_keeps_its_threads_if_it_says_so(
-    trusted: str, threads: int
+    case: str,
 ) -> None:
-    printed = run(
-        f"""
-        print(in_child(lambda: ({trusted}, require_threads(), torch.get_num_threads() == {threads})[2]))
-        """
-    )
-    assert printed == "0"
+    assert run(case) == "0"

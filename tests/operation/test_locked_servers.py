@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from reviewlm.core.credentials import credentials_of, password_of
 from reviewlm.core.services import launch, service_list
 from reviewlm.core.services.service_list import keep_ports
+from tests.programs import command
 
 pytestmark = [
     pytest.mark.slow,
@@ -164,49 +164,6 @@ def test_the_password_is_in_no_log_argument_or_list_of_services(
     assert not any(password in given for given in arguments)
 
 
-ALONE = """
-import json, os, sys
-from http.client import HTTPConnection
-from pathlib import Path
-from reviewlm.core.environment import prepare_environment
-prepare_environment(Path(sys.argv[1]))
-from reviewlm.flows.server.private_server import private_server
-from reviewlm.flows.server.own_runs import ended_with_process
-from prefect import flow
-from prefect.client.orchestration import get_client
-from prefect.context import TaskRunContext
-from prefect.settings import get_current_settings
-from reviewlm.tasks.execution.stage import stage
-
-@stage("double")
-def double(number):
-    found["tags of a stage"] = TaskRunContext.get().task_run.tags
-    return 2 * number
-
-@flow
-def doubled():
-    return double.submit(21).result()
-
-with private_server() as wait, get_client(sync_client=True) as client:
-    wait()
-    port = client.api_url.port
-    settings, found = get_current_settings(), {}
-    found |= {"named to children": "PREFECT_API_URL" in os.environ, "heartbeat": settings.flows.heartbeat_frequency}
-    found |= {"links": settings.ui_url}
-    found["flow"] = ended_with_process(doubled)()
-    [run] = client.read_flow_runs()
-    found["tags of a flow run"] = [tag.partition(":")[0] for tag in run.tags]
-    page = {"Origin": "http://evil.example", "Content-Type": "text/plain"}
-    for name, headers in {"stranger": {}, "page": page}.items():
-        connection = HTTPConnection("127.0.0.1", port, timeout=60)
-        connection.request("POST", "/api/flow_runs/filter", b"{}", headers)
-        answer = connection.getresponse()
-        answer.read()
-        found[name] = [answer.status, answer.getheader("Access-Control-Allow-Origin")]
-print(json.dumps(found))
-"""
-
-
 def test_the_server_of_a_single_command_is_closed_to_pages_and_open_to_its_flow(
     tmp_path: Path,
 ) -> None:
@@ -214,7 +171,7 @@ def test_the_server_of_a_single_command_is_closed_to_pages_and_open_to_its_flow(
         name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")
     }
     done = subprocess.run(
-        [sys.executable, "-c", ALONE, str(tmp_path)],
+        command("ask_private_server", tmp_path),
         env=environment,
         capture_output=True,
         text=True,

@@ -17,6 +17,7 @@ import yaml
 from reviewlm.core.services import service_list
 from tests.flows.first_run import ROOT, TINY, user_environment
 from tests.postgresql import Cluster, cluster_of_services
+from tests.programs import command
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 pytest.importorskip(
@@ -75,12 +76,8 @@ def test_a_deployed_retrain_promotes_a_champion_that_every_command_finds(
 ) -> None:
     folder = Path(environment["REVIEWLM_HOME"])
     [prefect] = [one for one in service_list.running(folder) if one.name == "prefect"]
-    program = f"""
-from prefect.deployments import run_deployment
-run_deployment("retrain/demo", parameters={{"preset": {TINY!r}}}, timeout=0)
-"""
     client = environment | {"PREFECT_API_URL": f"{prefect.address}/api", **_password(environment)}
-    subprocess.run([sys.executable, "-c", program], env=client, check=True, cwd=ROOT)
+    subprocess.run(command("run_demo_deployment", TINY), env=client, check=True, cwd=ROOT)
     until = time.monotonic() + 900
     while not (ended := cluster.ask("prefect", ENDED)):
         assert time.monotonic() < until, (folder / "logs" / "worker-cpu-pool.log").read_text()[

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
@@ -18,6 +17,7 @@ import pytest
 from reviewlm.core.services.pools import LIMITS
 from tests.flows.first_run import ROOT, TINY
 from tests.operation.started_services import Services, running_prefect
+from tests.programs import command
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TWO_NETWORKS = f"""
@@ -41,50 +41,6 @@ precision = "float32"
 """
     for kind in ("lstm", "gru")
 )
-TRAIN = """
-import sys, time
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
-import reviewlm.tasks.fitting.fit as fits
-from reviewlm.flows.retrain import retrain
-
-preset, own, other = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-slot, run = fits.gpu_slot, fits.run_job
-
-def asked(device, ranks):
-    if device == "cuda":
-        own.touch()
-    return slot(device, ranks)
-
-def on_the_processor(job, listen):
-    if job.device == "cpu":
-        return run(job, listen)
-    begun = time.time()
-    print("holds", flush=True)
-    try:
-        return run(replace(job, device="cpu", gpus=()), listen)
-    finally:
-        while not other.exists():  # the first one trains for as long as the other needs to come to its own training
-            time.sleep(0.05)
-        time.sleep(1)
-        print("held", begun, time.time(), flush=True)
-
-fits.gpu_slot, fits.run_job = asked, on_the_processor
-retrain(preset, None, ["execution.device=cuda"], until="train")
-"""
-RETRAIN = """
-import logging, sys, time
-from pathlib import Path
-logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
-from reviewlm.tasks.execution.limits import one_retrain
-for _ in range(int(sys.argv[3])):
-    with one_retrain(Path(sys.argv[1])):
-        begun = time.time()
-        print("holds", flush=True)
-        time.sleep(float(sys.argv[2]))
-        print("held", begun, time.time(), flush=True)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +59,8 @@ def create(services: Services, name: str) -> None:
 def start(
     environment: dict[str, str], home: Path, program: str, *words: object
 ) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", program, *map(str, words)]
     return subprocess.Popen(
-        command,
+        command(program, *words),
         cwd=ROOT,
         env={**environment, "REVIEWLM_HOME": str(home)},
         text=True,
@@ -150,9 +105,9 @@ def test_two_trainings_take_turns_on_one_gpu_slot_while_other_stages_go_on(
     preset = tmp_path / "two.toml"
     preset.write_text(TWO_NETWORKS)
     one, two = tmp_path / "one-asked", tmp_path / "two-asked"
-    first = start(environment, tmp_path / "one", TRAIN, preset, one, two)
+    first = start(environment, tmp_path / "one", "train_on_pretended_gpu", preset, one, two)
     until_said(first, "holds")
-    second = start(environment, tmp_path / "two", TRAIN, preset, two, one)
+    second = start(environment, tmp_path / "two", "train_on_pretended_gpu", preset, two, one)
     trainings = [held(process) for process in (first, second)]
     assert [len(places) for places in trainings] == [2, 2]
     assert_one_after_the_other([*trainings[0], *trainings[1]])
@@ -182,7 +137,7 @@ def test_retrains_of_two_homes_run_one_after_the_other(
     services, environment = server
     services.ask("DELETE", "/v2/concurrency_limits/retrain")  # the first of them creates it
     homes = [tmp_path / name for name in ("one", "two")]
-    racing = [start(environment, home, RETRAIN, home, 0.5, 2) for home in homes]
+    racing = [start(environment, home, "hold_retrain", home, 0.5, 2) for home in homes]
     places = [place for process in racing for place in held(process)]
     assert len(places) == 4
     assert_one_after_the_other(places)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,20 +11,16 @@ from typing import Any
 import httpx
 
 from tests.operation.real_server.received import Hook
+from tests.programs import command
 
 DAY = 86_400
 
 
 def set_up(environment: dict[str, str], addresses: Sequence[str] = (), silence: float = 20) -> None:
     """Set the automations up, as each start of the services does."""
-    run(
-        environment,
-        f"""
-from reviewlm.flows.server.alert_addresses import AlertSettings
-from reviewlm.flows.server.automations import set_up
-set_up(AlertSettings({tuple(addresses)!r}, {silence / DAY!r}), worker_seconds=30)
-""",
-    )
+    settings = {"addresses": list(addresses), "silence_days": silence / DAY}
+    waits = {"worker_seconds": 30}
+    run(environment, "set_up_automations", json.dumps(settings), json.dumps(waits))
 
 
 def post(environment: dict[str, str], path: str, body: Any) -> Any:
@@ -36,9 +32,10 @@ def post(environment: dict[str, str], path: str, body: Any) -> Any:
     )
 
 
-def run(environment: dict[str, str], program: str, seconds: float = 300) -> str:
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
+def run(environment: dict[str, str], program: str, *arguments: object, seconds: float = 300) -> str:
+    """Run a program of `tests/programs` against the server, and return what it prints."""
+    words = command(program, *arguments)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, done.stderr[-3_000:]
     return done.stdout
 

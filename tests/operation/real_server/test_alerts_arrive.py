@@ -17,19 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and wa
 
 
 def test_a_failed_run_is_told_to_every_address_with_its_cause(server: dict[str, str]) -> None:
-    run(
-        server,
-        """
-from prefect import flow
-@flow(name="retrain", flow_run_name="demo-of-today")
-def failing():
-    raise ValueError("the disk is full")
-try:
-    failing()
-except ValueError:
-    pass
-""",
-    )
+    run(server, "fail_in_flow", "itself")
     [(title, text)] = until(lambda: with_title("demo-of-today"))
     assert title == "ReviewLM: retrain (demo-of-today): Failed"
     assert "the disk is full" in text
@@ -44,22 +32,7 @@ except ValueError:
 def test_the_failure_of_a_part_and_of_the_run_that_called_it_is_one_alert(
     server: dict[str, str],
 ) -> None:
-    run(
-        server,
-        """
-from prefect import flow
-@flow(name="ingest", flow_run_name="called-today")
-def part():
-    raise ValueError("no reviews")
-@flow(name="retrain", flow_run_name="calls-today")
-def whole():
-    part()
-try:
-    whole()
-except ValueError:
-    pass
-""",
-    )
+    run(server, "fail_in_flow", "part")
     assert states(server, "ingest") == ["False Failed"]
     until(lambda: with_title("calls-today"))
     time.sleep(10)  # the part failed first, so its alert would be here
@@ -79,21 +52,7 @@ except ValueError:
     ],
 )
 def test_what_happens_to_the_model_is_told(server: dict[str, str], event: str, title: str) -> None:
-    run(
-        server,
-        f"""
-from prefect import flow
-from reviewlm.core.config.presets import load_config
-from reviewlm.core.services import join
-from reviewlm.tasks.execution.stage import announce
-@flow
-def deciding():
-    config = load_config("demo", ["promotion.model_name=yelp"])
-    told = {{"version": 7, "stage": "fit", "sentence": "Because of {event}.", "report": "page"}}
-    announce(join.{event}, config.promotion.model_name, told)
-deciding()
-""",
-    )
+    run(server, "announce_event", event)
     # Two events have one title, so the sentence tells which of them this is.
     for received in (lambda: Hook.received, mails):
         [(told, _)] = until(
@@ -105,16 +64,7 @@ deciding()
 def test_a_rollback_by_hand_is_told_without_an_import_of_prefect(
     server: dict[str, str], tmp_path: Path
 ) -> None:
-    run(
-        server,
-        f"""
-import sys
-from pathlib import Path
-from reviewlm.core.services.join import ROLLED_BACK, send_event
-send_event(Path({str(tmp_path)!r}), ROLLED_BACK, "yelp", {{"version": 6, "sentence": "By hand, by ann: it swears"}})
-assert "prefect" not in sys.modules
-""",
-    )
+    run(server, "announce_rollback", tmp_path)
     [(_, text)] = until(lambda: with_title("yelp: version 6 is the champion again"))
     assert "By hand, by ann: it swears" in text
 

@@ -5,6 +5,7 @@ The waits are shortened: Prefect's heartbeats come every 30 seconds at most.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,25 +26,15 @@ from tests.operation.started_services import (
     start_worker,
     until,
 )
+from tests.programs import command
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]
 POOL = POOLS[0]
-LOST, RETRY = 70, 20
+LOST = 70
+RETRY = 20
+PREFECT = (sys.executable, "-m", "prefect")
 SCHEDULED = ["auto-scheduled"]
 """Tags of a run that a schedule has made."""
-SET_UP = f"""
-from reviewlm.flows.server.alert_addresses import AlertSettings
-from reviewlm.flows.server.automations import set_up
-set_up(AlertSettings(), lost_seconds={LOST}, retry_seconds={RETRY})
-"""
-DEPLOY = f"""
-from tests.operation.real_server.waiting_flow import whole
-for name, limit in {{"queued": 1, "free": None}}.items():
-    made = whole.to_deployment(name, work_pool_name={POOL!r}, concurrency_limit=limit, job_variables={{
-        "env": {{"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "PYTHONPATH": {str(ROOT)!r}}}}})
-    made.entrypoint = f"{{whole.fn.__module__}}.whole"
-    made.apply()
-"""
 
 
 class Prefect(Services):
@@ -52,20 +43,18 @@ class Prefect(Services):
     def __init__(self, home: Path, environment: dict[str, str]) -> None:
         super().__init__(home)
         self.environment = {**environment, "PYTHONPATH": str(ROOT)}
-        self.program(f"-m prefect work-pool create {POOL} --type process")
+        self.program(*PREFECT, "work-pool", "create", POOL, "--type", "process")
         self.set_up()
-        self.program("-c", DEPLOY)
+        self.program(*command("deploy_waiting_flow", POOL, ROOT))
         self.start_worker()
 
     def program(self, *words: str) -> None:
-        words = tuple(words[0].split()) if len(words) == 1 else words
-        subprocess.run(
-            [sys.executable, *words], env=self.environment, cwd=ROOT, check=True, timeout=300
-        )
+        subprocess.run(words, env=self.environment, cwd=ROOT, check=True, timeout=300)
 
     def set_up(self) -> None:
         """Set the automations up, as each start of the services does."""
-        self.program("-c", SET_UP)
+        waits = {"lost_seconds": LOST, "retry_seconds": RETRY}
+        self.program(*command("set_up_automations", "{}", json.dumps(waits)))
 
     def start_worker(self) -> None:
         start_worker(self.home, POOL, self.environment)

@@ -12,6 +12,7 @@ from itertools import pairwise
 import pytest
 
 from tests.operation.real_server.asked_server import post, run
+from tests.programs import command
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and waits of half a minute
 
@@ -27,25 +28,16 @@ def test_two_processes_never_hold_the_one_slot_at_a_time(server: dict[str, str])
     subprocess.run(
         create, env=server, capture_output=True, timeout=120
     )  # fails if the test before has created it
-    program = """
-import time
-from reviewlm.tasks.execution.limits import slot
-for _ in range(3):
-    with slot("promotion"):
-        begun = time.time()
-        time.sleep(0.5)
-        print(begun, time.time(), flush=True)
-"""
-    command = [sys.executable, "-c", program]
+    words = command("hold_slot", "promotion", 0.5, 3)
     both = [
-        subprocess.Popen(command, env=server, stdout=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen(words, env=server, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
-    told = [
-        line.split()
-        for process in both
-        for line in process.communicate(timeout=280)[0].splitlines()
-    ]
-    held = sorted((float(begun), float(ended)) for begun, ended in told)
+    held = []
+    for process in both:
+        lines = [line.split() for line in process.communicate(timeout=280)[0].splitlines()]
+        held += [(float(line[1]), float(line[2])) for line in lines if line[0] == "released"]
+
+    held.sort()
     assert len(held) == 6
     assert all(ended <= begun for (_, ended), (begun, _) in pairwise(held))
 
@@ -61,31 +53,15 @@ def test_the_slot_of_a_killed_process_is_free_within_minutes(
 ) -> None:
     create = [sys.executable, "-m", "prefect", "gcl", "create", "gpu", "--limit", "1"]
     subprocess.run(create, env=server, check=True, capture_output=True, timeout=120)
-    hold = """
-import time
-from reviewlm.tasks.execution.limits import slot
-with slot("gpu"):
-    print("held", flush=True)
-    time.sleep(600)
-"""
     holder = subprocess.Popen(
-        [sys.executable, "-c", hold], env=server, stdout=subprocess.PIPE, text=True
+        command("hold_slot", "gpu", 600, 1), env=server, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     holder.kill()
     killed = time.time()
     holder.communicate()
-    taken = run(
-        server,
-        """
-import time
-from reviewlm.tasks.execution.limits import slot
-with slot("gpu"):
-    print(time.time())
-""",
-        seconds=480,
-    )
+    taken = run(server, "hold_slot", "gpu", 0, 1, seconds=480).split()[-2]
     seconds = round(float(taken) - killed, 1)
     record_property("seconds until it is free", seconds)
     assert seconds <= 360
@@ -94,16 +70,8 @@ with slot("gpu"):
 def test_an_interrupted_command_gives_its_slot_back(server: dict[str, str]) -> None:
     create = [sys.executable, "-m", "prefect", "gcl", "create", "retrain", "--limit", "1"]
     subprocess.run(create, env=server, check=True, capture_output=True, timeout=120)
-    hold = """
-import time
-from reviewlm.core.processes import interrupts
-from reviewlm.tasks.execution.limits import slot
-with interrupts.watch_signals(), interrupts.resumable("run it again"), slot("retrain"):
-    print("held", flush=True)
-    time.sleep(600)
-"""
     holder = subprocess.Popen(
-        [sys.executable, "-c", hold], env=server, stdout=subprocess.PIPE, text=True
+        command("hold_slot", "retrain", 600, 1), env=server, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"

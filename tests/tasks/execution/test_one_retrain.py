@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from reviewlm.tasks.execution.limits import FOLDER, RETRAIN, SameRetrainWaits, o
 from reviewlm.tasks.execution.stage import recorded_stages
 from tests.core.waiting import until
 from tests.flows.first_run import ROOT
+from tests.programs import command
 
 WEEKLY, ON_DRIFT = {"preset": "small"}, {"preset": ""}
 
@@ -139,24 +139,9 @@ def test_a_retrain_waits_for_that_of_another_home_and_an_equal_one_of_its_own_en
     assert shared.taken == 2
 
 
-PROGRAM = """
-import contextlib, logging, sys, time
-from pathlib import Path
-logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
-import reviewlm.tasks.execution.limits
-from reviewlm.tasks.execution.limits import one_retrain
-reviewlm.tasks.execution.limits.slot = lambda *_: contextlib.nullcontext()  # no server is asked: the lock of the home alone
-with one_retrain(Path(sys.argv[1])):
-    begun = time.time()
-    print("holds", flush=True)
-    time.sleep(float(sys.argv[2]))
-    print(begun, time.time(), flush=True)
-"""
-
-
 def started(home: Path, seconds: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PROGRAM, str(home), str(seconds)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    words = command("hold_retrain", home, seconds, 1, "home")
+    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
 def until_said(process: subprocess.Popen[str], words: str) -> None:
@@ -172,7 +157,9 @@ def until_said(process: subprocess.Popen[str], words: str) -> None:
 )
 def test_processes_that_race_retrain_one_after_the_other(shared: Places, tmp_path: Path) -> None:
     processes = [started(tmp_path, 0.4) for _ in range(3)]
-    told = [process.communicate(timeout=120)[0].splitlines()[-1].split() for process in processes]
+    told = [
+        process.communicate(timeout=120)[0].splitlines()[-1].split()[1:] for process in processes
+    ]
     held = sorted((float(begun), float(ended)) for begun, ended in told)
     assert all(ended <= begun for (_, ended), (begun, _) in pairwise(held))
 
@@ -192,7 +179,7 @@ def test_a_killed_retrain_gives_its_place_to_the_next_at_once(
     until_said(second, "waiting until another retrain has ended")
     first.kill()
     killed = time.time()
-    begun = float(second.communicate(timeout=60)[0].splitlines()[-1].split()[0])
+    begun = float(second.communicate(timeout=60)[0].splitlines()[-1].split()[1])
     record_property("seconds until the next one runs", round(begun - killed, 1))
     assert begun - killed < 10  # a lease of Prefect's server would last for minutes
     first.wait(10)

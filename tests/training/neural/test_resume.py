@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from reviewlm.training.neural.optimizers import AdamW, learning_rate
 from reviewlm.training.neural.trainer import CHECKPOINTS
 from tests.marked_cases import long_but, slow_but
 from tests.models.neural.made_trainings import Killed, killed_at_rename
+from tests.programs import command
 from tests.training.neural import killed_trainings
 from tests.training.neural.killed_trainings import (
     SPEC,
@@ -130,38 +130,15 @@ def test_a_divergence_on_the_way_does_not_spoil_the_resume(tmp_path, undisturbed
     assert journal(tmp_path / "killed") == journal(tmp_path / "plain")
 
 
-PROGRAM = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-import torch
-from reviewlm.training.neural import checkpointing
-from tests.training.neural import killed_trainings
-torch.set_num_threads(1)
-checkpointing.CHECKPOINT_SECONDS = 0.0
-network = killed_trainings.network_of()
-windows, loss = [0], network.output.loss
-def dying(*arguments):
-    windows[0] += 1
-    if windows[0] == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return loss(*arguments)
-network.output.loss = dying
-killed_trainings.run(Path(sys.argv[2]), network)
-"""
-
-
 @pytest.mark.drill(
     "killed at any moment", "kill -9 of a training", "ends as if nothing had happened"
 )
 @pytest.mark.long
 def test_a_process_killed_with_sigkill(tmp_path, undisturbed):
     root = Path(__file__).parents[3]
-    command = [sys.executable, "-c", PROGRAM, str(root), str(tmp_path), "33"]
-    assert (
-        subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
-        == -signal.SIGKILL
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    killed = subprocess.run(command("train_until_killed", tmp_path, 33), env=environment)
+    assert killed.returncode == -signal.SIGKILL
     assert list((tmp_path / CHECKPOINTS).glob("*.safetensors"))
     network = network_of()
     kill_free = undisturbed[1]["updates"]

@@ -6,7 +6,6 @@ import errno
 import gzip
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from reviewlm.training.ngram.lines.line_lm import LineLM
 from reviewlm.training.ngram.lines.text_corpus import LineCorpus
 from reviewlm.training.ngram.lines.text_files import LineSpec, fit_lines
 from tests.examples import examples
+from tests.programs import command
 
 LINES = ["a b", "a b c", "b", "", "c a b"]
 
@@ -94,16 +94,11 @@ def ngram_of(line: str) -> str:
 @pytest.mark.parametrize("name", ["model.arpa", "model.arpa.gz"])
 def test_a_full_disk_leaves_what_was_there(name, tmp_path):
     (tmp_path / name).write_text("old")
-    code = (
-        "import resource, signal, sys; from pathlib import Path; from reviewlm.models.base import ModelError; "
-        "from reviewlm.training.ngram.lines.line_lm import LineLM; model = LineLM.from_arpa(Path(sys.argv[1])); "
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-        "try: model.to_arpa(Path(sys.argv[2]))\n"
-        "except ModelError as error: print(error.kind, error.__cause__.errno)"
-    )
     source = Path(__file__).parent / "data" / "train.3.arpa.gz"
     done = subprocess.run(
-        [sys.executable, "-c", code, source, tmp_path / name], capture_output=True, text=True
+        command("write_arpa_in_little_space", source, tmp_path / name),
+        capture_output=True,
+        text=True,
     )
     assert (done.stdout.strip(), done.stderr) == (f"disk {errno.EFBIG}", "")
     assert [path.name for path in tmp_path.iterdir()] == [name]

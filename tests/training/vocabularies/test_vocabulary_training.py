@@ -7,7 +7,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from reviewlm.models.tokens.subword_codecs import SPLIT
 from reviewlm.training.vocabularies import learn
 from tests.marked_cases import long_but
 from tests.models.small_vocabularies import TRAIN, UNITS, train
+from tests.programs import command
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -28,21 +28,13 @@ def test_training_gives_the_same_bytes_in_any_process_with_any_threads_in_any_or
     threads, vocabularies
 ):
     mixed = random.Random(threads).sample(TRAIN, len(TRAIN))
-    script = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from reviewlm.models.specs import VocabularySpec\nfrom reviewlm.models.text.normal_form import NormalForm\n"
-        "from reviewlm.training.vocabularies.learn import learn_vocabulary\n"
-        f"for unit in {list(UNITS)!r}:\n"
-        "    spec = VocabularySpec(unit=unit, size=400, min_count=1)\n"
-        f"    print(unit, learn_vocabulary({mixed!r}, spec, NormalForm()).digest)\n"
-    )
     parallel = {
         "RAYON_NUM_THREADS": threads,
         "POLARS_MAX_THREADS": threads,
         "TOKENIZERS_PARALLELISM": "true",
     }
     found = subprocess.run(
-        [sys.executable, "-c", script],
+        command("learn_vocabularies", json.dumps(list(UNITS)), json.dumps(mixed)),
         env={**os.environ, **parallel, "PYTHONHASHSEED": threads},
         capture_output=True,
         text=True,

@@ -14,6 +14,7 @@ from reviewlm.models.neural.inference import int8, int8_products
 from reviewlm.models.neural.inference.int8 import Int8Linear, int8_reader
 from reviewlm.models.neural.lm import NeuralLM
 from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec
+from tests.programs import command
 
 ADAPTIVE = {"output": "adaptive", "head": 60, "cutoffs": (150,), "shrink": 1.0}
 pytestmark = pytest.mark.skipif(
@@ -93,42 +94,13 @@ def test_embeddings_are_those_of_the_network_up_to_rounding(objective, tied):
     assert one_by_one == found_VE[[0, 1, 9, 299]].tolist()
 
 
-GROWTH = r"""
-import ctypes, gc, re, sys
-import numpy as np, torch
-from reviewlm.models.bundles.bundle import in_int8
-from reviewlm.models.neural.lm import NeuralLM
-from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec
-
-def made(words, size):
-    spec = RecurrentSpec(layers=2, hidden=size, embedding=size, objective=ObjectiveSpec(output=sys.argv[1]))
-    return NeuralLM(spec, NeuralLM.build(spec, torch.ones(words, dtype=torch.int64)), words)
-
-def stepped(model):
-    for rows in (1, 4, 32):
-        model.step(np.full(rows, 9), model.start(rows))
-    return model
-
-def own_bytes():
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    return 1024 * int(re.search(r"RssAnon:\s+(\d+)", open("/proc/self/status").read())[1])
-
-stepped(in_int8(made(8_971, 8)))  # with as many words: then all kernels are compiled before memory is measured
-model = made(8_971, 650)
-before = own_bytes()
-kept = stepped(in_int8(model))
-print((own_bytes() - before) / sum(4 * weights.numel() for weights in model.network.parameters()))
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("output", ["softmax", "adaptive"])
 def test_a_network_in_int8_takes_at_most_a_third_of_the_memory_of_its_weights_in_float32(output):
     """One process of its own for each: the memory that int8 adds."""
     done = subprocess.run(
-        [sys.executable, "-c", GROWTH, output], capture_output=True, text=True, check=False
+        command("measure_int8_memory", output), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert 0.2 < float(done.stdout) <= 1 / 3

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from reviewlm.training.ngram.fitting import fit_tables
 from reviewlm.training.ngram.smoothing import by_context, kneser_ney
 from tests.examples import examples
 from tests.marked_cases import long_but
+from tests.programs import command
 
 V = 16
 WORD = st.sampled_from([0, 9, 9, 10, 11, 15])
@@ -153,28 +154,6 @@ def test_a_text_that_would_fill_half_of_the_free_memory_is_counted_in_files(
     assert made[0] == made[1]
 
 
-FIT = """
-import logging, sys
-from types import SimpleNamespace
-from pathlib import Path
-import numpy as np
-from reviewlm.training.ngram.counting.counts import count_ngrams
-from reviewlm.training.ngram.counting.memory import ArrayAllocator
-from reviewlm.training.ngram.fitting import fit_tables
-from reviewlm.models.specs import NGramSpec, Smoothing
-draw = np.random.default_rng(1)
-ids = np.minimum(draw.zipf(1.2, 1_500_000) + 2, 59_999).astype(np.int32)
-ids[::30] = 1
-text = SimpleNamespace(ids=ids, offsets=np.append(np.arange(0, len(ids), 30), len(ids)))
-limit, folder, smoothing, prune = int(sys.argv[1]) or None, Path(sys.argv[2]), sys.argv[3], eval(sys.argv[4])
-counts = count_ngrams(text, 5, 60_000, {1}, ArrayAllocator.within(limit, folder))
-tables = fit_tables(counts, NGramSpec(order=5, smoothing=smoothing, prune=prune), precision="single").tables
-tables.save(folder / "model", "single")
-mark = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(int(mark.split()[1]) << 10)
-"""
-
-
 @pytest.mark.long
 @pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="the system does not tell the most memory held"
@@ -191,10 +170,9 @@ def test_a_process_keeps_within_its_limit_where_it_would_take_more(smoothing, pr
     for limit in (0, 128 << 20):
         folder = tmp_path / str(limit)
         folder.mkdir()
-        command = [sys.executable, "-c", FIT, str(limit), str(folder), smoothing, str(prune)]
-        peaks[limit] = int(
-            subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        )
+        words = command("fit_within_limit", limit, folder, smoothing, json.dumps(prune))
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        peaks[limit] = int(done.stdout)
     assert peaks[128 << 20] <= 128 << 20 < peaks[0]
     left, right = (
         {path.name: np.load(path) for path in (tmp_path / str(limit) / "model").glob("*.npy")}

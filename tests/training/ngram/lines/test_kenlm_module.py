@@ -20,13 +20,8 @@ from reviewlm.training.ngram.counting.counts import count_ngrams
 from reviewlm.training.ngram.lines.text_corpus import UNK, LineCorpus
 from reviewlm.training.ngram.lines.text_files import LineSpec, fit_lines
 from tests.estimated_ngrams import estimate_ngrams
+from tests.programs import path_of
 
-SCORES = """
-import json, sys
-import kenlm
-model = kenlm.Model(sys.argv[1])
-print(json.dumps([list(model.full_scores(line)) for line in json.load(sys.stdin)]))
-"""
 Scored = list[list[tuple[float, int, bool]]]
 
 
@@ -40,7 +35,7 @@ def by_kenlm() -> Callable[[Path, list[str]], Scored]:
         pytest.skip(f"REVIEWLM_KENLM_PYTHON is {python}, which has no module kenlm")
 
     def scores(model: Path, lines: list[str]) -> Scored:
-        command = [python, "-c", SCORES, str(model)]
+        command = [python, path_of("score_by_kenlm"), str(model)]
         done = subprocess.run(
             command, input=json.dumps(lines), capture_output=True, text=True, check=True
         )

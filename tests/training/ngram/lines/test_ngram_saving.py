@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +13,9 @@ from reviewlm.models.base import ModelError
 from reviewlm.training.ngram.lines.line_lm import LineLM
 from reviewlm.training.ngram.lines.text_corpus import LineCorpus
 from reviewlm.training.ngram.lines.text_files import LineSpec, fit_lines
+from tests.programs import command
+
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def model_of(names: str, order: int) -> LineLM:
@@ -37,12 +40,9 @@ def test_a_writer_that_ends_early_leaves_nothing(failing, error, tmp_path, monke
 
 
 def test_a_process_that_is_killed_leaves_no_model(tmp_path):
-    code = (
-        "import os, sys; from pathlib import Path; from reviewlm.models.ngram import tables; "
-        "from tests.training.ngram.lines.test_ngram_saving import model_of; "
-        "tables._write_facts = lambda *arguments: os._exit(9); model_of('abc', 3).save(Path(sys.argv[1]), 'single')"
-    )
-    assert subprocess.run([sys.executable, "-c", code, tmp_path / "m"], check=False).returncode == 9
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command("end_while_saving", tmp_path / "m"), env=environment, check=False)
+    assert done.returncode == 9
     assert not (tmp_path / "m").exists()
 
 
