@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from reviewlm.core.figures import (
@@ -68,4 +66,3 @@ def test_mlflow_lists_and_charts_a_gain_under_one_name() -> None:
         assert gain in figures_at(RUNS)
     assert CHART_SECTIONS["test/baseline_gain"] == "test/baseline_gain"
     assert BASELINE_GAIN in figures_at(CHARTS)
-    assert json.dumps(columns)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from reviewlm.core.errors import EmptyInput
 from reviewlm.core.store import Store
 from reviewlm.flows.drift import retrain_request
 from tests.command_line import complaint, run
+from tests.programs import command
 from tests.tracking.registry.made_registry import register
 
 MISTAKES: list[tuple[list[str], int, str]] = [
@@ -83,14 +83,6 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["models", "sweep", "--preset", "demo", "--model", "lsmt"], 2, "did you mean 'lstm'?"),
     (["data", "ingest", "--preset", "smal"], 2, "did you mean 'small'?"),
 ]
-PROBE = """
-import json, sys
-from reviewlm.boundary import run_verb
-from reviewlm.cli import app
-codes = [run_verb(lambda: app(arguments, standalone_mode=False), arguments) for arguments in json.loads(sys.argv[1])]
-heavy = sorted({"prefect", "mlflow", "great_expectations", "sqlalchemy", "fastapi"} & set(sys.modules))
-sys.stdout.write(json.dumps([codes, heavy]))
-"""
 
 
 @pytest.fixture
@@ -112,7 +104,7 @@ def test_every_mistake_is_told_before_a_server_or_a_framework_is_there(
 ) -> None:
     asked = json.dumps([arguments for arguments, _, _ in MISTAKES])
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, asked],
+        command("run_verbs", asked),
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -6,13 +6,13 @@ import os
 import pty
 import select
 import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
 import pytest
 
 from reviewlm.typing_line import TypedLine, keys_in, press_keys
+from tests.programs import command
 
 COMPLETED = SimpleNamespace(
     words=[("great", 0.9), ("green", 0.09), ("grey", 0.0001)], typed="gre", space=""
@@ -85,18 +85,10 @@ def test_what_is_drawn_fits_the_terminal(columns: int) -> None:
     assert "great" in second
 
 
-CHILD = """
-from types import SimpleNamespace
-from reviewlm.typing_line import type_text
-word = lambda text: SimpleNamespace(words=[("great", 0.9)], typed=text.rpartition(" ")[2], space="")
-print(f"<{type_text(word)}>")
-"""
-
-
 def test_a_text_is_typed_on_a_terminal() -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", CHILD], stdin=theirs, stdout=theirs, stderr=theirs
+        command("type_on_terminal"), stdin=theirs, stdout=theirs, stderr=theirs
     )
     said = b""
     try:

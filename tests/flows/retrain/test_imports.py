@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 
 import pytest
 
-PROGRAM = """
-import sys
-import reviewlm.flows.retrain
-heavy = ("torch", "scipy", "numba", "sklearn", "great_expectations", "matplotlib")
-print(*[name for name in heavy if name in sys.modules])
-"""
+from tests.programs import command
 
 
 @pytest.mark.slow
 def test_the_flow_of_a_run_is_imported_without_libraries_that_compute_or_draw() -> None:
     """It takes seconds; `models` imports it where a model is fitted, opened or asked."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=300
+        command("import_retrain_flow"), capture_output=True, text=True, check=True, timeout=300
     )
     assert done.stdout.split() == []

@@ -23,6 +23,7 @@ from reviewlm.tasks.evaluation.processes import (
     model_processes,
     with_model,
 )
+from tests.programs import command
 from tests.tasks.evaluation.made_works import bare, in_time, meet, tell, wait, whose
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -72,16 +73,9 @@ def test_processes_that_are_at_work_end_at_once_with_all_others(
 def test_processes_end_with_the_process_that_asked_for_them(
     made: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
-    code = (
-        "import pathlib, sys; from tests.tasks.evaluation.made_works import wait\n"
-        "from reviewlm.tasks.evaluation.processes import ModelProcesses\n"
-        "from reviewlm.tasks.evaluation.fork_server import ModelWork\n"
-        "model, folder = map(pathlib.Path, sys.argv[1:])\n"
-        "ModelProcesses().do(ModelWork(wait, 'kn', model, {'own': 'told'}, work=folder), int)"
-    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(made[0]), str(tmp_path)], env=environment
+        command("wait_in_model_process", made[0], tmp_path), env=environment
     ) as asking:
         said = in_time(
             lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_text(encoding="ascii")
@@ -99,14 +93,13 @@ def test_the_fork_server_has_started_no_threads_to_compute_with() -> None:
 
     Threads that its libraries start when they are imported tidy up, and nothing waits for them.
     """
-    code = (
-        "import os; from reviewlm.tasks.evaluation.fork_server import load_libraries; load_libraries()\n"
-        "others = set(os.listdir('/proc/self/task')) - {str(os.getpid())}\n"
-        "print({open(f'/proc/self/task/{one}/comm').read().strip() for one in others})"
-    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+        command("list_fork_server_threads"),
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
     )
     assert eval(said.stdout) <= {"jemalloc_bg_thd", "polars-ooc-clea"}
 

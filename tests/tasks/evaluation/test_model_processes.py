@@ -29,6 +29,7 @@ from reviewlm.tasks.evaluation.processes import (
     with_model,
 )
 from tests.marked_cases import slow_but
+from tests.programs import command
 from tests.tasks.evaluation.made_works import (
     bare,
     diverge,
@@ -231,16 +232,8 @@ def test_numpy_computes_as_in_this_process_that_imported_it_before_its_features_
 
 @pytest.mark.slow
 def test_a_process_holds_no_library_of_a_run_and_has_all_of_what_it_computes_with() -> None:
-    code = (
-        "import sys; from reviewlm.tasks.evaluation.fork_server import load_libraries; load_libraries()\n"
-        "print(sorted({'prefect', 'mlflow', 'great_expectations'} & sys.modules.keys()))\n"
-        "before = {*sys.modules}\n"
-        "import numpy as np; from scipy.stats import ks_2samp; from reviewlm.models.sampling.draw_kernels import draw\n"
-        "from reviewlm.models.log_sums import log_sum_of; import torch; log_sum_of([torch.zeros(2, 3)] * 2, torch.zeros(2, 2))\n"
-        "print(sorted(name for name in {*sys.modules} - before if name.startswith(('numba', 'scipy'))))"
-    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+        command("list_late_imports"), capture_output=True, text=True, env=environment, check=True
     )
     assert said.stdout.split("\n")[:2] == ["[]", "[]"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,16 +20,9 @@ from reviewlm.tasks.fitting.fit_process import environment_of, run_job
 from reviewlm.tasks.fitting.worker import answer_of
 from reviewlm.training.context import FitProgress
 from tests.core.waiting import until
+from tests.programs import command
 from tests.small_cluster import MISSING
 from tests.tasks.fitting.small_jobs import job_of
-
-CODE = """
-import pickle
-from pathlib import Path
-from reviewlm.tasks.fitting.fit_process import run_job
-run_job(pickle.loads(Path({!r}).read_bytes()), lambda news: None)
-"""
-"""A program that runs the job of a file."""
 
 
 def long_fit(epochs: float = 1e5) -> RecurrentSpec:
@@ -96,8 +88,7 @@ def test_a_killed_fit_is_an_error_with_its_cause(data: Path, tmp_path: Path) -> 
 def test_no_fit_outlives_the_process_that_wanted_it(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"
     file.write_bytes(pickle.dumps(job_of(data, tmp_path / "work", long_fit())))
-    code = CODE.format(str(file))
-    parent = subprocess.Popen([sys.executable, "-c", code])
+    parent = subprocess.Popen(command("run_fit_of_file", file))
     worker = wait_for_worker(parent)
     parent.kill()
     parent.wait()

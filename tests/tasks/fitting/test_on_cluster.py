@@ -53,6 +53,7 @@ from reviewlm.training.ngram.partitions.counted import PartSums
 from reviewlm.training.ngram.partitions.fitting import fit_partitions
 from tests.core.waiting import until
 from tests.corpus.data_sets import ingest
+from tests.programs import command
 from tests.small_cluster import MISSING, NODE, small_cluster
 from tests.tasks.fitting.small_jobs import home, job_in, network
 
@@ -61,9 +62,8 @@ LONG = network(epochs=40, evaluations=40)
 
 
 def test_a_node_needs_neither_prefect_nor_mlflow_and_ray_is_imported_for_a_cluster_only() -> None:
-    code = "import sys, reviewlm.tasks.fitting.on_cluster; print(sorted({'prefect', 'mlflow', 'ray'} & {*sys.modules}))"
     said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, check=True
+        command("list_node_imports"), capture_output=True, text=True, cwd=PACKAGE.parent, check=True
     )
     assert said.stdout.strip() == "[]"
 

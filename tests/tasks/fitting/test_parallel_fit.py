@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -24,8 +24,9 @@ from reviewlm.tasks.fitting.fit_process import run_job
 from reviewlm.tasks.fitting.job import LanguageModelJob
 from reviewlm.training.context import FitProgress
 from tests.core.waiting import until
+from tests.programs import command
 from tests.tasks.fitting.small_jobs import job_of
-from tests.tasks.fitting.test_fit_process import CODE, long_fit
+from tests.tasks.fitting.test_fit_process import long_fit
 
 LOST: dict[str, Any] = {
     "error": "Rank 0 of 2 lost another one: Connection closed by peer",
@@ -113,11 +114,19 @@ def test_ranks_that_lost_each_other_without_a_reason_say_so(
 
 
 def test_the_other_ranks_are_ended_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    began = time.monotonic()
+    started: list[subprocess.Popen[bytes]] = []
+    start = fit_process.start_child
+
+    def start_and_note(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(start(*words, **options))
+        return started[-1]
+
+    monkeypatch.setattr(fit_process, "start_child", start_and_note)
     with pytest.raises(FitError):
         run_job(made_job(monkeypatch, [60], [60], [0.1, {"error": "no", "kind": "fit"}]), silent)
-    assert time.monotonic() - began < 30
     assert left_over() == []
+    # Had they been waited for, they would have ended by themselves, with 0.
+    assert [rank.returncode for rank in started[:2]] == [-signal.SIGKILL] * 2
 
 
 def test_an_interrupted_flow_ends_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,8 +241,7 @@ def test_a_fit_killed_in_one_rank_and_then_in_all_ends_as_if_nothing_had_happene
 def test_no_rank_outlives_the_process_that_wanted_the_fit(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "job.json"
     file.write_bytes(pickle.dumps(job_of(data, tmp_path / "work", long_fit(), ranks=2)))
-    code = CODE.format(str(file))
-    parent = subprocess.Popen([sys.executable, "-c", code])
+    parent = subprocess.Popen(command("run_fit_of_file", file))
     until(
         lambda: len(workers()) == 2 and (tmp_path / "work" / "metrics.jsonl").exists(),
         120,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +29,7 @@ from reviewlm.tasks.fitting.sweep import (
     trial_row,
     trials_to_fit,
 )
+from tests.programs import command
 
 ROOT = Path(__file__).resolve().parents[3]
 PREPARED: Any = SimpleNamespace(
@@ -114,24 +115,15 @@ def test_a_sweep_goes_on_where_it_stopped_and_may_be_made_longer_or_shorter(tmp_
     assert [number for number, _, _ in whole] == list(range(7))
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from tests.tasks.fitting.test_sweep import complete, opened
-with opened(Path({folder!r})) as (study, trials):
-    for _ in range(4):
-        complete(study, next(trials))
-    next(trials)
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
 @pytest.mark.long
 def test_after_a_kill_all_is_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    code = KILLED.format(root=str(ROOT), folder=str(tmp_path / "killed"))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     killed = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        command("sweep_until_killed", tmp_path / "killed"),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     assert work(tmp_path / "killed") == work(tmp_path / "whole")
