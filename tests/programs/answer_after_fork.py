@@ -6,14 +6,18 @@ A child is killed after SECONDS, as one that waits for ever.
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 import torch
 
 from reviewlm.models.base import ModelError
+from reviewlm.models.neural.inference.reader import packed_linear
 from reviewlm.models.text.given import given_texts
 from reviewlm.models.threads import require_threads, trust_fork
 
@@ -62,6 +66,35 @@ def compute_with_torch() -> None:
     print(in_child(computes))
 
 
+def compute_in_threads() -> None:
+    before = product()
+
+    def each_computes_alone() -> bool:
+        other = threading.Thread(target=lambda: given_texts(["a"]))
+        other.start()
+        other.join()
+        given_texts(["a"])
+        return torch.get_num_threads() == 1 and abs(product() - before) < 1
+
+    print(in_child(each_computes_alone))
+
+
+class Packed:
+    """A product of a network, which is packed anew where it is unpickled."""
+
+    def __init__(self) -> None:
+        self.product: Any = packed_linear(torch.ones(2600, 600), None)
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return Packed, ()
+
+
+def unpickle_network() -> None:
+    pickled = pickle.dumps(Packed())
+    inputs = torch.ones(64, 600)
+    print(in_child(lambda: float(pickle.loads(pickled).product(inputs)[0, 0]) == 600.0))
+
+
 def refuse_child() -> None:
     use_polars()
     print(in_child(lambda: kind_of_refusal() == "input"))
@@ -92,6 +125,8 @@ def do_not_trust() -> None:
 
 CASES = {
     "torch": compute_with_torch,
+    "threads": compute_in_threads,
+    "network": unpickle_network,
     "child": refuse_child,
     "grandchild": refuse_grandchild,
     "parent": go_on_in_parent,

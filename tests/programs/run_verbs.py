@@ -9,8 +9,11 @@ from reviewlm.boundary import run_verb
 from reviewlm.cli import app
 
 HEAVY = {"prefect", "mlflow", "great_expectations", "sqlalchemy", "fastapi"}
-codes = []
-for words in json.loads(sys.argv[1]):
-    codes.append(run_verb(lambda words=words: app(words, standalone_mode=False), words))
 
+
+def exit_code(words: list[str]) -> int:
+    return run_verb(lambda: app(words, standalone_mode=False), words)
+
+
+codes = [exit_code(words) for words in json.loads(sys.argv[1])]
 sys.stdout.write(json.dumps([codes, sorted(HEAVY & set(sys.modules))]))
