@@ -24,6 +24,8 @@ SAMPLE_SECONDS = 0.1
 EACH = 5
 """Read private memory in every fifth sample: the kernel walks through all pages for it, 3 ms for 550 MiB."""
 SERVER_PROGRAM = "reviewlm.flows.server.prefect_server"
+SERVER_NAME = "prefect_server"
+"""The server is a program, or a fork of the command with this name."""
 PIPELINE, SERVER, PRIVATE, CPU, SERVER_CPU, FIRST, FIRST_CPU = 1, 2, 3, 4, 5, 6, 7
 """Places in a sample."""
 
@@ -236,6 +238,7 @@ class ProcessLog(threading.Thread):
                     self._known.get(process)
                     or process.ppid() in servers
                     or SERVER_PROGRAM in process.cmdline()
+                    or process.name() == SERVER_NAME
                 ):
                     found[process] = True
                     servers.add(process.pid)

@@ -33,7 +33,9 @@ def main() -> None:
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
     os.close(empty)
-    threading.Thread(target=_end_with, args=(lifeline, group), name="lifeline", daemon=True).start()
+    threading.Thread(
+        target=end_with_parent, args=(lifeline, group), name="lifeline", daemon=True
+    ).start()
     first, *rest = sys.argv[1 + group :]
     if first != "-m":
         sys.argv = [first, *rest]
@@ -47,7 +49,8 @@ def main() -> None:
     runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
 
 
-def _end_with(lifeline: int, group: bool) -> None:
+def end_with_parent(lifeline: int, group: bool = False) -> None:
+    """Wait until the parent ends, then end this process at once."""
     while os.read(lifeline, 4096):
         pass  # nobody writes: it ends with the parent
     if group and os.getpgrp() == os.getpid():  # else it is the group of whoever started this one

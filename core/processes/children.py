@@ -17,11 +17,26 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 LAUNCHER = str(Path(__file__).with_name("child.py"))
 _lock = threading.Lock()
-_children: set[subprocess.Popen[Any]] = set()
+
+
+class Child(Protocol):
+    """A child process, started or forked; as of `subprocess.Popen`."""
+
+    pid: int
+    returncode: int | None
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code when it has ended."""
+
+
+_children: set[Child] = set()
 
 
 def start_child(
@@ -44,18 +59,23 @@ def start_child(
         *program,
     ]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **options)
+    remember_child(child)
+    return child
+
+
+def remember_child(child: Child) -> None:
+    """Note a child, so that it ends with this process (`end_children`)."""
     with _lock:
         _children.difference_update([other for other in _children if other.returncode is not None])
         _children.add(child)
 
-    return child
 
-
-def end_child(child: subprocess.Popen[Any]) -> None:
+def end_child(child: Child) -> None:
     """Kill a child and the processes it has started, if it still runs, and wait for its end."""
     _kill(child)
-    if child.stdin:
-        child.stdin.close()
+    lifeline = getattr(child, "stdin", None)
+    if lifeline:
+        lifeline.close()
     child.wait()
 
 
@@ -93,7 +113,7 @@ def end_children(seconds: float) -> None:
             child.wait(max(0.0, until - time.monotonic()))
 
 
-def _kill(child: subprocess.Popen[Any]) -> None:
+def _kill(child: Child) -> None:
     if child.returncode is not None:
         return
     with suppress(OSError):  # the child has just ended

@@ -1,4 +1,7 @@
-"""Start a Prefect server for one command, before the command imports Prefect and its other libraries.
+"""Start a Prefect server for one command, before the command imports its other libraries.
+
+Where the system can fork, the server is a fork of the command that keeps what it has imported of Prefect: 2 of 5 seconds
+of a processor. Elsewhere it is a program that starts before the command imports Prefect.
 
 Prefect would start such a server itself, but only with the first flow, in the terminal's process group and without a
 password: Ctrl-C would end it before the run, a killed run would leave it running, and any page in a browser could read
@@ -18,7 +21,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 from filelock import FileLock, Timeout
@@ -27,11 +32,17 @@ from reviewlm.core.credentials import one_time, prefect_client, prefect_server
 from reviewlm.core.environment import home_folder, variables
 from reviewlm.core.errors import ReviewLMError, TrackingUnavailable, disk_error_in
 from reviewlm.core.processes.children import end_child, start_child
+from reviewlm.core.processes.forks import ForkedChild, can_fork, fork_child
 from reviewlm.core.processes.interrupts import during
+from reviewlm.core.processes.memory import lasting_objects
 from reviewlm.core.services.service_list import address_of
 from reviewlm.flows.server.tables import database_file, require_current_tables, turn_to_make
 
 PROGRAM = "reviewlm.flows.server.prefect_server"
+FORKED = "prefect_server"
+"""Name of the server's process where it is forked; the command line is that of the command."""
+SHARED = ("prefect.main", "sqlalchemy.orm", "alembic", "fastapi")
+"""Libraries that the server needs, and the command too, sooner or later."""
 log = logging.getLogger(__name__)
 WAITING = 128
 """Requests that may wait until the server answers."""
@@ -46,9 +57,15 @@ WITHOUT = {
     "PREFECT_SERVER_UI_ENABLED": "false",
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PY_KEY_VALUE_DISABLE_BEARTYPE": "true",
 }
 """Settings of a server without pages, and without the forms of blocks, which only pages show. Else it would import all
-collections of blocks, Ray among them, to see whether one has changed."""
+collections of blocks, Ray among them, to see whether one has changed. It writes the states of tasks together, once a
+second at most, not each by four statements that SQLAlchemy compiles anew; and a store that it does not use is imported
+without checks of types."""
 
 UNASKED = {
     "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
@@ -75,15 +92,26 @@ def private_server() -> Iterator[Callable[[], None]]:
         next((os.environ[name] for name in GIVEN if os.environ.get(name)), "") or one_time()
     )
     environment = {**os.environ, **prefect_server(credentials), **WITHOUT}
-    server = _PrivateServer(environment, database_file())
-    atexit.register(server.end)
+    server = None
+    if not can_fork():
+        server = _PrivateServer(_start, environment, database_file())
+
+    with lasting_objects():
+        for library in SHARED:
+            import_module(library)
+
     from prefect.settings import get_current_settings
 
     if get_current_settings().api.url:
-        server.end()
+        if server is not None:
+            server.end()
         yield lambda: None
         return
 
+    if server is None:
+        server = _PrivateServer(_fork, environment, database_file())
+
+    atexit.register(server.end)
     with _name_server(f"{server.address}/api", credentials):
         yield server.wait
 
@@ -110,15 +138,41 @@ def _name_server(url: str, credentials: str) -> Iterator[None]:
         yield
 
 
+Start = Callable[[Mapping[str, str], int, int], "subprocess.Popen[Any] | ForkedChild"]
+"""Function (variables, descriptor of the socket, descriptor of standard error) → the server's process."""
+
+
+def _start(environment: Mapping[str, str], socket: int, messages: int) -> subprocess.Popen[Any]:
+    """Start the server as a program."""
+    return start_child(
+        ["-m", PROGRAM, str(socket)], pass_fds=[socket], env=environment, stderr=messages
+    )
+
+
+def _fork(environment: Mapping[str, str], socket: int, messages: int) -> ForkedChild:
+    """Fork the server."""
+
+    def serve() -> None:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()  # they were read from the variables of the command
+        import_module(PROGRAM).serve_at(socket)
+
+    return fork_child(serve, FORKED, environment, [socket], messages)
+
+
 class _PrivateServer:
     """The server's process, at a socket of this one.
 
     Args:
+        start: Starts it.
         environment: Its variables.
         database: The file of its tables; None if they are not in SQLite.
     """
 
-    def __init__(self, environment: Mapping[str, str], database: Path | None = None) -> None:
+    def __init__(
+        self, start: Start, environment: Mapping[str, str], database: Path | None = None
+    ) -> None:
         if database:
             self._folder = database.parent
         else:
@@ -131,11 +185,7 @@ class _PrivateServer:
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=WAITING)
         self.address = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the server)
-        number = self._listening.fileno()
-        command = ["-m", PROGRAM, str(number)]
-        self._process = start_child(
-            command, pass_fds=[number], env=environment, stderr=self._messages
-        )
+        self._process = start(environment, self._listening.fileno(), self._messages.fileno())
 
     def wait(self) -> None:
         """Wait until the server answers.

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from reviewlm.flows.server import private_server
 from tests.reviewlm.drilled_terminal import Ended, Terminal
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -105,6 +106,12 @@ def runs(*words: str) -> Callable[[Terminal], bool]:
     )
 
 
+def serves(terminal: Terminal) -> bool:
+    """Return whether the program has its Prefect server: a fork of it, or a child of its own."""
+    forked = any(process.name() == private_server.FORKED for process in terminal.processes())
+    return forked or runs(private_server.PROGRAM)(terminal)
+
+
 @pytest.mark.drill(
     "cancelled",
     "Ctrl-C while the server starts and in a fit",
@@ -114,7 +121,7 @@ def runs(*words: str) -> Callable[[Terminal], bool]:
 def test_ctrl_c_while_the_server_starts_and_during_a_fit(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with started(home, "none", False, *RUN) as (terminal, _):
-        terminal.wait_for(lambda: runs("reviewlm.flows.server.prefect_server")(terminal))
+        terminal.wait_for(lambda: serves(terminal))
         check(terminal.press(), f"Interrupted during start-up; {RESUME}")
     ended = interrupted_in(
         home, "fit lstm", False, runs("reviewlm.tasks.fitting.fit_worker"), (*RUN, *LONG_FIT)

@@ -46,10 +46,10 @@ def test_a_server_that_answers_is_waited_for_and_one_that_never_starts_is_an_err
     programs: list[str],
 ) -> None:
     programs += [ANSWERS, FAILS.format(code=7)]
-    server = private_server._PrivateServer({})
+    server = private_server._PrivateServer(private_server._start, {})
     server.wait()
     server.end()
-    server = private_server._PrivateServer({})
+    server = private_server._PrivateServer(private_server._start, {})
     with pytest.raises(TrackingUnavailable, match="ended with exit code 7"):
         server.wait()
     server.end()
@@ -78,7 +78,7 @@ def test_a_disk_that_refuses_the_server_is_one_error_without_the_server_s_traceb
         f"import sys; print('  File x\\n' * 700, {said!r}, file=sys.stderr); " if said else ""
     )
     programs.append(traceback + FAILS.format(code=3))
-    server = private_server._PrivateServer({}, tmp_path / "prefect.db")
+    server = private_server._PrivateServer(private_server._start, {}, tmp_path / "prefect.db")
     with pytest.raises(kind) as error:
         server.wait()
     server.end()

@@ -14,7 +14,10 @@ from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, temporary_sett
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from reviewlm.flows.server.prefect_server import LockFirstSqlite, lock_first
+from reviewlm.core.sqlite_files import database_address
+from reviewlm.flows.server import prefect_server
+from reviewlm.flows.server.prefect_server import LockFirstSqlite, has_newest_tables, lock_first
+from reviewlm.flows.server.tables import newest_tables
 
 
 def written_beside_another(kind: type[AioSqliteConfiguration], file: Path) -> int:
@@ -70,3 +73,42 @@ def test_only_sqlite_is_configured(address: str, configured: bool) -> None:
             isinstance(dependencies.MODELS_DEPENDENCIES["database_config"], LockFirstSqlite)
             is configured
         )
+
+
+@pytest.mark.parametrize("revision", ["newest", "older", ""])
+def test_only_the_newest_tables_need_no_migrations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str
+) -> None:
+    file = tmp_path / "prefect.db"
+    monkeypatch.setattr(prefect_server, "database_file", lambda: file)
+    with sqlite3.connect(file) as made:
+        made.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        if revision:
+            stored = newest_tables() if revision == "newest" else "0123456789ab"
+            made.execute("INSERT INTO alembic_version VALUES (?)", [stored])
+    address = database_address(file, "sqlite+aiosqlite")
+    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: address}):
+        assert has_newest_tables() is (revision == "newest")
+
+
+def test_tables_elsewhere_are_migrated_by_prefect() -> None:
+    elsewhere = "postgresql+asyncpg://me@host/prefect"
+    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: elsewhere}):
+        assert not has_newest_tables()
+
+
+def test_routes_that_commands_use_come_first_and_no_other_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = prefect_server.prefect_api.API_ROUTERS
+    monkeypatch.setattr(prefect_server.prefect_api, "API_ROUTERS", before)
+    prefect_server.look_first_at_routes_of_commands()
+    after = prefect_server.prefect_api.API_ROUTERS
+    assert sorted(map(id, after)) == sorted(map(id, before))
+    assert [router.prefix for router in after[:5]] == [
+        "/flows",
+        "/flow_runs",
+        "/events",
+        "/logs",
+        "/v2/concurrency_limits",
+    ]
