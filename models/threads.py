@@ -180,7 +180,7 @@ def _look_for_polars() -> None:
 def _note_fork() -> None:
     """Let torch compute in the one thread that a forked process has; note whether those of polars are missing."""
     _lost.lost_polars = _lost.lost_polars or _lost.had_polars
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     if hasattr(torch, "set_num_threads"):  # not while another thread of the parent imported it
         _lost.torch_before_fork = torch.get_num_threads()
         torch.set_num_threads(1)

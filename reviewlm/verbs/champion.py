@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 
 from reviewlm import terminal
 from reviewlm.core.config.sections.evaluation import PromotionConfig
-from reviewlm.core.errors import InputError, TrackingUnavailable
+from reviewlm.core.errors import InputError, TrackingUnavailable, nearest
 from reviewlm.core.services.join import PROMOTED, ROLLED_BACK, send_event
 from reviewlm.core.workspace import Workspace
 from reviewlm.options import Json, NamingPreset, RegisteredModel, Set, configure
@@ -205,10 +205,17 @@ def _registry(workspace: Workspace, promotion: PromotionConfig, model: str = "")
             "No model is registered under this name",
             value=model,
             where=tracker.uri,
-            remedy=f"one of {', '.join(names)}" if names else FIRST_VERSION,
+            remedy=_known_models(model, names),
         )
 
     return Registry(tracker, model or asked_model(tracker, promotion.model_name))
+
+
+def _known_models(asked: str, names: Sequence[str]) -> str:
+    """Return which registered models there are, as a remedy."""
+    if not names:
+        return FIRST_VERSION
+    return f"{nearest(asked, names)}one of {', '.join(names)}; `reviewlm history --model {names[0]}` lists its versions"
 
 
 def _require_opens(execution: ExecutionConfig, registry: Registry, version: int) -> None:

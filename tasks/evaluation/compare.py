@@ -41,7 +41,7 @@ from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.promotion.ancestry import learnt_by
 from reviewlm.tasks.records.track import show_retrain, tracker_of
 from reviewlm.tracking.registry.locating import version_called
-from reviewlm.tracking.registry.remedies import no_such_model
+from reviewlm.tracking.registry.remedies import no_such_model, one_model
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import (
     BELOW_TAG,
@@ -252,9 +252,14 @@ def compare_two(
         second: The other model, in the same form.
 
     Raises:
-        ConfigError: There is no such version, alias or model.
+        ConfigError: There is no such version, alias or model; or both are one model.
         BundleError: A model cannot be opened.
     """
+    bundles = [find_bundle(config, prepared, name)[1] for name in (first, second)]
+    if bundle_digest(bundles[0]) == bundle_digest(bundles[1]):
+        model_name = config.promotion.model_name
+        raise one_model(tracker_of(config.workspace), model_name, (first, second), None)
+
     a = side_of(config, prepared, first)
     b = side_of(config, prepared, second)
     options = config.evaluation
@@ -278,17 +283,7 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
         ConfigError: There is no such version, alias or model.
         BundleError: The model cannot be opened.
     """
-    if registered := version_called(config.workspace, config.promotion.model_name, name):
-        folder = registered.folder
-        number = registered.version.version
-        if name.isdigit():
-            shown = f"version {number}"
-        else:
-            shown = f"{name} (version {number})"
-    else:
-        folder = _stored_fit(config, prepared, name).bundle
-        shown = name
-
+    shown, folder = find_bundle(config, prepared, name)
     with converted_errors(folder):
         tokens = tokens_for(config, folder, prepared)
         test = score_bundle(
@@ -311,6 +306,21 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
         learnt,
         problems,
     )
+
+
+def find_bundle(config: RunConfig, prepared: Prepared, name: str) -> tuple[str, Path]:
+    """Return a model's name, as comparisons show it, and the folder of its bundle.
+
+    Raises:
+        ConfigError: There is no such version, alias or model.
+    """
+    registered = version_called(config.workspace, config.promotion.model_name, name)
+    if registered is None:
+        return name, _stored_fit(config, prepared, name).bundle
+
+    number = registered.version.version
+    shown = f"version {number}" if name.isdigit() else f"{name} (version {number})"
+    return shown, registered.folder
 
 
 def entries_of(bundle: Path) -> int:

@@ -21,8 +21,14 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from reviewlm.core.manifest import canonical, hash_of
-from reviewlm.tracking.registry.versions import DESCRIPTION_LENGTH, Version, version_tags
-from reviewlm.tracking.runs.runs import user_name
+from reviewlm.tracking.registry.versions import (
+    DESCRIPTION_LENGTH,
+    LOG,
+    Version,
+    contents_of,
+    version_tags,
+)
+from reviewlm.tracking.runs.runs import Tracker, user_name
 from reviewlm.tracking.tags import shorten
 
 GATE = "gate"
@@ -159,6 +165,11 @@ class Event:
             report=shorten(self.report, DESCRIPTION_LENGTH),
         )
         return replace(event, digest=event.computed_digest())
+
+
+def events_of(tracker: Tracker, name: str) -> list[Event]:
+    """Return the decision log of a registered model, the oldest event first."""
+    return [event_of(entry) for entry in contents_of(tracker, name + LOG)[0]]
 
 
 def event_of(entry: Version) -> Event:

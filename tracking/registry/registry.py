@@ -53,10 +53,11 @@ from reviewlm.tracking.registry.decisions import (
     ROLLBACK,
     Event,
     complaints,
-    event_of,
+    events_of,
     fold_events,
     same_decision,
 )
+from reviewlm.tracking.registry.remedies import FIRST, champion_again, way_back
 from reviewlm.tracking.registry.run_outcomes import RunOutcomes
 from reviewlm.tracking.registry.versions import (
     CHALLENGER,
@@ -259,7 +260,7 @@ class Registry:
                 "Another version became champion meanwhile; nothing was changed",
                 where=f"models:/{self.name}@champion",
                 value=f"version {self.state.champion}, expected {event.against or 'none'}",
-                remedy="run the promotion again",
+                remedy=f"`reviewlm history --model {self.name}` says why; then decide again",
             )
 
         return event
@@ -413,12 +414,16 @@ class Registry:
         """
         versions = {version.version: version for version in self.versions()}
         if number not in versions:
+            remedy = FIRST
+            if versions:
+                numbers = ", ".join(map(str, sorted(versions)))
+                remedy = f"one of {numbers}; `reviewlm history --model {self.name}` shows more"
+
             raise InputError(
                 f"There is no version {number}",
                 where=f"models:/{self.name}",
                 value=number,
-                remedy=f"one of {', '.join(map(str, sorted(versions))) or 'none'}; `reviewlm history --model "
-                f"{self.name}` shows more",
+                remedy=remedy,
             )
 
         return versions[number]
@@ -440,7 +445,7 @@ class Registry:
 
     def events(self) -> list[Event]:
         """Return the decision log, the oldest event first."""
-        return [event_of(entry) for entry in contents_of(self.tracker, self.name + LOG)[0]]
+        return events_of(self.tracker, self.name)
 
     def decisions(self) -> list[dict[str, Any]]:
         """Return one row per event of the decision log, the newest first; its state shows whether it counts."""
@@ -542,7 +547,9 @@ class Registry:
         entry = self.version(version)
         if CHAMPION in entry.aliases:
             raise ReviewLMError(
-                f"Version {version} is the champion already", where=f"models:/{self.name}"
+                f"Version {version} is the champion already",
+                where=f"models:/{self.name}",
+                remedy=f"there is nothing to do; `reviewlm history --model {self.name}` says since when",
             )
         if entry.tags.get(tag.OUTCOME) == REFUSED and not force:
             raise ReviewLMError(
@@ -597,27 +604,47 @@ class Registry:
         if target is None:
             what = f"{self.name} has no previous champion to go back to"
             cause = ""
-            remedy = ""
+            remedy = self._other_champion()
         elif target == state.champion:
             what = f"Version {target} is the champion already"
             cause = ""
-            remedy = ""
+            remedy = f"there is nothing to do; of the others, {self._other_champion()}"
         elif target not in state.past_champions:
             what = f"Version {target} of {self.name} was never champion"
             cause = f"champions so far: {champions}"
-            remedy = f"make it champion with `reviewlm promote --model {self.name} --version {target} --why TEXT`"
+            remedy = self._promotion(target)
         elif to is None and (left := state.left.get(target)):
             what = f"Version {state.champion} stays champion: version {target}, the one before it, was rolled back from"
             cause = (
                 f"by {left.who} on {left.when:%Y-%m-%d}: {left.why}; champions so far: {champions}"
             )
-            remedy = f"`--to {target}` if it is wanted again, `--to N` for another former champion"
+            wanted = [target, *(one for one in state.past_champions if one in self.there)]
+            remedy = "; ".join(
+                f"`reviewlm rollback --model {self.name} --to {number}` makes version {number} champion"
+                for number in dict.fromkeys(wanted)
+                if number != state.champion
+            )
         else:
             return target
 
         raise ReviewLMError(
             what, where=f"models:/{self.name}", value=to, cause=cause, remedy=remedy
         )
+
+    def _other_champion(self) -> str:
+        """Return the command that makes another version champion, as a sentence."""
+        champion = self.state.champion
+        if champion is None:
+            return champion_again(self.tracker, self.name)
+        return way_back(self.tracker, self.name, champion)
+
+    def _promotion(self, version: int) -> str:
+        """Return the command that makes a version champion by hand, as a sentence."""
+        entry = self.there.get(version)
+        refused = entry is not None and entry.tags.get(tag.OUTCOME) == REFUSED
+        force = " --force" if refused else ""
+        promote = f"`reviewlm promote --model {self.name} --version {version}{force} --why TEXT`"
+        return f"{promote} makes it champion"
 
     def _decide(self, event: Event) -> Event:
         """Write a decision to the log and carry it out, unless this was done before and only the answer was lost."""

@@ -16,9 +16,8 @@ from reviewlm.core.errors import (
 )
 from reviewlm.core.sqlite_files import database_file
 from reviewlm.core.workspace import Workspace
-from reviewlm.tracking.registry.decisions import ADOPTED, CARRIED_OUT, fold_events
+from reviewlm.tracking.registry.decisions import ADOPTED, CARRIED_OUT, events_of, fold_events
 from reviewlm.tracking.registry.locating import models_of_champions_run, tracker_at
-from reviewlm.tracking.registry.registry import Registry
 from reviewlm.tracking.registry.versions import (
     CHAMPION,
     LOG,
@@ -101,6 +100,39 @@ def no_such_model(
     )
 
 
+def one_model(
+    tracker: Tracker, name: str, references: Sequence[str], number: int | None
+) -> ConfigError:
+    """Return the error for a comparison of a model with itself.
+
+    Args:
+        tracker: Tracker of the registry.
+        name: Name of the registered model.
+        references: The two names of the one model.
+        number: Its version; None if it is a model of a run that is no version.
+    """
+    versions, aliases = contents_of(tracker, name)
+    others = [alias for alias, version in aliases.items() if version != number]
+    others += [str(version.version) for version in versions if version.version != number]
+    champion = version_numbered(versions, number)
+    if champion is not None:
+        others += champion.siblings
+
+    first, second = references
+    which = "one model" if number is None else f"version {number} of '{name}'"
+    named = f"'{first}' is named twice"
+    if first != second:
+        named = f"'{first}' and '{second}' are both {which}"
+
+    return ConfigError(
+        f"There is nothing to compare: {named}",
+        where=f"models:/{name}",
+        value=" ".join(references),
+        remedy=f"name another: {', '.join(others) or 'there is none yet, `reviewlm run` makes one'}; "
+        f"`reviewlm history --model {name}` says which is which",
+    )
+
+
 def place_of(tracker: Tracker) -> str:
     """Return where a registry was looked for, in words: the home folder, or a server's address."""
     file = database_file(tracker.uri)
@@ -112,7 +144,7 @@ def place_of(tracker: Tracker) -> str:
 def lost_champion(tracker: Tracker, name: str) -> str:
     """Say how a registered model lost its champion by other means than a decision; "" if it did not."""
     versions, aliases = contents_of(tracker, name)
-    events = Registry(tracker, name).events()
+    events = events_of(tracker, name)
     if CHAMPION in aliases:
         return ""
 
@@ -160,7 +192,7 @@ def way_back(tracker: Tracker, name: str, broken: int) -> str:
     """
     versions, aliases = contents_of(tracker, name)
     there = {version.version: version for version in versions if version.version != broken}
-    state = fold_events(Registry(tracker, name).events())
+    state = fold_events(events_of(tracker, name))
     moved = aliases.get(CHAMPION) != state.champion
     if moved:
         previous = aliases.get(PREVIOUS)

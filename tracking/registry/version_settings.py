@@ -32,7 +32,7 @@ from reviewlm.tracking.logged_models.export import (
 )
 from reviewlm.tracking.registry.locating import asked_model, tracker_at, version_called
 from reviewlm.tracking.registry.opening import find
-from reviewlm.tracking.registry.remedies import FIRST, OTHER_HOME, place_of
+from reviewlm.tracking.registry.remedies import FIRST, OTHER_HOME, one_model, place_of
 from reviewlm.tracking.registry.versions import (
     CHAMPION,
     has_versions,
@@ -96,20 +96,23 @@ def settings_of(
 
     Raises:
         ConfigError: There is no such preset or setting, or it is not clear which data and settings to use.
+        ConfigError: Two references are names of one model.
         BundleError: One of the classifiers does not exist.
         Damaged: The version's record was changed.
         TrackingUnavailable: MLflow does not answer.
     """
     where = where_of(preset, overrides).with_input(input)
+    called: list[Found | None]
     if form is CLASSIFIER:
         name = where.classification.model_name
-        versions = [find(where.workspace, name, reference) for reference in references]
+        called = [find(where.workspace, name, reference) for reference in references]
     else:
         name = asked_model(tracker_at(where.workspace), where.promotion.model_name)
         where = where.asking(name)
         called = [version_called(where.workspace, name, reference) for reference in references]
-        versions = [version for version in called if version is not None]
 
+    _require_different(where.workspace, name, references, called)
+    versions = [version for version in called if version is not None]
     entry = max(versions, key=lambda found: found.version.created, default=None)
     record = None
     if entry:
@@ -149,6 +152,24 @@ def settings_of(
         dataset=digests.get("ingest", ""),
         clean=digests.get("prepare", ""),
     )
+
+
+def _require_different(
+    workspace: Workspace, name: str, references: Sequence[str], called: Sequence[Found | None]
+) -> None:
+    """Refuse two names of one model: its comparison with itself takes a minute and says nothing."""
+    seen: dict[object, str] = {}
+    for reference, found in zip(references, called, strict=True):
+        which: object = reference
+        number = None
+        if found is not None:
+            name = found.version.name
+            number = found.version.version
+            which = name, number
+
+        if which in seen:
+            raise one_model(tracker_at(workspace), name, (seen[which], reference), number)
+        seen[which] = reference
 
 
 def settings_of_compared(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from reviewlm.cli import app
-from reviewlm.core.errors import BundleError, ReviewLMError, TrackingUnavailable
+from reviewlm.core.errors import BundleError, ConfigError, ReviewLMError, TrackingUnavailable
 from reviewlm.core.services.join import PROMOTED, ROLLED_BACK
 from reviewlm.tracking.logged_models.bundles import log_bundle
 from reviewlm.tracking.registry.registry import CHAMPION, Registry
@@ -261,3 +263,66 @@ def test_what_the_gate_refused_needs_force_and_the_log_says_who_and_why(shop: Sh
     )
     assert (left.tags["by_hand"].endswith("by bob: it swears"), SINCE in left.tags) == (True, False)
     assert ("rolled back to" in used.description, SINCE in used.tags) == (True, True)
+
+
+REFUSALS: dict[str, tuple[list[str], list[str]]] = {
+    "champion already": ([], ["rollback", "--to", "2"]),
+    "never champion": ([], ["rollback", "--to", "3"]),
+    "refused by the gate": ([], ["promote", "--version", "3", "--why", "x"]),
+    "no such version": ([], ["rollback", "--to", "9"]),
+    "no such model": ([], ["rollback", "--model", "reviewlm2"]),
+    "rolled back from": (["rollback"], ["rollback"]),
+}
+"""A command before, and a command that is then refused."""
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_each_command_that_a_refusal_proposes_is_carried_out(
+    case: str, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, refused = REFUSALS[case]
+    if before:
+        shop.run(*before)
+
+    require_remedies(shop.run(*refused), shop.home, tmp_path, monkeypatch)
+
+
+def test_a_first_champion_that_cannot_be_rolled_back_from_is_replaced_by_the_proposed_command(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = Registry(shop.registry.tracker, "alone")
+    run_id = alone.tracker.start_run("fits")
+    for order in (2, 3):
+        log_bundle(alone.tracker, run_id, fitted(tmp_path / f"order {order}", order))
+        alone.register(alone.tracker.tag(run_id, MODEL_URI_TAG), run_id, {"kind": "ngram"})
+
+    alone.promote(1, None, why="the first")
+    done = shop.run("rollback", "--model", "alone")
+    commands = require_remedies(done, shop.home, tmp_path, monkeypatch)
+    assert any(words[:2] == ["reviewlm", "promote"] for words in commands)
+
+
+def require_remedies(
+    done: Result, home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[list[str]]:
+    """Carry out each command of an error's remedy, each in a copy of the home, and return them."""
+    assert isinstance(done.exception, ReviewLMError), done.output
+    commands = [
+        shlex.split(line) for line in re.findall(r"`(reviewlm .+?)`", done.exception.remedy)
+    ]
+    assert commands, done.exception.remedy
+    for number, words in enumerate(commands):
+        copied = folder / f"copy {number}"
+        shutil.copytree(home, copied)
+        monkeypatch.setenv("REVIEWLM_HOME", str(copied))
+        answer = CliRunner().invoke(app, words[1:])
+        assert answer.exit_code == 0, (words, answer.output, answer.exception)
+
+    return commands
+
+
+@pytest.mark.parametrize("names", [("champion", "champion"), ("2", "champion"), ("kn5", "kn5")])
+def test_a_model_is_not_compared_with_itself(names: tuple[str, str], shop: Shop) -> None:
+    refused = shop.run("compare", *names).exception
+    assert isinstance(refused, ConfigError)
+    assert refused.value == " ".join(names)
