@@ -1,7 +1,8 @@
 """Declare the figures by which users compare models: name, title, unit, rounding, direction, meaning.
 
 Terminal, report, model card, comparison, MLflow and JSON read them here, so that one quantity has one name, one sign
-and one rounding wherever it stands. A new column of a table of models is one entry of `FIGURES`.
+and one rounding wherever it stands. A new column of a table of models is one entry of `FIGURES`, of classifiers one of
+`CLASSIFIER_FIGURES`.
 
 A *gain* is the share of another model's open bits per byte that a model saves on the same reviews: 1 − its own / the
 other's. Its name says who the other one is: `baseline_gain`, `champion_gain`. Tables and JSON hold shares (0.075),
@@ -11,7 +12,7 @@ people read per cent (7.5%), and so do the figures of MLflow that carry no unit 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,7 @@ class ModelFigure:
         text_factor: What the text is multiplied by.
         interval: Whether its text has half the width of its interval.
         around_zero: Whether 0 is "no difference": then its text says if the interval holds 0.
+        points: Whether it is a difference of shares, whose text is in points of 100, with its sign.
         count: Whether it counts exceptions: a whole number, and nothing to show if it is 0.
         beside: Name of a share that is shown behind it.
     """
@@ -77,6 +79,7 @@ class ModelFigure:
     text_factor: float = 1.0
     interval: bool = False
     around_zero: bool = False
+    points: bool = False
     count: bool = False
     beside: str = ""
 
@@ -97,6 +100,8 @@ class ModelFigure:
             return "infinite"
         if self.share:
             return f"{value:.1%}"
+        if self.points:
+            return f"{100 * value:+.1f}"
         if self.count:
             return f"{value:,.0f}" if value else NONE
         if self.decimals is not None:
@@ -115,8 +120,8 @@ class ModelFigure:
             return Amount(shown)
 
         half = (high - low) / 2
-        fixed = self.share or self.decimals is not None
-        width = self.number(half) if fixed else amount(half, 2)
+        fixed = self.share or self.points or self.decimals is not None
+        width = self.number(half).removeprefix("+") if fixed else amount(half, 2)
         maybe = MAYBE if self.around_zero and low <= 0 <= high else ""
         return Amount(f"{maybe}{shown} ±{width}")
 
@@ -237,6 +242,70 @@ GAIN = FIGURE["gain"]
 BASELINE_GAIN = FIGURE["baseline_gain"]
 CHAMPION_GAIN = FIGURE["champion_gain"]
 
+CLASSIFIER_FIGURES = (
+    ModelFigure(
+        "macro_f1",
+        "macro-F1",
+        (TERMINAL, ANSWER, CHARTS),
+        meaning="mean F1 of the labels; higher is better",
+        better=HIGHER,
+        share=True,
+        interval=True,
+    ),
+    ModelFigure(
+        "gain_macro_f1",
+        "gain in macro-F1",
+        (ANSWER,),
+        title="points over {baseline}",
+        better=HIGHER,
+        points=True,
+        interval=True,
+        around_zero=True,
+    ),
+    ModelFigure(
+        "accuracy",
+        "accuracy",
+        (TERMINAL, ANSWER, CHARTS),
+        meaning="share of right answers; higher is better",
+        better=HIGHER,
+        share=True,
+        interval=True,
+    ),
+    ModelFigure(
+        "gain_accuracy",
+        "gain in accuracy",
+        better=HIGHER,
+        points=True,
+        interval=True,
+        around_zero=True,
+    ),
+    ModelFigure(
+        "mean_absolute_error",
+        "mean error",
+        (ANSWER, CHARTS),
+        better=LOWER,
+        decimals=3,
+        interval=True,
+    ),
+    ModelFigure(
+        "log_loss",
+        "log loss",
+        (TERMINAL, MORE, CHARTS),
+        meaning="mean of -log p(true label), in nats; lower is better",
+        better=LOWER,
+        decimals=3,
+        interval=True,
+    ),
+    ModelFigure("quadratic_kappa", "kappa", (MORE,), better=HIGHER, decimals=3, interval=True),
+    ModelFigure("precision", "precision", better=HIGHER, share=True, interval=True),
+    ModelFigure("recall", "recall", better=HIGHER, share=True, interval=True),
+    ModelFigure("f1", "F1", better=HIGHER, share=True, interval=True),
+)
+"""Figures of classifiers, in the order of the columns of every table; the last three are of one label."""
+CLASSIFIER_FIGURE = {figure.name: figure for figure in CLASSIFIER_FIGURES}
+ACCURACY = CLASSIFIER_FIGURE["accuracy"]
+MACRO_F1 = CLASSIFIER_FIGURE["macro_f1"]
+
 
 def logged_value(name: str, value: float) -> float:
     """Return a figure, or an end of its interval, as MLflow has it; one that is not declared stays as it is."""
@@ -244,6 +313,6 @@ def logged_value(name: str, value: float) -> float:
     return value if figure is None else figure.logged(value)
 
 
-def figures_at(place: str) -> tuple[ModelFigure, ...]:
+def figures_at(place: str, figures: Sequence[ModelFigure] = FIGURES) -> tuple[ModelFigure, ...]:
     """Return the figures that are shown at a place, in the order of their columns."""
-    return tuple(figure for figure in FIGURES if place in figure.places)
+    return tuple(figure for figure in figures if place in figure.places)

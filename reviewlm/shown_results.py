@@ -10,7 +10,6 @@ from typing import Any
 
 from reviewlm import terminal
 from reviewlm.core.config.sections.evaluation import OWN_MODEL
-from reviewlm.core.figures import ModelFigure
 from reviewlm.core.services.join import MLFLOW_VARIABLE
 from reviewlm.tasks.records.result_lines import (
     account_lines,
@@ -34,11 +33,6 @@ def show_models(result: Mapping[str, Any]) -> None:
 
     for note in model_notes(result):
         terminal.say(note)
-
-
-def with_interval(figures: Mapping[str, Any], name: str) -> str:
-    """Return a figure with half the width of its confidence interval, "1.234 ±0.012"; without it if there is none."""
-    return ModelFigure(name, name, decimals=3, interval=True).text(figures)
 
 
 def show_run(result: Mapping[str, Any]) -> None:

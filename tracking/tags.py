@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from reviewlm.core.figures import CHARTS, figures_at
+from reviewlm.core.figures import CHARTS, CLASSIFIER_FIGURES, figures_at
 from reviewlm.core.lineage import FAMILY_TAG
 from reviewlm.core.manifest import flat
 
@@ -139,10 +139,7 @@ NAME_LENGTH = 250
 DECIDING = (
     *(figure.name for figure in figures_at(CHARTS)),
     "zero_probability_events",
-    "accuracy",
-    "macro_f1",
-    "log_loss",
-    "mean_absolute_error",
+    *(figure.name for figure in figures_at(CHARTS, CLASSIFIER_FIGURES)),
 )
 """Figures of the test reviews that a reader decides by; all others are details."""
 CURVES_OF_TRAINING = (

@@ -14,7 +14,17 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from reviewlm.core.figures import NONE, Amount
+from reviewlm.core.figures import (
+    ACCURACY,
+    CLASSIFIER_FIGURE,
+    CLASSIFIER_FIGURES,
+    MACRO_F1,
+    MAYBE,
+    MORE,
+    NONE,
+    figures_at,
+)
+from reviewlm.core.figures import ANSWER as FIRST_TABLE
 from reviewlm.evaluation.classification.figures import Predicted
 from reviewlm.evaluation.gate.decision import Decision
 from reviewlm.evaluation.reports.canvas import WIDTH, canvas, styles_of, ticks_at
@@ -42,10 +52,9 @@ from reviewlm.evaluation.statistics.slices import slice_name
 
 ABOUT = (
     "{reviews:,} test reviews{groups}, best macro-F1 first. ±: half of the {confidence:.0%} interval. Mean error: "
-    "distance of answer and truth; lower is better. vs baseline: points of macro-F1 against {baseline}."
+    "distance of answer and truth; lower is better. Points over {baseline}: difference of macro-F1; {maybe}: may be "
+    "chance."
 )
-SHARES = ("macro_f1", "accuracy", "precision", "recall", "f1", "gain_macro_f1", "gain_accuracy")
-"""Figures that are shown in percent."""
 ERRORS = 10
 FIRST_ERRORS = 3
 """Number of errors that are shown with their texts, and of those that are not folded."""
@@ -101,23 +110,6 @@ class ClassificationResults:
         return next(row for row in self.rows if row["name"] == self.winner)
 
 
-def format_figure(row: Row, key: str, sign: str = "") -> str:
-    """Return a figure with half the width of its interval; shares in percent."""
-    value = row.get(key)
-    low = row.get(f"{key}_lo")
-    high = row.get(f"{key}_hi")
-    if value is None:
-        return NONE
-
-    times, digits = (100, 1) if key in SHARES else (1, 3)
-    if low is None or high is None:
-        half = ""
-    else:
-        half = f" ±{times * (high - low) / 2:.2g}"
-
-    return f"{times * value:{sign}.{digits}f}{'%' * (times > 1)}{half}"
-
-
 def _calibration(row: Row) -> str:
     error = row.get("calibration_error")
     chance = row.get("calibration_chance")
@@ -126,25 +118,20 @@ def _calibration(row: Row) -> str:
     return f"{error:.3f} (chance {chance:.3f})"
 
 
-FIRST: Columns = {
-    "macro-F1": lambda row: format_figure(row, "macro_f1"),
-    "vs baseline": lambda row: format_figure(row, "gain_macro_f1", "+"),
-    "accuracy": lambda row: format_figure(row, "accuracy"),
-    "mean error": lambda row: format_figure(row, "mean_absolute_error"),
-}
-MORE: Columns = {
-    "log loss": lambda row: format_figure(row, "log_loss"),
-    "calibration error": _calibration,
-    "kappa": lambda row: format_figure(row, "quadratic_kappa"),
-}
-"""Columns of the first table, and of that of further figures."""
+def _columns(place: str, baseline: str) -> Columns:
+    """Return the columns of a table of classifiers: heading, and the text of a row's figure."""
+    return {
+        figure.heading(baseline): figure.text for figure in figures_at(place, CLASSIFIER_FIGURES)
+    }
 
 
 def headline(results: ClassificationResults) -> str:
     """Return how good the winner is, against what, and what the gate decided."""
     row = results.best
-    scores = f"a macro-F1 of {row['macro_f1']:.1%} and an accuracy of {row['accuracy']:.1%}"
-    majority = f"always answering '{row['majority_label']}' has {row['majority_accuracy']:.1%}"
+    accuracy = ACCURACY.number(row["accuracy"])
+    scores = f"a macro-F1 of {MACRO_F1.number(row['macro_f1'])} and an accuracy of {accuracy}"
+    level = ACCURACY.number(row["majority_accuracy"])
+    majority = f"always answering '{row['majority_label']}' has {level}"
     sentence = f"{results.winner} has {scores} on the test reviews; {majority}."
     if gain := row.get("gain_macro_f1"):
         far = f"{100 * abs(gain):.1f} points {'above' if gain > 0 else 'below'}"
@@ -172,8 +159,9 @@ def per_label(row: Row) -> list[Row]:
     rows = []
     for one in row["per_label"]:
         figures = {name: one[name] for name in ("label", "reviews", "answered")}
-        for figure in ("precision", "recall", "F1"):
-            figures[figure] = Amount(format_figure(one, figure.lower()))
+        for name in ("precision", "recall", "f1"):
+            figure = CLASSIFIER_FIGURE[name]
+            figures[figure.words] = figure.text(one)
         rows.append(figures)
 
     return rows
@@ -190,7 +178,7 @@ def comparison_rows(results: ClassificationResults) -> list[Row]:
             "classifier": row["name"],
             "alone right": row["alone_right"],
             "baseline alone right": row["baseline_alone_right"],
-            "accuracy": Amount(format_figure(row, "gain_accuracy", "+")),
+            "points of accuracy": CLASSIFIER_FIGURE["gain_accuracy"].text(row),
             "verdict on macro-F1": verdict(row),
         }
         table.append(line)
@@ -205,12 +193,8 @@ def by_slice(results: ClassificationResults) -> list[Row]:
         row = rows.setdefault(
             (one["dimension"], one["slice"]), {"slice": slice_name(one), "reviews": one["reviews"]}
         )
-        row[one["model"]] = Amount(
-            format_figure(
-                {"accuracy": one["accuracy"], "accuracy_lo": one["lo"], "accuracy_hi": one["hi"]},
-                "accuracy",
-            )
-        )
+        ends = {f"{ACCURACY.name}_lo": one["lo"], f"{ACCURACY.name}_hi": one["hi"]}
+        row[one["model"]] = ACCURACY.text({ACCURACY.name: one["accuracy"], **ends})
 
     return list(rows.values())
 
@@ -302,9 +286,12 @@ def _table_of_classifiers(results: ClassificationResults) -> PageTable:
         groups=groups,
         confidence=results.confidence,
         baseline=results.baseline,
+        maybe=MAYBE,
     )
     always = {"name": f"always '{best['majority_label']}'", "accuracy": best["majority_accuracy"]}
-    rows = shown_columns("classifier", [*results.rows, always], FIRST)
+    rows = shown_columns(
+        "classifier", [*results.rows, always], _columns(FIRST_TABLE, results.baseline)
+    )
     return PageTable.of(rows, about, results.rows.index(best))
 
 
@@ -333,7 +320,11 @@ def _section_of_figures(results: ClassificationResults) -> PageSection:
     """Return further figures, the comparisons with the baseline, size and time."""
     costs = [{"classifier": name, **of} for name, of in results.costs.items()]
     against = f"Against the baseline {results.baseline}, on the same reviews"
-    more = shown_columns("classifier", results.rows, MORE)
+    more = shown_columns(
+        "classifier",
+        results.rows,
+        {**_columns(MORE, results.baseline), "calibration error": _calibration},
+    )
     tables = [
         PageTable.of(more, "Kappa: higher is better; the others: lower is better"),
         PageTable.of(comparison_rows(results), against),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from reviewlm.core.figures import CHAMPION_GAIN, HIGHER, LOWER
+from reviewlm.core.figures import ACCURACY, BITS, CHAMPION_GAIN, MACRO_F1
 from reviewlm.core.output import literal, table_row
 from reviewlm.evaluation.gate.rule_table import (
     BETTER_THAN_CHAMPION,
@@ -17,7 +17,7 @@ from reviewlm.evaluation.gate.rule_table import (
 )
 from reviewlm.evaluation.statistics.bootstrap import Interval
 
-FIGURES = {"open bits per byte": LOWER, "macro-F1": HIGHER, "accuracy": HIGHER}
+FIGURES = {figure.words: figure.better for figure in (BITS, MACRO_F1, ACCURACY)}
 """Figures that both models have, as `Decision.figures` names them after the model; a decision has those of one kind of
 model, with one direction."""
 CHAMPIONS_LOSS = "champion's reviews, loss"

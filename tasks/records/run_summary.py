@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from reviewlm.core.config.sections.evaluation import PromotionConfig
-from reviewlm.core.figures import BITS, amount
+from reviewlm.core.figures import ACCURACY, BITS, MACRO_F1, amount
 from reviewlm.core.store import Artifact, Store
 from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.account import ACCOUNT
@@ -107,8 +107,11 @@ def verdict_of(result: Mapping[str, Any]) -> str:
 def _figures_of(result: Mapping[str, Any], name: str) -> str:
     """Return the figures of one model of a run on the test reviews, in words."""
     test = next(model["test"] for model in result["models"] if model["name"] == name)
-    if "macro_f1" in test:
-        figures = f"macro-F1 {test['macro_f1']:.3f}, accuracy {test['accuracy']:.1%}"
+    if MACRO_F1.name in test:
+        shown = (
+            f"{figure.words} {figure.number(test[figure.name])}" for figure in (MACRO_F1, ACCURACY)
+        )
+        figures = ", ".join(shown)
     else:
         bits = BITS.number(test[BITS.name])
         figures = f"{bits} bits/byte, perplexity {amount(test['perplexity'])}"

@@ -9,6 +9,7 @@ import typer
 
 from reviewlm import options, terminal
 from reviewlm.core.errors import ConfigError
+from reviewlm.core.figures import ACCURACY, CLASSIFIER_FIGURES, TERMINAL, figures_at
 from reviewlm.flow_runs import (
     require_data_of,
     run_flow,
@@ -17,7 +18,7 @@ from reviewlm.flow_runs import (
     with_rebuild,
 )
 from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, configure, run_checked
-from reviewlm.shown_results import show_report, with_interval
+from reviewlm.shown_results import show_report
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
@@ -221,16 +222,16 @@ def compare(
 
 
 def _show_table(result: Mapping[str, Any]) -> None:
-    """Write the figures of each classifier on the test reviews, the most accurate first."""
+    """Write the figures of each classifier on the test reviews, the best first."""
+    columns = figures_at(TERMINAL, CLASSIFIER_FIGURES)
+    best = columns[0].name
     rows = []
-    for model in sorted(result["models"], key=lambda model: -model["test"]["accuracy"]):
+    for model in sorted(result["models"], key=lambda model: -model["test"][best]):
         test = model["test"]
         line = {
             "classifier": model["name"],
             "kind": model["kind"],
-            "accuracy": with_interval(test, "accuracy"),
-            "macro-F1": with_interval(test, "macro_f1"),
-            "log loss": test.get("log_loss"),
+            **{figure.words: figure.text(test) for figure in columns},
         }
         rows.append(line)
 
@@ -239,8 +240,13 @@ def _show_table(result: Mapping[str, Any]) -> None:
     count = f"{result['reviews']:,}" + (
         f" of {total:,} have a label and are" if total > result["reviews"] else ""
     )
-    title = f"Test reviews, {result['label']}: {count} answered (higher is better but for log loss)"
+    title = f"Test reviews, {result['label']}: {count} answered"
     terminal.show_rows(rows, title)
+    for figure in columns:
+        terminal.say(f"  {figure.words}: {figure.meaning}")
+
     always = majority["label"]
     level = majority["accuracy"]
-    terminal.say(f"Always answering {always!r}, the most frequent label: accuracy {level:.3f}.")
+    terminal.say(
+        f"Always answering {always!r}, the most frequent label: accuracy {ACCURACY.number(level)}."
+    )

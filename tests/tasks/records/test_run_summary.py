@@ -45,7 +45,7 @@ def test_the_verdict_about_a_classifier_has_its_own_figures() -> None:
             "models": [{"name": "bag", "test": test}],
         }
     )
-    for figure in ("0.517", "62.1%", "1,679"):
+    for figure in ("51.7%", "62.1%", "1,679"):
         assert figure in verdict
 
 

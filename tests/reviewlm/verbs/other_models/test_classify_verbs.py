@@ -101,7 +101,7 @@ def test_fit_hands_its_options_to_the_flow_and_shows_the_table_best_first_and_th
     shown = capfd.readouterr().out
     assert "1,234 answered" in shown
     assert shown.index("cnn") < shown.index("tfidf_logistic")
-    assert "Always answering '5', the most frequent label: accuracy 0.450." in shown
+    assert "Always answering '5', the most frequent label: accuracy 45.0%." in shown
     assert "reviewlm-stars version 3 (cnn): not champion." in shown
     assert "Gate: the gain is too small." in shown
 
