@@ -38,6 +38,8 @@ LEASES = (
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",
     "prefect.server.concurrency.lease_storage.filesystem",
 )
+NUMPY_FEATURES = ("NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES")
+"""Variables that numpy reads when it is imported: instructions of the processor that it does not use, or uses."""
 FIXED = {
     # MLflow would send what is logged from a thread, and lose it without a word while the server is away.
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
@@ -253,12 +255,16 @@ def numpy_features() -> dict[str, str]:
     except OSError:
         return {}
 
-    slower = (
-        "AuthenticAMD" in about
-        and " avx512f" in about
-        and "NPY_ENABLE_CPU_FEATURES" not in os.environ
-    )
-    return {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL"} if slower else {}
+    slower = "AuthenticAMD" in about and " avx512f" in about and NUMPY_FEATURES[1] not in os.environ
+    return {NUMPY_FEATURES[0]: "X86_V4 AVX512_ICL"} if slower else {}
+
+
+def numpy_variables() -> dict[str, str]:
+    """Return the variables with which numpy computes elsewhere as here: with others, exp and log have other last bits.
+
+    This holds because a command sets its features before it imports numpy.
+    """
+    return {name: os.environ[name] for name in NUMPY_FEATURES if name in os.environ}
 
 
 @contextmanager

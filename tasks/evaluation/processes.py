@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from reviewlm.core.config.sections.execution import ExecutionConfig
-from reviewlm.core.environment import chosen_device, numpy_features
+from reviewlm.core.environment import chosen_device
 from reviewlm.core.processes.children import end_child, start_child
 from reviewlm.core.processes.memory import FEW_HEAPS, limit_operations
 from reviewlm.tasks.evaluation.fork_server import ModelWork, Report
@@ -74,17 +74,6 @@ class ModelProcess(Worker):
         self.connection.close()
 
 
-def environment() -> dict[str, str]:
-    """Return the variables of a process: few heaps, and numpy as it is here.
-
-    A command sets numpy's features for its children after it has imported numpy itself. With them, exp and log would
-    differ in the last bit from those of this process.
-    """
-    late = numpy_features().items()
-    inherited = {name: value for name, value in os.environ.items() if (name, value) not in late}
-    return {**FEW_HEAPS, **inherited}
-
-
 class ModelProcesses:
     """Processes that are started when a work finds none free with its model; as many as works at the same time."""
 
@@ -126,7 +115,7 @@ class ModelProcesses:
                     ["-m", PROGRAM, str(theirs.fileno())],
                     group=True,
                     stdout=subprocess.DEVNULL,
-                    env=environment(),
+                    env={**FEW_HEAPS, **os.environ},
                     pass_fds=[theirs.fileno()],
                 )
 

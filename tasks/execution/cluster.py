@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from reviewlm.core.config.sections.execution import ExecutionConfig
-from reviewlm.core.environment import available_cores, busy
+from reviewlm.core.environment import available_cores, busy, numpy_variables
 from reviewlm.core.errors import ClusterFailed, ConfigError, ReviewLMError
 from reviewlm.core.extras import require_library
 from reviewlm.core.processes import interrupts
@@ -95,6 +95,8 @@ def connect(address: str) -> Any:
                     "include_dashboard": False,
                     "_node_ip_address": LOOPBACK,
                 }
+            else:  # nodes that were started elsewhere, by other commands
+                quiet["runtime_env"] = {"env_vars": numpy_variables()}
             try:
                 if address not in (LOCAL, AUTO):  # Ray itself would ask for a minute and longer
                     socket.create_connection(_host_and_port(address), CONNECT_SECONDS).close()

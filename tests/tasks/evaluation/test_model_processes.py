@@ -42,7 +42,6 @@ from tests.tasks.evaluation.made_works import (
     refuse,
     tell,
     tell_memory,
-    tell_numpy,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -217,17 +216,32 @@ def test_little_work_and_work_for_a_gpu_or_a_cluster_is_done_here(
 
 
 @pytest.mark.slow
-def test_numpy_computes_as_in_this_process_that_imported_it_before_its_features_were_set(
-    made: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+def test_numpy_computes_in_a_process_as_in_the_command_that_has_chosen_its_features(
+    made: tuple[Path, Path, Path],
 ) -> None:
     """On processors without such features both are equal anyway."""
-    for name, value in numpy_features().items():
-        monkeypatch.setenv(name, value)
-    work = bare(tell_numpy, made[0])
-    here = with_model(CONFIG.execution, work)
-    with model_processes(CONFIG.execution, LEAST_TOKENS):
-        assert with_model(CONFIG.execution, work) == here
-    assert {"exp", "log"} <= here.keys()
+    code = """
+import sys
+from pathlib import Path
+import reviewlm.cli
+assert "numpy" not in sys.modules  # else a command would choose too late for itself, but not for its children
+from tests.tasks.evaluation import made_works, test_model_processes as here
+from reviewlm.tasks.evaluation.processes import LEAST_TOKENS, model_processes, with_model
+execution, work = here.CONFIG.execution, made_works.bare(made_works.tell_numpy, Path(sys.argv[1]))
+in_command = with_model(execution, work)
+with model_processes(execution, LEAST_TOKENS):
+    assert with_model(execution, work) == in_command
+print(sorted(in_command))
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code, made[0]],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **numpy_features()},
+        check=True,
+    )
+    assert said.stdout == "['exp', 'log']\n"
 
 
 @pytest.mark.slow
