@@ -36,9 +36,9 @@ from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.data.prepare import Prepared, check_table, clean_and_split
 from reviewlm.tasks.embed import embed as fit_vectors
 from reviewlm.tasks.embed import require_vocabulary
+from reviewlm.tasks.execution.cluster import require_cluster
 from reviewlm.tasks.execution.stage import conclude, describe_flow_run, step
 from reviewlm.tasks.fitting.job import Fitted
-from reviewlm.tasks.fitting.on_cluster import require_cluster
 from reviewlm.tasks.promotion.promote import promote_challenger
 from reviewlm.tasks.records.result_lines import account_lines
 from reviewlm.tasks.records.run_summary import verdict_of

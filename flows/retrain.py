@@ -30,6 +30,7 @@ from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.evaluation.compare import log_gain, log_headline
 from reviewlm.tasks.evaluation.intervals import Evaluated
 from reviewlm.tasks.evaluation.processes import model_processes
+from reviewlm.tasks.execution.cluster import require_cluster
 from reviewlm.tasks.execution.limits import SameRetrainWaits, one_retrain
 from reviewlm.tasks.execution.stage import (
     announce,
@@ -40,7 +41,6 @@ from reviewlm.tasks.execution.stage import (
     step,
 )
 from reviewlm.tasks.fitting.fit_process import interruptible_fits
-from reviewlm.tasks.fitting.on_cluster import require_cluster
 from reviewlm.tasks.planning.pace import keep_time
 from reviewlm.tasks.planning.plan import (
     PlanRequest,
@@ -168,7 +168,7 @@ def run_pipeline(
     if request:
         require_frame(config)
 
-    require_cluster(config.execution, minutes=request is not None)
+    require_cluster(config.execution)
     alone: AbstractContextManager[None] = nullcontext()
     if not until:
         alone = one_retrain(config.home, given)

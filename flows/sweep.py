@@ -13,8 +13,8 @@ from reviewlm.flows.parts import ingest, prepare
 from reviewlm.flows.retrain import resolve
 from reviewlm.flows.server.parameters import Given, Inputs, Overrides, Preset, on_workers
 from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.execution.cluster import require_cluster
 from reviewlm.tasks.fitting.fit_process import interruptible_fits
-from reviewlm.tasks.fitting.on_cluster import require_cluster
 from reviewlm.tasks.fitting.sweep import (
     Study,
     SweepPlan,

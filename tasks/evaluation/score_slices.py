@@ -17,10 +17,9 @@ from reviewlm.core.environment import chosen_device
 from reviewlm.core.store import Artifact
 from reviewlm.evaluation.scoring.score import Batch, BatchScores, ScoreBatches, score_batch
 from reviewlm.models.bundles.bundle import load_bundle
-from reviewlm.tasks.execution.cluster import RayEngine, connect
+from reviewlm.tasks.execution.cluster import RayEngine, connect, has_gpus
 from reviewlm.tasks.execution.code_version import running_code
 from reviewlm.tasks.execution.node_files import SentFile, opened_on_node, send_files
-from reviewlm.tasks.fitting.on_cluster import has_gpus
 
 WEIGHTS = "*.safetensors"
 """Files of a bundle with the weights of networks; n-gram models have none."""

@@ -243,6 +243,17 @@ def _host_and_port(address: str) -> tuple[str, int]:
         ) from error
 
 
+def require_cluster(execution: ExecutionConfig) -> None:
+    """Refuse, at the start of a run, a cluster that does not answer; errors as of `connect`."""
+    if execution.cluster:
+        connect(execution.cluster)
+
+
+def has_gpus(ray: Any, execution: ExecutionConfig) -> bool:
+    """Return whether the networks of a run use GPUs of the cluster."""
+    return execution.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
+
+
 def address_for_children(address: str) -> str | None:
     """Return where a child process reaches the cluster of this one; None without a cluster."""
     if not address:

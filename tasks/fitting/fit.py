@@ -163,6 +163,12 @@ class FitPlan:
             **shared, cluster=cluster, init_weights=self.start.folder, pace=pace
         )
 
+    def on_cluster(self) -> ClusterRun | None:
+        """Return what runs its job on a node: there is a cluster, and it is a network or holds one."""
+        if self.config.execution.cluster and is_neural(self.spec, self.parts_of_it):
+            return ClusterRun(self.config, _only_kind(self.spec))
+        return None
+
     def _facts(self) -> dict[str, Any]:
         """Return the facts of the bundle: the digests of fit and data, and all data that it has learnt from."""
         clean = self.prepared.clean.digest
@@ -193,10 +199,9 @@ class FitPlan:
         """
         config = self.config
         spec = self.spec
-        away = run is None and config.execution.cluster and is_neural(spec, self.parts_of_it)
         cluster = None
-        if away:
-            cluster = ClusterRun(config, _only_kind(spec))
+        if run is None:
+            cluster = self.on_cluster()
 
         def make(work: Path) -> dict[str, Any]:
             job = self.job(work)

@@ -19,11 +19,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any
+from time import monotonic
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from reviewlm.core.config.run_config import RunConfig
-from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.environment import chosen_device
 from reviewlm.core.errors import (
     ClusterFailed,
@@ -37,7 +37,7 @@ from reviewlm.core.errors import (
 from reviewlm.core.processes.leftovers import claimed_folder, remove_abandoned_folders
 from reviewlm.core.provenance import git_commit, made_with
 from reviewlm.core.store import Stamp, stamp_of
-from reviewlm.tasks.execution.cluster import LOOPBACK, connect
+from reviewlm.tasks.execution.cluster import LOOPBACK, connect, has_gpus
 from reviewlm.tasks.execution.code_version import running_code
 from reviewlm.tasks.execution.node_files import (
     SentFile,
@@ -184,8 +184,8 @@ class JobActor:
 
 
 @contextmanager
-def _actors(ray: Any, resources: dict[str, Any], nodes: int) -> Iterator[list[Any]]:
-    """Start the actors of a job, and end them after the block.
+def _actors(ray: Any, resources: dict[str, Any], nodes: int, node: str = "") -> Iterator[list[Any]]:
+    """Start the actors of a job, and end them after the block; *node* is the one for a single actor, if given.
 
     All of several get their places, or none: so two jobs never wait for each other's nodes.
     """
@@ -198,6 +198,8 @@ def _actors(ray: Any, resources: dict[str, Any], nodes: int) -> Iterator[list[An
     strategy = "DEFAULT"
     if group:
         strategy = strategies.PlacementGroupSchedulingStrategy(group)
+    elif node:
+        strategy = strategies.NodeAffinitySchedulingStrategy(node, soft=False)
 
     options = {**resources, "max_concurrency": 2, "scheduling_strategy": strategy}
     actors = [ray.remote(JobActor).options(**options).remote() for _ in range(nodes)]
@@ -225,6 +227,18 @@ def _error_among(ray: Any, ready: list[Any]) -> Exception | None:
     )
 
 
+def _with_less_time(job: FitJob, lost: float) -> FitJob:
+    """Return a job whose clock, if it has one, has not stood still for the *lost* seconds since its checkpoint."""
+    pace = getattr(job, "pace", None)
+    if pace is None:
+        return job
+    return replace(job, **{"pace": replace(pace, seconds=max(0.0, pace.seconds - lost))})
+
+
+class NodeTaken(ClusterFailed):
+    """A node has no place free within a minute."""
+
+
 @dataclass
 class ClusterRun:
     """A job that a node of the cluster does, called as `run_job` is.
@@ -232,6 +246,8 @@ class ClusterRun:
     Args:
         config: Names the cluster, the device and the share of a GPU.
         model: Kind of model that is fitted; "" if it has parts, of any kind.
+        node: Name in Ray of the node that has to do it, which must be free within a minute; "": any, when one is free.
+        sent: Input files that are on their way already, by their place.
 
     Attributes:
         made_by: After the job: code, libraries, machine and resources of the node, for the record.
@@ -239,7 +255,11 @@ class ClusterRun:
 
     config: RunConfig
     model: str = ""
+    node: str = ""
+    sent: dict[str, list[SentFile]] = field(default_factory=dict)
     made_by: dict[str, Any] = field(default_factory=dict)
+    _saved: float = 0.0
+    """When a checkpoint last came."""
 
     def __call__(self, job: FitJob, report: Report) -> dict[str, Any]:
         """Have a job done; its work folder here then holds what `run_job` would leave.
@@ -251,19 +271,21 @@ class ClusterRun:
         """
         ray = connect(self.config.execution.cluster)
         job, resources, nodes = self._prepare_job(ray, job)
-        inputs = [file for path in job.inputs for file in send_files(path, place_of(path))]
+        inputs = self.send_inputs(job)
         code = running_code().version(job.WORKER, self.model)
         cause = ""
         failure: type[ReviewLMError] = ClusterFailed
+        self._saved = monotonic()
         for attempt in range(ATTEMPTS):
             if attempt:
+                job = _with_less_time(job, monotonic() - self._saved)
                 log.warning(
                     "%s: its node is lost (%s); it goes on elsewhere from its checkpoint",
                     job.name,
                     cause,
                 )
             try:
-                with _actors(ray, resources, nodes) as actors:
+                with _actors(ray, resources, nodes, self.node) as actors:
                     asked = (job, code, self.model, inputs)
                     device = self.config.execution.device
                     meeting = ""
@@ -304,6 +326,33 @@ class ClusterRun:
             cause=cause,
             remedy=f"{job.remedy}; without the cluster: --set execution.cluster=",
         )
+
+    def send_inputs(self, job: FitJob) -> list[SentFile]:
+        """Put the input files of a job into the object store, those that are not there yet, and return all."""
+        for path in job.inputs:
+            place = place_of(path)
+            if place not in self.sent:
+                self.sent[place] = send_files(path, place)
+        return [file for path in job.inputs for file in self.sent[place_of(path)]]
+
+    def places(self, job: FitJob) -> list[Self]:
+        """Return a run for each node that the job may get; one for any, if it needs several nodes.
+
+        Raises:
+            ConfigError: The cluster has not so many GPUs or processors.
+        """
+        ray = connect(self.config.execution.cluster)
+        _, resources, actors = self._prepare_job(ray, job)
+        if actors > 1:
+            return [replace(self)]
+
+        needed = {"CPU": resources["num_cpus"], "GPU": resources["num_gpus"]}
+        places = []
+        for node in ray.nodes():
+            has = node["Resources"]
+            if node["Alive"] and all(has.get(what, 0) >= number for what, number in needed.items()):
+                places.append(replace(self, node=node["NodeID"], made_by={}))
+        return places
 
     def _prepare_job(self, ray: Any, job: FitJob) -> tuple[FitJob, dict[str, Any], int]:
         """Return the job with its device and threads, the resources of an actor, and the number of actors.
@@ -355,10 +404,11 @@ class ClusterRun:
             pending = actor.news.remote()
             while not (is_interrupted() or ray.wait([pending], timeout=POLL_SECONDS)[0]):
                 polls += 1
-                if (
-                    polls == WAIT_POLLS
-                ):  # before the first answer: an actor that has begun has its node
-                    log.warning("%s: no node of the cluster is free yet", job.name)
+                if polls != WAIT_POLLS:  # none is at once where an actor has begun: it has its node
+                    continue
+                if self.node:
+                    raise NodeTaken(f"A node has no place free for '{job.name}'", where=self.node)
+                log.warning("%s: no node of the cluster is free yet", job.name)
             if is_interrupted():
                 raise ClusterFailed(
                     f"The fit of '{job.name}' was interrupted; its node stops it, too"
@@ -368,6 +418,8 @@ class ClusterRun:
             for record in news.logs:
                 pass_on(record)
             receive_files(news.changed, job.work)
+            if any(file.name.startswith("checkpoint") for file in news.changed):
+                self._saved = monotonic()
             if news.names:
                 for name in set(file_names(job.work)) - news.names:
                     if name.startswith("checkpoint"):
@@ -392,31 +444,3 @@ class ClusterRun:
             cause=f"{type(cause).__name__}: {cause}",
             remedy="if a name is unknown there, install the same commit of the project on all machines",
         )
-
-
-def has_gpus(ray: Any, execution: ExecutionConfig) -> bool:
-    """Return whether the networks of a run use GPUs of the cluster."""
-    return execution.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
-
-
-def require_cluster(execution: ExecutionConfig, minutes: bool = False) -> None:
-    """Refuse, at the start of a run, a cluster that does not answer; without `execution.cluster` do nothing.
-
-    Args:
-        minutes: The run has a time budget.
-
-    Raises:
-        ConfigError: As `connect`; or the budget is planned by this machine's speed.
-    """
-    address = execution.cluster
-    if not address:
-        return
-    if minutes:
-        raise ConfigError(
-            "--minutes plans with the speed of this machine, but the cluster fits the networks on others",
-            where="execution.cluster",
-            value=address,
-            remedy="use either --minutes or execution.cluster",
-        )
-
-    connect(address)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,12 +65,21 @@ def keep_time(
         speed = (
             plan.tokens_per_second * token_cost(*PROBE) / token_cost(spec.hidden, spec.embedding)
         )
-        pace = Pace(seconds, after=plan.after, tokens_per_second=speed)
-        job = plan_fit(config, spec, prepared).job(work, pace)
-        shown = progress(spec.name, 1, "tokens", planned=network.seconds)
-        with gpu_slot(job.device, job.ranks) as gpus, shown as report:
-            job = replace(job, gpus=gpus)
-            summary = run_job(job, lambda news: report(news.step, news.figures, total=news.total))
+        fit = plan_fit(config, spec, prepared)
+        cluster = fit.on_cluster()
+        if cluster:
+            speed = 0.0  # that of a node says nothing about this machine, which does what follows
+
+        job = fit.job(work, Pace(seconds, after=plan.after, tokens_per_second=speed))
+        slot: AbstractContextManager[tuple[int, ...]] = nullcontext(())
+        if not cluster:
+            slot = gpu_slot(job.device, job.ranks)
+
+        with slot as gpus, progress(spec.name, 1, "tokens", planned=network.seconds) as report:
+            summary = (cluster or run_job)(
+                replace(job, gpus=gpus),
+                lambda news: report(news.step, news.figures, total=news.total),
+            )
 
         lengths = {name: summary[name] for name in KEPT}
         whole = plan_fit(config, _of_length(spec, summary), prepared)

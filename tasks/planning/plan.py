@@ -21,6 +21,7 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,7 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.environment import available_cores, busy
+from reviewlm.core.errors import ClusterFailed
 from reviewlm.core.store import Artifact
 from reviewlm.models.specs import ModelSpec, NGramSpec, RecurrentSpec, identity
 from reviewlm.models.streams import TokenStream
@@ -41,8 +43,10 @@ from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.execution.limits import gpu_slot
 from reviewlm.tasks.execution.progress import duration
 from reviewlm.tasks.execution.stage import run_stage, stage, started, waited
-from reviewlm.tasks.fitting.fit import plan_fit, threads_of
+from reviewlm.tasks.fitting.fit import FitPlan, RunJob, plan_fit, threads_of
 from reviewlm.tasks.fitting.fit_process import run_job
+from reviewlm.tasks.fitting.job import FitJob
+from reviewlm.tasks.fitting.on_cluster import NodeTaken
 from reviewlm.tasks.planning.rule import (
     BASELINE,
     BPTT_LEN,
@@ -184,7 +188,7 @@ class RunPlan:
         if network is None:
             needs = "needs more reviews"
             if self.needs:
-                needs = f"needs --minutes {self.needs} on this machine now"
+                needs = f"needs --minutes {self.needs} at the speed of now"
 
             return f"{self.minutes:g} min: a Kneser–Ney 5-gram model only; a network {needs}"
 
@@ -261,6 +265,9 @@ def make_plan(
         "spec": identity(_spec(config.models, NETWORK)),
         "text": _of_text(dataset),
     }
+    if config.execution.cluster:
+        options["network"] = "on nodes"
+
     built = run_stage(
         config.workspace,
         "plan",
@@ -295,11 +302,15 @@ def _choose(
     }
     threads = max(probes, key=lambda number: probes[number][0])
     (speed, start), slow = probes[threads], slowness(probes[threads][0], threads)
+    nodes = config.execution.cluster
+    if nodes:  # which train; what follows is this machine's
+        speed, start = measured_on_nodes(config, prepared)
+
     # One process trains until the time is nearly over, another one to the end.
     left = request.seconds_left() - 2 * start
     network = _network(data, speed, slow, left)
     fewer = []
-    if threads < threads_of(config.execution):
+    if threads < threads_of(config.execution) and not nodes:
         fewer = [f"execution.threads={threads}"]
 
     settings = [*_of_text(dataset), *fewer, *_of_network(network, _baseline(config.models))]
@@ -375,20 +386,68 @@ def measured_speed(config: RunConfig, prepared: Prepared, threads: int) -> tuple
     Returns:
         Tokens per second, by the median update, and the seconds around its updates: start and end of its process.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        job = _probe(config, prepared).job(Path(folder), Pace(PROBE_SECONDS, evaluations=1))
+        with gpu_slot(job.device, job.ranks) as gpus:
+            return _speed_of(run_job, replace(job, gpus=gpus, threads=threads))
+
+
+def measured_on_nodes(config: RunConfig, prepared: Prepared) -> tuple[float, float]:
+    """Train the probe network on every node that may get the fit, at the same time.
+
+    Returns:
+        As of `measured_speed`, of the slowest node; the most seconds around the updates.
+
+    Raises:
+        ClusterFailed: No node has a place free within a minute.
+    """
+    fit = _probe(config, prepared)
+    cluster = fit.on_cluster()
+    assert cluster
+    with tempfile.TemporaryDirectory() as folder:
+        job = fit.job(Path(folder), Pace(PROBE_SECONDS, evaluations=1))
+        cluster.send_inputs(job)
+        places = cluster.places(job)
+
+        def measure(number: int) -> tuple[float, float] | None:
+            work = Path(folder) / str(number)
+            work.mkdir()
+            try:
+                return _speed_of(places[number], replace(job, work=work))
+            except NodeTaken as taken:
+                log.warning("plan: %s; it is not counted", taken)
+                return None
+
+        with ThreadPoolExecutor(len(places)) as pool:
+            found = [one for one in pool.map(measure, range(len(places))) if one]
+
+    if not found:
+        raise ClusterFailed(
+            "No node of the cluster has a place free for the network",
+            where="execution.cluster",
+            value=config.execution.cluster,
+            remedy="run the command again when the fits of others have ended, or without --minutes, which then waits",
+        )
+    log.info("plan: measured on %d of %d places for the network", len(found), len(places))
+    return min(speed for speed, _ in found), max(around for _, around in found)
+
+
+def _probe(config: RunConfig, prepared: Prepared) -> FitPlan:
+    """Return the fit of the probe network."""
     spec = _spec(config.models, NETWORK)
     assert isinstance(spec, RecurrentSpec)
     training = replace(
         spec.training, batch=min(32, spec.training.batch), epochs=1_000.0, warmup=0.0
     )
     probe = replace(spec, hidden=PROBE[0], embedding=PROBE[1], training=training)
-    with tempfile.TemporaryDirectory() as folder:
-        pace = Pace(PROBE_SECONDS, evaluations=1)
-        job = plan_fit(config, probe, prepared).job(Path(folder), pace)
-        with gpu_slot(job.device, job.ranks) as gpus:
-            begun = monotonic()
-            speed = run_job(replace(job, gpus=gpus, threads=threads), lambda news: None)
-            around = monotonic() - begun - speed["seconds"]
+    return plan_fit(config, probe, prepared)
 
+
+def _speed_of(run: RunJob, job: FitJob) -> tuple[float, float]:
+    """Return the speed of a training by its median update, and the seconds around its updates."""
+    begun = monotonic()
+    speed = run(job, lambda news: None)
+    around = monotonic() - begun - speed["seconds"]
     return speed["tokens"] / speed["updates"] / speed["step_seconds"], max(0.0, around)
 
 

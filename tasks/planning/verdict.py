@@ -140,7 +140,7 @@ def _left_out_in_words(outcome: Mapping[str, Any]) -> str:
         return ""
     given = f"{outcome['minutes']:g} min"
     if needs := outcome.get("needs"):
-        return f"a network does not fit in {given} on this machine now, --minutes {needs} would fit one"
+        return f"a network does not fit in {given} at the speed of now, --minutes {needs} would fit one"
     return f"no network was trained in {given}, because it needs more reviews"
 
 

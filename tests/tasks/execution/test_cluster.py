@@ -24,8 +24,7 @@ from reviewlm.tasks.data import ingest
 from reviewlm.tasks.data.ingest import ingest_files
 from reviewlm.tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokenize, train_vocabulary
 from reviewlm.tasks.execution import cluster as machinery
-from reviewlm.tasks.execution.cluster import RayEngine, is_installed
-from reviewlm.tasks.fitting.on_cluster import require_cluster
+from reviewlm.tasks.execution.cluster import RayEngine, is_installed, require_cluster
 from reviewlm.training.ngram.counting import memory
 from reviewlm.training.ngram.counting.counts import count_ngrams, unseen_share
 from reviewlm.training.ngram.fitting import fit_tables
