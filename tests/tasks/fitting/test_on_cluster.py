@@ -43,9 +43,10 @@ from reviewlm.tasks.execution.node_files import SentFile, receive_files
 from reviewlm.tasks.fitting import on_cluster
 from reviewlm.tasks.fitting.fit_process import run_job
 from reviewlm.tasks.fitting.job import LanguageModelJob
-from reviewlm.tasks.fitting.on_cluster import FOLDER, ClusterRun, JobActor
+from reviewlm.tasks.fitting.on_cluster import FOLDER, ClusterRun, JobActor, NodeTaken
 from reviewlm.tracking.client import open_client
 from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.training.context import Pace
 from reviewlm.training.ngram.counting.counts import count_ngrams
 from reviewlm.training.ngram.fitting import fit_tables
 from reviewlm.training.ngram.partitions import fitting as partitions
@@ -128,6 +129,14 @@ def test_a_checkpoint_arrives_after_its_journal_and_a_bundle_when_it_is_whole(
     receive_files(files, tmp_path)
     assert [block.decode() for block in arrived] == list(reversed(names))
     assert all((tmp_path / name).read_text(encoding="utf-8") == name for name in names)
+
+
+def test_a_clock_runs_on_while_the_node_of_a_fit_is_lost(tmp_path: Path) -> None:
+    job = job_in(home(tmp_path, "here"), network(), tmp_path / "here" / "work")
+    assert on_cluster._with_less_time(job, 30) is job
+    paced = replace(job, pace=Pace(100, after=20))
+    assert on_cluster._with_less_time(paced, 30) == replace(job, pace=Pace(70, after=20))
+    assert on_cluster._with_less_time(paced, 300) == replace(job, pace=Pace(0, after=20))
 
 
 @pytest.fixture(scope="module")
@@ -282,6 +291,37 @@ def test_ranks_on_two_nodes_go_on_after_the_loss_of_one_and_fit_what_two_ranks_o
         ends.result(240)
     assert "training goes on after" in caplog.text
     assert digest(job) == digest(alone)
+
+
+class Holder:
+    """An actor that only holds its place."""
+
+    def held(self) -> bool:
+        return True
+
+
+@pytest.mark.slow
+def test_a_fit_for_each_node_ends_on_nodes_with_a_free_place_only(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    config = home(tmp_path, "here", cluster=cluster.address)
+    job = job_in(config, network(), tmp_path / "here" / "work")
+    places = ClusterRun(config, "lstm").places(job)
+    taken, free = places
+    assert {one.node for one in places} == {
+        node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")
+    }
+    strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(taken.node, soft=False)
+    holder = ray.remote(Holder).options(num_cpus=1, scheduling_strategy=strategy).remote()
+    assert ray.get(holder.held.remote())
+    monkeypatch.setattr(on_cluster, "WAIT_POLLS", 8)
+    with pytest.raises(NodeTaken):
+        taken(job, lambda news: None)
+    monkeypatch.undo()
+    assert free(job, lambda news: None)["updates"] > 0
+    ray.kill(holder)
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ import logging
 import math
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,8 +20,9 @@ from pydantic import TypeAdapter
 
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.config.run_config import RunConfig
-from reviewlm.core.errors import ConfigError
+from reviewlm.core.errors import ClusterFailed, ConfigError
 from reviewlm.tasks.execution.stage import recorded_stages
+from reviewlm.tasks.fitting.on_cluster import NodeTaken
 from reviewlm.tasks.planning import plan as planning
 from reviewlm.tasks.planning.pace import _is_free
 from reviewlm.tasks.planning.plan import (
@@ -32,6 +35,7 @@ from reviewlm.tasks.planning.plan import (
 )
 from reviewlm.tasks.planning.rule import FRAME, NETWORK, require_frame, token_cost
 from reviewlm.tasks.planning.verdict import judge_plan
+from tests.tasks.fitting.small_jobs import job_of
 
 HELD_OUT = {"bytes": 93_713, "tokens": 26_000}
 KN5 = {"validation/nats": 4.5, "validation/tokens": 26_000}
@@ -52,6 +56,7 @@ def planned(
     reviews: int = 1_500,
     start: float = 0.0,
     by_threads: dict[int, float] | None = None,
+    cluster: str = "",
 ) -> RunPlan:
     """The plan for 700 kB of reviews, *left* seconds before the end, on a machine of this speed."""
     probes = by_threads or {}
@@ -74,7 +79,7 @@ def planned(
         "baseline": SimpleNamespace(facts={"summary": KN5}),
         "reference": SimpleNamespace(facts={"summary": {**KN5, "validation/nats": 4.4}}),
     }
-    config = load_config(FRAME, ["execution.threads=1"])
+    config = load_config(FRAME, ["execution.threads=1", f"execution.cluster={cluster}"])
     return planning._choose(config, PlanRequest(minutes), dataset, prepared, fitted)
 
 
@@ -323,6 +328,57 @@ def test_the_faster_number_of_threads_becomes_a_setting(monkeypatch: pytest.Monk
         False,
     )
     assert slow.tokens_per_second == 9_000.0
+
+
+class Places:
+    """A cluster whose nodes train the probe so fast (tokens/s); None: it has no place free."""
+
+    def __init__(self, *speeds: float | None) -> None:
+        self.speeds = speeds
+
+    def send_inputs(self, job: Any) -> None:
+        """Send nothing."""
+
+    def places(self, job: Any) -> list[Any]:
+        return [partial(self.run, speed) for speed in self.speeds]
+
+    def run(self, speed: float | None, job: Any, report: Any) -> dict[str, float]:
+        assert job.work.is_dir()
+        if speed is None:
+            raise NodeTaken("taken")
+        return {"seconds": 0.0, "tokens": 10 * speed, "updates": 10, "step_seconds": 1.0}
+
+
+def measured_on(monkeypatch: pytest.MonkeyPatch, *speeds: float | None) -> tuple[float, float]:
+    job = job_of(Path("data"), Path(), network_of(load_config(FRAME)))
+    probe = SimpleNamespace(on_cluster=lambda: Places(*speeds), job=lambda work, pace: job)
+    monkeypatch.setattr(planning, "_probe", lambda config, prepared: probe)
+    config = load_config(FRAME, ["execution.cluster=auto"])
+    return planning.measured_on_nodes(config, SimpleNamespace())  # type: ignore[arg-type]
+
+
+def test_the_slowest_node_of_a_cluster_that_is_free_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert measured_on(monkeypatch, 9_000, 3_000, None, 7_000)[0] == 3_000
+
+
+def test_a_plan_needs_a_free_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ClusterFailed):
+        measured_on(monkeypatch, None, None)
+
+
+def test_a_cluster_trains_at_its_own_speed_before_what_follows_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow_here = planned(monkeypatch, 15, 700, speed=12_000)
+    monkeypatch.setattr(planning, "measured_on_nodes", lambda *given: (240_000.0, 3.0))
+    on_nodes = planned(monkeypatch, 15, 700, speed=12_000, cluster="auto")
+    alone = planned(monkeypatch, 15, 700, speed=240_000)
+    assert slow_here.network and on_nodes.network
+    assert alone.network
+    assert on_nodes.tokens_per_second == 240_000
+    assert on_nodes.network.cost > slow_here.network.cost
+    assert on_nodes.after > alone.after + 3  # slower by this machine, and the start of a process
+    assert not any(setting.startswith("execution.") for setting in on_nodes.settings)
 
 
 def test_a_plan_survives_being_stored(monkeypatch: pytest.MonkeyPatch) -> None:
