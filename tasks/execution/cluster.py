@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -43,6 +44,8 @@ HEAD_FAILURES = 5
 LOOPBACK = "127.0.0.1"
 PRINTER = "print_to_stdstream"
 """Function of Ray that prints messages of nodes."""
+LOST = re.compile(r"The node with node id: \S+ and address: (\S+) and node name: .* marked dead")
+"""What Ray says of a node that is lost."""
 log = logging.getLogger(__name__)
 _lock = threading.Lock()
 
@@ -63,6 +66,10 @@ def connect(address: str) -> Any:
         ClusterFailed: No cluster answers there, or this machine is too busy to start one: trying again may help.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # these are read when ray is imported
+    if address != LOCAL:  # whose nodes would write no logs either
+        os.environ.setdefault(
+            "RAY_BACKEND_LOG_LEVEL", "fatal"
+        )  # else Ray's core writes to the terminal what it mends
     require_library("ray", "ray", "A cluster needs Ray", where="execution.cluster", value=address)
     if address == LOCAL or _host_and_port(address)[0] in (LOOPBACK, "localhost"):
         # All ports are on the loopback address then. Ray would replace it by the machine's own.
@@ -124,12 +131,17 @@ def connect(address: str) -> Any:
 def _log_messages_of_nodes() -> None:
     """Log what Ray prints on standard output when a node dies, whatever is set: a hundred lines of the node's own log.
 
-    Our own warning says which work was lost, and where it goes on.
+    Of that, a user needs one line.
     """
     worker: Any = sys.modules.get("ray._private.worker")
 
     def note(data: Mapping[str, Any], *ignored: object, **also_ignored: object) -> None:
-        log.debug("Ray: %s", "\n".join(map(str, data.get("lines", ()))))
+        lines = "\n".join(map(str, data.get("lines", ())))
+        log.debug("Ray: %s", lines)
+        if lost := LOST.match(lines):
+            log.warning(
+                "a node of the cluster (%s) is lost; its work is done again elsewhere", lost[1]
+            )
 
     if hasattr(worker, PRINTER):
         setattr(worker, PRINTER, note)

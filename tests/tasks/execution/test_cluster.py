@@ -151,6 +151,7 @@ def test_what_nodes_say_of_their_end_is_logged_and_not_printed(
     utils.publish_error_to_driver("raylet_died", "[state-dump] of the node", client)
     until(lambda: "[state-dump] of the node" in caplog.text)
     assert "state-dump" not in capfd.readouterr().out
+    assert max(record.levelno for record in caplog.records) < logging.WARNING
 
 
 def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(engine: RayEngine) -> None:

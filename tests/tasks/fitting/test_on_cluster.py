@@ -457,7 +457,7 @@ def test_ngrams_are_counted_to_the_bit_though_nodes_with_partitions_are_lost(
 
 @pytest.mark.slow
 def test_reviews_are_prepared_to_the_bit_though_nodes_that_hold_them_are_lost(
-    cluster: Any, tmp_path: Path
+    cluster: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Ray cleans the parts of a lost node again, and sorts its slices again."""
     write_reviews(tmp_path / "reviews.jsonl", 900, seed=1, duplicates=0.1)
@@ -471,3 +471,4 @@ def test_reviews_are_prepared_to_the_bit_though_nodes_that_hold_them_are_lost(
         made.append((facts, {one.name: one.read_bytes() for one in (tmp_path / name).iterdir()}))
     assert len(engine.lost) == 2
     assert made[0] == made[1]
+    until(lambda: caplog.text.count("is lost; its work is done again") >= 2)

@@ -373,7 +373,8 @@ def test_a_cluster_trains_at_its_own_speed_before_what_follows_on_this_machine(
     monkeypatch.setattr(planning, "measured_on_nodes", lambda *given: (240_000.0, 3.0))
     on_nodes = planned(monkeypatch, 15, 700, speed=12_000, cluster="auto")
     alone = planned(monkeypatch, 15, 700, speed=240_000)
-    assert slow_here.network and on_nodes.network
+    assert slow_here.network
+    assert on_nodes.network
     assert alone.network
     assert on_nodes.tokens_per_second == 240_000
     assert on_nodes.network.cost > slow_here.network.cost
