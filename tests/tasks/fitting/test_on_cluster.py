@@ -293,13 +293,6 @@ def test_ranks_on_two_nodes_go_on_after_the_loss_of_one_and_fit_what_two_ranks_o
     assert digest(job) == digest(alone)
 
 
-class Holder:
-    """An actor that only holds its place."""
-
-    def held(self) -> bool:
-        return True
-
-
 @pytest.mark.slow
 def test_a_fit_for_each_node_ends_on_nodes_with_a_free_place_only(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -314,8 +307,8 @@ def test_a_fit_for_each_node_ends_on_nodes_with_a_free_place_only(
         node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")
     }
     strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(taken.node, soft=False)
-    holder = ray.remote(Holder).options(num_cpus=1, scheduling_strategy=strategy).remote()
-    assert ray.get(holder.held.remote())
+    holder = ray.remote(JobActor).options(num_cpus=1, scheduling_strategy=strategy).remote()
+    ray.get(holder.close.remote())  # once it has its place
     monkeypatch.setattr(on_cluster, "WAIT_POLLS", 8)
     with pytest.raises(NodeTaken):
         taken(job, lambda news: None)
