@@ -9,6 +9,7 @@ import bz2
 import gzip
 import io
 import lzma
+import shlex
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from reviewlm.models.base import ModelError
+from reviewlm.models.text.foreign_files import LONGEST_BEGIN, foreign_file
 
 UTF8 = b"\xef\xbb\xbf"
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -29,31 +31,12 @@ _PACKINGS: dict[bytes, Callable[[Any], Any]] = {
 """First bytes of packed files, and what unpacks them; for zstandard see `open_text`."""
 UNPACKING_ERRORS = (EOFError, zlib.error, lzma.LZMAError)
 """Exceptions of packed files that are cut or damaged; others are an OSError."""
-_UNPACK = "unpack it"
-_FETCH = "it stands for a file that is not here; fetch that file"
-_OTHER_FILES = {
-    b"PK\x03\x04": ("a zip archive, or a document in one", _UNPACK),
-    b"7z\xbc\xaf\x27\x1c": ("packed by 7-Zip", _UNPACK),
-    b"Rar!\x1a\x07": ("packed by RAR", _UNPACK),
-    b"\x1f\x9d": ("packed by compress", "unpack it: uncompress FILE"),
-    b"\x04\x22\x4d\x18": ("packed by LZ4", "unpack it: lz4 -d FILE"),
-    b"\x93NUMPY": ("an array of NumPy", "give a text"),
-    b"\x89HDF\r\n": ("a file in the format HDF5", "give a text"),
-    b"PAR1": ("a file in the format Parquet", "give a text"),
-    b"SQLite format 3\0": ("a database of SQLite", "give a text"),
-    b"%PDF-": ("a PDF", "give a text"),
-    b"\x7fELF": ("a program", "give a text"),
-    b"version https://git-lfs.github.com/spec/": (
-        "a pointer of Git LFS",
-        f"{_FETCH}: git lfs pull",
-    ),
-    b"/annex/objects/": ("a pointer of git-annex", f"{_FETCH}: git annex get FILE"),
-    b"<!doctype html": ("a web page", "it may say why a download failed; download the file again"),
-    b"<!DOCTYPE html": ("a web page", "it may say why a download failed; download the file again"),
-    b"<html": ("a web page", "it may say why a download failed; download the file again"),
+_READ_ELSEWHERE = {
+    b"PK\x03\x04": ("a zip archive, or a document in one", "unpack it"),
+    b"PAR1": ("a file in the format Parquet", ""),
 }
-"""Beginnings of files that are no text or stand in for one: what each is, and what to do."""
-LONGEST_BEGIN = max(map(len, _OTHER_FILES))
+"""Beginnings of files that other doors read."""
+_AS_TEXT = "write its texts to a file, one a line"
 
 
 def mark_length(path: Path, begin: bytes) -> int:
@@ -117,9 +100,18 @@ def require_text(path: Path, begin: bytes) -> None:
     Raises:
         ModelError: kind "input": it is no text.
     """
-    for known, (what, remedy) in _OTHER_FILES.items():
+    kind = foreign_file(begin)
+    if kind is not None:
+        remedy = "" if kind.is_table else kind.remedy_for(shlex.quote(str(path)))
+        raise _no_text(path, kind.what, remedy)
+
+    for known, (what, remedy) in _READ_ELSEWHERE.items():
         if begin.startswith(known):
-            raise ModelError(f"{path} is {what}, not a text: {remedy}", "input")
+            raise _no_text(path, what, remedy)
+
+
+def _no_text(path: Path, what: str, remedy: str) -> ModelError:
+    return ModelError(f"{path} is {what}, not a text: {remedy or _AS_TEXT}", "input")
 
 
 class _FromBegin(io.RawIOBase):

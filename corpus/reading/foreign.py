@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from reviewlm.core.errors import InputError, MissingColumn, Unreadable
+from reviewlm.models.text.foreign_files import foreign_file
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/+)([^?#]*)")
 """An address, also as `pathlib` writes it: with one slash."""
@@ -34,52 +35,9 @@ FETCH = {
 Known = tuple[str, str]
 """What a file is, and what to do."""
 
-_WEB_PAGE = ("a web page", "it may say why the download failed; download the file again")
 _TO_CSV = "save the table as CSV"
-_TO_PARQUET = "write the table as Parquet"
-_PICKLE = (
-    "a pickle of Python",
-    "read it where it was written and write a table: frame.to_parquet('reviews.parquet')",
-)
-STAND_INS: dict[bytes, Known] = {
-    b"version https://git-lfs.github.com/spec/": (
-        "a pointer of Git LFS",
-        "fetch the file itself: git lfs pull",
-    ),
-    b"/annex/objects/": ("a pointer of git-annex", "fetch the file itself: git annex get"),
-    b"<!doctype html": _WEB_PAGE,
-    b"<html": _WEB_PAGE,
-    b"<?xml": ("a document of XML", "write one JSON object or one row of CSV a review"),
-    b"7z\xbc\xaf\x27\x1c": ("packed by 7-Zip", "unpack it"),
-    b"rar!\x1a\x07": ("packed by RAR", "unpack it"),
-    b"\x04\x22\x4d\x18": ("packed by LZ4", "unpack it: lz4 -d FILE"),
-    b"\xff\x06\x00\x00snappy": ("packed by Snappy", "unpack it: python -m snappy -d FILE OUT"),
-    b"\x1f\x9d": ("packed by compress", "unpack it: uncompress FILE"),
-    b"lzip\x01": ("packed by lzip", "unpack it: lzip -d FILE"),
-    b"sqlite format 3\0": ("a database of SQLite", "write the table as CSV"),
-    b"arrow1\0\0": ("in Arrow's own format (Feather)", _TO_PARQUET),
-    b"obj\x01": ("in the format Avro", _TO_PARQUET),
-    b"\x89hdf\r\n": (
-        "in the format HDF5",
-        "pandas.read_hdf('FILE').to_parquet('reviews.parquet')",
-    ),
-    b"\x93numpy": ("an array of NumPy", "write one JSON object a review"),
-    b"\x80\x03": _PICKLE,
-    b"\x80\x04": _PICKLE,
-    b"\x80\x05": _PICKLE,
-    b"%pdf-": ("a PDF", "it holds no table that can be read safely: name the file with the table"),
-    b"\xd0\xcf\x11\xe0": ("an old file of Excel or Word", _TO_CSV),
-    b"$fl2": ("a file of SPSS", _TO_CSV),
-    b"rdx3\n": ("a file of R", "in R: write.csv(frame, 'reviews.csv', row.names=FALSE)"),
-    b"rdx2\n": ("a file of R", "in R: write.csv(frame, 'reviews.csv', row.names=FALSE)"),
-    b"x\n\0\0\0\x03": ("a file of R", "in R: write.csv(frame, 'reviews.csv', row.names=FALSE)"),
-}
-"""Beginnings (in lower case) of files that stand in for the reviews or hold them in a form that is not read."""
-BINARY_BEGINS: dict[bytes, Known] = {
-    rb"..\0\0[\x02\x07](_id|text)\0": (
-        "a dump of MongoDB (BSON)",
-        "bsondump FILE > reviews.jsonl",
-    ),
+FOREIGN_TEXTS: dict[bytes, Known] = {
+    rb"(?i)<\?xml": ("a document of XML", "write one JSON object or one row of CSV a review"),
     rb"\{'[^\n]*\n\{'": (
         "in lines of Python's dictionaries",
         'zcat -f FILE | python3 -c "import ast, json, sys; '
@@ -97,9 +55,10 @@ BINARY_BEGINS: dict[bytes, Known] = {
         "then --set source.fields.text=review/text --set source.fields.stars=review/score "
         "--set source.fields.date=review/time --set source.fields.user_id=review/userId",
     ),
-    rb"ORC[\x00-\x08\x0e-\x1f\x80-\xff]": ("in the format ORC", _TO_PARQUET),
 }
-"""Patterns of the first bytes of files of whose beginning the letters alone could begin a text."""
+"""Patterns of the first bytes of texts that hold reviews in a form that is not read.
+
+Files that are no texts are in `reviewlm.models.text.foreign_files`."""
 INSIDE_ZIP: dict[str, Known] = {
     r"xl/workbook\.(xml|bin)": ("a workbook of Excel", _TO_CSV),
     r"word/document\.xml": ("a document of Word", "write one review a line, as plain text"),
@@ -218,14 +177,13 @@ def require_no_stand_in(head: bytes, source: str) -> None:
 
 def _known_by(head: bytes) -> Known | None:
     """Return the kind of a file and its remedy by its first bytes; None if they are not known."""
-    known = next(
-        (what for mark, what in STAND_INS.items() if head[: len(mark)].lower() == mark), None
-    )
-    for pattern, what in BINARY_BEGINS.items():
+    kind = foreign_file(head)
+    if kind is not None:
+        return kind.what, kind.remedy
+    for pattern, known in FOREIGN_TEXTS.items():
         if re.match(pattern, head, re.DOTALL):
-            known = what
-
-    return known
+            return known
+    return None
 
 
 def find_unread(paths: Iterable[Path]) -> Iterator[tuple[Path, Known]]:

@@ -1,1 +1,1 @@
-"""The normal form of text: rules, repairs, personal data."""
+"""The normal form of text: rules, repairs, personal data; files that are no text."""

@@ -26,11 +26,11 @@ from safetensors.numpy import load_file, save_file
 
 from reviewlm.models.atomic_files import new_file, save_tensors
 from reviewlm.models.base import ModelError, sha256_of, translate_read_errors
+from reviewlm.models.text.foreign_files import LONGEST_BEGIN
 from reviewlm.models.tokens.special import UNK
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.models.tokens.words import FIRST
 from reviewlm.training.text_source import (
-    LONGEST_BEGIN,
     MAGIC_BYTES,
     UTF8,
     mark_length,

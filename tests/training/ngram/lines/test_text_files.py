@@ -14,7 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reviewlm.core.errors import Unreadable
+from reviewlm.corpus.reading.formats import format_of
+from reviewlm.corpus.schema import Limits
 from reviewlm.models.base import ModelError
+from reviewlm.models.text.foreign_files import FOREIGN_FILES
 from reviewlm.training.ngram.lines import text_corpus
 from reviewlm.training.ngram.lines.line_lm import LineLM
 from reviewlm.training.ngram.lines.text_corpus import MARKS, LineCorpus
@@ -244,3 +248,17 @@ def test_a_file_that_is_certainly_no_text_is_said_to_be_what_it_is(read, begin, 
     with pytest.raises(ModelError, match=what) as caught:
         read(tmp_path / "file")
     assert caught.value.kind == "input"
+
+
+@pytest.mark.parametrize(
+    "kind", [one for one in FOREIGN_FILES if one.begin], ids=lambda one: one.what
+)
+def test_a_file_that_is_no_text_is_said_to_be_what_it_is(kind, tmp_path):
+    (tmp_path / "text").write_bytes(kind.begin.ljust(600, b"\0"))
+    with pytest.raises(ModelError) as caught:
+        LineCorpus.read_file(tmp_path / "text")
+    assert caught.value.kind == "input"
+    assert kind.what in str(caught.value)
+    with pytest.raises(Unreadable) as refused:
+        format_of(kind.begin.ljust(600, b"\0"), "text", Limits())
+    assert kind.what in refused.value.what
