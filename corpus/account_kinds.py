@@ -48,6 +48,8 @@ class Kind(StrEnum):
     MONTH_FIRST = "month first"
     DAY_OR_MONTH = "day or month"
     """No date shows which is first."""
+    DATES_AS_DAYS = "dates as days"
+    """Numbers, as spreadsheets count them."""
     FOLDER_WITHOUT_DAY = "folder without a day"
     OTHER_THAN_FOLDER = "other value than the folder"
     """About the field."""

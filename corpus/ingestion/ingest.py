@@ -48,6 +48,8 @@ MANY = 500
 """Largest number of tables in memory: many small files give tables with few rows, and each table has an overhead."""
 MANY_BAD = 0.01
 """Share of the records of a file from which on it is odd that one reason has put them into quarantine."""
+MOST_SHOWN = 150
+"""Characters that the account shows of what is wrong with a record."""
 ROW_BYTES = 200
 """Estimated bytes of a row in addition to its longest column."""
 BLOCK_BYTES = 8 << 20
@@ -91,8 +93,11 @@ class PartWriter:
         self.quarantine.add(block.bad)
         self.reasons.update(block.bad["reason"].to_list())
         self.entries = merge_entries([*self.entries, *block.entries])
-        for source, line, reason in block.bad.select("source", "line", "reason").iter_rows():
-            self.first_places.setdefault(reason, f"{reason}, first in {source}, line {line}")
+        firsts = block.bad.unique("reason", keep="first", maintain_order=True)
+        for row in firsts.iter_rows(named=True):
+            why = row["detail"].partition(";")[0][:MOST_SHOWN]
+            place = f"{row['reason']}, first in {row['source']}, line {row['line']}: {why}"
+            self.first_places.setdefault(row["reason"], place)
 
         self.good += [good] if good.height else []
         if len(self.good) > MANY:

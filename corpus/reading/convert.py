@@ -31,10 +31,12 @@ from reviewlm.core.errors import MissingColumn
 from reviewlm.corpus.account import Entry, Outcome
 from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.reading.dates import (
+    AS_DAYS,
     EARLIEST,
     FORMS,
     NO_NUMBER,
     STAND_IN,
+    TWO_DIGITS,
     count_orders,
     is_date,
     latest_of,
@@ -139,6 +141,20 @@ def _entries_of_folders(loose: pl.DataFrame, source: str, limits: Limits) -> lis
     )
     count = loose["date"].null_count()
     return [Entry("read", Outcome.NOTED, Kind.FOLDER_WITHOUT_DAY, count, source, detail, odd=True)]
+
+
+def _entries_of_days(written: pl.Series, dates: pl.Series, source: str) -> list[Entry]:
+    """Return an entry if dates are numbers of days, with an example of what they became."""
+    as_days = written.str.contains(AS_DAYS).fill_null(False) & dates.is_not_null()
+    if not as_days.any():
+        return []
+
+    row = int(as_days.arg_true()[0])
+    detail = f"dates are numbers of days: {written[row]!r} is read as {dates[row]:%Y-%m-%d}"
+    remedy = "if that is another day, write dates as 2024-05-31 (Excel for Macintosh may count from 1904)"
+    kind = Kind.DATES_AS_DAYS
+    count = int(as_days.sum())
+    return [Entry("read", Outcome.NOTED, kind, count, source, detail, remedy, odd=True)]
 
 
 def _entries_of_contradictions(loose: pl.DataFrame, source: str, limits: Limits) -> Iterator[Entry]:
@@ -346,7 +362,11 @@ def convert(
     filled = {name: loose.height - loose[name].null_count() for name in FIELDS}
     traits = BlockTraits(source, filled, frozenset(names), count_orders(loose["date"]))
     good = _with_ids(typed.filter(reason.is_null()))
-    entries += (*_entries_of_folders(loose, source, limits), *contradictions)
+    entries += (
+        *_entries_of_folders(loose, source, limits),
+        *contradictions,
+        *_entries_of_days(loose["date"], typed["date"], source),
+    )
     return Block(good, quarantine(source, all_problems), entries, traits)
 
 
@@ -486,6 +506,8 @@ def _detail(reason: Reason, record: dict[str, object], limits: Limits) -> str:
 
     values = ", ".join(f"{name} is {str(record[name])[:100]!r}" for name in fields)
     if reason is Reason.BAD_DATE:
+        if re.match(TWO_DIGITS, str(record["date"])):
+            values += ", whose year has two digits, so that day and year can be exchanged: write four digits"
         ends = f"from {EARLIEST:%Y-%m-%d} to {latest_of(limits.now):%Y-%m-%d}"
         return f"{values}; read are {FORMS}, {ends}; leave an unknown date empty"
 

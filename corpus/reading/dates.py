@@ -1,7 +1,7 @@
 """Read dates in a documented list of forms, tell the order of day and month, and know the stand-ins for no date.
 
 A date in another form, or an impossible one, is none. A date that is guessed wrongly is worse than none: splits by month
-and drift depend on it. So two-digit years, serial numbers of spreadsheets and names of months are not read.
+and drift depend on it. So years of two digits are not read, nor names of months in other languages than English.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import polars as pl
 
 FORMS = (
     "2024-05-31 (also 2024/05/31) or 31-05-2024 (the month first if the dates of the file show it; also 31/05/2024, "
-    "31.05.2024), each "
+    "31.05.2024), 31 May 2024 or May 31, 2024, each "
     "also with a time (18:30, 6:30 PM, 18:30:00, 18:30:00.5, after a space or T; Z or an offset like +02:00), or the seconds, "
-    "milliseconds, microseconds or nanoseconds since 1970"
+    "milliseconds, microseconds or nanoseconds since 1970, or the days of a spreadsheet (45443) or since 1970"
 )
 """The forms that are read, in words."""
 EARLIEST = datetime(1990, 1, 1)
@@ -52,6 +52,31 @@ _HOURS = r"(:[\d.]+[+-]\d{2})$"
 _NUMBER = r"^\d+(\.\d*)?([eE]\+?\d+)?$"
 _UNITS = ((1e11, 1_000_000.0), (1e14, 1_000.0), (1e17, 1.0), (float("inf"), 0.001))
 """Numbers below the first are seconds, and so on; the second is the microseconds of the unit. No two overlap."""
+AS_DAYS = r"^\d{4,5}(\.\d*)?$"
+"""Numbers of days; as seconds they would be of 1970, which no date is."""
+_SHEET_DAYS = (32_874, 25_569)
+"""First of January 1990 and of 1970 in the days that spreadsheets count, from the end of 1899."""
+_UNIX_DAYS = 7_305
+"""First of January 1990 in days since 1970."""
+_DAY_SECONDS = 86_400
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_NAME = (
+    r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+_WEEKDAY = r"(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?\.?,?\s+)?"
+_DAY_NUMBER = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+_YEAR = r"(?P<year>\d{4})"
+_CLOCK = r"(?:(?:,?\s+(?:at\s+)?|t)(?P<time>\d{1,2}:\d{2}.*))?"
+_NAMED = (
+    rf"(?i)^{_WEEKDAY}{_DAY_NUMBER}(?:\s+of\s+|[\s/-]+){_NAME}[\s,/-]+{_YEAR}{_CLOCK}$",
+    rf"(?i)^{_WEEKDAY}{_NAME}[\s-]+{_DAY_NUMBER}(?:,\s*|[\s-]+){_YEAR}{_CLOCK}$",
+    rf"(?i)^{_YEAR}[\s/-]+{_NAME}[\s/-]+{_DAY_NUMBER}{_CLOCK}$",
+    rf"(?i)^{_WEEKDAY}{_NAME}\s+{_DAY_NUMBER}\s+(?P<time>\d{{1,2}}:\d{{2}}\S*(?:\s+(?:[+-]\d{{4}}|utc|gmt))?)\s+{_YEAR}$",
+)
+"""Dates with the name of a month: 3 May 2021, May 3rd, 2021, 2021-May-03, and as the library of C writes them."""
+TWO_DIGITS = r"^\d{1,2}[-/.]\d{1,2}[-/.]\d{2}(?:\D|$)"
+"""Dates whose year has two digits, or whose year comes first with two."""
 
 
 class DayMonthOrder(StrEnum):
@@ -111,6 +136,38 @@ def is_date(value: str) -> bool:
 
 
 def _parse(column: pl.Series, year_last: str) -> pl.Series:
+    parsed = _parse_numbers(column, year_last)
+    if parsed.null_count() == column.null_count():
+        return parsed
+    named = _in_numbers(column)
+    if named.null_count() == len(named):
+        return parsed
+    return parsed.fill_null(_parse_numbers(named, year_last))
+
+
+def _in_numbers(column: pl.Series) -> pl.Series:
+    """Return dates with the name of a month as 2021-05-03, with their time; null for all others."""
+    found = pl.Series([None] * len(column), dtype=pl.String)
+    for pattern in _NAMED:
+        groups = column.str.extract_groups(pattern).struct.unnest()
+        if groups["year"].null_count() == len(groups):
+            continue
+
+        clock = pl.lit(None, pl.String)
+        if "time" in groups.columns:
+            clock = pl.col("time").str.replace(r"(?i)\s*(?:utc|gmt)$", "")
+            clock = clock.str.replace(r"\s+([+-])", "$1")
+
+        name = pl.col("month").str.to_lowercase().str.slice(0, 3)
+        number = name.replace_strict(list(_MONTHS), range(1, 13), default=None)
+        day = pl.format("{}-{}-{}", "year", number, "day")
+        written = day + pl.lit(" ") + clock.fill_null("")
+        found = found.fill_null(groups.select(written.str.strip_chars()).to_series())
+
+    return found
+
+
+def _parse_numbers(column: pl.Series, year_last: str) -> pl.Series:
     # Timestamps seldom repeat, so a cache of parsed values would not help.
     usual = column.str.to_datetime(_ISO + _TIMES[0], time_unit="us", strict=False, cache=False)
     if usual.null_count() == column.null_count():
@@ -155,4 +212,10 @@ def _since_1970(text: pl.Series) -> pl.Series:
     micro = pl.lit(None, pl.Float64)
     for limit, unit in reversed(_UNITS):
         micro = pl.when(number < limit).then(number * unit).otherwise(micro)
+
+    first, since = _SHEET_DAYS
+    days = pl.when(number >= first).then(number - since).otherwise(number)
+    seconds = (days * _DAY_SECONDS).round()
+    are_days = text.str.contains(AS_DAYS) & (number >= _UNIX_DAYS)
+    micro = pl.when(are_days).then(seconds * 1_000_000).otherwise(micro)
     return pl.select(micro.round().cast(pl.Int64, strict=False).cast(pl.Datetime("us"))).to_series()

@@ -56,6 +56,23 @@ def read(*written):
         ("1717180200000000", MAY),
         ("1717180200000000000", MAY),
         ("1717180200.5", MAY.replace(microsecond=500_000)),
+        ("45443", datetime(2024, 5, 31)),
+        ("45443.770833333", MAY),
+        ("45443.0", datetime(2024, 5, 31)),
+        ("19874", datetime(2024, 5, 31)),
+        ("31 May 2024", datetime(2024, 5, 31)),
+        ("31st of May 2024", datetime(2024, 5, 31)),
+        ("31-May-2024", datetime(2024, 5, 31)),
+        ("May 31, 2024", datetime(2024, 5, 31)),
+        ("may 31st, 2024 at 6:30 PM", MAY),
+        ("Friday, May 31, 2024", datetime(2024, 5, 31)),
+        ("Fri, 31 May 2024 18:30:00 GMT", MAY),
+        ("Fri, 31 May 2024 20:30:00 +0200", MAY),
+        ("Fri May 31 18:30:00 2024", MAY),
+        ("Fri May 31 18:30:00 +0000 2024", MAY),
+        ("2024-May-31", datetime(2024, 5, 31)),
+        ("Sept. 3, 2021", datetime(2021, 9, 3)),
+        ("3 October 2021 08:05", datetime(2021, 10, 3, 8, 5)),
     ],
 )
 def test_documented_forms_are_read_as_utc(written, moment):
@@ -64,6 +81,35 @@ def test_documented_forms_are_read_as_utc(written, moment):
         None,
         datetime(2020, 2, 2, 2, 2, 2),
     ]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("31/05/24", "May 2024", "2024", "Mayor 3, 2024", "30 February 2024", "31 Mai 2024"),
+        *(
+            "7304",
+            "30000",
+            "99999",
+            "45443,5",
+            "3 May 24",
+            "May 31, 2024 18:30 PST",
+            "0",
+            "12345678",
+        ),
+    ],
+)
+def test_what_could_be_another_date_is_none(written):
+    assert read(written) == [None]
+
+
+@given(st.dates(datetime(1990, 1, 1).date(), datetime(2024, 5, 30).date()))
+@examples(100)
+def test_a_day_of_a_spreadsheet_is_the_day_that_python_counts(day):
+    sheet = (day - datetime(1899, 12, 30).date()).days
+    unix = (day - datetime(1970, 1, 1).date()).days
+    moment = datetime(day.year, day.month, day.day)
+    assert read(str(sheet), str(unix), f"{day:%d %B %Y}", f"{day:%b %d, %Y}") == [moment] * 4
 
 
 @given(
@@ -91,7 +137,7 @@ def test_a_moment_is_the_same_in_each_way_of_writing_it(moment, minutes, unit):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_bad_date_is_in_quarantine_with_the_forms_in_every_format(tmp_path, name):
-    dates = ["2018-05-31", "31-05-18", "1527724800", "2024-06-04", "", "43251"]
+    dates = ["2018-05-31", "31-05-18", "1527724800", "2024-06-04", "", "432510"]
     records = [
         {"review_id": f"r{number}", "text": "a", "date": date} for number, date in enumerate(dates)
     ]
