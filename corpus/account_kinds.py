@@ -50,6 +50,8 @@ class Kind(StrEnum):
     """No date shows which is first."""
     DATES_AS_DAYS = "dates as days"
     """Numbers, as spreadsheets count them."""
+    STARS_FROM_ZERO = "stars from 0"
+    """Labels that are counted from 0 to 4."""
     FOLDER_WITHOUT_DAY = "folder without a day"
     OTHER_THAN_FOLDER = "other value than the folder"
     """About the field."""

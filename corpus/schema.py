@@ -130,6 +130,7 @@ class Limits:
     under the other name. `date_order` says how dates like 05-06-2023 are read ("auto": day first, until the whole file
     is known); `month_first` names the sources whose dates have shown that the month comes first. With `ids` "per_file",
     an id is one within its file only. The fields in `unread` are unknown in every record, whatever the files say.
+    `lowest_stars` is the rating that means one star.
     """
 
     max_chars: int = 100_000
@@ -144,6 +145,7 @@ class Limits:
     month_first: frozenset[str] = frozenset()
     ids: str = "unique"
     unread: frozenset[str] = frozenset()
+    lowest_stars: int = 1
 
     def reads_month_first(self, source: str) -> bool:
         """Return whether dates like 05-06-2023 in a source begin with the month."""

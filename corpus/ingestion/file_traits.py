@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import polars as pl
+
 from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.account import Entry, Outcome
 from reviewlm.corpus.account_kinds import Kind
@@ -21,6 +23,9 @@ NO_REVIEW_FIELDS = frozenset({"useful", "funny", "cool", "votes", "type", "photo
 """Further fields of Yelp's own files, which cannot be one of ours under another name."""
 MANY_LACKING = 0.01
 """Share of the records of a file from which on it is told that they lack a field that others of it have."""
+FROM_ZERO = frozenset((0, 1, 2, 3, 4))
+FEW_RATINGS = 20
+"""Ratings of a file below which their values say nothing about the scale."""
 MOST_NAMES = 12
 """Names of fields that are stored and shown for a file."""
 
@@ -42,12 +47,14 @@ class FileTraits:
         self.records = 0
         self.good = 0
         self.odd_texts = OddTexts()
+        self.ratings: Counter[float] = Counter()
 
     def add(self, block: Block) -> None:
         """Take what the next block shows."""
         self.records += block.records
         self.good += block.good.height
         self.odd_texts.add(block.good["text"])
+        self.ratings.update(_count_ratings(block.good["stars"]))
         seen = block.traits
         if seen is None:
             return
@@ -125,7 +132,21 @@ class FileTraits:
                     )
                 )
 
-        return [*entries, *self._respelt(), *self.odd_texts.entries(self.name, self.good)]
+        entries += self._respelt()
+        entries += self._from_zero()
+        entries += self.odd_texts.entries(self.name, self.good)
+        return entries
+
+    def _from_zero(self) -> list[Entry]:
+        """Return an entry if all ratings are those of labels that are counted from 0."""
+        count = self.ratings.total()
+        if count < FEW_RATINGS or not self.ratings[0] or not set(self.ratings) <= FROM_ZERO:
+            return []
+        values = ", ".join(f"{value:g}" for value in sorted(self.ratings))
+        detail = f"the ratings are {values} and never 5, like labels that are counted from 0"
+        remedy = "if 0 means one star: --set source.lowest_stars=0"
+        kind = Kind.STARS_FROM_ZERO
+        return [Entry("read", Outcome.NOTED, kind, count, self.name, detail, remedy, odd=True)]
 
     def _respelt(self) -> list[Entry]:
         ours = {name.replace("_", ""): name for name in FIELDS}
@@ -149,6 +170,11 @@ class FileTraits:
             "others": others[:MOST_NAMES],
             "known": find_known(self.names),
         }
+
+
+def _count_ratings(stars: pl.Series) -> dict[float, int]:
+    known = stars.drop_nulls()
+    return dict(known.value_counts().iter_rows())
 
 
 def lacking_fields(files: Sequence[Mapping[str, Any]]) -> list[Entry]:

@@ -55,7 +55,7 @@ ROW_BYTES = 200
 BLOCK_BYTES = 8 << 20
 SETTINGS = ("max_chars", "max_record_bytes", "max_expansion", "part_rows")
 """Settings that change the result of reading a file."""
-CHOICES = {"date_order": ("day", "month"), "ids": ("per_file",)}
+CHOICES = {"date_order": ("day", "month"), "ids": ("per_file",), "lowest_stars": (0,)}
 """Settings that change it only with these values."""
 
 

@@ -350,7 +350,7 @@ def convert(
     month_first = limits.reads_month_first(source)
     typed = loose.select(
         *(one_form(pl.col(name)) for name in IDS),
-        _stars(),
+        _stars(limits.lowest_stars),
         "text",
         read_dates(loose["date"], limits.now, month_first),
         pl.lit(source).alias("source"),
@@ -437,12 +437,12 @@ def _with_ids(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(column.alias("review_id"))
 
 
-def _stars() -> pl.Expr:
+def _stars(lowest: int) -> pl.Expr:
     written = pl.col("stars").str.replace(OF_FIVE, "$1").str.replace(DECIMAL_COMMA, "$1.$2")
     drawn = written.str.count_matches("★").cast(pl.Float64)
     plain = written.cast(pl.Float64, strict=False)
     number = pl.when(written.str.contains(DRAWN)).then(drawn).otherwise(plain)
-    number = number.cast(pl.Float32)  # in which 1e39 is not finite
+    number = (number + (1 - lowest)).cast(pl.Float32)  # in which 1e39 is not finite
     return pl.when(number.is_finite()).then(number).alias("stars")
 
 

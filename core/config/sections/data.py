@@ -86,6 +86,8 @@ class SourceConfig(Section):
             another text. More end the run, because the field names no reviews. With ids=newest there is no limit.
         date_order: Order of day and month in dates like 05-06-2023. auto: each file has one order, which its dates show
             that fit only one; if none does, the day is first. A file with both is refused.
+        lowest_stars: The rating that means one star: 0 for labels that are counted from 0 to 4, as data sets of Hugging
+            Face have them.
     """
 
     input: tuple[Line, ...] = ()
@@ -104,6 +106,7 @@ class SourceConfig(Section):
     max_reused_ids: Share = 0.01
     max_replaced: Share = 0.2
     date_order: Literal["auto", "day", "month"] = "auto"
+    lowest_stars: Literal[0, 1] = 1
 
     @property
     def renamed_fields(self) -> dict[str, str]:

@@ -382,3 +382,44 @@ def test_many_records_in_quarantine_for_one_reason_are_odd(tmp_path, bad, shown)
     [entry] = [entry for entry in entries if entry.kind == "bad_date"]
     assert (entry.count, entry.odd) == (bad, shown)
     assert "source.fields.date=" in entry.remedy
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_labels_counted_from_0_are_said_with_the_setting_that_shifts_them(tmp_path, name):
+    rows = reviews(60, stars=lambda n: n % 5)
+    content = in_formats(rows)[name]
+    facts, read, _ = ingested(tmp_path, (name, content))
+    assert odd(facts) == {(name, "stars from 0"): 60}
+    [entry] = Account.from_dict(facts["account"]).odd
+    assert "source.lowest_stars=0" in entry.remedy
+
+    facts, read, _ = ingested(tmp_path, (name, content), lowest_stars=0, name="shifted")
+    assert odd(facts) == {}
+    assert read.sort("line", "review_id")["stars"].value_counts().sort("stars").rows() == [
+        (rating, 12) for rating in (1, 2, 3, 4, 5)
+    ]
+
+
+@pytest.mark.parametrize("values", [[0, 1, 2, 3, 4, 5], [1, 2, 3, 4], [0, 1, 2.5, 4], [0, 7]])
+def test_ratings_on_other_scales_are_not_taken_for_labels(tmp_path, values):
+    rows = reviews(60, stars=lambda n: values[n % len(values)])
+    facts, _, _ = ingested(tmp_path, ("r.jsonl", json_lines(rows)))
+    assert odd(facts) == {}
+
+
+def test_dates_as_days_of_a_spreadsheet_are_read_with_an_example(tmp_path):
+    rows = reviews(20, date=lambda n: 44_700 + n)
+    facts, read, bad = ingested(tmp_path, ("r.csv", as_csv(rows)))
+    assert bad.is_empty()
+    assert f"{read['date'].min():%Y-%m-%d}" == "2022-05-19"
+    assert odd(facts) == {("r.csv", "dates as days"): 20}
+    [entry] = Account.from_dict(facts["account"]).odd
+    assert "2022-05-19" in entry.detail
+
+
+def test_a_year_of_two_digits_is_said_in_the_account(tmp_path):
+    rows = reviews(20, date=lambda n: f"5/{n + 1}/21" if n else "2021-05-01")
+    facts, _, bad = ingested(tmp_path, ("r.csv", as_csv(rows)))
+    assert bad.height == 19
+    [entry] = Account.from_dict(facts["account"]).odd
+    assert "two digits" in entry.detail
