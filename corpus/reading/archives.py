@@ -69,7 +69,9 @@ IN_MEMORY = 256 << 20
 """Largest copy kept in memory, in bytes; a larger one goes to a temporary file without a name."""
 PIECE = 1 << 20
 DATA_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet"})
-COMPRESSED_SUFFIXES = frozenset({".gz", ".zst", ".bz2", ".xz"})
+BROTLI = ".br"
+"""Suffix of files packed by Brotli, which writes no first bytes of its own."""
+COMPRESSED_SUFFIXES = frozenset({".gz", ".zst", ".bz2", ".xz", BROTLI})
 """Suffixes of files that hold one compressed file; the suffix before them shows the format."""
 PACKED_SUFFIXES = COMPRESSED_SUFFIXES | {".tar", ".tgz", ".zip"}
 DESCRIPTIONS = frozenset(("dataset_info.json", "dataset_infos.json", "dataset_dict.json"))
@@ -208,8 +210,10 @@ def uncompressed_stream(
         Unreadable: There are more than `LAYERS`.
     """
     with ExitStack() as streams:
-        for _ in range(LAYERS + 1):
+        for layer in range(LAYERS + 1):
             unpacker = unpacker_of(stream.peek(512))
+            if unpacker is None and not layer and name.lower().endswith(BROTLI):
+                unpacker = _brotli
             if not unpacker:
                 yield stream
                 return
@@ -233,6 +237,12 @@ def _zstd(stream: IO[bytes]) -> IO[bytes]:
     import pyarrow  # Python's standard library has zstd only from version 3.14
 
     return cast(IO[bytes], pyarrow.CompressedInputStream(stream, "zstd"))
+
+
+def _brotli(stream: IO[bytes]) -> IO[bytes]:
+    import pyarrow
+
+    return cast(IO[bytes], pyarrow.CompressedInputStream(stream, "brotli"))
 
 
 class _Following:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,15 +28,18 @@ from reviewlm.corpus.account import Entry, Outcome
 from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.reading.archives import BOM, RAW_BYTES, pass_over, too_long
 from reviewlm.corpus.reading.convert import (
+    FOLDED,
     IDS,
     convert,
+    fold,
     is_text,
     our_record,
     require_fields,
     respelt,
     spellings_of,
 )
-from reviewlm.corpus.reading.known_names import find_known
+from reviewlm.corpus.reading.foreign import LONGEST_NAME, command_for
+from reviewlm.corpus.reading.known_names import PLACES, bare, find_known
 from reviewlm.corpus.reading.wrappings import (
     DEPTH,
     SIGN,
@@ -62,6 +66,8 @@ BLANK = b" \t\r\n,"
 GAP = re.compile(rb"(?:\s|\xef\xbb\xbf)*")
 """What may stand between two arrays or objects: blanks, and the byte order marks of files joined with `cat`."""
 RECORDS_PER_BLOCK = 20_000
+FIRST_LINES = 5
+"""Lines at the beginning that tell whether records are arrays."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,7 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
         if lines:
             if not started:
                 require_no_table(lines, source)
+                _require_objects(lines, source)
                 if limits.renamed or not has_text(unwrap(_first_value(lines)), limits):
                     require_known([_loads(line) for line in lines.split(b"\n")], source, limits)
                 started = True
@@ -138,6 +145,18 @@ def require_no_table(beginning: bytes, source: str) -> None:
             raise whole_table(source)
 
 
+def _require_objects(beginning: bytes, source: str) -> None:
+    """Refuse a file whose first lines are all arrays of values.
+
+    Raises:
+        Unreadable: It has the command that names the values.
+    """
+    lines = [line for line in beginning.split(b"\n", FIRST_LINES)[:FIRST_LINES] if line.strip()]
+    rows = [_loads(line) for line in lines]
+    if len(rows) > 1 and all(isinstance(row, list) and row for row in rows):
+        raise rows_without_names(rows, source, lines=True)
+
+
 def _first_value(lines: bytes) -> Any:
     """Return the value in the first line; None if it is not JSON."""
     return _loads(lines.lstrip().partition(b"\n")[0])
@@ -155,6 +174,38 @@ def whole_table(source: str) -> Unreadable:
         where=source,
         cause="pandas writes a table in this way unless it is told otherwise",
         remedy='write one object a record: frame.to_json(file, orient="records", lines=True)',
+    )
+
+
+def rows_without_names(rows: Sequence[Sequence[Any]], source: str, lines: bool) -> Unreadable:
+    """Return the error for records that are arrays of values, with the command that names the values.
+
+    Args:
+        rows: The first records; the first one has the names of the fields if it names a text.
+        lines: There is a record a line, not one array of all.
+    """
+    first = rows[0]
+    every = "-s" if lines else ""
+    if all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in first):
+        has_names = any(fold(name) in FOLDED or bare(name) in PLACES["text"] for name in first)
+    else:
+        has_names = False
+
+    if has_names:
+        program = ".[0] as $names | .[1:][] | [$names, .] | transpose | map({(.[0]): .[1]}) | add"
+    else:
+        every = ""
+        lengths = [len(value) if isinstance(value, str) else 0 for value in first]
+        place = lengths.index(max(lengths, default=0)) if lengths else 0
+        program = f"{'' if lines else '.[] | '}{{text: .[{place}]}}"
+
+    options = f"-c {every}".strip()
+    return Unreadable(
+        "The records are arrays of values without the names of their fields",
+        where=source,
+        value=f"arrays of {len(first)} values",
+        remedy='in pandas: frame.to_json(file, orient="records", lines=True); or name the fields: '
+        f"{command_for(source, f'jq {options} {shlex.quote(program)}')} > reviews.jsonl",
     )
 
 
@@ -491,7 +542,7 @@ def _take_elements(elements: Iterator[bytes], most: int) -> list[bytes]:
 def _require_reviews(raws: Sequence[bytes], source: str, limits: Limits) -> None:
     values = [_loads(raw) for raw in raws]
     if all(isinstance(value, list) for value in values):
-        raise whole_table(source)
+        raise rows_without_names(values, source, lines=False)
     require_no_table(raws[0].replace(b"\n", b" "), source)
     require_known(values, source, limits)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import polars as pl
 from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.reading.archives import seekable
 from reviewlm.corpus.reading.convert import IDS, convert, our_columns, require_fields
+from reviewlm.corpus.reading.known_names import find_known, unread
 from reviewlm.corpus.schema import LABEL, RECORD_TYPE, Block, Limits, Problem, Reason
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 RECORDS_PER_BLOCK = 5_000
 """A low number, because a dictionary-encoded column can use one long text for all rows of a batch."""
+MOST_SHOWN = 100
+"""Characters that are shown of the type of a column."""
 ROW_BYTES = 64
 """Bytes counted for each row in the limit on unpacked size, because rows without values take no bytes."""
 
@@ -70,13 +74,12 @@ def _batches(
         table = parquet.ParquetFile(file, pre_buffer=False)
         columns = _columns_to_read(table.schema_arrow.names, source, limits)
         for batch in table.iter_batches(RECORDS_PER_BLOCK, columns=columns):
-            ours = dict(
-                zip(our_columns(batch.schema.names, limits.renamed), batch.columns, strict=True)
-            )
+            theirs = batch.schema.names
+            ours = our_columns(theirs, limits.renamed)
             texts = {}
-            for name, column in ours.items():
+            for name, their, column in zip(ours, theirs, batch.columns, strict=True):
                 if name != RECORD_TYPE or _holds(RECORD_TYPE, column.type):
-                    texts[name] = _as_text(name, column, source)
+                    texts[name] = _as_text(name, their, column, source)
 
             size = batch.nbytes + ROW_BYTES * batch.num_rows
             yield size, pyarrow.RecordBatch.from_pydict(texts), table.schema_arrow.names
@@ -149,6 +152,8 @@ def _holds(name: str, kind: pyarrow.DataType) -> bool:
         return True
     if name == LABEL:
         return not types.is_nested(kind)
+    if name == "text":
+        return types.is_binary(kind) or types.is_large_binary(kind)
 
     number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
     if name == "date":
@@ -157,7 +162,40 @@ def _holds(name: str, kind: pyarrow.DataType) -> bool:
     return number and name in ("stars", *IDS)
 
 
-def _as_text(name: str, column: pyarrow.Array, source: str) -> pyarrow.Array:
+def _remedy_for(name: str, theirs: str, kind: pyarrow.DataType, source: str) -> str:
+    """Return the command or setting that makes a column of another type readable.
+
+    Args:
+        name: Our name of the column.
+        theirs: Its name in the file.
+    """
+    from pyarrow import types
+
+    if not types.is_nested(kind):
+        if name == "text":
+            return "say which column it is: --set source.fields.text=NAME"
+        return f"do not read it: {unread(name)}"
+
+    column = f"pl.col({theirs!r})"
+    if types.is_struct(kind):
+        fields = [kind.field(place).name for place in range(kind.num_fields)]
+        likely = find_known(fields).get(name, name if name in fields else fields[0])
+        taken = f"{column}.struct.field({likely!r})"
+    elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        joined = f"{column}.cast(pl.List(pl.String)).list.join(' ')"
+        taken = joined if name == "text" else f"{column}.list.first()"
+    else:
+        return f"do not read it: {unread(name)}" if name != "text" else "write it as text"
+
+    code = (
+        f"import polars as pl; pl.read_parquet({source!r}).with_columns({taken}.alias({name!r}))"
+        ".write_parquet('reviews.parquet')"
+    )
+    quoted = shlex.quote(code) if set(code) & set('"$`\\!') else f'"{code}"'
+    return f"take the value out of it: python -c {quoted}"
+
+
+def _as_text(name: str, theirs: str, column: pyarrow.Array, source: str) -> pyarrow.Array:
     """Return a column as text; moments are in UTC, and a number that is none (NaN) is unknown, as pandas writes it.
 
     Raises:
@@ -171,7 +209,10 @@ def _as_text(name: str, column: pyarrow.Array, source: str) -> pyarrow.Array:
             name, "ids"
         )
         raise Unreadable(
-            f"The column {name!r} holds no {what}", where=source, value=str(column.type)
+            f"The column {theirs!r} holds no {what}",
+            where=source,
+            value=str(column.type)[:MOST_SHOWN],
+            remedy=_remedy_for(name, theirs, column.type, source),
         )
     if types.is_timestamp(column.type):  # whole seconds are read in one step
         moments = column.view(pyarrow.timestamp(column.type.unit)).cast(pyarrow.large_string())
@@ -181,6 +222,10 @@ def _as_text(name: str, column: pyarrow.Array, source: str) -> pyarrow.Array:
         column.type
     ):  # Arrow would write 12345678901.0 with an exponent, as if it had been rounded
         column = pl.Series(pl.from_arrow(column)).fill_nan(None).cast(pl.String).to_arrow()
+
+    if name == "text" and (types.is_binary(column.type) or types.is_large_binary(column.type)):
+        # Old writers do not say that bytes are a text; `_without_broken_texts` validates them.
+        return column.cast(pyarrow.large_binary()).view(pyarrow.large_string())
 
     return column.cast(pyarrow.large_string())
 

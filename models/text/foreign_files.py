@@ -9,7 +9,6 @@ LONGEST_BEGIN = 64
 """First bytes of a file that are enough to recognise it."""
 _UNPACK = "unpack it"
 _TO_CSV = "save the table as CSV"
-_TO_PARQUET = "write the table as Parquet"
 _IN_R = "in R: write.csv(frame, 'reviews.csv', row.names=FALSE)"
 _IN_PYTHON = "read it where it was written and write a table: frame.to_parquet('reviews.parquet')"
 _DOWNLOAD = "it may say why the download failed; download the file again"
@@ -44,6 +43,14 @@ class ForeignFile:
         return self.remedy.replace("FILE", name)
 
 
+def _python(module: str, table: str) -> str:
+    """Return the command that writes a table, read by a module of pyarrow, as Parquet."""
+    return (
+        f'python -c "import {module}, pyarrow.parquet; '
+        f"pyarrow.parquet.write_table({table}, 'reviews.parquet')\""
+    )
+
+
 def _table(what: str, remedy: str, begin: bytes) -> ForeignFile:
     return ForeignFile(what, remedy, begin, is_table=True)
 
@@ -68,8 +75,22 @@ FOREIGN_FILES = (
     ForeignFile("packed by compress", "unpack it: uncompress FILE", b"\x1f\x9d"),
     ForeignFile("packed by lzip", "unpack it: lzip -d FILE", b"lzip\x01"),
     _table("a database of SQLite", "write the table as CSV", b"sqlite format 3\0"),
-    _table("in Arrow's own format (Feather)", _TO_PARQUET, b"arrow1\0\0"),
-    _table("in the format Avro", _TO_PARQUET, b"obj\x01"),
+    _table(
+        "in Arrow's own format (Feather)",
+        _python("pyarrow.feather", "pyarrow.feather.read_table('FILE')"),
+        b"arrow1\0\0",
+    ),
+    ForeignFile(
+        "a stream in Arrow's own format",
+        _python("pyarrow.ipc", "pyarrow.ipc.open_stream('FILE').read_all()"),
+        pattern=rb"\xff\xff\xff\xff[^\xff].\0\0\x10\0\0\0",
+        is_table=True,
+    ),
+    _table(
+        "in the format Avro",
+        "python -c \"import polars; polars.read_avro('FILE').write_parquet('reviews.parquet')\"",
+        b"obj\x01",
+    ),
     _table(
         "in the format HDF5",
         "pandas.read_hdf('FILE').to_parquet('reviews.parquet')",
@@ -96,8 +117,8 @@ FOREIGN_FILES = (
     ),
     ForeignFile(
         "in the format ORC",
-        _TO_PARQUET,
-        pattern=rb"ORC[\x00-\x08\x0e-\x1f\x80-\xff]",
+        _python("pyarrow.orc", "pyarrow.orc.read_table('FILE')"),
+        pattern=rb"ORC(?:.{0,2}[\x00-\x08\x0e-\x1f]|[\x80-\xff])",
         is_table=True,
     ),
 )
