@@ -36,7 +36,7 @@ def test_other_weights_another_raw_file_or_another_setting_give_another_root(
     assert len({each.root for each in (record, weights, raw, setting)}) == 4
 
 
-def test_a_link_is_the_hash_of_what_a_stage_is_of_the_links_before_it_and_of_its_bytes(
+def test_a_link_hashes_the_stage_with_its_bytes_after_the_links_of_its_inputs(
     tmp_path: Path,
 ) -> None:
     record, _ = made_lineage(tmp_path)
@@ -72,7 +72,7 @@ def test_a_changed_line_of_the_record_is_noticed(tmp_path: Path, name: str) -> N
 
 
 @pytest.mark.parametrize("stage", ["read", "tokens", "fit", "score"])
-def test_one_flipped_bit_of_any_artifact_is_found_and_named(tmp_path: Path, stage: str) -> None:
+def test_one_flipped_bit_of_any_artifact_is_named(tmp_path: Path, stage: str) -> None:
     record, bundle = made_lineage(tmp_path)
     copy = shutil.copytree(bundle, tmp_path / "registered")  # the version's own bundle is whole
     step = step_named(record, stage)

@@ -41,7 +41,7 @@ def read_in_background(pipe: Path) -> Callable[[], bytes]:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, RuntimeError])
-def test_a_block_that_ends_early_leaves_the_old_file_and_nothing_else(
+def test_a_block_that_ends_early_leaves_the_old_file_alone_in_its_folder(
     tmp_path: Path, error: type
 ) -> None:
     (tmp_path / "file").write_text("old")
@@ -57,7 +57,7 @@ def test_a_block_that_ends_early_leaves_the_old_file_and_nothing_else(
     assert (tmp_path / "file").read_text() == "old"
 
 
-def test_a_pipe_is_written_into_and_stays_one(tmp_path: Path) -> None:
+def test_a_pipe_is_written_into_instead_of_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     result = read_in_background(tmp_path / "pipe")
     write_output(tmp_path / "pipe", b"through")
@@ -97,7 +97,7 @@ def test_a_file_that_replaces_an_open_one_is_as_private_as_a_new_one(
         (errno.EROFS, NotWritable, "check the path and its permissions, or name another place"),
     ],
 )
-def test_a_disk_that_refuses_is_named_with_the_file_and_what_helps(
+def test_the_error_of_a_full_or_read_only_disk_advises_what_helps(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     code: int,

@@ -30,50 +30,64 @@ def test_the_second_request_is_answered_without_work(tmp_path: Path) -> None:
         calls.append(work)
         return write_hello(work)
 
-    first = store.build("stage", 1, {"a": 1}, {"in": "x"}, make)
-    second = store.build("stage", 1, {"a": 1}, {"in": "x"}, make)
+    first = store.build("stage", "1", {"a": 1}, {"in": "x"}, make)
+    second = store.build("stage", "1", {"a": 1}, {"in": "x"}, make)
     assert (first.reused, second.reused, len(calls)) == (False, True, 1)
     assert first.artifact == second.artifact
     assert second.artifact.facts == {"letters": 5}
 
 
-def test_a_failed_build_publishes_nothing_and_its_work_folder_is_taken_up_again(
-    tmp_path: Path,
-) -> None:
+def fail_halfway(work: Path) -> dict[str, int]:
+    (work / "part0").write_text("done")
+    raise RuntimeError("power cut")
+
+
+def test_a_failed_build_publishes_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
-
-    def fail(work: Path) -> dict[str, int]:
-        (work / "part0").write_text("done")
-        raise RuntimeError("power cut")
-
     with pytest.raises(RuntimeError):
-        store.build("stage", 1, {}, {}, fail, resumable=True)
-    assert store.find("stage", Store.digest("stage", 1, {}, {})) is None
+        store.build("stage", "1", {}, {}, fail_halfway, resumable=True)
+    assert store.find("stage", Store.digest("stage", "1", {}, {})) is None
+
+
+def test_the_work_folder_of_a_failed_build_is_taken_up_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(RuntimeError):
+        store.build("stage", "1", {}, {}, fail_halfway, resumable=True)
 
     def go_on(work: Path) -> dict[str, int]:
         assert (work / "part0").read_text() == "done"
         return {}
 
-    assert not store.build("stage", 1, {}, {}, go_on, resumable=True).reused
+    assert not store.build("stage", "1", {}, {}, go_on, resumable=True).reused
 
 
-@pytest.mark.parametrize("damage", ["delete", "manifest"])
-def test_a_damaged_artifact_is_noticed_set_aside_and_built_again(
-    tmp_path: Path, damage: str
-) -> None:
+@pytest.fixture(params=["delete", "manifest"])
+def damaged(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Store, Artifact]:
+    """An artifact without its file, or with an unreadable manifest."""
     store = Store(tmp_path)
-    artifact = store.build("stage", 1, {}, {}, write_hello).artifact
-    file = artifact.folder / "hello.txt"
-    if damage == "delete":
-        file.unlink()
+    artifact = store.build("stage", "1", {}, {}, write_hello).artifact
+    if request.param == "delete":
+        (artifact.folder / "hello.txt").unlink()
     else:
         (artifact.folder / MANIFEST).write_text("{")
+    return store, artifact
+
+
+def test_a_damaged_artifact_is_noticed(damaged: tuple[Store, Artifact]) -> None:
+    store, artifact = damaged
     with pytest.raises(Damaged):
         store.open("stage", artifact.digest)
-    again = store.build("stage", 1, {}, {}, write_hello)
+
+
+def test_a_damaged_artifact_is_built_again(damaged: tuple[Store, Artifact]) -> None:
+    again = damaged[0].build("stage", "1", {}, {}, write_hello)
     assert not again.reused
     assert (again.artifact.folder / "hello.txt").read_text() == "hello"
-    assert list((tmp_path / ".aside").iterdir())
+
+
+def test_a_damaged_artifact_is_set_aside(damaged: tuple[Store, Artifact], tmp_path: Path) -> None:
+    damaged[0].build("stage", "1", {}, {}, write_hello)
+    assert len(list((tmp_path / ASIDE).iterdir())) == 1
 
 
 @pytest.mark.drill(
@@ -85,18 +99,18 @@ def test_a_damaged_artifact_is_noticed_set_aside_and_built_again(
     ("code", "kind"),
     [(errno.ENOSPC, StoreFull), (errno.EROFS, NotWritable), (errno.EACCES, NotWritable)],
 )
-def test_disk_errors_become_ours_and_leave_the_store_as_it_was(
+def test_a_disk_error_in_a_build_leaves_earlier_results_whole(
     tmp_path: Path, code: int, kind: type
 ) -> None:
     store = Store(tmp_path)
-    before = store.build("stage", 1, {}, {}, write_hello).artifact
+    before = store.build("stage", "1", {}, {}, write_hello).artifact
 
     def full(work: Path) -> dict[str, int]:
         (work / "half").write_text("…")
         raise OSError(code, os.strerror(code))
 
     with pytest.raises(kind) as error:
-        store.build("stage", 1, {"more": True}, {}, full)
+        store.build("stage", "1", {"more": True}, {}, full)
     assert error.value.exit_code == 5
     assert str(tmp_path) in str(error.value)
     store.verify(store.open("stage", before.digest))
@@ -159,7 +173,7 @@ def made(store: Store, number: int = 0) -> Artifact:
         (work / "deep" / "more.txt").write_text("more" * 100)
         return {}
 
-    artifact = store.build("stage", 1, {"number": number}, {}, make).artifact
+    artifact = store.build("stage", "1", {"number": number}, {}, make).artifact
     os.utime(artifact.folder / MANIFEST, ns=(LONG_AGO, LONG_AGO))
     return artifact
 
@@ -232,27 +246,42 @@ def flip(path: Path, position: int) -> None:
         file.write(bytes([byte ^ 1]))
 
 
-@pytest.mark.parametrize("hidden", [False, True], ids=["plain", "time of change put back"])
-def test_a_change_that_keeps_the_size_is_named_kept_aside_and_made_again(
-    tmp_path: Path, hidden: bool
-) -> None:
+@pytest.fixture(params=[False, True], ids=["plain", "time of change put back"])
+def changed(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Store, Artifact, bytes]:
+    """An artifact of which one byte was changed, so that its size is the same; and its former bytes."""
     store, artifact = built(tmp_path)
-    file, good = artifact.folder / NAME, (artifact.folder / NAME).read_bytes()
+    file = artifact.folder / NAME
+    good = file.read_bytes()
     before = file.stat()
     flip(file, len(good) // 2)
-    if hidden:
+    if request.param:
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    bad = file.read_bytes()
+    return store, artifact, good
+
+
+def test_a_change_that_keeps_the_size_is_named(changed: tuple[Store, Artifact, bytes]) -> None:
+    store, artifact, _ = changed
     with pytest.raises(Damaged, match=NAME) as error:
         store.open("stage", artifact.digest)
     assert error.value.exit_code == 5
     assert ASIDE in error.value.remedy
-    again = store.build("stage", "1", {}, {}, make_large)
-    assert not again.reused
-    assert file.read_bytes() == good
+
+
+def test_a_changed_artifact_is_made_again(changed: tuple[Store, Artifact, bytes]) -> None:
+    store, artifact, good = changed
+    assert not store.build("stage", "1", {}, {}, make_large).reused
+    assert (artifact.folder / NAME).read_bytes() == good
+    assert store.build("stage", "1", {}, {}, make_large).reused
+
+
+def test_a_changed_artifact_is_kept_aside(
+    changed: tuple[Store, Artifact, bytes], tmp_path: Path
+) -> None:
+    store, artifact, _ = changed
+    bad = (artifact.folder / NAME).read_bytes()
+    store.build("stage", "1", {}, {}, make_large)
     [aside] = (tmp_path / ASIDE).iterdir()
     assert (aside / NAME).read_bytes() == bad
-    assert store.build("stage", "1", {}, {}, make_large).reused
 
 
 @pytest.mark.parametrize("position", [0, 20_000, 32_767])
@@ -266,12 +295,18 @@ def test_rot_that_the_file_system_does_not_report_is_found_by_the_next_process(
         store.open("stage", artifact.digest)
 
 
-def test_an_undisturbed_file_is_read_once_in_a_process_and_not_by_the_one_that_wrote_it(
+def test_a_file_is_not_read_again_by_the_process_that_wrote_it(
     tmp_path: Path, hashed: list[str]
 ) -> None:
     store, artifact = built(tmp_path)
     store.open("stage", artifact.digest)
     assert hashed == []
+
+
+def test_an_undisturbed_file_is_read_once_in_another_process(
+    tmp_path: Path, hashed: list[str]
+) -> None:
+    store, artifact = built(tmp_path)
     new_process()
     for _ in range(3):
         store.open("stage", artifact.digest)

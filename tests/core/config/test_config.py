@@ -123,21 +123,28 @@ def test_a_value_out_of_range_is_refused_before_any_work(override: str) -> None:
     assert error.value.exit_code == 2
 
 
-def test_a_recorded_configuration_is_changed_by_overrides_and_by_nothing_else() -> None:
-    config = load_config("demo", ["seed=4", "source.synthetic.seed=9", "models.lstm.hidden=8"])
-    recorded = config.model_dump(mode="json")
-    assert change_config(recorded) == config
+@pytest.fixture(scope="module")
+def config_before() -> RunConfig:
+    return load_config("demo", ["seed=4", "source.synthetic.seed=9", "models.lstm.hidden=8"])
+
+
+def test_a_recorded_configuration_comes_back(config_before: RunConfig) -> None:
+    assert change_config(config_before.model_dump(mode="json")) == config_before
+
+
+def test_an_override_changes_a_recorded_configuration(config_before: RunConfig) -> None:
+    recorded = config_before.model_dump(mode="json")
     other = change_config(recorded, ["models.lstm.hidden=16", "seed=5"])
-    assert (other.models[5].hidden, other.models[4]) == (
-        16,
-        load_config("demo", ["seed=5"]).models[4],
-    )  # type: ignore[union-attr]
+    assert other.models[5].hidden == 16  # type: ignore[union-attr]
+    assert other.models[4] == load_config("demo", ["seed=5"]).models[4]
     assert (other.seed, other.source.synthetic.seed) == (5, 9)
-    assert recorded == config.model_dump(mode="json")
-    reseeded = change_config(
-        load_config("classify").model_dump(mode="json"), ["seed=5"]
-    ).classification.models
-    assert [spec.seed for spec in reseeded if spec.kind == "tfidf"] == [5]  # type: ignore[union-attr]
+    assert recorded == config_before.model_dump(mode="json")
+
+
+def test_another_seed_of_a_recorded_configuration_is_that_of_its_classifiers() -> None:
+    recorded = load_config("classify").model_dump(mode="json")
+    models = change_config(recorded, ["seed=5"]).classification.models
+    assert [spec.seed for spec in models if spec.kind == "tfidf"] == [5]  # type: ignore[union-attr]
 
 
 def test_passwords_of_addresses_are_masked():

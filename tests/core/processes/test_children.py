@@ -56,13 +56,20 @@ def test_a_child_ends_with_its_parent_whatever_ends_that(program: Path, number: 
     assert psutil.wait_procs(family, timeout=20)[1] == []
 
 
-def test_a_child_is_a_session_of_its_own_and_ends_with_what_it_has_started(tmp_path: Path) -> None:
+def test_a_child_is_a_session_of_its_own(program: Path) -> None:
+    child = start_child([str(program)], stdout=subprocess.PIPE)
+    try:
+        assert os.getsid(child.pid) == child.pid
+    finally:
+        end_child(child)
+
+
+def test_a_child_that_is_ended_takes_what_it_has_started_with_it(tmp_path: Path) -> None:
     file = tmp_path / "program.py"
     file.write_text("import subprocess, time\nsubprocess.Popen(['sleep', '600'])\n" + SLEEPER)
     child = start_child([str(file)], stdout=subprocess.PIPE)
     assert child.stdout is not None
     assert child.stdout.readline() == b"ready\n"
-    assert os.getsid(child.pid) == child.pid
     family = psutil.Process(child.pid).children(recursive=True)
     assert len(family) == 1
     end_child(child)
@@ -124,29 +131,48 @@ def test_those_of_a_killed_process_go_when_the_next_one_starts(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_those_of_a_living_process_and_of_others_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (
-        tmp_path / f"{PREFIX}of-someone"
-    ).mkdir()  # no owner's file: not one of ours, or just being made
-    (tmp_path / "other").mkdir()
+def temporary_variable() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name == "TMPDIR"}
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files of this process."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    outside = {name: value for name, value in os.environ.items() if name == "TMPDIR"}
+    return tmp_path
+
+
+def test_the_folder_of_a_living_process_stays(temporary: Path) -> None:
     with own_temporary_folder():
         mine = Path(tempfile.gettempdir())
         assert is_held(mine / OWNER)
-        remove_abandoned_folders(tmp_path)
+        remove_abandoned_folders(temporary)
         assert mine.is_dir()
-        assert os.environ["TMPDIR"] == str(mine)
-        assert lasting_environment({"A": "1", "TMPDIR": str(mine)}) == {
-            "A": "1",
-            **outside,
-        }  # of the services
-    assert tempfile.gettempdir() == str(tmp_path)
-    assert {name: value for name, value in os.environ.items() if name == "TMPDIR"} == outside
     assert not mine.exists()
-    assert {path.name for path in tmp_path.iterdir()} == {f"{PREFIX}of-someone", "other"}
+
+
+def test_a_folder_without_an_owner_stays(temporary: Path) -> None:
+    """It is not one of ours, or it is just being made."""
+    (temporary / f"{PREFIX}of-someone").mkdir()
+    (temporary / "other").mkdir()
+    remove_abandoned_folders(temporary)
+    assert {path.name for path in temporary.iterdir()} == {f"{PREFIX}of-someone", "other"}
+
+
+def test_the_own_folder_is_named_to_children_while_it_is_there(temporary: Path) -> None:
+    outside = temporary_variable()
+    with own_temporary_folder():
+        mine = tempfile.gettempdir()
+        assert temporary_variable() == {"TMPDIR": mine}
+    assert tempfile.gettempdir() == str(temporary)
+    assert temporary_variable() == outside
+
+
+def test_services_outlive_the_own_folder_so_they_use_the_one_outside(temporary: Path) -> None:
+    outside = temporary_variable()
+    with own_temporary_folder():
+        given = {"A": "1", "TMPDIR": tempfile.gettempdir()}
+        assert lasting_environment(given) == {"A": "1", **outside}
 
 
 def interrupted(store: Store, resumable: bool, number: int) -> None:
@@ -155,20 +181,26 @@ def interrupted(store: Store, resumable: bool, number: int) -> None:
         raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError):
-        store.build("stage", 1, {"n": number}, {}, make, resumable=resumable)
+        store.build("stage", "1", {"n": number}, {}, make, resumable=resumable)
 
 
-def test_unfinished_work_that_nothing_goes_on_with_is_removed_and_other_work_stays(
-    tmp_path: Path,
-) -> None:
+@pytest.fixture
+def unfinished(tmp_path: Path) -> Store:
+    """A store with an unfinished resumable build (1) and one that begins anew (2)."""
     store = Store(tmp_path)
     interrupted(store, True, 1)
     interrupted(store, False, 2)
     assert len(list(tmp_path.glob(".work/*/half"))) == 2
-    assert [path.name for path in store.tidy()] == [
-        f"once-{Store.digest('stage', 1, {'n': 2}, {})}"
-    ]
-    assert [path.parent.name for path in tmp_path.glob(".work/*/half")] == [
-        Store.digest("stage", 1, {"n": 1}, {})
-    ]
-    assert store.tidy() == []
+    return store
+
+
+def test_unfinished_work_that_nothing_goes_on_with_is_removed(unfinished: Store) -> None:
+    digest = Store.digest("stage", "1", {"n": 2}, {})
+    assert [path.name for path in unfinished.tidy()] == [f"once-{digest}"]
+    assert unfinished.tidy() == []
+
+
+def test_unfinished_work_of_a_resumable_build_stays(unfinished: Store, tmp_path: Path) -> None:
+    unfinished.tidy()
+    digest = Store.digest("stage", "1", {"n": 1}, {})
+    assert [path.parent.name for path in tmp_path.glob(".work/*/half")] == [digest]

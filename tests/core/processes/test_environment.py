@@ -16,6 +16,7 @@ import requests
 
 from reviewlm.core import environment
 from reviewlm.core.environment import chosen_device, visible_gpu_names
+from reviewlm.core.processes import memory
 
 
 @pytest.mark.parametrize("listed", ["", "example.org, 10.0.0.1"])
@@ -70,7 +71,7 @@ def no_frameworks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_variable_by_which_a_run_would_mean_something_else_is_not_used_and_said(
+def test_a_variable_by_which_a_run_would_mean_something_else_is_replaced_with_a_warning(
     no_frameworks: None,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -136,20 +137,38 @@ def test_by_itself_a_gpu_that_torch_cannot_use_is_left_alone_with_one_warning(
     assert chosen_device("cuda", machine) == "cuda"
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_the_settings_are_tight_within_and_wide_after_and_left_alone_where_there_are_none(
-    there: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from reviewlm.core.processes import memory
+class Library:
+    """A C library that notes which settings it gets."""
 
-    class Library:
-        def mallopt(self, name: int, value: int) -> None:
-            calls.append((name, value))
+    def __init__(self, calls: list[object]) -> None:
+        self._calls = calls
 
+    def mallopt(self, name: int, value: int) -> None:
+        self._calls.append((name, value))
+
+
+@pytest.fixture
+def memory_calls(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is asked of the allocator, in order."""
     calls: list[object] = []
-    monkeypatch.setattr(memory, "_glibc", lambda: Library() if there else None)
+    library = Library(calls)
+    monkeypatch.setattr(memory, "_glibc", lambda: library)
     monkeypatch.setattr(memory, "return_freed", lambda: calls.append("returned"))
+    return calls
+
+
+def test_the_allocator_is_tight_within_the_block_alone(memory_calls: list[object]) -> None:
     with memory.returned_memory():
-        calls.append("work")
-    tight, wide = [*memory.TIGHT.items()], [*memory.WIDE.items()]
-    assert calls == ([*tight, "work", *wide, "returned"] if there else ["work", "returned"])
+        memory_calls.append("work")
+    tight = [*memory.TIGHT.items()]
+    wide = [*memory.WIDE.items()]
+    assert memory_calls == [*tight, "work", *wide, "returned"]
+
+
+def test_an_allocator_without_settings_is_left_alone(
+    memory_calls: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_glibc", lambda: None)
+    with memory.returned_memory():
+        memory_calls.append("work")
+    assert memory_calls == ["work", "returned"]

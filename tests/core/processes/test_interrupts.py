@@ -38,7 +38,7 @@ def test_a_signal_while_the_main_thread_notes_what_it_does_ends_the_process(
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
 )
-def test_a_server_is_told_to_stop_and_gets_its_time(number: int) -> None:
+def test_a_server_gets_its_time_to_stop(number: int) -> None:
     assert ended("serves", False, int(number)) == 128 + number
 
 

@@ -51,7 +51,7 @@ def test_a_program_that_is_killed_is_started_again(tmp_path: Path) -> None:
     process.communicate(timeout=60)
 
 
-def test_a_program_that_cannot_start_is_left_alone_and_its_code_is_told(tmp_path: Path) -> None:
+def test_a_program_that_cannot_start_is_not_started_again(tmp_path: Path) -> None:
     file = tmp_path / "none.py"
     process = subprocess.Popen(command("keep_program_running", 60, file))
     assert process.wait(timeout=60) == 1

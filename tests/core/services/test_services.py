@@ -145,7 +145,7 @@ def test_a_service_whose_guard_was_killed_counts_as_ended_until_services_are_sto
     "kill -9 of what keeps a server running, under `services start --stay`",
     "the service is started again, the others run on",
 )
-def test_what_stays_starts_a_killed_service_again_and_leaves_the_others(sleeping: Path) -> None:
+def test_what_stays_starts_a_killed_service_alone_again(sleeping: Path) -> None:
     launch.start(sleeping)
     before = {one.name: one.pid for one in service_list.running(sleeping)}
     psutil.Process(before["prefect"]).kill()
@@ -242,7 +242,7 @@ def test_what_stays_ends_once_the_services_are_stopped(sleeping: Path) -> None:
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_a_start_leaves_deployments_as_they_are_and_creates_what_is_missing(
+def test_a_start_creates_only_the_deployments_that_are_missing(
     again: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Schedules that somebody switched on in Prefect's pages, and parameters, outlive a reboot."""
@@ -275,18 +275,35 @@ def deployment(name: str) -> dict[str, Any]:
     return {"name": name, "global_concurrency_limit": None, **settings}
 
 
-def test_every_deployment_names_a_flow_its_parameters_a_preset_and_a_pool_that_is_created() -> None:
-    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    assert {"retrain", "generate"} <= {flow_of(entry["entrypoint"]).name for entry in deployments}
-    for entry in deployments:
-        signature = inspect.signature(flow_of(entry["entrypoint"]).fn)
-        assert set(entry["parameters"]) <= set(signature.parameters)
-        assert entry["parameters"].get("preset", "demo") in {
-            *preset_names(),
-            "",
-        }  # "": the champion's own settings
-        assert entry["work_pool"]["name"] in pools_of.POOLS
-    assert any(entry.get("schedules") for entry in deployments)
+DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+
+
+def test_deployments_have_the_flows_that_retrain_or_generate() -> None:
+    assert {"retrain", "generate"} <= {flow_of(entry["entrypoint"]).name for entry in DEPLOYMENTS}
+
+
+def test_a_deployment_has_a_schedule() -> None:
+    assert any(entry.get("schedules") for entry in DEPLOYMENTS)
+
+
+@pytest.fixture(params=DEPLOYMENTS, ids=[entry["name"] for entry in DEPLOYMENTS])
+def entry(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """An entry of `prefect.yaml`."""
+    return dict(request.param)
+
+
+def test_the_parameters_of_a_deployment_are_those_of_its_flow(entry: dict[str, Any]) -> None:
+    signature = inspect.signature(flow_of(entry["entrypoint"]).fn)
+    assert set(entry["parameters"]) <= set(signature.parameters)
+
+
+def test_the_preset_of_a_deployment_exists(entry: dict[str, Any]) -> None:
+    preset = entry["parameters"].get("preset", "demo")
+    assert preset in {*preset_names(), ""}  # "": the champion's own settings
+
+
+def test_the_pool_of_a_deployment_is_created(entry: dict[str, Any]) -> None:
+    assert entry["work_pool"]["name"] in pools_of.POOLS
 
 
 def flow_of(entrypoint: str) -> object:
@@ -294,7 +311,7 @@ def flow_of(entrypoint: str) -> object:
     return getattr(importlib.import_module(module), name)
 
 
-def test_services_of_another_user_are_not_joined_and_stop_no_command(
+def test_services_of_another_user_are_passed_by(
     tmp_path: Path,
     sleeper: subprocess.Popen[bytes],
     monkeypatch: pytest.MonkeyPatch,
