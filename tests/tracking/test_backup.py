@@ -104,17 +104,20 @@ def test_what_is_restored_is_what_was_backed_up(ending: str, filled: Path, tmp_p
     Store(restored / "store").verify(artifact)
 
 
-def test_the_archive_and_all_that_is_restored_are_for_the_owner_only(
-    filled: Path, tmp_path: Path
-) -> None:
+def is_open_to_others(path: Path) -> bool:
+    return not path.is_symlink() and bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
+
+
+def test_an_archive_is_for_the_owner_only(filled: Path, tmp_path: Path) -> None:
+    write_backup(filled, tmp_path / "backup.tar")
+    assert not is_open_to_others(tmp_path / "backup.tar")
+
+
+def test_what_is_restored_is_for_the_owner_only(filled: Path, tmp_path: Path) -> None:
     write_backup(filled, tmp_path / "backup.tar")
     restore_backup(tmp_path / "backup.tar", tmp_path / "restored")
-    paths = [tmp_path / "backup.tar", tmp_path / "restored", *(tmp_path / "restored").rglob("*")]
-    assert not [
-        path
-        for path in paths
-        if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077
-    ]
+    paths = [tmp_path / "restored", *(tmp_path / "restored").rglob("*")]
+    assert [path for path in paths if is_open_to_others(path)] == []
 
 
 def test_a_database_that_is_being_written_is_copied_between_two_transactions(
@@ -145,7 +148,7 @@ def test_a_database_that_is_being_written_is_copied_between_two_transactions(
     assert len(numbers) % 2 == 1
 
 
-def test_a_damaged_database_is_named_and_no_archive_appears(filled: Path, tmp_path: Path) -> None:
+def test_of_a_damaged_database_no_archive_is_made(filled: Path, tmp_path: Path) -> None:
     content = (filled / "mlflow.db").read_bytes()
     (filled / "mlflow.db").write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
     with pytest.raises(Damaged, match=r"mlflow\.db"):
@@ -161,15 +164,22 @@ def test_an_archive_of_another_kind_of_place_is_refused(filled: Path, tmp_path: 
         write_backup(tmp_path / "absent", tmp_path / "backup.tar")
 
 
-def test_a_target_that_is_not_empty_is_refused_and_unchanged(filled: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["full", "full/mine", "link"])
+def test_a_target_that_is_not_an_empty_folder_stays_as_it_is(
+    target: str, filled: Path, tmp_path: Path
+) -> None:
     write_backup(filled, tmp_path / "backup.tar")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "empty")
-    for target in (tmp_path / "full", tmp_path / "full" / "mine", tmp_path / "link"):
-        with pytest.raises(ConfigError):
-            restore_backup(tmp_path / "backup.tar", target)
+    with pytest.raises(ConfigError):
+        restore_backup(tmp_path / "backup.tar", tmp_path / target)
     assert names_of(tmp_path / "full") == {"mine"}
+    assert not (tmp_path / "empty").exists()
+
+
+def test_an_empty_folder_is_a_target(filled: Path, tmp_path: Path) -> None:
+    write_backup(filled, tmp_path / "backup.tar")
     (tmp_path / "empty").mkdir()
     restore_backup(tmp_path / "backup.tar", tmp_path / "empty")
     assert (tmp_path / "empty" / "ui-password").read_text() == "secret"
@@ -191,7 +201,7 @@ def test_an_archive_that_is_cut_off_at_any_place_restores_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {"home", whole.name, "cut"}
 
 
-def test_a_changed_byte_is_found_and_its_file_named(filled: Path, tmp_path: Path) -> None:
+def test_the_file_of_a_changed_byte_is_named(filled: Path, tmp_path: Path) -> None:
     write_backup(filled, tmp_path / "backup.tar")
     content = (tmp_path / "backup.tar").read_bytes()
     (tmp_path / "backup.tar").write_bytes(
@@ -250,9 +260,7 @@ TRICKS: dict[str, Callable[[], tarfile.TarInfo]] = {
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_names_and_links_that_lead_out_of_the_folder_are_refused(
-    trick: str, tmp_path: Path
-) -> None:
+def test_a_member_that_leads_out_of_the_folder_is_refused(trick: str, tmp_path: Path) -> None:
     place = tmp_path / "inner"
     place.mkdir()
     archive(

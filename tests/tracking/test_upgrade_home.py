@@ -173,23 +173,37 @@ def test_no_server_starts_on_older_tables_of_prefect(
     assert "`reviewlm home upgrade`" in told.value.remedy
 
 
-def test_current_tables_of_prefect_need_nothing_and_those_of_a_newer_one_are_refused(
+def test_tables_of_a_newer_prefect_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL", raising=False)
+    with pytest.raises(ArtifactError, match="newer Prefect"):
+        tables_of(home_with_prefect(tmp_path, "ffffffffffff"))
+
+
+def test_tables_of_prefect_in_another_database_need_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "postgresql+asyncpg://me@host/prefect"
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", address)
+    assert not tables_of(home_with_prefect(tmp_path, "ffffffffffff")).older
+
+
+def test_a_damaged_database_of_prefect_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL", raising=False)
     home = home_with_prefect(tmp_path, "ffffffffffff")
-    with pytest.raises(ArtifactError, match="newer Prefect"):
-        tables_of(home)
-    monkeypatch.setenv(
-        "PREFECT_API_DATABASE_CONNECTION_URL", "postgresql+asyncpg://me@host/prefect"
-    )
-    assert not tables_of(home).older
-    (home / "prefect" / "prefect.db").write_bytes(
-        b"no database, although it is long enough to be taken for one" * 9
-    )
-    monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL")
+    no_database = b"no database, although it is long enough to be taken for one" * 9
+    (home / "prefect" / "prefect.db").write_bytes(no_database)
     with pytest.raises(Damaged):
         tables_of(home)
+
+
+def test_a_home_without_tables_of_prefect_needs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL", raising=False)
     assert not tables_of(tmp_path / "none").older
 
 

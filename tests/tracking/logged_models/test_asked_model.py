@@ -117,21 +117,26 @@ def test_a_record_is_not_of_another_model_of_a_run(home: Home) -> None:
 
 
 @pytest.mark.slow
-def test_after_the_demo_alone_its_model_answers_and_that_is_said(
-    home: Home, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_after_the_demo_alone_its_model_answers(home: Home) -> None:
     home.register(DEMO_MODEL)
-    caplog.set_level(logging.INFO)
     _, version = open_version(RunConfig().workspace, OWN_MODEL)
     assert (version.name, version.version) == (DEMO_MODEL, 1)
     assert locate(RunConfig().workspace, OWN_MODEL, "1")[1] == f"models:/{DEMO_MODEL}/1"
     assert find(RunConfig().workspace, OWN_MODEL, "champion").version.name == DEMO_MODEL
+
+
+def test_it_is_said_once_that_the_model_of_the_demo_answers(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is nothing to warn of, and a command asks several times."""
+    home.register(DEMO_MODEL)
+    caplog.set_level(logging.INFO)
+    for reference in ("1", "champion"):
+        locate(RunConfig().workspace, OWN_MODEL, reference)
     told = [
         record.levelname for record in caplog.records if f"'{DEMO_MODEL}'" in record.getMessage()
     ]
-    assert told == ["INFO"], (
-        "it is nothing to warn of, and a command that asks several times says it once"
-    )
+    assert told == ["INFO"]
 
 
 def test_a_model_of_ones_own_answers_from_then_on_and_the_demo_s_by_its_name(
@@ -248,20 +253,25 @@ def test_a_champion_whose_files_are_gone_is_a_problem_for_doctor(home: Home, dam
     assert (error.value.cause or error.value.what) in line.found
 
 
-def test_a_deleted_model_is_asked_for_by_its_name_and_not_as_an_alias_of_another(
-    home: Home,
-) -> None:
+@pytest.mark.parametrize("reference", [DEMO_MODEL, "champion"])
+def test_a_deleted_model_is_asked_for_by_its_name(home: Home, reference: str) -> None:
+    """Not as an alias of another model."""
     home.register(DEMO_MODEL)
-    with home.tracker.reaching() as client:
-        client.delete_registered_model(DEMO_MODEL)
-    assert (
-        locate(RunConfig().workspace, OWN_MODEL, DEMO_MODEL)[1] == f"models:/{DEMO_MODEL}@champion"
-    )
-    assert (
-        locate(RunConfig().workspace, OWN_MODEL, "champion")[1] == f"models:/{DEMO_MODEL}@champion"
-    )
+    delete_demo(home)
+    address = locate(RunConfig().workspace, OWN_MODEL, reference)[1]
+    assert address == f"models:/{DEMO_MODEL}@champion"
+
+
+def test_a_version_of_a_deleted_model_is_named_as_missing(home: Home) -> None:
+    home.register(DEMO_MODEL)
+    delete_demo(home)
     with pytest.raises(BundleError, match="has no version 1"):
         open_version(RunConfig().workspace, OWN_MODEL, f"{DEMO_MODEL}/1")
+
+
+def delete_demo(home: Home) -> None:
+    with home.tracker.reaching() as client:
+        client.delete_registered_model(DEMO_MODEL)
 
 
 def test_an_empty_registry_is_named(home: Home) -> None:

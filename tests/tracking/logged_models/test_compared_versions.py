@@ -73,18 +73,33 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("light_models", "measured")
-def test_a_number_an_alias_and_a_wrong_name(config: Any, prepared: Any, store: Any):
+def test_a_version_is_compared_by_its_number_or_its_alias(config: Any, prepared: Any, store: Any):
     store.registry.promote(store.version("w1"), None)
-    one, champion = side_of(config, prepared, "1"), side_of(config, prepared, "champion")
+    one = side_of(config, prepared, "1")
+    champion = side_of(config, prepared, "champion")
     assert (one.name, champion.name) == ("version 1", "champion (version 1)")
     assert one.bundle == champion.bundle
-    assert one.cost["megabytes"] > 0
-    assert (one.cost["score_seconds"], one.cost["tokens_per_second"]) == (2.0, 200.0)
-    assert one.problems  # this bundle says nothing of its data
-    for name in ("7", "nobody"):
-        with pytest.raises(ConfigError) as caught:
-            side_of(config, prepared, name)
-        assert (caught.value.value, "kn2, lstm" in caught.value.remedy) == (name, True)
+
+
+@pytest.mark.usefixtures("light_models", "measured")
+def test_a_compared_version_has_its_cost(config: Any, prepared: Any, store: Any):
+    store.version("w1")
+    side = side_of(config, prepared, "1")
+    assert side.cost["megabytes"] > 0
+    assert (side.cost["score_seconds"], side.cost["tokens_per_second"]) == (2.0, 200.0)
+    assert side.problems  # this bundle says nothing of its data
+
+
+@pytest.mark.parametrize("name", ["7", "nobody"])
+@pytest.mark.usefixtures("light_models", "measured")
+def test_a_wrong_name_is_told_the_models_there_are(
+    config: Any, prepared: Any, store: Any, name: str
+):
+    store.version("w1")
+    with pytest.raises(ConfigError) as caught:
+        side_of(config, prepared, name)
+    assert caught.value.value == name
+    assert "kn2, lstm" in caught.value.remedy
 
 
 @pytest.mark.usefixtures("light_models", "measured")

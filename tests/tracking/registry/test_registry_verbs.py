@@ -173,7 +173,7 @@ def test_a_rollback_after_which_mlflow_goes_away_is_told_as_decided_and_not_undo
     assert [row["state"] for row in shop.registry.decisions()] == ["carried out"] * 4
 
 
-def test_a_repeated_promotion_of_the_champion_succeeds_and_decides_nothing(shop: Shop) -> None:
+def test_a_repeated_promotion_of_the_champion_succeeds_without_a_decision(shop: Shop) -> None:
     events = shop.registry.decisions()
     done = shop.run("promote", "--version", str(shop.champion()), "--why", "again", "--json")
     assert done.exit_code == 0

@@ -25,7 +25,9 @@ def made_version(tracker: Tracker, tags: dict[str, str]) -> Registry:
     return Registry(tracker, "reviewlm")
 
 
-def test_the_card_of_a_version_has_its_rules_figures_data_and_history(tracker: Tracker) -> None:
+@pytest.fixture
+def card(tracker: Tracker) -> dict[str, Any]:
+    """The card of a version that the gate has promoted as the first model."""
     registry = made_version(tracker, {"data": "d4c9", "family": "synthetic"})
     tags = {
         "gate/reason": "first model",
@@ -35,16 +37,31 @@ def test_the_card_of_a_version_has_its_rules_figures_data_and_history(tracker: T
         "gate/made from": "demo, embedded corpus",
     }
     registry.settle(1, None, True, "**promoted**", tags)
-    card = recorded_card(tracker, "reviewlm", 1)
+    return recorded_card(tracker, "reviewlm", 1)
+
+
+def test_the_card_of_a_version_has_the_verdict(card: dict[str, Any]) -> None:
     assert card["verdict"] == "promoted: first model"
+
+
+def test_the_card_of_a_version_has_its_rules(card: dict[str, Any]) -> None:
     assert {"rule": "3", "outcome": "passed", "why": "yes"} in card["rules"]
     assert {"rule": "size", "outcome": "failed", "why": "3: too many"} in card["rules"]
     assert len(card["rules"]) == len(RULES) + 1
+
+
+def test_the_card_of_a_version_has_its_figures(card: dict[str, Any]) -> None:
     assert card["figures"] == [
         {"name": "challenger, open bits per byte", "value": "0.48"},
         {"name": "test groups", "value": "679"},
     ]
+
+
+def test_the_card_of_a_version_has_its_data(card: dict[str, Any]) -> None:
     assert card["data"] == {"made_from": "demo, embedded corpus", "digest": "d4c9"}
+
+
+def test_the_card_of_a_version_has_its_history(card: dict[str, Any]) -> None:
     assert [event["version"] for event in card["history"]] == [1]
     assert card["since"]
 
@@ -64,14 +81,15 @@ def test_a_card_links_to_pages_only_while_a_service_of_this_home_shows_them(
     assert bool(card["links"]) is runs
 
 
-def test_packed_tags_come_back_and_a_damaged_tag_hides_no_other() -> None:
-    tags: dict[str, Any] = {"kind": "ngram", "bundle": "b", "gate/rule/é": 'passed: "1"'}
+def test_packed_tags_come_back() -> None:
+    others = {"bundle": "b", "gate/rule/é": 'passed: "1"'}
+    tags: dict[str, Any] = {"kind": "ngram", **others}
     stored = pack_tags(tags)
     assert sorted(stored) == ["kind", PACKED]
+    assert json.loads(stored[PACKED]) == others
     assert unpack_tags(stored) == tags
-    assert (
-        unpack_tags({"kind": "ngram", PACKED: "{no JSON"})
-        == unpack_tags({"kind": "ngram", PACKED: "[1]"})
-        == {"kind": "ngram"}
-    )
-    assert json.loads(stored[PACKED]) == {"bundle": "b", "gate/rule/é": 'passed: "1"'}
+
+
+@pytest.mark.parametrize("damaged", ["{no JSON", "[1]"])
+def test_a_damaged_tag_hides_no_other(damaged: str) -> None:
+    assert unpack_tags({"kind": "ngram", PACKED: damaged}) == {"kind": "ngram"}

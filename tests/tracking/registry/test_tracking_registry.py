@@ -57,19 +57,31 @@ def test_registering_the_same_model_again_changes_nothing(store):
     assert state(store) == before
 
 
-def test_a_promotion_moves_the_aliases_and_writes_the_reasons(store):
+@pytest.fixture
+def promoted(store) -> tuple[int, int]:
+    """Two versions: the first was champion, the second is."""
     first, second = store.version("a"), store.version("b")
-    store.registry.settle(first, None, True, "**first**", {"gate/reason": "it is better", **RULES})
-    store.registry.settle(
-        second, first, True, "**second**", {"gate/reason": "it is better", **RULES}
-    )
+    reasons = {"gate/reason": "it is better", **RULES}
+    store.registry.settle(first, None, True, "**first**", reasons)
+    store.registry.settle(second, first, True, "**second**", reasons)
+    return first, second
+
+
+def test_a_promotion_moves_the_aliases(store, promoted):
+    first, second = promoted
     assert aliases(store) == {CHAMPION: second, PREVIOUS: first}
-    champion = store.registry.alias(CHAMPION)
-    assert champion.description == "**second**"
-    assert champion.tags["gate/outcome"] == "promoted"
-    assert champion.tags["gate/reason"] == "it is better"
-    assert champion.tags["gate/rule/gain"] == "passed: 0.1 bits per byte"
-    assert champion.tags["gate/rule/slices"] == "not applicable: no champion yet"
+
+
+def test_a_promotion_writes_the_report_as_description(store, promoted):
+    assert store.registry.alias(CHAMPION).description == "**second**"
+
+
+def test_a_promotion_writes_its_reasons_as_tags(store, promoted):
+    tags = store.registry.alias(CHAMPION).tags
+    assert tags["gate/outcome"] == "promoted"
+    assert tags["gate/reason"] == "it is better"
+    assert tags["gate/rule/gain"] == "passed: 0.1 bits per byte"
+    assert tags["gate/rule/slices"] == "not applicable: no champion yet"
 
 
 @pytest.mark.slow
@@ -89,16 +101,23 @@ def test_the_champion_moves_last(store, monkeypatch):
     assert moved.count(CHAMPION) == 1
 
 
-def test_a_rollback_goes_back_once_and_again_only_to_a_version_that_is_named(store):
-    first, second = store.version("a"), store.version("b")
-    store.registry.promote(first, None)
+def test_without_a_previous_champion_there_is_no_rollback(store):
+    store.registry.promote(store.version("a"), None)
     with pytest.raises(ReviewLMError, match="no previous champion"):
         store.registry.rollback()
-    store.registry.promote(second, first)
+
+
+def test_a_rollback_goes_back_once(store, promoted):
+    first, _ = promoted
     assert store.registry.rollback().version == first
     assert aliases(store)[CHAMPION] == first
     with pytest.raises(ReviewLMError, match="rolled back from"):
         store.registry.rollback()
+
+
+def test_a_second_rollback_goes_to_a_version_that_is_named(store, promoted):
+    first, second = promoted
+    store.registry.rollback()
     assert store.registry.rollback(second).version == second
     assert aliases(store)[CHAMPION] == second
     told = {row["version"]: row["by_hand"] for row in store.registry.version_rows()}
@@ -193,13 +212,15 @@ def test_the_run_of_a_model_is_named_after_what_has_become_of_it(store):
     assert names() == ["★ lstm in use, 30 Nov 18:31", "↩ kn5+lstm rolled back, 30 Nov 18:31"]
 
 
-def test_the_bundle_of_a_version_is_found_and_a_deleted_one_is_named(store):
+def test_the_bundle_of_a_version_is_found(store):
+    folder = store.registry.bundle_folder(store.version("a"))
+    made = store.folder / "bundle-0" / "spec.json"
+    assert (folder / "spec.json").read_bytes() == made.read_bytes()
+
+
+def test_a_bundle_that_was_deleted_is_named(store):
     number = store.version("a")
-    folder = store.registry.bundle_folder(number)
-    assert (folder / "spec.json").read_bytes() == (
-        store.folder / "bundle-0" / "spec.json"
-    ).read_bytes()
-    shutil.rmtree(folder)
+    shutil.rmtree(store.registry.bundle_folder(number))
     with pytest.raises(BundleError, match="holds no bundle"):
         store.registry.bundle_folder(store.registry.version(number))
 
@@ -226,7 +247,7 @@ def test_what_is_read_by_sql_is_what_mlflow_says(store, monkeypatch: pytest.Monk
     assert (contents_of(store.tracker, "reviewlm"), store.registry.events()) == direct
 
 
-def test_a_registry_without_a_database_is_empty_and_makes_none(tmp_path: Path):
+def test_a_registry_without_a_database_is_read_as_empty_without_making_one(tmp_path: Path):
     tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "reviewlm", tmp_path / "mlartifacts")
     assert contents_of(tracker, "reviewlm") == ([], {})
     assert list(tmp_path.iterdir()) == []

@@ -78,23 +78,39 @@ def whole(tracker: Tracker, pieces: Path, light_models: None) -> tuple[dict[str,
     return state(other, other.artifact_root), requests
 
 
-def test_an_undisturbed_run_has_everything_once_and_leaves_no_record(whole: Any, tracker: Tracker):
+def test_an_undisturbed_run_has_its_child(whole: Any):
     found, _ = whole
     assert found["runs"] == ["kn5", "retrain"]
-    child = found["kn5"]
-    assert child["status"] == "FINISHED"
-    assert child["points"]["train/nats"] == [(step, step / 7) for step in range(5)]
-    assert child["points"]["test/perplexity"] == [(0, 12.5)]
-    assert child["tags"]["mlflow.parentRunId"] == "retrain"
-    assert len(child["params"]) == 121
-    assert set(child["files"]) == {"docs/index.html", "note.md", "tables/samples.json"}
-    [model] = found["models"]
+    assert found["kn5"]["status"] == "FINISHED"
+    assert found["kn5"]["tags"]["mlflow.parentRunId"] == "retrain"
+    assert value_of(found["retrain"]["tags"], "reviewlm.child.kn5") == "kn5"
+
+
+def test_an_undisturbed_run_has_each_point_once(whole: Any):
+    points = whole[0]["kn5"]["points"]
+    assert points["train/nats"] == [(step, step / 7) for step in range(5)]
+    assert points["test/perplexity"] == [(0, 12.5)]
+
+
+def test_an_undisturbed_run_has_its_parameters(whole: Any):
+    assert len(whole[0]["kn5"]["params"]) == 121
+
+
+def test_an_undisturbed_run_has_its_files(whole: Any):
+    files = set(whole[0]["kn5"]["files"])
+    assert files == {"docs/index.html", "note.md", "tables/samples.json"}
+
+
+def test_an_undisturbed_run_has_its_model_once(whole: Any):
+    [model] = whole[0]["models"]
     assert model["status"] == "READY"
     assert model["figures"] == [
         ("hit_at_1", 0.25, "word-test"),
         ("test/perplexity", 12.5, "word-test"),
     ]
-    assert value_of(found["retrain"]["tags"], "reviewlm.child.kn5") == "kn5"
+
+
+def test_an_undisturbed_run_leaves_no_record(whole: Any, tracker: Tracker):
     assert list(tracker.records.folder.glob("*/")) == []
 
 
@@ -153,14 +169,25 @@ def test_an_outage_of_the_whole_run_and_another_process_that_sends_it(
     assert list(tracker.records.folder.glob("*/files")) == []
 
 
-def test_reading_says_that_mlflow_is_away_and_a_link_leads_to_the_ui(tracker: Tracker):
+@pytest.fixture
+def run_without_mlflow(tracker: Tracker) -> str:
+    """A run that was started while MLflow did not answer."""
     tracker.experiment_id  # noqa: B018
     line_of(tracker, cut=0, length=ALWAYS)
-    run_id = tracker.start_run("a")
-    for read in (lambda: tracker.tag(run_id, "x"), lambda: tracker.newest_run("x", "y")):
-        with pytest.raises(TrackingUnavailable):
-            read()
-    assert tracker.link(run_id) == tracker.ui
+    return tracker.start_run("a")
+
+
+def test_reading_says_that_mlflow_is_away(tracker: Tracker, run_without_mlflow: str):
+    with pytest.raises(TrackingUnavailable):
+        tracker.tag(run_without_mlflow, "x")
+    with pytest.raises(TrackingUnavailable):
+        tracker.newest_run("x", "y")
+
+
+def test_the_link_of_an_unsent_run_leads_to_the_first_page(
+    tracker: Tracker, run_without_mlflow: str
+):
+    assert tracker.link(run_without_mlflow) == tracker.ui
 
 
 def test_what_mlflow_refuses_does_not_hold_up_what_comes_after(tracker: Tracker):
@@ -199,7 +226,7 @@ def test_a_file_that_always_fails_holds_up_nothing_else(
     assert tracker.client.get_run(run_id).info.status == "FINISHED"
 
 
-def test_whoever_needs_mlflow_waits_until_it_answers_and_has_everything(tracker: Tracker):
+def test_whoever_needs_mlflow_waits_until_all_is_sent(tracker: Tracker):
     run_id = tracker.start_run("a")
     line = line_of(tracker, cut=0, length=ALWAYS)
     tracker.set_tags(run_id, {"t": "1"})

@@ -32,7 +32,7 @@ def test_nested_sections_become_dotted_names():
     }
 
 
-def test_a_value_above_the_limit_is_cut_and_says_so():
+def test_a_value_above_the_limit_is_cut_with_its_length():
     value = flatten({"long": "x" * 9000})["long"]
     assert len(value) == PARAM_LENGTH
     assert value.endswith("(shortened, 9000 characters)")
@@ -54,7 +54,7 @@ def write(path: Path, *lines: dict[str, object] | str) -> Path:
     return path
 
 
-def test_a_journal_gives_one_point_per_name_and_step(tmp_path: Path):
+def test_a_journal_gives_one_point_per_name_at_each_step(tmp_path: Path):
     journal = write(
         tmp_path / "m", {"step": 10, "train/nats": 2.0, "rate": 0.1}, {"step": 20, "train/nats": 1}
     )

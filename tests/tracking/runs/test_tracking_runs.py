@@ -29,16 +29,20 @@ def history(tracker: Tracker, run_id: str, name: str) -> list[tuple[int, float]]
     ]
 
 
-def test_a_figure_logged_again_is_there_once_and_a_new_value_is_the_latest(tracker: Tracker):
+def test_a_figure_logged_again_is_there_once(tracker: Tracker):
+    run_id = tracker.start_run("a")
+    for step in (0, 10, 0, 10):
+        tracker.log_metrics(run_id, {"curve": 0.5}, step)
+    assert [step for step, _ in history(tracker, run_id, "curve")] == [0, 10]
+
+
+def test_a_new_value_of_a_figure_is_the_latest(tracker: Tracker):
     run_id = tracker.start_run("a")
     for value in (1.0, 1.0, 2.0, 2.0, 1.0):
         tracker.log_metrics(run_id, {"test/nats": value})
     assert [value for _, value in history(tracker, run_id, "x_test/nats")] == [1.0, 2.0, 1.0]
     assert tracker.metrics(run_id) == {"test/nats": 1.0}
     assert tracker.ask(lambda client: client.get_run(run_id)).data.metrics == {"x_test/nats": 1.0}
-    for step in (0, 10, 0, 10):
-        tracker.log_metrics(run_id, {"curve": 0.5}, step)
-    assert [step for step, _ in history(tracker, run_id, "curve")] == [0, 10]
 
 
 def test_the_links_to_mlflow_name_views_that_the_experiment_has(tracker: Tracker):
@@ -163,7 +167,7 @@ def test_a_request_that_arrived_but_was_not_answered_is_not_sent_twice(
     assert [step for step, _ in history(tracker, run_id, "train/nats")] == list(range(600))
 
 
-def test_a_table_can_be_read_back_and_logging_it_again_replaces_it(tracker: Tracker):
+def test_a_table_that_is_logged_again_replaces_itself(tracker: Tracker):
     run_id = tracker.start_run("a")
     frame = pl.DataFrame(
         {"text": ['said "hi", é\nbye'], "stars": [5], "when": [datetime(2024, 1, 2)]}
@@ -180,17 +184,38 @@ def test_a_table_can_be_read_back_and_logging_it_again_replaces_it(tracker: Trac
     ]
 
 
-def test_a_data_set_is_recorded_with_our_digest_and_its_columns(tracker: Tracker, tmp_path: Path):
-    run_id, file = tracker.start_run("a"), tmp_path / "documents.parquet"
+@pytest.fixture
+def data_file(tmp_path: Path) -> Path:
+    file = tmp_path / "documents.parquet"
     pl.DataFrame({"review_id": ["a", "b"], "stars": [1, 5]}).write_parquet(file)
-    tracker.log_datasets(run_id, [(file, "word-train", "0123456789abcdef", "training")])
+    return file
+
+
+@pytest.fixture
+def recorded_data(tracker: Tracker, data_file: Path) -> Any:
+    """What a run says of a data set that it was trained on."""
+    run_id = tracker.start_run("a")
+    tracker.log_datasets(run_id, [(data_file, "word-train", "0123456789abcdef", "training")])
     [entry] = tracker.client.get_run(run_id).inputs.dataset_inputs
-    stored = entry.dataset
-    assert stored.name == "word-train"
-    assert stored.digest == "0123456789abcdef"
-    assert json.loads(stored.source) == {"uri": file.as_uri()}
-    assert json.loads(stored.profile) == {"num_rows": 2, "columns": ["review_id", "stars"]}
-    assert entry.tags[0].value == "training"
+    return entry
+
+
+def test_a_data_set_is_recorded_with_our_digest(recorded_data: Any):
+    assert recorded_data.dataset.name == "word-train"
+    assert recorded_data.dataset.digest == "0123456789abcdef"
+
+
+def test_a_data_set_is_recorded_with_its_place(recorded_data: Any, data_file: Path):
+    assert json.loads(recorded_data.dataset.source) == {"uri": data_file.as_uri()}
+
+
+def test_a_data_set_is_recorded_with_its_columns(recorded_data: Any):
+    profile = json.loads(recorded_data.dataset.profile)
+    assert profile == {"num_rows": 2, "columns": ["review_id", "stars"]}
+
+
+def test_a_data_set_is_recorded_with_its_use(recorded_data: Any):
+    assert recorded_data.tags[0].value == "training"
 
 
 def _log_some(uri: str, root: Path, number: int) -> None:
