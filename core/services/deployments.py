@@ -147,13 +147,15 @@ def _note(settings: dict[str, list[str]], name: str, several: list[str]) -> None
 
 def settings_in_file(entry: Mapping[str, Any]) -> Settings:
     """Return the settings that `prefect.yaml` gives a deployment."""
+    schedules = entry.get("schedules") or ()
+    triggers = entry.get("triggers") or ()
     return {
         "parameters": entry.get("parameters") or {},
-        "schedules": [_schedule(one, one) for one in entry.get("schedules") or ()],
+        "schedules": [_schedule(schedule, schedule) for schedule in schedules],
         "limit": entry.get("concurrency_limit"),
         "job_variables": entry["work_pool"].get("job_variables") or {},
         "paused": bool(entry.get("paused", False)),
-        "automations": [bool(one.get("enabled", True)) for one in entry.get("triggers") or ()],
+        "automations": [bool(trigger.get("enabled", True)) for trigger in triggers],
     }
 
 
@@ -188,11 +190,12 @@ def _schedule(frequency: Mapping[str, Any], options: Mapping[str, Any]) -> dict[
     """
     said = {**frequency, **options}
     found = {name: said[name] for name in FREQUENCIES if said.get(name)}
-    return found | {
-        name: said[name]
-        for name, default in OPTIONS.items()
-        if said.get(name) is not None and said[name] != default
-    }
+    for name, default in OPTIONS.items():
+        value = said.get(name)
+        if value is not None and value != default:
+            found[name] = value
+
+    return found
 
 
 def put_setting(entry: dict[str, Any], name: str, value: Any) -> None:

@@ -146,10 +146,11 @@ def unusable_champion(tracker: Tracker, name: str) -> BundleError | None:
 
 def _not_opened(tracker: Tracker, reference: str, entry: Found, error: ModelError) -> BundleError:
     version = entry.version
+    other = f"choose another version (`reviewlm history --model {version.name}`)"
+    back = way_back(tracker, version.name, version.version)
     return BundleError(
         f"{reference} cannot be opened",
         where=entry.folder,
         cause=str(error),
-        remedy=f"choose another version (`reviewlm history --model {version.name}`); "
-        f"{way_back(tracker, version.name, version.version)}",
+        remedy=f"{other}; {back}",
     )

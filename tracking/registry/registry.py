@@ -499,20 +499,19 @@ class Registry:
 
         why = str(tags.get(tag.REASON, ""))
         outcome = {tag.OUTCOME: PROMOTED if promote else REFUSED}
-        self._decide(
-            Event(
-                GATE,
-                promote,
-                version or 0,
-                expected_champion,
-                why,
-                who,
-                run_id=run_id,
-                tags=outcome | version_tags(tags),
-                report=report,
-                carried_out="" if version else "no version",
-            )
+        event = Event(
+            GATE,
+            promote,
+            version or 0,
+            expected_champion,
+            why,
+            who,
+            run_id=run_id,
+            tags=outcome | version_tags(tags),
+            report=report,
+            carried_out="" if version else "no version",
         )
+        self._decide(event)
 
     def promote(
         self,
@@ -619,16 +618,19 @@ class Registry:
                 f"by {left.who} on {left.when:%Y-%m-%d}: {left.why}; champions so far: {champions}"
             )
             wanted = [target, *(one for one in state.past_champions if one in self.there)]
-            remedy = "; ".join(
-                f"`reviewlm rollback --model {self.name} --to {number}` makes version {number} champion"
-                for number in dict.fromkeys(wanted)
-                if number != state.champion
-            )
+            others = [number for number in dict.fromkeys(wanted) if number != state.champion]
+            remedy = "; ".join(map(self._rollback_to, others))
         else:
             return target
 
         raise ReviewLMError(
             what, where=f"models:/{self.name}", value=to, cause=cause, remedy=remedy
+        )
+
+    def _rollback_to(self, number: int) -> str:
+        """Return the command that makes a former champion champion again, as a sentence."""
+        return (
+            f"`reviewlm rollback --model {self.name} --to {number}` makes version {number} champion"
         )
 
     def _other_champion(self) -> str:

@@ -91,12 +91,13 @@ def no_such_model(
     versions, aliases = contents_of(tracker_at(workspace), name)
     numbers = [str(version.version) for version in versions]
     meant = nearest(reference, [*models, *aliases, *numbers])
-    registered = [*aliases, *numbers]
+    registered = ", ".join([*aliases, *numbers]) or "none"
+    there = f"Versions of {name}: {registered}; models of its run: {', '.join(models)}"
     return ConfigError(
         f"'{reference}' is neither a registered version nor a model of this configuration",
         where=f"models:/{name}",
         value=reference,
-        remedy=f"{meant}Versions of {name}: {', '.join(registered) or 'none'}; models of its run: {', '.join(models)}",
+        remedy=f"{meant}{there}",
     )
 
 

@@ -25,6 +25,7 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
     registry = Registry(tracker, name)
     tags = registry.version(number).tags
     figures = json.loads(tags.get(tag.DECISION_FIGURES, "{}"))
+    rows = [{"name": figure, "value": value} for figure, value in figures.items()]
     return {
         "links": _links_of(tracker, name, number, tags),
         "verdict": _verdict(tags),
@@ -33,7 +34,7 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
         "since": tags.get(tag.SINCE),
         "data": {"made_from": tags.get(tag.MADE_FROM, ""), "digest": tags.get(tag.DATA_TAG, "")},
         "rules": _rules_of(tags),
-        "figures": [{"name": name, "value": value} for name, value in figures.items()],
+        "figures": rows,
         "history": registry.decisions()[:HISTORY],
     }
 

@@ -69,12 +69,11 @@ class Entries:
         """Join the parts of one order."""
         if not parts:
             return cls(np.zeros((0, order), np.int32), np.zeros(0), np.zeros(0))
-        return cls(
-            np.concatenate([part.ids_MK for part in parts]),
-            np.concatenate([part.logp_M for part in parts]),
-            np.concatenate([part.backoff_M for part in parts]),
-            sum(part.positive for part in parts),
-        )
+        ids_MK = np.concatenate([part.ids_MK for part in parts])
+        logp_M = np.concatenate([part.logp_M for part in parts])
+        backoff_M = np.concatenate([part.backoff_M for part in parts])
+        positive = sum(part.positive for part in parts)
+        return cls(ids_MK, logp_M, backoff_M, positive)
 
     def with_virtual(self, ids_MK: np.ndarray) -> Entries:
         """Return the entries with added n-grams that are not listed but needed as context or suffix of longer ones."""

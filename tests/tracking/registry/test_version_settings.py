@@ -144,7 +144,7 @@ def test_a_classifier_without_a_record_needs_data_that_are_named(own_home: Path)
         own_home, load_config("classify"), 1, ["champion"], name="reviewlm-stars", recorded=False
     )
     with pytest.raises(ConfigError, match="not clear which data") as refused:
-        settings_of(["champion", "1"], form=CLASSIFIER)
+        settings_of(["champion"], form=CLASSIFIER)
     assert "--input FILES" in refused.value.remedy
     assert settings_of(["1"], input=["mine.csv"], form=CLASSIFIER).data == "mine.csv"
 

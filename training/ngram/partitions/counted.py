@@ -140,11 +140,9 @@ def count_part(
         if changed_P is not None:
             kept_M &= reach(rules.min_documents, at_M, raw_M, changed_P, source_P.take)
         first_M = code_NP[k - 1].take(at_M).astype(np.int32) - 1
-        part_orders.append(
-            OrderRows(place_P.take(at_M), suffix_M, raw_M, raw_M, kept_M)._replace(
-                adjusted_M=np.where(rules.given_V.take(first_M), raw_M, 0)
-            )
-        )
+        rows = OrderRows(place_P.take(at_M), suffix_M, raw_M, raw_M, kept_M)
+        adjusted_M = np.where(rules.given_V.take(first_M), raw_M, 0)
+        part_orders.append(rows._replace(adjusted_M=adjusted_M))
         row_P = np.cumsum(new_P, dtype=np.int32) - 1
 
     part = CountedPart(code_NP.take(different, axis=1), _adjusted(part_orders))
@@ -169,21 +167,20 @@ def _adjusted(orders: list[OrderRows]) -> tuple[OrderRows, ...]:
 
 
 def _sums(part: CountedPart, rules: PartRules, unseen: tuple[int, ...]) -> PartSums:
+    """Return the counts of a part that are added up over all parts."""
+    counted = []
+    kept = []
     numbers = []
     for rows in part.orders:
+        counted.append(len(rows.at_M))
+        kept.append(int(np.count_nonzero(rows.kept_M)))
         capped_M = np.minimum(rows.adjusted_M, HIGHEST)
         numbers.append(np.bincount(capped_M, minlength=HIGHEST + 1))
 
     followed_V = np.bincount(part.orders[0].suffix_M, minlength=len(rules.given_V))
     greatest, open_rows = _open_rows(part, rules)
     return PartSums(
-        tuple(len(rows.at_M) for rows in part.orders),
-        tuple(int(np.count_nonzero(rows.kept_M)) for rows in part.orders),
-        tuple(numbers),
-        followed_V,
-        greatest,
-        open_rows,
-        unseen,
+        tuple(counted), tuple(kept), tuple(numbers), followed_V, greatest, open_rows, unseen
     )
 
 

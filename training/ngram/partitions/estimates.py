@@ -126,13 +126,9 @@ def _deal_rows(
     first = 0
     for bucket, last in zip(buckets, ends.tolist(), strict=True):
         some = slice(first, last)
-        bucket.append(
-            EstimatedRows(
-                part.code_NU[order - 1 :: -1].take(at_K[some], axis=1),
-                p_M.take(kept[some]),
-                gamma_M.take(kept[some]),
-            )
-        )
+        code_NK = part.code_NU[order - 1 :: -1].take(at_K[some], axis=1)
+        kept_K = kept[some]
+        bucket.append(EstimatedRows(code_NK, p_M.take(kept_K), gamma_M.take(kept_K)))
         first = last
 
 

@@ -133,14 +133,9 @@ def fit_partitions(
     parts = len(edges) - 1
     windows = [engine.submit(deal_block, one, results=parts) for one in blocks]
     asked = [engine.submit(deal_block, one, results=parts) for one in others]
-    rules = engine.put(
-        PartRules(
-            given_V,
-            int(np.flatnonzero(occurs.raw_V).max(initial=-1)),
-            thresholds(spec.prune, spec.order)[1:],
-            spec.min_documents,
-        )
-    )
+    greatest = int(np.flatnonzero(occurs.raw_V).max(initial=-1))
+    limits = thresholds(spec.prune, spec.order)[1:]
+    rules = engine.put(PartRules(given_V, greatest, limits, spec.min_documents))
     counted = []
     for number in range(parts):
         of_part = [one[number] for one in (*windows, *asked)]
@@ -166,12 +161,11 @@ def fit_partitions(
     for orders in engine.fetch(made):
         tables.add(orders)
 
-    return PartitionedFit(
-        tables.finished(p_V, tuple(sorted(given))),
-        Estimate((), (), discounts, fallbacks=name_fallbacks(discounts)),
-        sums.ngrams(discounts),
-        _unseen_shares(_occurrences(engine, others, given_V), sums),
-    )
+    made_tables = tables.finished(p_V, tuple(sorted(given)))
+    made_estimate = Estimate((), (), discounts, fallbacks=name_fallbacks(discounts))
+    ngrams = sums.ngrams(discounts)
+    unseen = _unseen_shares(_occurrences(engine, others, given_V), sums)
+    return PartitionedFit(made_tables, made_estimate, ngrams, unseen)
 
 
 def _size(tokens: int, engine: Dataflow) -> int:
@@ -235,12 +229,11 @@ class _Sums:
 
     def ngrams(self, discounts: Sequence[Discounts]) -> NGramNumbers:
         """Return how many n-grams were counted."""
-        return NGramNumbers(
-            int(self.raw_V.sum()),
-            int(np.count_nonzero(self.raw_V)),
-            (len(self.raw_V), *self.counted),
-            tuple(one.counts_of_counts for one in discounts),
-        )
+        tokens = int(self.raw_V.sum())
+        types = int(np.count_nonzero(self.raw_V))
+        by_order = (len(self.raw_V), *self.counted)
+        counts_of_counts = tuple(of_order.counts_of_counts for of_order in discounts)
+        return NGramNumbers(tokens, types, by_order, counts_of_counts)
 
 
 def _estimate_words(sums: _Sums, discounts: Discounts, given_V: np.ndarray) -> np.ndarray:

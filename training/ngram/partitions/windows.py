@@ -124,11 +124,12 @@ def sum_words(block: TextBlock, given_V: np.ndarray) -> WordTotals:
     """
     ids_T = ids_from_begin(block, given_V)
     size = len(given_V)
-    predicted_T = ~given_V[ids_T[1:]]
-    return WordTotals(
-        np.bincount(ids_T[1:][predicted_T], minlength=size),
-        np.bincount(ids_T[:-1][predicted_T], minlength=size),
-    )
+    word_T = ids_T[1:]
+    before_T = ids_T[:-1]
+    predicted_T = ~given_V[word_T]
+    raw_V = np.bincount(word_T[predicted_T], minlength=size)
+    contexts_V = np.bincount(before_T[predicted_T], minlength=size)
+    return WordTotals(raw_V, contexts_V)
 
 
 def deal(block: TextBlock, given_V: np.ndarray, order: int, edges: np.ndarray) -> Sequence[Windows]:
@@ -155,10 +156,14 @@ def deal(block: TextBlock, given_V: np.ndarray, order: int, edges: np.ndarray) -
         source_P = block.sources.take(document_T.take(at_P))
 
     code_NP = _codes(ids_T, begins_T, at_P, order, word_type(len(given_V) + 1))
-    return [
-        Windows(np.ascontiguousarray(code_NP[:, first:last]), source_P[first:last].copy())
-        for first, last in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)
-    ]
+    dealt = []
+    first = 0
+    for last in ends.tolist():
+        codes = np.ascontiguousarray(code_NP[:, first:last])
+        dealt.append(Windows(codes, source_P[first:last].copy()))
+        first = last
+
+    return dealt
 
 
 def _codes(
