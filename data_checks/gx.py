@@ -5,17 +5,21 @@ expectation for each: its minimum (of a share of rows) or maximum lies between l
 called, `get_validation_dependencies` and `metrics_validate`; its verdicts and result objects are those of the package,
 so its stores, checkpoints and actions accept them. `make test-gx` runs the tests with another release.
 
-Great Expectations takes over two seconds to import, so it is imported inside functions.
+Great Expectations takes over two seconds to import, so it is imported inside functions. A third of that is scipy's
+statistics, which only expectations need that are not used here: they are imported at their first use.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
+from importlib import import_module
+from importlib.util import LazyLoader, find_spec, module_from_spec
 from typing import Any
 
 from reviewlm.core.processes.memory import lasting_objects
@@ -34,8 +38,30 @@ def great_expectations() -> Any:
         lasting_objects(),
     ):  # with collections the import takes a fifth longer
         warnings.simplefilter("ignore", DeprecationWarning)
+        import_at_first_use("scipy", "stats")
         import great_expectations.expectations
     return great_expectations
+
+
+def import_at_first_use(package: str, name: str) -> None:
+    """Let a module of a package be imported by the first use of something in it, not by who only imports its name.
+
+    Nothing changes if it is imported already.
+    """
+    whole = f"{package}.{name}"
+    if whole in sys.modules:
+        return
+
+    parent = import_module(package)
+    spec = find_spec(whole)
+    if spec is None or spec.loader is None:
+        return
+
+    spec.loader = LazyLoader(spec.loader)
+    module = module_from_spec(spec)
+    sys.modules[whole] = module
+    setattr(parent, name, module)
+    spec.loader.exec_module(module)
 
 
 @contextmanager
