@@ -40,9 +40,30 @@ WIDE = 80
 """Width of the name of a stage; columns of a terminal from which speed and perplexity are shown."""
 Report = Callable[..., None]
 
+ACTIVITIES = {
+    "canaries": "place canaries {}",
+    "card": "data card {}",
+    "compare-classifiers": "compare the classifiers",
+    "floor": "lowest possible bits {}",
+    "intervals": "confidence intervals of {}",
+    "observe": "look at single tokens of {}",
+    "pace": "train {} while the time lasts",
+    "plan": "plan the training",
+    "reference": "made-up secrets {}",
+    "tokens": "encode {}",
+}
+"""What people are told while a stage runs whose name alone does not say it; its label takes the place of the braces."""
+_clocks: dict[str, tuple[float, float]] = {}
+"""By label: when a planned training began that another work ends, and its planned seconds."""
 _lock = threading.Lock()
 _shared: list[Progress] = []
 """The live display of this process, shared by all its stages; empty while none runs."""
+
+
+def activity(stage: str, label: str) -> str:
+    """Return what a stage does, for the lines that a waiting user reads."""
+    words = ACTIVITIES.get(stage, f"{stage} {{}}")
+    return words.replace("{}", label).strip()
 
 
 @contextmanager
@@ -52,9 +73,16 @@ def progress(label: str, total: int, unit: str, planned: float | None = None) ->
     Args:
         total: Amount of work in *unit*.
         unit: "reviews", "bytes" or "tokens".
-        planned: Seconds that a plan has announced for this work, beside which its own time is shown.
+        planned: Seconds that a plan has announced for this work and the next of the same label, which ends it (the
+            decay of a paced training). Beside them the time of both is shown, as one.
     """
-    line = _Line(label, max(total, 1), unit, planned)
+    begun = time.monotonic()
+    if planned is None:
+        begun, planned = _clocks.pop(label, (begun, None))
+    else:
+        _clocks[label] = begun, planned
+
+    line = _Line(label, max(total, 1), unit, planned, begun)
     with _bar(line) as move:
 
         def report(
@@ -112,11 +140,14 @@ def live_display(console: Console) -> Progress:
 class _Line:
     """Progress as log lines, at most one per interval, and as columns of a terminal."""
 
-    def __init__(self, label: str, total: int, unit: str, planned: float | None = None) -> None:
+    def __init__(
+        self, label: str, total: int, unit: str, planned: float | None, plan_begun: float
+    ) -> None:
         self.label = label
         self.total = total
         self.unit = unit
         self.planned = planned
+        self.plan_begun = plan_begun
         self.started = self.logged = time.monotonic()
 
     def tell(self, done: int, figures: Mapping[str, float]) -> None:
@@ -146,7 +177,7 @@ class _Line:
         if left is not None:
             text += f", {duration(left)} left"
         if self.planned is not None:
-            elapsed = time.monotonic() - self.started
+            elapsed = time.monotonic() - self.plan_begun
             text += f" ({duration(elapsed)} of about {duration(self.planned)} planned)"
 
         return text + told

@@ -43,7 +43,7 @@ from reviewlm.core.services.join import resource_of
 from reviewlm.core.store import Artifact, Built, Store
 from reviewlm.core.workspace import Workspace
 from reviewlm.tasks.execution.code_version import WORKERS, running_code
-from reviewlm.tasks.execution.progress import slug
+from reviewlm.tasks.execution.progress import activity, slug
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -183,7 +183,7 @@ def run_stage(
         environment.update(facts.pop(MADE_ELSEWHERE, {}))
         return facts
 
-    with during(f"{stage} {label}".strip()), converted_errors(stage), freed:
+    with during(activity(stage, label)), converted_errors(stage), freed:
         built = store.build(
             stage,
             version,

@@ -119,12 +119,14 @@ def _too_few_passes(outcome: Mapping[str, Any]) -> bool:
 
 
 def _sentences(outcome: Mapping[str, Any]) -> list[str]:
-    """Return the verdict of a judged plan: kept or not, with the reason; the plan; perplexities; bits per byte."""
+    """Return the verdict of a judged plan: kept or not, or no network, with the reason; the plan; perplexities; bits."""
     parts = [_left_out_in_words(outcome), _passes_in_words(outcome), _time_in_words(outcome)]
     facts = "; ".join(part for part in parts if part)
     words = {True: "Plan kept", False: "Plan not kept", None: "Plan of an earlier run"}
     verdict = words[outcome["kept"]]
-    if outcome["kept"] and _more_passes(outcome):
+    if outcome["network"] is None:
+        verdict = "No network was trained"
+    elif outcome["kept"] and _more_passes(outcome):
         verdict = "Plan kept, with more training than planned"
 
     sentences = [f"{verdict}: {facts}.", _planned_in_words(outcome)]
@@ -140,8 +142,8 @@ def _left_out_in_words(outcome: Mapping[str, Any]) -> str:
         return ""
     given = f"{outcome['minutes']:g} min"
     if needs := outcome.get("needs"):
-        return f"a network does not fit in {given} at the speed of now, --minutes {needs} would fit one"
-    return f"no network was trained in {given}, because it needs more reviews"
+        return f"none fits in {given} at the speed of now, --minutes {needs} would fit one"
+    return f"these reviews are too few for one in {given}"
 
 
 def _time_in_words(outcome: Mapping[str, Any]) -> str:

@@ -51,6 +51,34 @@ def test_a_planned_work_tells_its_time_beside_the_planned_one(
     )
 
 
+def test_the_work_that_ends_a_planned_one_goes_on_with_its_clock(
+    clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "reviewlm.tasks.execution.progress"):
+        with progress("lstm", 1_000, "tokens", planned=540.0):
+            clock[0] = 400.0
+        with progress("lstm", 1_000, "tokens") as report:
+            clock[0] = 420.0
+            report(500)
+        with progress("lstm", 1_000, "tokens") as report:  # another fit has no plan
+            clock[0] = 440.0
+            report(500)
+
+    assert "(7 min 0 s of about 9 min 0 s planned)" in caplog.records[0].message
+    assert "planned" not in caplog.records[1].message
+
+
+@pytest.mark.parametrize(
+    ("stage", "label"), [("pace", "lstm"), ("floor", "of the test reviews"), ("observe", "gru")]
+)
+def test_a_stage_whose_name_says_little_is_told_in_words_with_its_label(
+    stage: str, label: str
+) -> None:
+    told = room.activity(stage, label)
+    assert label in told
+    assert not told.startswith(stage)
+
+
 def test_a_first_step_that_warms_up_foretells_nothing(
     clock: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -89,7 +117,7 @@ LSTM = {
 def shown(columns: int, label: str, done: int, total: int, figures: Mapping[str, float]) -> str:
     """Return the line of one running stage on a terminal of so many columns."""
     display = live_display(Console(width=columns, height=25, file=io.StringIO()))
-    line = room._Line(label, total, "tokens")
+    line = room._Line(label, total, "tokens", None, 0.0)
     display.add_task(label, total=total, completed=done, **line.columns(done, figures))
     with display.console.capture() as capture:
         display.console.print(display.make_tasks_table(display.tasks))

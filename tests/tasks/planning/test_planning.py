@@ -154,7 +154,7 @@ def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.M
         reached = {"bits": made.expected.bits, "minutes": minutes}
         judged = judge_plan({**asdict(made), "reached": reached})
         assert judged["kept"] is False
-        for part in ("Plan not kept", "--minutes 3", f"{minutes} of 2 min"):
+        for part in ("No network", "--minutes 3", f"{minutes} of 2 min"):
             assert part in judged["verdict"][0]
     frame = load_config(FRAME)
     config = configuration(frame.preset, frame.source, PlanRequest(2), made.settings)
