@@ -26,7 +26,6 @@ class LiveReviews:
         self._word = ""
         self._column = 0
         self._gap = ""
-        self._begin_next()
 
     def hear(self, number: int, piece: str, ended: bool) -> None:
         """Take the next piece of a review, and show what can be shown.
@@ -36,6 +35,7 @@ class LiveReviews:
             piece: Text that follows what was heard of it.
             ended: The review is whole.
         """
+        self._begin()
         self._unseen[number] += piece
         self._ended[number] |= ended
         while self._shown < len(self._ratings):
@@ -48,9 +48,15 @@ class LiveReviews:
 
     def close(self) -> None:
         """Show the rest: reviews that have not ended are cut at their longest length."""
+        self._begin()
         while self._shown < len(self._ratings):
             self._write(self._unseen[self._shown])
             self._finish()
+
+    def _begin(self) -> None:
+        """Show the first heading when something was heard: a request that is refused shows none."""
+        if self._shown < 0:
+            self._begin_next()
 
     def _begin_next(self) -> None:
         self._shown += 1

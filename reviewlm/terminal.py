@@ -17,10 +17,19 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from json import loads
 from pathlib import Path
 from typing import Any, TextIO
 
-from reviewlm.core.errors import TO_UTF8, EmptyInput, ReviewLMError, Unreadable, UsageError, visible
+from reviewlm.core.errors import (
+    TO_UTF8,
+    EmptyInput,
+    InputError,
+    ReviewLMError,
+    Unreadable,
+    UsageError,
+    visible,
+)
 from reviewlm.core.figures import Amount
 from reviewlm.core.processes import standard_streams
 from reviewlm.models.base import ModelError
@@ -38,6 +47,24 @@ AROUND = 1
 CLOCK = "%H:%M:%S"
 HEIGHT = 100
 WARNING = "warning: "
+LONGEST_PROMPT = 200
+"""Characters of a prompt, counted from its end, that are shown again beside the suggestions."""
+ONE_TEXT_A_LINE = "one text per line"
+RECORD_FIELDS = {
+    "body",
+    "business_id",
+    "comment",
+    "date",
+    "label",
+    "rating",
+    "review",
+    "review_id",
+    "stars",
+    "text",
+    "title",
+    "user_id",
+}
+"""Names of which a header has two or more, and the first line of a file of texts has not."""
 
 
 def width() -> int:
@@ -375,6 +402,8 @@ def show_suggestions(prompt: str, suggestions: Any) -> None:
     shown = [row for row in suggestions.words if row[1] >= LEAST_SHOWN]
     rest = suggestions.rest + sum(row[1] for row in suggestions.words if row[1] < LEAST_SHOWN)
     words = ", ".join(f"{word} {probability:.1%}" for word, probability in shown)
+    if len(prompt) > LONGEST_PROMPT:
+        prompt = f"…{prompt[-LONGEST_PROMPT:]}"
     if suggestions.typed:
         text = f"“{prompt}…” completed"
     else:
@@ -389,7 +418,7 @@ def read_text(file: str) -> str:
     Bytes are decoded here, not by Python's standard input: in some locales that hides those that are not UTF-8.
 
     Raises:
-        Unreadable: No such file, or it is not UTF-8.
+        Unreadable: No such file, it is a folder, or it is not UTF-8.
     """
     if file == "-" and sys.stdin.isatty():
         sys.stderr.write("Type the text, then Ctrl-D at the start of a line: ")
@@ -407,6 +436,12 @@ def read_text(file: str) -> str:
         if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):  # the latter: surely a text
             remedy = "check spelling and working directory; or give '-' and a text: echo \"TEXT\" | reviewlm … -"
             raise Unreadable("There is no such file", where=file, remedy=remedy) from error
+        if isinstance(error, IsADirectoryError) or not file:
+            raise Unreadable(
+                "It is a folder" if file else "The name of the file is empty",
+                where=file,
+                remedy=f"name a file, {ONE_TEXT_A_LINE}, or '-' for standard input",
+            ) from error
         raise Unreadable("The file cannot be read", where=file, cause=str(error)) from error
     except UnicodeDecodeError as error:
         where = f"{file}, line {content.count(10, 0, error.start) + 1}"
@@ -437,9 +472,34 @@ def read_lines(file: str) -> list[tuple[int, str]]:
     Raises:
         Unreadable: As for `read_text`.
         EmptyInput: There is no text in it.
+        InputError: The lines are records in JSON or a table: their field names would be taken for text.
     """
     split = read_text(file).split("\n")  # splitlines() also cuts at U+2028 etc. in texts
     lines = [(number, line) for number, line in enumerate(split, 1) if line.strip()]
     if not lines:
-        raise EmptyInput("There is no text", where=file, remedy="give one text per line")
+        raise EmptyInput("There is no text", where=file, remedy=f"give {ONE_TEXT_A_LINE}")
+
+    _refuse_records(file, lines)
     return lines
+
+
+def _refuse_records(file: str, lines: Sequence[tuple[int, str]]) -> None:
+    """Raise InputError if lines are records, and not texts."""
+    number, first = lines[0]
+    form = ""
+    try:
+        record = loads(first)
+        if isinstance(record, dict) and record:
+            form = "JSON"
+    except (ValueError, RecursionError):
+        names = [name.strip(' "').lower() for name in re.split("[,;\t]", first)]
+        if len(RECORD_FIELDS.intersection(names)) > 1:
+            form = "a table with a header"
+
+    if form:
+        raise InputError(
+            f"These lines are records ({form}), not texts",
+            where=f"{file}, line {number}",
+            remedy=f"write the texts alone into a file, {ONE_TEXT_A_LINE}; "
+            "`reviewlm run --input FILE` and `reviewlm models classify fit --input FILE` read records",
+        )

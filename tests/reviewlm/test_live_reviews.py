@@ -42,3 +42,12 @@ def test_reviews_in_any_pieces_look_as_whole_ones(
         live.close()
         assert "".join(lines) == expected
         assert expected.count("★") == sum(ratings)
+
+
+def test_no_heading_stands_above_a_review_that_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    live = LiveReviews([4])
+    assert capsys.readouterr().out == ""
+    live.hear(0, "fine", True)
+    assert "★" in capsys.readouterr().out

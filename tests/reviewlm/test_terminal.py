@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reviewlm import shown_results, terminal
-from reviewlm.core.errors import Unreadable
+from reviewlm.core.errors import InputError, Unreadable
 from reviewlm.core.services.join import MLFLOW_VARIABLE
 from reviewlm.corpus.account import Account, Entry, Outcome
 from reviewlm.corpus.account_kinds import Kind
@@ -201,3 +201,31 @@ def test_the_mark_of_utf8_and_the_kind_of_line_ends_are_no_part_of_a_text(tmp_pa
         (3, "two\u2028lines"),
         (4, "last"),
     ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"text": "The soup was cold.", "stars": 2}\n{"text": "Fine.", "stars": 4}\n',
+        "review_id,stars,text\n1,2,The soup was cold.\n",
+        "stars\ttext\n2\tThe soup was cold.\n",
+    ],
+)
+def test_records_are_not_taken_for_texts(content: str, tmp_path: Path) -> None:
+    (tmp_path / "records").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        terminal.read_lines(str(tmp_path / "records"))
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("content", ["{}\n", "[sic] nice\n", "12\n", "The text, the stars\n"])
+def test_a_text_that_looks_a_little_like_a_record_is_read(content: str, tmp_path: Path) -> None:
+    (tmp_path / "texts").write_text(content, encoding="utf-8")
+    assert len(terminal.read_lines(str(tmp_path / "texts"))) == 1
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_what_is_no_file_is_told_with_a_remedy(name: str) -> None:
+    with pytest.raises(Unreadable) as caught:
+        terminal.read_lines(name)
+    assert "one text per line" in caught.value.remedy

@@ -250,3 +250,22 @@ def _show_table(result: Mapping[str, Any]) -> None:
     terminal.say(
         f"Always answering {always!r}, the most frequent label: accuracy {ACCURACY.number(level)}."
     )
+    if rarest := _rarest_label(result):
+        terminal.say(rarest)
+
+
+def _rarest_label(result: Mapping[str, Any]) -> str:
+    """Return how many reviews of the rarest label each classifier recognises: averages of few reviews hide that."""
+    tests = {model["name"]: model["test"] for model in result["models"]}
+    first = next(iter(tests.values()))
+    labels = result.get("labels") or first.get("labels")
+    if not labels or any("confusion" not in test for test in tests.values()):
+        return ""
+
+    counts = [sum(answers) for answers in first["confusion"]]
+    rarest = min(range(len(counts)), key=counts.__getitem__)
+    found = [f"{name} {test['confusion'][rarest][rarest]}" for name, test in tests.items()]
+    return (
+        f"The rarest label, {labels[rarest]!r}, has {counts[rarest]:,} test reviews; "
+        f"recognised of them: {', '.join(found)}."
+    )

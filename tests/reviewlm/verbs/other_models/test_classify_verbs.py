@@ -34,7 +34,8 @@ def answer(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return dict(json.loads(capfd.readouterr().out))
 
 
-def figures(accuracy: float) -> dict[str, Any]:
+def figures(accuracy: float, found: int) -> dict[str, Any]:
+    """Figures of a classifier that recognises some of the 7 reviews of the rarer label."""
     ends = {"accuracy_lo": accuracy - 0.1, "accuracy_hi": accuracy + 0.1}
     return {
         "accuracy": accuracy,
@@ -43,13 +44,14 @@ def figures(accuracy: float) -> dict[str, Any]:
         "macro_f1_lo": 0.0,
         "macro_f1_hi": 1.0,
         "log_loss": 0.5,
+        "confusion": [[found, 7 - found], [0, 1_227]],
     }
 
 
 FITTED = {
     "models": [
-        {"name": "tfidf_logistic", "kind": "logistic", "test": figures(0.5), "seconds": 1.5},
-        {"name": "cnn", "kind": "cnn", "test": figures(0.75), "seconds": 9.5},
+        {"name": "tfidf_logistic", "kind": "logistic", "test": figures(0.5, 2), "seconds": 1.5},
+        {"name": "cnn", "kind": "cnn", "test": figures(0.75, 0), "seconds": 9.5},
     ],
     "label": "stars",
     "labels": ["1", "5"],
@@ -102,6 +104,7 @@ def test_fit_hands_its_options_to_the_flow_and_shows_the_table_best_first_and_th
     assert "1,234 answered" in shown
     assert shown.index("cnn") < shown.index("tfidf_logistic")
     assert "Always answering '5', the most frequent label: accuracy 45.0%." in shown
+    assert "'1', has 7 test reviews; recognised of them: tfidf_logistic 2, cnn 0." in shown
     assert "reviewlm-stars version 3 (cnn): not champion." in shown
     assert "Gate: the gain is too small." in shown
 
@@ -208,8 +211,8 @@ COMPARED = {
     "left_out": 20,
     "notes": ["B was fitted or chosen on 20 of the 100 test reviews: they are left out"],
     "models": [
-        {"name": "A's name", "kind": "A", "test": figures(0.75)},
-        {"name": "B's name", "kind": "B", "test": figures(0.5)},
+        {"name": "A's name", "kind": "A", "test": figures(0.75, 7)},
+        {"name": "B's name", "kind": "B", "test": figures(0.5, 3)},
     ],
     "majority": {"label": "5", "accuracy": 0.45},
     "sentence": "B is right and A wrong on 2 reviews.",
