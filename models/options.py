@@ -141,7 +141,7 @@ def allowed_values(kind: Any, metadata: Iterable[Any] = ()) -> tuple[str, str]:
 
         return f"{count}{SEVERAL.get(noun, f'several, each {noun}')}", each and f"each {each}"
     if origin is Literal:
-        return f"one of {', '.join(inside)}", ""
+        return f"one of {', '.join(map(str, inside))}", ""
     if isinstance(kind, EnumType):
         return f"one of {', '.join(kind)}", ""
     if origin is dict:

@@ -73,7 +73,10 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
         remedy = champion_again(tracker, name)
     else:
         what = f"Nothing is registered as {reference} in {place_of(tracker)}"
-        remedy = f"{FIRST}; registered are: {', '.join(names) or 'none'}; {OTHER_HOME}"
+        remedy = f"{FIRST}; {OTHER_HOME}"
+        if names:
+            named = f"`--model {names[0]}@{CHAMPION}` or `--model {names[0]}/NUMBER` names one"
+            remedy = f"registered are: {', '.join(names)}; {named}; {remedy}"
 
     return BundleError(
         what,
@@ -102,7 +105,11 @@ def no_such_model(
 
 
 def one_model(
-    tracker: Tracker, name: str, references: Sequence[str], number: int | None
+    tracker: Tracker,
+    name: str,
+    references: Sequence[str],
+    number: int | None,
+    with_siblings: bool = True,
 ) -> ConfigError:
     """Return the error for a comparison of a model with itself.
 
@@ -111,13 +118,14 @@ def one_model(
         name: Name of the registered model.
         references: The two names of the one model.
         number: Its version; None if it is a model of a run that is no version.
+        with_siblings: Whether the other models of its run can be compared too; else versions only.
     """
     versions, aliases = contents_of(tracker, name)
-    others = [alias for alias, version in aliases.items() if version != number]
-    others += [str(version.version) for version in versions if version.version != number]
-    champion = version_numbered(versions, number)
-    if champion is not None:
-        others += champion.siblings
+    others = [alias for alias, its_number in aliases.items() if its_number != number]
+    others += [str(one.version) for one in versions if one.version != number]
+    version = version_numbered(versions, number)
+    if version is not None and with_siblings:
+        others += version.siblings
 
     first, second = references
     which = "one model" if number is None else f"version {number} of '{name}'"

@@ -111,7 +111,7 @@ def settings_of(
         where = where.asking(name)
         called = [version_called(where.workspace, name, reference) for reference in references]
 
-    _require_different(where.workspace, name, references, called)
+    _require_different(where.workspace, name, references, called, form)
     versions = [version for version in called if version is not None]
     entry = max(versions, key=lambda found: found.version.created, default=None)
     record = None
@@ -155,7 +155,11 @@ def settings_of(
 
 
 def _require_different(
-    workspace: Workspace, name: str, references: Sequence[str], called: Sequence[Found | None]
+    workspace: Workspace,
+    name: str,
+    references: Sequence[str],
+    called: Sequence[Found | None],
+    form: Form,
 ) -> None:
     """Refuse two names of one model: its comparison with itself takes a minute and says nothing."""
     seen: dict[object, str] = {}
@@ -168,7 +172,9 @@ def _require_different(
             which = name, number
 
         if which in seen:
-            raise one_model(tracker_at(workspace), name, (seen[which], reference), number)
+            both = seen[which], reference
+            siblings = form is LANGUAGE_MODEL
+            raise one_model(tracker_at(workspace), name, both, number, siblings)
         seen[which] = reference
 
 
