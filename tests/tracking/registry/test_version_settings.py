@@ -212,3 +212,14 @@ def test_names_that_are_no_versions_are_told_at_once() -> None:
     models = [spec.name for spec in config.models]
     error = no_such_model(config.workspace, OWN_MODEL, models, "nobody")
     assert "kn5, lstm, kn5+lstm" in str(error)
+
+
+def test_two_names_of_one_classifier_are_refused_with_another_to_compare(own_home: Path) -> None:
+    own_home.mkdir()
+    for number in (1, 2):
+        aliases = ["champion"] if number == 1 else []
+        register(own_home, load_config("classify"), number, aliases, name="reviewlm-stars")
+
+    with pytest.raises(ConfigError) as refused:
+        settings_of(["champion", "1"], form=CLASSIFIER)
+    assert "name another: 2;" in refused.value.remedy
