@@ -23,11 +23,8 @@ from reviewlm.corpus.ingestion.forgotten import Forgotten
 from reviewlm.corpus.ingestion.ingest import read_source
 from reviewlm.corpus.reading.sources import Source
 from reviewlm.tasks.execution.cluster import RayEngine
-from reviewlm.tasks.execution.code_version import running_code
 from reviewlm.tasks.execution.node_files import SentFile, opened_on_node, send_files
 
-READER = "reviewlm.corpus.ingestion.ingest"
-"""Module whose code nodes must have."""
 Item = tuple[Source, datetime, list[SentFile]]
 Reading = dict[str, np.ndarray]
 """Bytes of the files of a reading, by name."""
@@ -54,8 +51,7 @@ class NodeReader:
         self._asked = {source.key for source in sources}
         self.moments: dict[str, datetime] = {}
         self._handed: deque[str] = deque()
-        code = running_code().version(READER)
-        read = partial(_read_there, code, settings, Forgotten.of(workspace.home))
+        read = partial(_read_there, settings, Forgotten.of(workspace.home))
         self._readings = RayEngine(workspace.execution.cluster).ordered(read, self._items(sources))
 
     def _items(self, sources: Sequence[Source]) -> Iterator[Item]:
@@ -97,14 +93,12 @@ def _write(reading: Reading, folder: Path) -> None:
             path.write_bytes(content.data)
 
 
-def _read_there(
-    code: str, config: SourceConfig, forgotten: Forgotten, item: Item
-) -> Reading | None:
+def _read_there(config: SourceConfig, forgotten: Forgotten, item: Item) -> Reading | None:
     """Return the files of a reading; None if the file cannot be read here; on a node."""
     source, now, files = item
     if [file.sha256 for file in files] != [source.sha256]:  # changed since its bytes were hashed
         return None
-    with opened_on_node(code, READER, files) as folder:
+    with opened_on_node(files) as folder:
         path = folder / files[0].name
         here = replace(source, path=path, modified=path.stat().st_mtime_ns)
         made = folder / "reading"

@@ -18,7 +18,6 @@ from reviewlm.core.store import Artifact
 from reviewlm.evaluation.scoring.score import Batch, BatchScores, ScoreBatches, score_batch
 from reviewlm.models.bundles.bundle import load_bundle
 from reviewlm.tasks.execution.cluster import RayEngine, connect, has_gpus
-from reviewlm.tasks.execution.code_version import running_code
 from reviewlm.tasks.execution.node_files import SentFile, opened_on_node, send_files
 
 WEIGHTS = "*.safetensors"
@@ -55,7 +54,7 @@ def scored_on_nodes(
             gpus = 0
             work = 1
 
-        one = partial(_score_slice, running_code().version(__name__), send_files(bundle), device)
+        one = partial(_score_slice, send_files(bundle), device)
         slices = _slices(batches, int(LEAST_WORK * work / weights))
         return chain.from_iterable(RayEngine(execution.cluster).ordered(one, slices, gpus=gpus))
 
@@ -74,10 +73,8 @@ def _slices(batches: Iterable[Batch], tokens: int) -> Iterator[list[Batch]]:
         yield some
 
 
-def _score_slice(
-    code: str, bundle: list[SentFile], device: str, batches: list[Batch]
-) -> list[BatchScores]:
+def _score_slice(bundle: list[SentFile], device: str, batches: list[Batch]) -> list[BatchScores]:
     """Return the scores of a slice; on a node."""
-    with opened_on_node(code, __name__, bundle) as folder:
+    with opened_on_node(bundle) as folder:
         opened = load_bundle(folder, chosen_device(device))
     return [score_batch(opened, batch) for batch in batches]

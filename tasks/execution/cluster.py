@@ -32,6 +32,8 @@ from reviewlm.core.extras import require_library
 from reviewlm.core.processes import interrupts
 from reviewlm.models.dataflow import Dataflow
 from reviewlm.models.threads import FanOut, in_order, map_in_order
+from reviewlm.tasks.execution.code_version import running_code
+from reviewlm.tasks.execution.node_files import require_code
 
 LOCAL = "local"
 AUTO = "auto"
@@ -287,6 +289,7 @@ class RayEngine:
     def __init__(self, address: str) -> None:
         self.address = address
         self._ray = connect(address)
+        self._code = running_code().whole()
 
     def each(
         self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int
@@ -294,7 +297,8 @@ class RayEngine:
         """Run the shards on workers, and call *place* with the result of each in their order.
 
         Raises:
-            ClusterFailed: Workers died repeatedly, or have no such code; the cluster is gone.
+            ConfigError: A node has other code.
+            ClusterFailed: Workers died repeatedly; the cluster is gone.
         """
         for shard, result in enumerate(self.ordered(work, range(shards))):
             place(shard, result)
@@ -325,7 +329,9 @@ class RayEngine:
             there = self._ray.cluster_resources()
             return 2 * max(1, int(there.get("GPU", 0) / gpus if gpus else there.get("CPU", 1)))
 
-        yield from in_order(lambda item: _Handed(self, run.remote(content, item)), items, room)
+        yield from in_order(
+            lambda item: _Handed(self, run.remote(self._code, content, item)), items, room
+        )
 
     def workers(self) -> int:
         """Return the number of cores of the cluster."""
@@ -338,7 +344,7 @@ class RayEngine:
     def submit(self, function: Any, *arguments: Any, results: int = 1) -> list[Any]:
         """Have a worker call a function, and return references to the values in the sequence that it returns."""
         step = self._ray.remote(num_cpus=1, num_returns=results)(_step)
-        references = step.remote(function, *arguments)
+        references = step.remote(self._code, function, *arguments)
         if results == 1:
             return [references]
         return list(references)
@@ -379,13 +385,18 @@ class _Handed:
         self._engine._ray.cancel(self._reference)
 
 
-def _run(function: Callable[[Any], Any], item: Any) -> Any:
-    """Apply a function to an item on a worker."""
+def _run(code: str, function: Callable[[Any], Any], item: Any) -> Any:
+    """Apply a function to an item on a worker that has the code of the run."""
+    require_code(code)
     return function(item)
 
 
-def _step(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function on a worker; Ray takes a single result as it is, and several from a sequence."""
+def _step(code: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function on a worker that has the code of the run.
+
+    Ray takes a single result as it is, and several from a sequence.
+    """
+    require_code(code)
     results = function(*arguments)
     if len(results) == 1:
         return results[0]

@@ -43,6 +43,7 @@ class SourceCode:
     def __init__(self, folder: Path = PACKAGE) -> None:
         self.folder = folder
         self.version = cache(self._version)
+        self.whole = cache(self._whole)
         self.used_by = cache(self._used_by)
         self._file = cache(self._file_of)
         self._names = cache(self._names_in)
@@ -52,6 +53,15 @@ class SourceCode:
     def _version(self, root: str, kind: str = "") -> str:
         """Return the digest of the code that makes a result; arguments as those of `used_by`."""
         lines = (f"{name} {self._digest(name)}\n" for name in sorted(self.used_by(root, kind)))
+        return _short("".join(lines).encode())
+
+    def _whole(self) -> str:
+        """Return the digest of the code of all results."""
+        lines = []
+        for room in ROOMS:
+            for file in sorted((self.folder / room).rglob("*.py")):
+                place = file.relative_to(self.folder).with_suffix("")
+                lines.append(f"{place} {self._digest('.'.join(('reviewlm', *place.parts)))}\n")
         return _short("".join(lines).encode())
 
     def _used_by(self, root: str, kind: str = "") -> frozenset[str]:

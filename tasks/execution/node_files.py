@@ -100,15 +100,15 @@ def file_names(folder: Path) -> list[str]:
     )
 
 
-def require_code(code: str, module: str, kind: str = "") -> None:
-    """Raise ConfigError unless the code of a module has this version here, on a node; arguments as of `SourceCode`."""
-    here = running_code().version(module, kind)
+def require_code(code: str) -> None:
+    """Raise ConfigError unless the code of all results has this version here, on a node."""
+    here = running_code().whole()
     if here != code:
         raise ConfigError(
             "A node of the cluster has other code than the run",
             where=platform.node(),
             value=here,
-            cause=f"the run asks for {code} of {module}",
+            cause=f"the run has {code}",
             remedy="bring all machines to the same commit",
         )
 
@@ -130,14 +130,12 @@ def naming_node(node: str) -> Iterator[None]:
 
 
 @contextmanager
-def opened_on_node(code: str, module: str, files: list[SentFile]) -> Iterator[Path]:
+def opened_on_node(files: list[SentFile]) -> Iterator[Path]:
     """Yield a folder of this node with the files that were sent here, for the block; errors in it name the node.
 
     Raises:
-        ConfigError: The code of *module* has another version here than *code*.
         Damaged, StoreFull, NotWritable: The files cannot be written.
     """
-    require_code(code, module)
     with (
         naming_node(platform.node()),
         disk_errors(Path(gettempdir())),

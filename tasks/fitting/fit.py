@@ -166,7 +166,7 @@ class FitPlan:
     def on_cluster(self) -> ClusterRun | None:
         """Return what runs its job on a node: there is a cluster, and it is a network or holds one."""
         if self.config.execution.cluster and is_neural(self.spec, self.parts_of_it):
-            return ClusterRun(self.config, _only_kind(self.spec))
+            return ClusterRun(self.config)
         return None
 
     def _facts(self) -> dict[str, Any]:

@@ -92,7 +92,6 @@ class JobActor:
         self,
         job: FitJob,
         code: str,
-        model: str,
         inputs: list[SentFile],
         so_far: list[SentFile],
         device: str,
@@ -102,7 +101,7 @@ class JobActor:
         """Do a job; return its summary, and code, libraries, machine and resources that it was done with.
 
         Args:
-            model: Kind of model for that version.
+            code: Version of the code of the run.
             inputs: Its input files, by their whole paths there.
             rank: The rank that runs here, if the others are on other nodes.
             meeting: Where they meet, as `meeting` of the leading one returned it.
@@ -112,7 +111,7 @@ class JobActor:
             ReviewLMError: The error of the job, with this node as its place.
         """
         node = platform.node()
-        require_code(code, job.WORKER, model)
+        require_code(code)
         remove_abandoned_folders(Path(gettempdir()), FOLDER)
         folder = self._folder = claimed_folder(Path(gettempdir()), FOLDER)[0]
         with naming_node(node), disk_errors(folder), logged_to(self._logs.append):
@@ -245,7 +244,6 @@ class ClusterRun:
 
     Args:
         config: Names the cluster, the device and the share of a GPU.
-        model: Kind of model that is fitted; "" if it has parts, of any kind.
         node: Name in Ray of the node that has to do it, which must be free within a minute; "": any, when one is free.
         sent: Input files that are on their way already, by their place.
 
@@ -254,7 +252,6 @@ class ClusterRun:
     """
 
     config: RunConfig
-    model: str = ""
     node: str = ""
     sent: dict[str, list[SentFile]] = field(default_factory=dict)
     made_by: dict[str, Any] = field(default_factory=dict)
@@ -272,7 +269,7 @@ class ClusterRun:
         ray = connect(self.config.execution.cluster)
         job, resources, nodes = self._prepare_job(ray, job)
         inputs = self.send_inputs(job)
-        code = running_code().version(job.WORKER, self.model)
+        code = running_code().whole()
         cause = ""
         failure: type[ReviewLMError] = ClusterFailed
         self._saved = monotonic()
@@ -286,7 +283,7 @@ class ClusterRun:
                 )
             try:
                 with _actors(ray, resources, nodes, self.node) as actors:
-                    asked = (job, code, self.model, inputs)
+                    asked = (job, code, inputs)
                     device = self.config.execution.device
                     meeting = ""
                     if nodes > 1:

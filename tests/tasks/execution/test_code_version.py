@@ -145,6 +145,14 @@ def test_an_edit_changes_the_version_of_the_stages_that_use_the_file(
     assert edit(file, old, new) == changed
 
 
+def test_any_edit_changes_the_code_that_nodes_must_have(edit: Edit, project: Path) -> None:
+    before = SourceCode(project).whole()
+    edit("training/trainer.py", "0.1", "0.2")
+    assert SourceCode(project).whole() != before
+    edit("training/trainer.py", "0.2", "0.1")
+    assert SourceCode(project).whole() == before
+
+
 def test_a_stage_with_edited_code_builds_a_result_of_its_own(
     edit: Edit, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

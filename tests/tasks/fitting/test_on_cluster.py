@@ -37,6 +37,7 @@ from reviewlm.models.specs import NGramSpec
 from reviewlm.models.streams import TokenStream
 from reviewlm.tasks.evaluation import score_slices
 from reviewlm.tasks.evaluation.score_slices import scored_on_nodes
+from reviewlm.tasks.execution import cluster as machinery
 from reviewlm.tasks.execution.cluster import RayEngine, is_installed
 from reviewlm.tasks.execution.code_version import SourceCode, running_code
 from reviewlm.tasks.execution.node_files import SentFile, receive_files
@@ -73,7 +74,7 @@ def test_a_node_with_other_code_refuses_by_name_before_it_reads_anything(tmp_pat
     config = home(tmp_path, "here")
     job = job_in(config, network(), tmp_path / "here" / "work")
     with pytest.raises(ConfigError) as refused:
-        JobActor().run(job, "0" * 12, "lstm", [], [], "cpu")
+        JobActor().run(job, "0" * 12, [], [], "cpu")
     assert refused.value.where == platform.node()
     assert "0" * 12 in refused.value.cause
 
@@ -87,9 +88,8 @@ def test_a_full_disk_of_a_node_is_told_with_its_name(
     monkeypatch.setattr(on_cluster, "run_job", full)
     monkeypatch.setattr(on_cluster, "receive_files", lambda files, folder: None)
     job, actor = job_in(home(tmp_path, "here"), network(), tmp_path / "here" / "work"), JobActor()
-    code = running_code().version(job.WORKER, "lstm")
     with pytest.raises(StoreFull) as refused:
-        actor.run(job, code, "lstm", [], [], "cpu")
+        actor.run(job, running_code().whole(), [], [], "cpu")
     actor.close()
     assert platform.node() in refused.value.where
 
@@ -218,7 +218,7 @@ def test_a_fit_whose_node_is_lost_goes_on_elsewhere_and_tells_mlflow_each_figure
             tracker.log_journal(run_id, job.work / "metrics.jsonl", settled=True)
 
     with ThreadPoolExecutor(1) as thread, caplog.at_level("INFO"):
-        run = ClusterRun(config, "lstm")
+        run = ClusterRun(config)
         ends = thread.submit(run, job, listen)
         with halted(cluster, job) as node:
             cluster.remove_node(node, allow_graceful=False)
@@ -242,7 +242,7 @@ def test_a_process_that_is_killed_for_memory_ends_the_fit_with_its_node_and_a_re
     config = home(tmp_path, "here", cluster=cluster.address)
     job = job_in(config, LONG, tmp_path / "here" / "work")
     with ThreadPoolExecutor(1) as thread:
-        ends = thread.submit(ClusterRun(config, "lstm"), job, lambda news: None)
+        ends = thread.submit(ClusterRun(config), job, lambda news: None)
         with halted(cluster, job) as node:
             for process in fits_of(raylet(node)):
                 process.kill()
@@ -264,7 +264,7 @@ def test_a_fit_that_rays_memory_monitor_kills_again_and_again_is_given_up_for_me
     job = replace(job_in(config, LONG, tmp_path / "here" / "work"), ranks=2)
     try:
         with pytest.raises(OutOfMemory) as failed:
-            ClusterRun(config, "lstm")(job, lambda news: None)
+            ClusterRun(config)(job, lambda news: None)
     finally:
         cluster.remove_node(node)
     assert "memory" in failed.value.cause
@@ -281,7 +281,7 @@ def test_ranks_on_two_nodes_go_on_after_the_loss_of_one_and_fit_what_two_ranks_o
     alone = replace(job_in(here, LONG, tmp_path / "here" / "work"), ranks=2)
     run_job(alone, lambda news: None)
     job = replace(job_in(there, LONG, tmp_path / "there" / "work"), ranks=2)
-    run = ClusterRun(there, "lstm")
+    run = ClusterRun(there)
     with ThreadPoolExecutor(1) as thread, caplog.at_level("INFO"):
         ends = thread.submit(run, job, lambda news: None)
         with halted(cluster, job) as node:
@@ -301,7 +301,7 @@ def test_a_fit_for_each_node_ends_on_nodes_with_a_free_place_only(
 
     config = home(tmp_path, "here", cluster=cluster.address)
     job = job_in(config, network(), tmp_path / "here" / "work")
-    places = ClusterRun(config, "lstm").places(job)
+    places = ClusterRun(config).places(job)
     taken, free = places
     assert {one.node for one in places} == {
         node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")
@@ -324,10 +324,10 @@ def test_a_gpu_that_refuses_ends_a_fit_whose_ranks_are_on_several_nodes(
     config = home(tmp_path, "here", cluster=cluster.address)
     job = replace(job_in(config, network(), tmp_path / "here" / "work"), ranks=2)
     with pytest.raises(ConfigError) as refused:
-        ClusterRun(config, "lstm")(job, lambda news: None)
+        ClusterRun(config)(job, lambda news: None)
     assert platform.node() in refused.value.where
     with pytest.raises(ConfigError) as refused:
-        ClusterRun(config, "lstm")(replace(job, ranks=3), lambda news: None)
+        ClusterRun(config)(replace(job, ranks=3), lambda news: None)
     assert refused.value.value == 3
 
 
@@ -368,22 +368,40 @@ def test_slices_of_reviews_are_scored_on_nodes_to_the_bit_though_one_is_lost(
     assert lost
 
 
+class OtherCode(SourceCode):
+    """Code that no node has."""
+
+    def _whole(self) -> str:
+        return "0" * 12
+
+
 @pytest.mark.slow
 def test_other_code_is_refused_through_the_cluster_and_nothing_is_fitted(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Other(SourceCode):
-        def _version(self, root: str, kind: str = "") -> str:
-            return "0" * 12
-
-    monkeypatch.setattr(on_cluster, "running_code", Other)
+    monkeypatch.setattr(on_cluster, "running_code", OtherCode)
     config = home(tmp_path, "here", cluster=cluster.address)
     job = job_in(config, network(), tmp_path / "here" / "work")
     with pytest.raises(ConfigError) as refused:
-        ClusterRun(config, "lstm")(job, lambda news: None)
+        ClusterRun(config)(job, lambda news: None)
     assert refused.value.where == platform.node()
-    assert refused.value.value == running_code().version(job.WORKER, "lstm")
+    assert refused.value.value == running_code().whole()
     assert not job.bundle.exists()
+
+
+@pytest.mark.slow
+def test_no_step_or_item_is_computed_by_other_code(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machinery, "running_code", OtherCode)
+    engine = RayEngine(cluster.address)
+    for computed in (
+        engine.fetch(engine.submit(divmod, 7, 2, results=2)),
+        engine.ordered(abs, [-1]),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            list(computed)
+        assert refused.value.where == platform.node()
 
 
 @pytest.mark.slow
@@ -400,13 +418,13 @@ def test_a_run_that_is_killed_leaves_no_fit_behind_and_goes_on_where_it_was(
     assert child.exitcode == -signal.SIGKILL
     until(lambda: busy_node(cluster) is None, 120, pause=0.05)
     with caplog.at_level("INFO"):
-        ClusterRun(config, "lstm")(job, lambda news: None)
+        ClusterRun(config)(job, lambda news: None)
     assert "training goes on after" in caplog.text
     assert digest(job) == digest(undisturbed)
 
 
 def _run_quietly(config: Any, job: LanguageModelJob) -> None:
-    ClusterRun(config, "lstm")(job, lambda news: None)
+    ClusterRun(config)(job, lambda news: None)
 
 
 class LosesNodes(RayEngine):
