@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+
+from reviewlm.tasks.execution.cluster import STARTS
 
 MISSING = "Ray is not installed: pip install -c constraints.txt -e '.[ray]'"
 NODE = {
@@ -18,6 +21,17 @@ NODE = {
     "node_ip_address": "127.0.0.1",
     "object_store_memory": 80 << 20,
 }
+
+
+def _add_patiently(add: Callable[..., Any], **options: Any) -> Any:
+    """Add a node; again where its agents, on a busy machine, have not answered within Ray's 15 seconds."""
+    for left in range(STARTS - 1, -1, -1):
+        try:
+            return add(**options)
+        except Exception as error:  # Ray raises a bare one
+            if not left or "timed out during startup" not in str(error):
+                raise
+    raise AssertionError
 
 
 @contextmanager
@@ -49,6 +63,7 @@ def small_cluster(nodes: int, head: int = 0) -> Iterator[Any]:
             head_node_args={**NODE, "num_cpus": head, "num_gpus": 0, "include_dashboard": False},
         )
         try:
+            cluster.add_node = partial(_add_patiently, cluster.add_node)
             for _ in range(nodes):
                 cluster.add_node(**NODE)
             yield cluster
