@@ -3,7 +3,7 @@
 import pytest
 
 from reviewlm.core.config.presets import load_config
-from reviewlm.core.errors import ConfigError, EmptyInput
+from reviewlm.core.errors import ConfigError, EmptyInput, InputError
 from reviewlm.corpus.account import Account, Outcome
 from tests.corpus import data_sets
 from tests.corpus.review_files import in_formats
@@ -39,15 +39,16 @@ def test_reviews_stay_without_a_field_that_cannot_be_used(tmp_path, name, field,
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_field_that_is_one_value_for_all_reviews_is_odd_and_the_remedy_keeps_them(tmp_path, name):
+def test_a_field_that_is_one_value_for_all_reviews_is_refused_and_the_remedy_keeps_them(
+    tmp_path, name
+):
     rows = [
         {"review_id": "x", "text": f"Dish {n}.", "date": f"2023-05-{n + 1:02d}"} for n in range(20)
     ]
     path = write(tmp_path / name, rows)
-    facts, account = read(path, tmp_path / "out")
-    assert (facts["rows"], account.count(Outcome.REPLACED)) == (1, 19)
-    [entry] = [entry for entry in account.odd if entry.outcome is Outcome.REPLACED]
-    assert "`--set source.fields.review_id=`" in entry.remedy
+    with pytest.raises(InputError) as caught:
+        read(path, tmp_path / "out")
+    assert "`--set source.fields.review_id=`" in caught.value.remedy
     assert read(path, tmp_path / "again", "source.fields.review_id=")[0]["rows"] == 20
 
 
