@@ -116,7 +116,7 @@ def test_corrected_records_are_a_file_like_any_other(config: RunConfig, tmp_path
 def test_the_quarantine_is_found_where_no_record_was_good(
     config: RunConfig, tmp_path: Path
 ) -> None:
-    write(tmp_path / "in" / "b.jsonl", "two", date="30 March 2012")
+    write(tmp_path / "in" / "b.jsonl", "two", date="in March 2012")
     write(tmp_path / "in" / "a.jsonl", "one", stars="five")
     with pytest.raises(EmptyInput, match="data quarantine show"):
         run(ingest_files, config)
@@ -167,7 +167,7 @@ def test_a_bad_file_of_a_folder_that_has_grown_fails_the_check(
 ) -> None:
     write(tmp_path / "in" / "good.jsonl", *map(str, range(3_000)))
     write(tmp_path / "in" / "ten.jsonl", *(f"t{n}" for n in range(20)), stars=8)
-    write(tmp_path / "in" / "week.jsonl", *(f"w{n}" for n in range(20)), date="30 March 2012")
+    write(tmp_path / "in" / "week.jsonl", *(f"w{n}" for n in range(20)), date="in March 2012")
     dataset, _ = run(ingest_files, small_files)
     with pytest.raises(CheckFailed, match=r"20 of 20 in week\.jsonl.*20 of 20 in ten\.jsonl"):
         check_table.fn(small_files, "raw", dataset)
