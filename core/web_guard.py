@@ -68,7 +68,7 @@ class Guard:
     def _verdict(self, scope: Message) -> tuple[int, str]:
         named = _named_hosts()
         own = _loopback_hosts(scope) | named
-        if reason := foreign(scope, own.__contains__, named.__contains__, NAME_A_HOST):
+        if reason := reason_to_refuse(scope, own.__contains__, named.__contains__, NAME_A_HOST):
             return 403, reason
         if self._token and not self._knows_password(scope):
             return 401, "The password is needed; `reviewlm services password` shows it."
@@ -85,7 +85,7 @@ class Guard:
         return scheme.lower() == b"basic" and hmac.compare_digest(token.strip(), self._token)
 
 
-def foreign(
+def reason_to_refuse(
     scope: Message,
     own_host: Callable[[bytes], bool],
     named_host: Callable[[bytes], bool],

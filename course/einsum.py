@@ -1,4 +1,4 @@
-"""Write the affine maps of the recurrent cells (`models/neural/layers/cells.py`) as sums over indices."""
+"""Compute the affine map of the recurrent cells (`models/neural/layers/cells.py`) by einsum, as a sum over indices."""
 
 from __future__ import annotations
 

@@ -324,6 +324,7 @@ class Implication:
             found = np.concatenate([found, name_BN[wanted_B]])
 
         chain_BCP = found[:count].reshape(count, self.chains, length)
+        # Facts (a, b) of each chain, shuffled; then the question, which is where the first chain begins.
         fact_BF2 = np.stack([chain_BCP[..., :-1], chain_BCP[..., 1:]], -1).reshape(count, -1, 2)
         order_BF = _distinct(draw, count, fact_BF2.shape[1], fact_BF2.shape[1])
         fact_BF2 = np.take_along_axis(fact_BF2, order_BF[..., None], 1)

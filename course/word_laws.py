@@ -31,7 +31,7 @@ LEAST = 10
 def power_law(
     points: Sequence[tuple[int, int]], low: int, high: float = math.inf
 ) -> tuple[float, float] | None:
-    """Return factor and exponent of y ≈ factor · x^exponent, fitted to the points with low ≤ x ≤ high."""
+    """Return factor and exponent of y ≈ factor · x^exponent, fitted to the points with low ≤ x ≤ high; None with fewer than 3."""
     used = [(x, y) for x, y in points if low <= x <= high and y > 0]
     if len(used) < 3:
         return None

@@ -44,7 +44,7 @@ from reviewlm.tasks.fitting.fit import device_of, fit, fitted_parts, relative_co
 from reviewlm.tasks.fitting.fit_process import interruptible_fits
 from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.fitting.warm_start import champion_vocabulary, warn_of_unknown
-from reviewlm.tasks.promotion.ancestry import compared_before, earlier_data
+from reviewlm.tasks.promotion.ancestry import earlier_data, earlier_data_of
 from reviewlm.tasks.records.track import VersionSettings, log_inputs, tracker_of
 
 AT_A_TIME = 2
@@ -96,7 +96,7 @@ def prepare_data(
 
     If there are several workers, the data card is drawn while the vocabularies are trained.
     """
-    past = compared_before(config.home, of)
+    past = earlier_data_of(config.home, of)
     clean = clean_and_split(
         config, dataset, earlier_data(config, dataset) if past is None else past
     )

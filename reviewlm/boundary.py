@@ -15,7 +15,7 @@ from typing import Any
 from reviewlm import terminal
 from reviewlm.core.errors import Crash, OutOfMemory, OutputClosed, ReviewLMError, UsageError
 from reviewlm.core.processes import interrupts
-from reviewlm.core.processes.crash_log import LOWER, first_line, write_crash_log
+from reviewlm.core.processes.crash_log import MEMORY_ADVICE, first_line, write_crash_log
 from reviewlm.core.processes.standard_streams import (
     discard_output,
     guarded_streams,
@@ -108,7 +108,9 @@ def as_our_error(raised: BaseException, arguments: Sequence[str]) -> ReviewLMErr
         return ours
     refused = next((one for one in chain if is_out_of_memory(one)), None)
     if refused is not None:
-        return OutOfMemory("There is not enough memory", cause=first_line(refused), remedy=LOWER)
+        return OutOfMemory(
+            "There is not enough memory", cause=first_line(refused), remedy=MEMORY_ADVICE
+        )
 
     log = write_crash_log(raised, arguments)
     if log is None:

@@ -279,7 +279,7 @@ def check_champions(workspace: Workspace) -> Iterator[HealthLine]:
     """Check that each champion of the local database is still there, with all its files as they were written."""
     from reviewlm.tracking.registry.locating import tracker_at
     from reviewlm.tracking.registry.opening import unusable_champion
-    from reviewlm.tracking.registry.remedies import champion_again, lost_champion
+    from reviewlm.tracking.registry.remedies import advice_without_champion, lost_champion
     from reviewlm.tracking.registry.versions import model_names
 
     tracker = tracker_at(workspace)
@@ -290,7 +290,7 @@ def check_champions(workspace: Workspace) -> Iterator[HealthLine]:
             "champion",
             "problem",
             f"'{name}' has lost its champion: {how}",
-            champion_again(tracker, name),
+            advice_without_champion(tracker, name),
         )
 
     names = model_names(tracker)

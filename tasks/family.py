@@ -104,7 +104,7 @@ class ModelFamily(ABC):
         """Measure the champion's bundle on the challenger's test reviews; errors as `score_registered`."""
 
     @abstractmethod
-    def score_own_reviews(
+    def score_champions_reviews(
         self,
         chosen: Artifact,
         earlier: Artifact,

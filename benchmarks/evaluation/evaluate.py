@@ -34,7 +34,7 @@ from benchmarks.small_text import ask_for_reviews, prepare
 from reviewlm.evaluation.scoring.score import (
     TOKENS_PER_BATCH,
     drawn_reviews,
-    record_scores,
+    score_into_folder,
     windows,
 )
 from reviewlm.models.bundles.bundle import Bundle, load_bundle, save_bundle
@@ -119,7 +119,7 @@ def forward(folder: Path, kind: str, name: str) -> dict[str, Any]:
 
 
 def _record(bundle: Bundle, stream: TokenStream, folder: Path) -> None:
-    record_scores(bundle, stream, folder, drawn_reviews(stream, OBSERVED, seed=1).tolist())
+    score_into_folder(bundle, stream, folder, drawn_reviews(stream, OBSERVED, seed=1).tolist())
 
 
 def _timed(stream: TokenStream, work: Callable[[], None]) -> dict[str, Any]:

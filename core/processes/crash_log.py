@@ -1,7 +1,4 @@
-"""Write a crash log for the report of a defect, in a file that only its owner can read.
-
-Recognise a failed memory allocation by its message: the libraries have no common exception type for it.
-"""
+"""Write a crash log for the report of a defect, in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -23,11 +20,11 @@ FOLDER = "crashes"
 OWNER_ONLY_FOLDER = 0o700
 OWNER_ONLY_FILE = 0o600
 
-LOWER = (
+MEMORY_ADVICE = (
     "lower what uses memory (hidden, embedding, batch or window of the model, size of the vocabulary, "
     "source.part_rows, execution.workers), or give it more memory; a rerun reuses what is finished"
 )
-"""Advice for the user."""
+"""Remedy of an error for lack of memory."""
 
 
 def write_crash_log(error: BaseException, arguments: Sequence[str]) -> Path | None:

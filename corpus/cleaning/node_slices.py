@@ -128,8 +128,8 @@ class NodeSlices:
             one.hashes = None
 
         before_validation = sum(len(one.file) for one in self.slices if one.rank < 1)
-        before_test = sum(len(one.file) for one in self.slices if one.rank < 2)
-        return high, low, (before_validation, before_test)
+        before_train = sum(len(one.file) for one in self.slices if one.rank < 2)
+        return high, low, (before_validation, before_train)
 
     def leave_out(self, first: np.ndarray) -> None:
         """Leave out some of the first rows, given by a mask."""
@@ -138,7 +138,8 @@ class NodeSlices:
 
         rows = []
         ordered = []
-        for one, gone in self.masked(np.pad(first, (0, max(0, self.rows - len(first))))):
+        mask = np.pad(first, (0, max(0, self.rows - len(first))))
+        for one, gone in self.masked(mask):
             left = self.engine.submit(_leave_out, one.rows, gone, results=2)
             rows.append((left[0], one.rank))
             ordered.append(left)

@@ -1,4 +1,4 @@
-"""Compile the loops over texts, pairs of texts and names with numba: each reads its input once, without the GIL.
+"""Compile the loops of the duplicate search with numba: over texts, pairs of texts and hashes, without the GIL.
 
 The callers say what is computed: the other files of this folder. Shapes: N bytes, D texts, W words, S shingles or runs,
 P values of a signature, B buckets, M members of buckets, K pairs, T places of a hash table. Sums and products are
@@ -155,9 +155,9 @@ def sets(
 
 @kernel
 def first_equal(high_D: Any, low_D: Any, table_T: Any, first_D: Any) -> None:
-    """Write for each name, of two halves, the place of the first one equal to it.
+    """Write for each text's hash, of two halves, the place of the first one equal to it.
 
-    table_T: zeros, of a power of two of places that is above D; afterwards it has 1 + the place of each first name.
+    table_T: zeros, of a power of two of places that is above D; afterwards it has 1 + the place of each first hash.
     """
     rest = _U(len(table_T) - 1)
     for d in range(len(high_D)):
@@ -262,7 +262,7 @@ def mark_sources(
     touched_D: Any,
     covered_P: Any,
 ) -> None:
-    """Mark the runs that each of some texts D shares with one of texts A of which it shares *least* words.
+    """Mark the runs of texts D that also stand in a text A which has at least *least* words in common with D.
 
     Args:
         first_H: For those runs of the texts A that have any, where the first equal run is in *names_P*.
@@ -293,11 +293,12 @@ def mark_sources(
                 end_D[d] = end
                 most = max(most, shared_D[d])
                 p = p + 1
-        for h in range(offsets_A[a], offsets_A[a + 1] if most >= least else offsets_A[a]):
-            p = first_H[h]
-            name = names_P[p]
-            while p < len(names_P) and names_P[p] == name:
-                covered_P[p] |= shared_D[texts_P[p]] >= least
-                p += 1
+        if most >= least:
+            for h in range(offsets_A[a], offsets_A[a + 1]):
+                p = first_H[h]
+                name = names_P[p]
+                while p < len(names_P) and names_P[p] == name:
+                    covered_P[p] |= shared_D[texts_P[p]] >= least
+                    p += 1
         for t in range(touched):
             shared_D[touched_D[t]] = 0

@@ -1,8 +1,8 @@
-"""Read CSV files, also with tabs or semicolons, quoted line breaks, extra columns or a nameless index column.
+"""Read CSV files with commas, semicolons, tabs or bars: quoted line breaks, extra columns or a nameless index column.
 
 Python's `csv` runs in strict mode, so that a stray quote is an error and does not swallow the next record. After an
 error only the first line of the record goes into quarantine, and reading continues at the next line. How quotes are
-written, the first lines tell (`_Form`).
+written, the first lines tell (`_Dialect`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ BROKEN_FIELD = re.compile(rb'[^"].*"|"(?:[^"]|"")*"[^"]', re.DOTALL)
 
 
 @dataclass(frozen=True)
-class _Form:
+class _Dialect:
     """How the fields of a file are written.
 
     Attributes:
@@ -69,7 +69,7 @@ class _Form:
     spaced: bool = False
 
     @classmethod
-    def of(cls, lines: Sequence[bytes], delimiter: str) -> _Form:
+    def of(cls, lines: Sequence[bytes], delimiter: str) -> _Dialect:
         """Return the form that the first lines of a file have."""
         sign = delimiter.encode()
         fields = lines[0].count(delimiter.encode()) + 1
@@ -228,7 +228,7 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
         lines.skip()
         del beginning[0]
 
-    form = _Form.of(beginning or [b""], delimiter)
+    form = _Dialect.of(beginning or [b""], delimiter)
     try:
         header = next(form.reader(lines, strict=False), [])
     except csv.Error as error:
@@ -289,7 +289,7 @@ class _Records:
     def __init__(
         self,
         lines: _Lines,
-        form: _Form,
+        form: _Dialect,
         names: list[str],
         source: str,
         limits: Limits,

@@ -265,7 +265,7 @@ def decode_records(
     source: str,
     limits: Limits,
 ) -> Block:
-    """Return the records in the bytes of JSON values, in order; *problems* are those of other values between them."""
+    """Return the records in the bytes of JSON values, in order; faults of other values are appended to *problems*."""
     objects = list[Any]()
     failed = list[int]()
     loads = orjson.loads
@@ -549,76 +549,76 @@ def _require_reviews(raws: Sequence[bytes], source: str, limits: Limits) -> None
 
 def _elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[bytes]:
     """Yield the elements of the arrays in *stream*, and the objects between them; last what follows and is neither."""
-    signs = _Signs(stream, source, limits)
+    tokens = _Tokens(stream, source, limits)
     depth = 0
-    while sign := signs.next():
-        before = signs.place - len(sign)
+    while token := tokens.next():
+        before = tokens.place - len(token)
         if depth:
-            depth += DEPTH.get(sign, 0)
+            depth += DEPTH.get(token, 0)
             if not depth:
-                yield signs.take_until(signs.place)
-        elif sign in (b"[", b"{") and GAP.fullmatch(signs.buffer, signs.start, before):
-            depth = int(sign == b"{")
-            signs.start = before if depth else signs.place
+                yield tokens.take_until(tokens.place)
+        elif token in (b"[", b"{") and GAP.fullmatch(tokens.buffer, tokens.start, before):
+            depth = int(token == b"{")
+            tokens.start = before if depth else tokens.place
             if not depth:
-                yield from _array_elements(signs)
+                yield from _array_elements(tokens)
         else:
             break
 
     if depth:
-        raise signs.cut_off("a closing bracket is missing")
+        raise tokens.cut_off("a closing bracket is missing")
 
-    yield from signs.rest()
+    yield from tokens.rest()
 
 
-def _array_elements(signs: _Signs) -> Iterator[bytes]:
+def _array_elements(tokens: _Tokens) -> Iterator[bytes]:
     """Yield the elements of an array whose opening bracket has been passed, and pass its closing one."""
     depth = 0
-    while sign := signs.next():
+    while token := tokens.next():
         if depth:
-            depth += DEPTH.get(sign, 0)
+            depth += DEPTH.get(token, 0)
             continue
-        depth = int(sign in (b"[", b"{"))
-        if sign == b"}":
-            raise signs.cut_off("a closing brace without an opening one")
-        if sign in (b",", b"]"):
-            if raw := signs.take_until(signs.place - len(sign)).strip(BLANK):
+        depth = int(token in (b"[", b"{"))
+        if token == b"}":
+            raise tokens.cut_off("a closing brace without an opening one")
+        if token in (b",", b"]"):
+            if raw := tokens.take_until(tokens.place - len(token)).strip(BLANK):
                 yield raw
-            signs.start = signs.place
-        if sign == b"]":
+            tokens.start = tokens.place
+        if token == b"]":
             return
 
-    raise signs.cut_off("a closing bracket is missing")
+    raise tokens.cut_off("a closing bracket is missing")
 
 
 def _contained_elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[bytes]:
     """Yield the elements of arrays in objects, and each object that holds no such array; last what follows."""
-    signs = _Signs(stream, source, limits)
+    tokens = _Tokens(stream, source, limits)
     position = Position()
     found = False
-    while sign := signs.next():
-        position.pass_over(sign)
-        if position.opens_records(sign):
+    while token := tokens.next():
+        position.pass_over(token)
+        if position.opens_records(token):
             found = True
-            signs.start = signs.place
-            yield from _array_elements(signs)
+            tokens.start = tokens.place
+            yield from _array_elements(tokens)
             position.pass_over(b"]")
         if found:
-            signs.start = signs.place
+            tokens.start = tokens.place
         if not position.open:
             if not found:
-                yield signs.take_until(signs.place).strip(BLANK)
+                yield tokens.take_until(tokens.place).strip(BLANK)
             found = False
-            signs.start = signs.place
+            tokens.start = tokens.place
 
     if position.open:
-        raise signs.cut_off("a closing bracket is missing")
+        raise tokens.cut_off("a closing bracket is missing")
 
-    yield from signs.rest()
+    yield from tokens.rest()
 
 
-class _Signs:
-    """The signs and strings of a JSON text, in a buffer that is filled as far as needed.
+class _Tokens:
+    """The tokens (signs and strings) of a JSON text, in a buffer that is filled as far as needed.
 
     *start* is the place in the buffer of the first byte that is still needed, *place* the one to go on from.
     """
@@ -631,7 +631,7 @@ class _Signs:
         self.start = self.place = self.number = 0
 
     def next(self) -> bytes:
-        """Go past the next sign, or whole string, and return it; empty at the end."""
+        """Go past the next token and return it; empty at the end."""
         while True:
             sign = SIGN.search(self.buffer, self.place)
             if sign is not None and sign[0] != b'"':

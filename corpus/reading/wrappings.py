@@ -1,6 +1,6 @@
 """Unwrap records that the program which wrote them has packed into structures of its own.
 
-An object that holds an array of records, such as a page of an API, is read as that array (`container_of`). A record
+An object that holds an array of records, such as a page of an API, is read as that array (`is_container`). A record
 that is a wrapping itself, such as a hit of Elasticsearch, is unwrapped (`unwrap`). Both are tables: a shape that is in
 none of them is not guessed.
 """

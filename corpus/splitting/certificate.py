@@ -206,8 +206,9 @@ def verify(folder: Path) -> Certificate:
     """
     certificate = read(folder)
     current = _record(folder)
-    left = any((part or {}).get("left") for part in (certificate.near, certificate.coverage))
-    if left or any(getattr(certificate, name) != value for name, value in current.items()):
+    names_leaks = any((part or {}).get("left") for part in (certificate.near, certificate.coverage))
+    differs = any(getattr(certificate, name) != value for name, value in current.items())
+    if names_leaks or differs:
         other = [name for name in SPLITS if certificate.sides[name] != current["sides"][name]]
         raise Damaged(
             "The leak certificate belongs to other reviews",

@@ -33,7 +33,7 @@ import torch
 
 import reviewlm
 from reviewlm.course.inputs import CourseParser, show
-from reviewlm.course.uses.arithmetic import RangeDecoder, RangeEncoder
+from reviewlm.course.uses.range_coder import RangeDecoder, RangeEncoder
 from reviewlm.course.uses.text_codes import Document, TextCoder
 from reviewlm.models.atomic_files import new_file
 from reviewlm.models.bundles.bundle import Bundle

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reviewlm.course.uses.arithmetic import (
+from reviewlm.course.uses.range_coder import (
     Adaptive,
     Distribution,
     RangeDecoder,

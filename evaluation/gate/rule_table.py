@@ -111,7 +111,7 @@ class GateRule:
         return self.outcome(value is not None and passes(value, limit), detail, value, limit)
 
     def at_most(self, value: float | None, limit: float | None, detail: str) -> RuleOutcome:
-        """Require that a value is not above its limit; see `compared`."""
+        """Require that a value is not above its limit; see `compare`."""
         return self.compare(detail, value, limit, le)
 
     def report_outcome(self, passed: bool | None, detail: str) -> RuleOutcome:

@@ -1,6 +1,6 @@
 """Represent a page as data and render it as one self-contained HTML file or as Markdown; all text is escaped.
 
-    page = Page("Title", "Lead", sections=[Section("Models", ["A paragraph.", Table.of(rows)])])
+    page = Page("Title", "Lead", sections=[PageSection("Models", ["A paragraph.", PageTable.of(rows)])])
     Path("page.html").write_text(page.to_html(), encoding="utf-8")
 
 `templates/page.html` and `templates/page.css` define the look. The page can be mailed and opened without a network.
@@ -195,7 +195,7 @@ class Page:
         return render_page("page.html", page=self)
 
     def to_markdown(self) -> str:
-        """Return the page without pictures, links and quotations; sections that hold nothing else are left out."""
+        """Return the page without pictures, links and quotations; sections without a finding or table are left out."""
         parts = [f"# {literal(self.title)}", literal(self.lead)]
         parts += map(_to_markdown, self.opening)
         parts += [_to_markdown(section) for section in self.sections]

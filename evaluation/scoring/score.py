@@ -143,7 +143,7 @@ def score_stream(
     return rows
 
 
-def record_scores(
+def score_into_folder(
     bundle: Bundle,
     stream: TokenStream,
     folder: Path,
@@ -195,7 +195,9 @@ def write_scores(
     """
     stream = TokenStream.open(tokens)
     reviews = drawn_reviews(stream, observed_reviews, seed).tolist()
-    return record_scores(bundle, stream, work, reviews, lambda done, total: report(done), elsewhere)
+    return score_into_folder(
+        bundle, stream, work, reviews, lambda done, total: report(done), elsewhere
+    )
 
 
 def drawn_reviews(stream: TokenStream, reviews: int, seed: int) -> np.ndarray:

@@ -152,7 +152,9 @@ def _floor(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
 
 @njit  # type: ignore[untyped-decorator]
 def _floor_among(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
-    """Return the smallest kept weight among weights whose sum is *total*, or the largest of them; 0 if too few.
+    """Return the smallest weight that top-k and top-p keep; 0 if these weights are too few to tell.
+
+    *weights_V* are all weights or only the largest ones, *total* is the sum of all.
 
     Sorting all weights takes ten times as long as the rest of a draw. Instead they are counted in classes of similar
     size (exponent and three bits), and the class in which a limit is reached is halved until one weight is left.

@@ -219,8 +219,8 @@ def as_json(values: Any, status: int = 200) -> Response:
     return Response(body, status, media_type=JSON)
 
 
-def head_of(version: OpenVersion) -> dict[str, Any]:
-    """Return the first fields of a completion, and of each event of a streamed one."""
+def new_head(version: OpenVersion) -> dict[str, Any]:
+    """Return the first fields of a new completion: its id, time and model."""
     return {
         "id": f"cmpl-{secrets.token_hex(12)}",
         "object": "text_completion",

@@ -28,7 +28,7 @@ from reviewlm.serving.api.answers import (
     as_json,
     defect,
     describe_route,
-    head_of,
+    new_head,
 )
 from reviewlm.serving.api.request_schemas import CompletionRequest
 from reviewlm.serving.api.tokens import read_prompt
@@ -106,7 +106,7 @@ async def _writing(
             ]
             prompts = [text.prompt for text in generations[:: query.n]]
             warnings = await warnings_of(version, prompts, query.stars)
-            yield _Work(query, version, tickets, ratings, warnings, head_of(version))
+            yield _Work(query, version, tickets, ratings, warnings, new_head(version))
         finally:
             for ticket in tickets:
                 ticket.cancel()
@@ -338,7 +338,7 @@ async def search_texts(request: Request, services: Services, query: CompletionRe
             choices.append(_found_choice(query, prompt, len(choices), text))
 
     usage = {"prompt_tokens": read, "completion_tokens": made, "total_tokens": read + made}
-    return as_json({**head_of(version), "choices": choices, "usage": usage, "warnings": warnings})
+    return as_json({**new_head(version), "choices": choices, "usage": usage, "warnings": warnings})
 
 
 def _found_choice(

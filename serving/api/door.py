@@ -18,7 +18,7 @@ from typing import Any
 
 from reviewlm.core.credentials import AccessTokens
 from reviewlm.core.errors import Unreadable
-from reviewlm.core.web_guard import Application, Message, Receive, Send, foreign, header
+from reviewlm.core.web_guard import Application, Message, Receive, Send, header, reason_to_refuse
 from reviewlm.serving.api.answers import ApiError, defect
 from reviewlm.serving.metrics import Metrics
 
@@ -95,7 +95,7 @@ class Access:
         known token though there are tokens, or a page may have caused it that has given its own name to this machine
         (DNS rebinding).
         """
-        reason = foreign(scope, self._is_own, self._is_named, NAME_A_HOST)
+        reason = reason_to_refuse(scope, self._is_own, self._is_named, NAME_A_HOST)
         path = path_of(scope)
         if path in PROBES:
             scope["stranger"] = bool(reason) or not self._is_known(scope)

@@ -103,7 +103,7 @@ class Classifiers(ModelFamily):
         rows = answers_of(self.config.home, ours, built.artifact, clean)
         return ModelEvidence(rows=rows, test=test, labels=ours)
 
-    def score_own_reviews(
+    def score_champions_reviews(
         self,
         chosen: Artifact,
         earlier: Artifact,

@@ -16,7 +16,7 @@ from reviewlm.corpus.account import Entry, Outcome, merge_entries
 from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.splitting.split import TABLE
 from reviewlm.tasks.classification.labelling import LABELS_FILE, LEFT_OUT, labelling_of
-from reviewlm.tasks.data.account import tell_odd
+from reviewlm.tasks.data.account import warn_of_oddities
 from reviewlm.tasks.data.prepare import Prepared
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def account_for_labels(classification: ClassificationConfig, prepared: Prepared)
         entries += entries_of_alike(field, dict(found))
 
     entries = merge_entries(entries)
-    tell_odd(entries)
+    warn_of_oddities(entries)
     return entries
 
 

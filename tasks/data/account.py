@@ -1,4 +1,4 @@
-"""Add up the account of a run's data from the results of its stages, and show it."""
+"""Sum up what became of every record of a run (its account) from the results of its stages, and show it."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def account_of(dataset: Artifact, *later: Artifact) -> Account:
     return account
 
 
-def tell_account(account: Account, step: str = "") -> None:
+def show_account(account: Account, step: str = "") -> None:
     """Warn of what looks odd, and show the account as a table in Prefect.
 
     Args:
         step: Warn of the entries of this stage only, because the others have been told.
     """
-    tell_odd(entry for entry in account.odd if step in ("", entry.step))
+    warn_of_oddities(entry for entry in account.odd if step in ("", entry.step))
     show_table("account", account.rows(), f"{account.equation}: what became of the records")
 
 
-def tell_odd(entries: Iterable[Entry]) -> None:
+def warn_of_oddities(entries: Iterable[Entry]) -> None:
     """Warn of what looks odd."""
     for entry in entries:
         if entry.odd:

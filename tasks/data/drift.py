@@ -35,7 +35,7 @@ from reviewlm.evaluation.scoring.score import score_stream
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.streams import TokenStream, write_stream
 from reviewlm.models.text.normal_form import NormalForm
-from reviewlm.tasks.data.account import tell_odd
+from reviewlm.tasks.data.account import warn_of_oddities
 from reviewlm.tasks.execution.devices import OpenBundle
 from reviewlm.tasks.execution.progress import progress
 from reviewlm.tasks.execution.stage import announce, as_task_state, run_stage, show_markdown, stage
@@ -112,7 +112,7 @@ def _measure(
     known = known_reviews(config.home, reference)
     comparison = known.compare(dataset.folder)
     entries = comparison.entries("drift")
-    tell_odd(entries)
+    warn_of_oddities(entries)
     _require_enough(comparison)
     folder = _champion_folder(config.workspace, config.promotion, version)
     inputs = {"bundle": bundle_digest(folder), "known": reference.digest, "dataset": dataset.digest}

@@ -49,7 +49,7 @@ from reviewlm.corpus.reading.sources import (
     originals,
 )
 from reviewlm.corpus.synthetic.synth import write_reviews
-from reviewlm.tasks.data.account import account_of, tell_account
+from reviewlm.tasks.data.account import account_of, show_account
 from reviewlm.tasks.data.read_on_nodes import NodeReader
 from reviewlm.tasks.execution.code_version import running_code
 from reviewlm.tasks.execution.progress import Report, progress
@@ -285,7 +285,7 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
     # The number of new files is a fact of this run, not of the data set.
     new = sum(not reading.reused for reading in read.values())
     account = account_of(built.artifact).plus(found.entries)  # of the files of this run
-    tell_account(account)
+    show_account(account)
     facts = {
         **built.artifact.facts,
         ACCOUNT: account.to_dict(),

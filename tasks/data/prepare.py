@@ -34,7 +34,7 @@ from reviewlm.models.streams import EncodedBatch, write_encoded
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import FILE as VOCABULARY_FILE
 from reviewlm.models.tokens.vocabulary import Vocabulary
-from reviewlm.tasks.data.account import account_of, tell_account
+from reviewlm.tasks.data.account import account_of, show_account
 from reviewlm.tasks.data.clean_parts import encoded_reviews, training_texts
 from reviewlm.tasks.execution.cluster import dataflow, fan_out
 from reviewlm.tasks.execution.progress import progress
@@ -170,7 +170,7 @@ def clean_and_split(
     built = run_stage(config.workspace, "prepare", options, inputs, make, "clean text and split")
     facts = built.artifact.facts
     _tell_left_out(facts)
-    tell_account(account_of(dataset, built.artifact), "prepare")
+    show_account(account_of(dataset, built.artifact), "prepare")
     shares = Shares.from_dict(facts["grouping"]["shares"])
     shares.require(config.split.max_deviation, remedy_of(config.split), built.artifact.folder)
     return as_task_state(built)

@@ -204,8 +204,8 @@ def estimate_intervals(
     measured: Sequence[Measured],
     floor: Artifact,
 ) -> Built:
-    """Return intervals, paired differences and slices of the models of a run, computed on the test reviews."""
-    sure = evaluation.bootstrap
+    """Compute and store intervals, paired differences and slices of the models of a run, on the test reviews."""
+    bootstrap = evaluation.bootstrap
     limits = {"min_reviews": evaluation.min_slice_reviews}
     observed = {model.name: model.observed for model in measured}
     baseline = baselines_of(baseline_name, measured)
@@ -219,14 +219,14 @@ def estimate_intervals(
         if judged.exists():
             floor_rows = pl.read_parquet(judged)
 
-        compared = ComparedScores(scores, figures, floor_rows, documents=reviews, **sure)
+        compared = ComparedScores(scores, figures, floor_rows, documents=reviews, **bootstrap)
         table = compared.interval_table(baseline)
         tokens: dict[str, pl.DataFrame] = {}
         for name, artifact in observed.items():
             tokens[name] = pl.read_parquet(artifact.folder / TOKEN_SCORES_FILE)
 
         sizes = next(iter(scores.values())).select("review_id", "bytes")
-        useful = usefulness_table(tokens, sizes, documents=reviews, **sure)
+        useful = usefulness_table(tokens, sizes, documents=reviews, **bootstrap)
         for beside in (useful, uncovered_table(scores, reviews)):
             table = table.join(beside, on="model", how="left", maintain_order="left")
 
@@ -246,5 +246,5 @@ def estimate_intervals(
     inputs = {f"score {model.name}": model.test.digest for model in measured}
     inputs |= {f"observe {name}": artifact.digest for name, artifact in observed.items()}
     inputs |= {"clean": prepared.clean.digest, "floor": floor.digest}
-    options = {"baseline": baseline, **sure, **limits}
+    options = {"baseline": baseline, **bootstrap, **limits}
     return run_stage(workspace, "intervals", options, inputs, make, f"{len(measured)} models")

@@ -22,7 +22,7 @@ from reviewlm.corpus.splitting.certificate import reviews_digest
 from reviewlm.corpus.splitting.split import iter_split
 from reviewlm.evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
 from reviewlm.evaluation.drift.figures import decay_curve
-from reviewlm.tasks.data.account import tell_odd
+from reviewlm.tasks.data.account import warn_of_oddities
 from reviewlm.tasks.data.drift import (
     NotCompared,
     data_of,
@@ -85,7 +85,7 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> D
         folder = registry_of(config.workspace, config.promotion.model_name).bundle_folder(version)
         known = known_reviews(config.home, reference)
         comparison = known.compare(dataset.folder)
-        tell_odd(comparison.entries("rescore"))
+        warn_of_oddities(comparison.entries("rescore"))
         is_new = comparison.masks([Standing.NEW])  # an edited one has the month of its first text
         new = sample_reviews(dataset.folder, MONTH_REVIEWS, known.form, is_new, by_month=True)
         new, _ = in_languages(new, config.selection)

@@ -27,7 +27,7 @@ from reviewlm.core.environment import VISIBLE, visible_gpu_names
 from reviewlm.core.errors import OutOfMemory, RankFailed, RanksLost, converted_errors
 from reviewlm.core.processes import interrupts
 from reviewlm.core.processes.children import end_child, start_child
-from reviewlm.core.processes.crash_log import LOWER, write_crash_log
+from reviewlm.core.processes.crash_log import MEMORY_ADVICE, write_crash_log
 from reviewlm.core.processes.memory import OPERATIONS
 from reviewlm.models.base import ModelError, says_out_of_memory
 from reviewlm.tasks.fitting.job import Answer, FitJob, Report
@@ -319,7 +319,10 @@ def failure_of(
 
     if not killed and says_out_of_memory(errors):  # some libraries abort the process
         return OutOfMemory(
-            f"There is not enough memory for the {work}", where=which, cause=cause, remedy=LOWER
+            f"There is not enough memory for the {work}",
+            where=which,
+            cause=cause,
+            remedy=MEMORY_ADVICE,
         )
 
     if killed:

@@ -27,7 +27,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from reviewlm.core.errors import FULL, REFUSED, ReviewLMError
-from reviewlm.core.processes.crash_log import LOWER, first_line
+from reviewlm.core.processes.crash_log import MEMORY_ADVICE, first_line
 from reviewlm.models.base import ModelError, is_out_of_memory
 from reviewlm.models.threads import return_freed
 from reviewlm.tasks.fitting.job import Answer, Report
@@ -82,7 +82,9 @@ def answer_of(do: Callable[[Any, Report], Mapping[str, Any]], work: Any, report:
     except BaseException as error:  # panics of Rust libraries are not an Exception
         if is_out_of_memory(error):
             return Answer(
-                error=ModelError(f"not enough memory ({first_line(error)}); {LOWER}", "memory")
+                error=ModelError(
+                    f"not enough memory ({first_line(error)}); {MEMORY_ADVICE}", "memory"
+                )
             )
         number = _errno_of(error)
         if number is not None:

@@ -156,8 +156,10 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
     return [prepared for prepared in others if prepared.digest not in covered]
 
 
-def compared_before(home: Path, clean: str) -> list[Artifact] | None:
-    """Return the data with which prepared data were compared; None if that cannot be told or done again."""
+def earlier_data_of(home: Path, clean: str) -> list[Artifact] | None:
+    """Return the earlier data sets from whose test reviews prepared data were kept apart.
+
+    None if that is not known, or if one of them is gone."""
     store = Store.of(home)
     then = store.find_usable("prepare", clean)
     if then is None:

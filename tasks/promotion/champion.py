@@ -160,7 +160,7 @@ def score_champion_reviews(
     counted: ChampionReviews[Any] = ChampionReviews(reviews, by_id, by_text)
     try:
         folders = {"challenger": bundle, "champion": champion.folder}
-        pair = family.score_own_reviews(chosen, earlier, (scored, champion.scored), folders)
+        pair = family.score_champions_reviews(chosen, earlier, (scored, champion.scored), folders)
     except (BundleError, Damaged, InputError) as error:  # of a field of the files: they may be gone
         what = "the models could not be tried on the champion's own test reviews"
         return replace(counted, problem=f"{what}: {error.what}")

@@ -90,8 +90,8 @@ def why_skipped(
     model: Measured,
     champion: NormalForm | None,
 ) -> str:
-    """Return why a model should not be the challenger; empty if it may: see `hopeless` and `min_mixture_gain`."""
-    reason = hopeless(promotion, home, prepared, model, champion)
+    """Return why a model should not be the challenger; empty if it may: see `reasons_to_refuse` and `min_mixture_gain`."""
+    reason = reasons_to_refuse(promotion, home, prepared, model, champion)
     if reason:
         return reason
 
@@ -111,7 +111,7 @@ def _validation_bits(model: Measured) -> float:
     return figures_of_artifact(model.validation).open_bits_per_byte
 
 
-def hopeless(
+def reasons_to_refuse(
     promotion: PromotionConfig,
     home: Path,
     prepared: Prepared,

@@ -44,7 +44,7 @@ from reviewlm.tasks.execution.devices import OpenBundle
 from reviewlm.tasks.execution.progress import progress
 from reviewlm.tasks.family import Champion, ModelFamily, Scored
 from reviewlm.tasks.fitting.fit import bundle_digest
-from reviewlm.tasks.promotion.choose import hopeless, passed_over, unfair
+from reviewlm.tasks.promotion.choose import passed_over, reasons_to_refuse, unfair
 from reviewlm.tracking.logged_models.export import LANGUAGE_MODEL
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class LanguageModels(ModelFamily):
             self.config.workspace, self.config.evaluation, folder, tokens, label
         )
 
-    def score_own_reviews(
+    def score_champions_reviews(
         self,
         chosen: Artifact,
         earlier: Artifact,
@@ -145,7 +145,9 @@ class LanguageModels(ModelFamily):
 
     def ruled_out(self, model: Measured) -> str:
         """See `ModelFamily`."""
-        return hopeless(self.config.promotion, self.config.home, self.prepared, model, None)
+        return reasons_to_refuse(
+            self.config.promotion, self.config.home, self.prepared, model, None
+        )
 
     def complete_evidence(
         self, evidence: Evidence[pl.DataFrame], champion: Champion | None

@@ -83,7 +83,10 @@ class Item:
 def collect(
     workspace: Workspace, upkeep: UpkeepConfig, dry_run: bool = False, now: int | None = None
 ) -> dict[str, Any]:
-    """Remove what is not needed, or with *dry_run* only list it; *now* is the time in nanoseconds since 1970.
+    """Remove results, models and files of runs that nothing kept needs, or with *dry_run* only list them.
+
+    Args:
+        now: The time in nanoseconds since 1970.
 
     Returns:
         JSON values: bytes before and after; one row for each of the `kinds` with the number and the bytes of what is
@@ -113,12 +116,10 @@ def collect(
                     items, notes = _decide(workspace, upkeep, removal, moment)
                     rows = _rows(items)
                     going = [item for item in items if not item.reason]
-                    for first in (True, False):  # results, then all else
-                        stayed += sum(
-                            item.remove() is False
-                            for item in going
-                            if (item.kind == RESULT) is first
-                        )
+                    results = [item for item in going if item.kind == RESULT]
+                    others = [item for item in going if item.kind != RESULT]
+                    for batch in (results, others):
+                        stayed += sum(item.remove() is False for item in batch)
                         removal.empty()  # what follows writes a little, which a full disk has no space for
             after = _size(workspace.home)
 

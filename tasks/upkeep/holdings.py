@@ -82,7 +82,10 @@ class Holdings:
             yield from learnt_by(artifact.folder / BUNDLE_FOLDER)
 
     def kept_results(self, roots: Mapping[Key, str], limits: Sequence[UsedAfter]) -> dict[Key, str]:
-        """Return the kept results with their reasons: roots, results used since one of the times, and their inputs."""
+        """Return the kept results with their reasons: roots, results used since one of the times, and their inputs.
+
+        A limit without a reason keeps nothing.
+        """
         reasons = {}
         for key, last in self.used.items():
             for time, why in limits:

@@ -166,7 +166,7 @@ def send_model(tracker: Connection, run_id: str, name: str, bundle: Path, packag
     ):
         from mlflow.models import Model
 
-        logged = _logged_model(client, run_id, name, bundle, package, facts)
+        logged = _find_or_create_logged_model(client, run_id, name, bundle, package, facts)
         if str(logged.status) != "READY":
             model = Model(
                 artifact_path=logged.artifact_location,
@@ -185,7 +185,7 @@ def send_model(tracker: Connection, run_id: str, name: str, bundle: Path, packag
         client.set_tag(run_id, stored_name(MODEL_URI_TAG), f"models:/{logged.model_id}")
 
 
-def _logged_model(
+def _find_or_create_logged_model(
     client: MlflowClient, run_id: str, name: str, bundle: Path, package: Path, facts: dict[str, Any]
 ) -> LoggedModel:
     """Return the run's model for this bundle and code, finished or not; create it if needed, as an output of the run.

@@ -42,10 +42,11 @@ def locate(workspace: Workspace, model_name: str, reference: str) -> tuple[Track
         workspace: Names the registry.
         model_name: Name of the registered model that the configuration asks for.
         reference: `models:/NAME@ALIAS` or `models:/NAME/VERSION`, with or without the scheme; the name of a registered
-            model, for its champion; or an alias or a number, for a version of `asked_model`.
+            model, for its champion; or an alias or a number, for a version of the model that the
+            configuration asks for.
 
     Raises:
-        ConfigError: It names another model of a version's run: records and decisions are of versions.
+        ConfigError: *reference* names a model inside a version's run, not a version.
     """
     if reference.removeprefix(SCHEME).count("/") > 1:
         raise ConfigError(

@@ -57,7 +57,7 @@ from reviewlm.tracking.registry.decisions import (
     fold_events,
     same_decision,
 )
-from reviewlm.tracking.registry.remedies import FIRST, champion_again, way_back
+from reviewlm.tracking.registry.remedies import FIRST, advice_without_champion, way_back
 from reviewlm.tracking.registry.run_outcomes import RunOutcomes
 from reviewlm.tracking.registry.versions import (
     CHALLENGER,
@@ -637,7 +637,7 @@ class Registry:
         """Return the command that makes another version champion, as a sentence."""
         champion = self.state.champion
         if champion is None:
-            return champion_again(self.tracker, self.name)
+            return advice_without_champion(self.tracker, self.name)
         return way_back(self.tracker, self.name, champion)
 
     def _promotion(self, version: int) -> str:

@@ -58,7 +58,7 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
             newest = _not_promoted(versions[-1])
 
         cause = lost_champion(tracker, name) or newest
-        remedy = champion_again(tracker, name)
+        remedy = advice_without_champion(tracker, name)
     elif versions:
         what = f"'{name}' has no version {wanted}"
         remedy = f"one of {', '.join([*sorted(aliases), *(str(version.version) for version in versions)])}"
@@ -70,7 +70,7 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
     elif is_known(tracker, name):
         what = f"'{name}' has no version {wanted}"
         cause = "all its versions were deleted in MLflow"
-        remedy = champion_again(tracker, name)
+        remedy = advice_without_champion(tracker, name)
     else:
         what = f"Nothing is registered as {reference} in {place_of(tracker)}"
         remedy = f"{FIRST}; {OTHER_HOME}"
@@ -176,7 +176,7 @@ def lost_champion(tracker: Tracker, name: str) -> str:
     return f"the alias was taken from version {number} in MLflow"
 
 
-def champion_again(tracker: Tracker, name: str) -> str:
+def advice_without_champion(tracker: Tracker, name: str) -> str:
     """Return how a model without a champion gets one."""
     versions = contents_of(tracker, name)[0]
     if not versions:

@@ -38,7 +38,10 @@ def fit_on_features(
     validation: LabelledSequences,
     context: FitContext,
 ) -> ModelFit[FeatureClassifier]:
-    """Fit with rising strengths; keep the state with the lowest loss, or the highest macro-F1, on validation."""
+    """Fit one candidate for each strength; keep the one with the lowest loss, or the highest macro-F1, on validation.
+
+    A strength is C of a logistic regression, alpha of naive Bayes, the learning rate of a network on tf-idf.
+    """
     from scipy.sparse import csr_matrix
 
     began = time.perf_counter()
@@ -148,7 +151,7 @@ def idf(reviews_F: np.ndarray, reviews: int) -> np.ndarray:
 def _fits(
     spec: FeatureSpec, matrix: Any, targets_N: np.ndarray
 ) -> Iterator[tuple[str, float, Layers]]:
-    """Yield name, strength and layers of each candidate; each fit starts from new weights."""
+    """Yield name, strength and layers of each candidate: one for each strength, of a network one after each epoch."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.naive_bayes import ComplementNB
     from sklearn.neural_network import MLPClassifier

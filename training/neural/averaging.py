@@ -26,7 +26,7 @@ class WeightAverage:
     """A running average of parameters, in their own number format, kept next to them.
 
     Args:
-        parameters: Averaged. They are read at every `update` and exchanged within `applied`.
+        parameters: Averaged. They are read at every `update` and exchanged within `apply`.
         decay: β of the exponential average, from 0 (only the newest weights) to below 1; None gives all equal weight.
     """
 

@@ -208,7 +208,7 @@ class TrainingStep(UpdateStep):
             self.apply(sums, window.y_BT.size, window.y_BT.shape[1] / self.training.bptt_len)
 
     def gradient(self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None) -> tuple[Sums, Memory]:
-        """Add up the gradients of a window; see `added`."""
+        """Add up the gradients of a window; see `add_up`."""
         state = self.state
 
         def add() -> tuple[Sums, Memory]:

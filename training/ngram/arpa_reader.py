@@ -264,8 +264,10 @@ def _read(source: _ArpaText) -> tuple[Tables, tuple[str, ...]]:
 def _header(source: _ArpaText) -> tuple[set[str], list[int]]:
     """Read up to the first section; return the words that are marked as given, and the number of n-grams per order."""
     given = {"<s>"}
-    while (found := source.next_line("\\data\\"))[1] != b"\\data\\":
-        at, line = found
+    while True:
+        at, line = source.next_line("\\data\\")
+        if line == b"\\data\\":
+            break
         for magic, name in _FOREIGN.items():
             if line.startswith(magic):
                 source.fail(f"ARPA text, found {name}", at=at)
@@ -273,17 +275,19 @@ def _header(source: _ArpaText) -> tuple[set[str], list[int]]:
             given |= set(line.decode("utf-8", "replace").removeprefix(GIVEN_NOTE).split())
 
     sizes: list[int] = []
-    while not (found := source.next_line("ngram 1=…" if not sizes else "\\1-grams:"))[1].startswith(
-        b"\\"
-    ):
-        match = _COUNT.fullmatch(found[1])
+    while True:
+        at, line = source.next_line("\\1-grams:" if sizes else "ngram 1=…")
+        if line.startswith(b"\\"):
+            break
+
+        match = _COUNT.fullmatch(line)
         if not match or int(match[1]) != len(sizes) + 1:
-            source.fail(f"ngram {len(sizes) + 1}=…", _excerpt(found[1]), found[0])
+            source.fail(f"ngram {len(sizes) + 1}=…", _excerpt(line), at)
         sizes.append(int(match[2]))
 
-    source.at = found[0]
+    source.at = at
     if not sizes:
-        source.fail("ngram 1=…", _excerpt(found[1]))
+        source.fail("ngram 1=…", _excerpt(line))
 
     return given, sizes
 
@@ -426,12 +430,18 @@ def _entries(rows: pl.DataFrame, ids_MK: np.ndarray) -> Entries:
     return Entries(ids_MK, np.minimum(p_M, 0.0) * LN10, backoff_M * LN10, int((p_M > 0).sum()))
 
 
+def _cut_near(lines: bytes, place: int) -> int:
+    """Return where the line after a place begins, or else the line that holds it; 0 if there is one line only."""
+    after = lines.find(b"\n", place, -1) + 1
+    return after or lines.rfind(b"\n", 0, place) + 1
+
+
 def _find_fault(
     source: _ArpaText, first: int, lines: bytes, order: int, symbols: pl.Enum | None, highest: bool
 ) -> NoReturn:
     """Raise the error of the first line that is not an entry, found by halving the lines."""
     half = len(lines) // 2
-    while cut := lines.find(b"\n", half, -1) + 1 or lines.rfind(b"\n", 0, half) + 1:
+    while cut := _cut_near(lines, half):
         if _parse_rows(lines[:cut], order, symbols, highest) is None:
             lines = lines[:cut]
         else:

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reviewlm.course.uses.arithmetic import (
+from reviewlm.course.uses.compression import NotReadable, compress, decompress
+from reviewlm.course.uses.range_coder import (
     Adaptive,
     Distribution,
     RangeDecoder,
     RangeEncoder,
     Uniform,
 )
-from reviewlm.course.uses.compression import NotReadable, compress, decompress
 from reviewlm.models.bundles.bundle import Bundle
 from tests.serving.engine.small_models import TEXTS, bundle_of
 

@@ -18,7 +18,7 @@ from reviewlm.evaluation.scoring.score import (
     SCORES_FILE,
     TOKEN_NATS,
     figures_of_bundle,
-    record_scores,
+    score_into_folder,
     score_stream,
 )
 from reviewlm.evaluation.statistics.comparison import METRICS, comparable, comparison_table
@@ -181,7 +181,7 @@ def test_perplexity_is_recomputed_from_the_scores_of_the_tokens(bundle, stream, 
 def test_what_a_run_keeps_of_its_scores_are_tables_figures_and_the_policies_beside_them(
     bundle, stream, tmp_path
 ):
-    facts = record_scores(bundle, stream, tmp_path, [3, 5])
+    facts = score_into_folder(bundle, stream, tmp_path, [3, 5])
     assert facts["perplexity"] == figures_of(pl.read_parquet(tmp_path / SCORES_FILE)).perplexity
     assert pl.read_parquet(tmp_path / TOKEN_NATS)["review_id"].unique(
         maintain_order=True

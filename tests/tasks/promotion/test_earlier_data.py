@@ -16,7 +16,7 @@ from reviewlm.core.errors import BundleError
 from reviewlm.core.store import Artifact
 from reviewlm.tasks.data.prepare import EARLIER, cleaning_options
 from reviewlm.tasks.execution.stage import run_stage
-from reviewlm.tasks.promotion.ancestry import compared_before, earlier_data
+from reviewlm.tasks.promotion.ancestry import earlier_data, earlier_data_of
 from reviewlm.tracking.tags import DATA_TAG
 
 Chain = Callable[..., None]
@@ -139,10 +139,10 @@ def test_a_lost_data_set_replaces_nothing_and_a_damaged_bundle_has_taught_nothin
 def test_a_version_is_compared_again_with_what_it_was_compared_with(champion: Chain) -> None:
     may = prepared("may")
     june = prepared("june", earlier=(may,))
-    assert compared_before(config_of().home, june.digest) == [may]
-    assert compared_before(config_of().home, may.digest) == []
+    assert earlier_data_of(config_of().home, june.digest) == [may]
+    assert earlier_data_of(config_of().home, may.digest) == []
     assert (
-        compared_before(config_of().home, "") is compared_before(config_of().home, "0" * 16) is None
+        earlier_data_of(config_of().home, "") is earlier_data_of(config_of().home, "0" * 16) is None
     )
     (may.folder / "manifest.json").unlink()
-    assert compared_before(config_of().home, june.digest) is None
+    assert earlier_data_of(config_of().home, june.digest) is None

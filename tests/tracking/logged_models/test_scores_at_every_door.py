@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from reviewlm.cli import app
 from reviewlm.evaluation.scoring.metrics import LN2
-from reviewlm.evaluation.scoring.score import SCORES_FILE, record_scores
+from reviewlm.evaluation.scoring.score import SCORES_FILE, score_into_folder
 from reviewlm.models.bundles.bundle import Bundle, load_bundle, save_bundle
 from reviewlm.models.specs import CacheSpec, NGramSpec, VocabularySpec
 from reviewlm.models.streams import TokenStream, write_stream
@@ -94,7 +94,7 @@ def asked() -> list[str]:
 def measured(folder: Path, bundle: Bundle, asked: list[str]) -> list[dict[str, Any]]:
     write_stream(folder / "asked", bundle.vocabulary, [reviews_of(asked)])
     (folder / "scores").mkdir()
-    record_scores(bundle, TokenStream.open(folder / "asked"), folder / "scores")
+    score_into_folder(bundle, TokenStream.open(folder / "asked"), folder / "scores")
     return pl.read_parquet(folder / "scores" / SCORES_FILE).sort("review_id").to_dicts()
 
 

@@ -1,4 +1,4 @@
-"""Plan a fit within a memory limit: windows per sort, threads, and temporary files.
+"""Keep a fit within a memory limit: plan its work; allocate its arrays in memory or in temporary files.
 
 The rule, for a limit of L bytes, n-grams of N words, and a text of any length:
 
@@ -8,7 +8,7 @@ The rule, for a limit of L bytes, n-grams of N words, and a text of any length:
     windows    sorted at a time: at most 262,144; threads: as many as the rest allows
     ranges     of rows, where a step needs them in any order: three quarters of the memory that is left
 
-If less than 16,384 windows and the most frequent word's do not fit, the limit is refused, and the error names the
+If 16,384 windows and those of the most frequent word do not fit, the limit is refused, and the error names the
 smallest possible limit. Without a limit, no temporary files are used, 262,144 windows are sorted at a time, and a batch
 has four million: a single batch of all windows would need a seventh more memory for an order of 3, and as much time.
 
@@ -16,10 +16,9 @@ With a limit, the text, its windows and the counts are in temporary files; all s
 write their tables to temporary files and read them as memory maps. Pruning by entropy works in memory, and is refused
 if it does not fit.
 
-Allocate the large arrays of a fit: in memory, or in temporary files when memory is limited.
-
-The files have no name: the system removes them when nothing refers to them any more, even if the process is killed.
-The space of an array of known length is reserved when it is created, so a full disk is an error message at once.
+The temporary files of `ArrayAllocator` have no name: the system removes them when nothing refers to them any more,
+even if the process is killed. The space of an array of known length is reserved when it is created, so a full disk is
+an error message at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compute p of n-grams from their counts and the next shorter context, for all smoothing methods.
+"""Estimate p of n-grams order by order, for all smoothing methods but Kneser–Ney (`kneser_ney.py`).
 
 Notation of the literature, for an n-gram `g = h w` (context h, word w), h' = h without its first word:
 
@@ -117,7 +117,10 @@ def _of_block(
     own_M, gamma_C = method(level, block.below_P)
     gamma_C = np.where(level.total_C > 0, gamma_C, 1.0)
     rest_M = gamma_C[level.context_M] * block.below_P
-    return (own_M + rest_M if interpolated else np.where(level.count_M > 0, own_M, rest_M)), gamma_C
+    if interpolated:
+        return own_M + rest_M, gamma_C
+
+    return np.where(level.count_M > 0, own_M, rest_M), gamma_C
 
 
 def raw_counts_of_counts(counts: NGramCounts, order: int, highest: int) -> tuple[int, ...]:

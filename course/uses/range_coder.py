@@ -61,9 +61,10 @@ class RangeEncoder:
     def finish(self) -> bytes:
         """Return all that was written: of the last interval the number with most zeros at its end, without these."""
         zeros = self._range.bit_length() - 1
-        while (number := self._low + (1 << zeros) - 1 >> zeros << zeros) >= self._low + self._range:
+        end = self._low + self._range
+        while _round_up(self._low, zeros) >= end:
             zeros -= 1
-        self._low = number
+        self._low = _round_up(self._low, zeros)
         for _ in range(BITS // SPARE + 1):
             self._shift()
         return bytes(self.data).rstrip(b"\0")
@@ -71,21 +72,26 @@ class RangeEncoder:
     def _shift(self) -> None:
         """Let the front byte leave; it waits while a carry may still change it."""
         carry = self._low >> BITS
-        front = self._low >> BITS - SPARE & 255
+        front = (self._low >> (BITS - SPARE)) & 255
         if carry or front < 255:
             if self._cache >= 0:
-                self.data.append(self._cache + carry & 255)
-            self.data += bytes([255 + carry & 255]) * self._pending
+                self.data.append((self._cache + carry) & 255)
+            self.data += bytes([(255 + carry) & 255]) * self._pending
             self._pending = 0
             self._cache = front
         else:
             self._pending += 1
 
-        self._low = (self._low & LEAST - 1) << SPARE
+        self._low = (self._low & (LEAST - 1)) << SPARE
+
+
+def _round_up(number: int, zeros: int) -> int:
+    """Return the smallest number, not below *number*, that ends with so many binary zeros."""
+    return ((number + (1 << zeros) - 1) >> zeros) << zeros
 
 
 class RangeDecoder:
-    """Reads the symbols that an `RangeEncoder` wrote; raises ValueError where these must have ended."""
+    """Reads the symbols that a `RangeEncoder` wrote; raises ValueError where these must have ended."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
