@@ -100,7 +100,7 @@ class Kind(StrEnum):
     NEARLY_IN_VALIDATION = "nearly same text in validation"
     COVERED = "passages of train"
     MORE_ALIKE = "too many copies"
-    """More than `duplicates.max_alike` allows."""
+    """More than the setting duplicates.max_alike allows."""
     LEARNT = "learnt by the start weights"
     LEARNT_PASSAGES = "passages learnt by the start weights"
     OFF_SCALE = "rating off the scale"
