@@ -205,7 +205,32 @@ def _schema(path: Path) -> dict[str, pl.DataType]:
     try:
         return dict(pl.read_parquet_schema(path))
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise Unreadable("The Parquet file cannot be read", where=path, cause=str(error)) from error
+        raise Unreadable(
+            "The Parquet file cannot be read",
+            where=path,
+            cause=str(error),
+            remedy=_remedy_for(path),
+        ) from error
+
+
+def _remedy_for(path: Path) -> str:
+    """Return what makes a table readable: another format by its suffix, or else a whole file."""
+    readers = {
+        ".csv": "read_csv({name!r})",
+        ".tsv": "read_csv({name!r}, separator='\\t')",
+        ".jsonl": "read_ndjson({name!r})",
+        ".ndjson": "read_ndjson({name!r})",
+        ".json": "read_json({name!r})",
+        ".feather": "read_ipc({name!r})",
+        ".arrow": "read_ipc({name!r})",
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        return "name a table in Parquet; if it is one, fetch or copy the file again"
+    call = f"polars.{reader.format(name=str(path))}"
+    return (
+        f"write it as Parquet: python -c \"import polars; {call}.write_parquet('table.parquet')\""
+    )
 
 
 def column_named(name: str) -> pl.Expr:

@@ -1,4 +1,5 @@
 import json
+import shlex
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from math import inf, nan
@@ -7,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from reviewlm.core.errors import ConfigError
+from reviewlm.core.errors import ConfigError, Unreadable
 from reviewlm.data_checks.suggest import suggest
 from reviewlm.data_checks.suite_runs import check_with, load_suite, save_suite
 from tests.data_checks.review_tables import planted, stored, varied_reviews
@@ -173,3 +174,18 @@ def test_a_table_without_rows_gets_a_suite_that_it_meets(columns, tmp_path):
     table = pl.DataFrame(schema={str(name): kind for name, kind in columns.items()})
     save_suite(suggest(stored(table), "empty"), tmp_path / "s.json")
     assert failed(tmp_path / "s.json", table, tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl"])
+def test_a_table_in_another_format_is_refused_with_the_command_that_converts_it(tmp_path, name):
+    table = pl.DataFrame({"text": ["Good.", "Bad."], "stars": [5, 1]})
+    if name == "t.jsonl":
+        table.write_ndjson(tmp_path / name)
+    else:
+        table.write_csv(tmp_path / name, separator="\t" if name == "t.tsv" else ",")
+
+    with pytest.raises(Unreadable) as caught:
+        suggest(tmp_path / name, "own")
+    code = shlex.split(caught.value.remedy.partition(": ")[2])[2]
+    exec(code.replace("'table.parquet'", repr(str(tmp_path / "table.parquet"))))
+    assert pl.read_parquet(tmp_path / "table.parquet").equals(table)
