@@ -55,8 +55,6 @@ FIRST = 4
 BITS = 8
 CHARACTERS = 256 - FIRST
 BYTE_NATS = float(np.log(256))
-DISCOUNT, STRENGTH = 0.8, 4.0
-"""Best on the validation reviews of three sources, and flat: within 0.2 % from 0.7 to 0.9 and from 1 to 8."""
 CACHE = "repeats"
 """Name of the cache among the counts of a file."""
 FALLBACK = (0.5, 1.0, 1.5)
@@ -81,10 +79,6 @@ class Repeats(NamedTuple):
 
     discount: float
     strength: float
-
-
-REPEATS = Repeats(DISCOUNT, STRENGTH)
-"""The cache of new vocabularies. Those made before it have none, and their prices stay as they were."""
 
 
 class Order(NamedTuple):

@@ -11,7 +11,7 @@ import polars as pl
 
 from reviewlm.models.base import ModelError
 from reviewlm.models.threads import FanOut
-from reviewlm.models.tokens.spelling import RARE, REPEATS, Spelling
+from reviewlm.models.tokens.spelling import RARE, Repeats, Spelling
 from reviewlm.models.tokens.surface import (
     CASES,
     QUOTES,
@@ -29,6 +29,11 @@ from reviewlm.training.vocabularies.type_counts import TypeCounts
 BEFORE = 60
 """Number of distinct pieces before a gap; words count as one, and so do numbers and all rarer pieces."""
 SMOOTHING = 0.5
+REPEATS = Repeats(discount=0.8, strength=4.0)
+"""The cache of unknown words of new vocabularies. Vocabularies made before it have none, and keep their prices.
+
+Best on the validation reviews of three sources, and flat: within 0.2 % from 0.7 to 0.9 and from 1 to 8.
+"""
 
 
 def train_words(
