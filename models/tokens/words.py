@@ -36,6 +36,8 @@ FEW = 5_000
 """Number of pieces below which a dictionary is faster than casting a column, which hashes the whole vocabulary."""
 ONE = 10_000
 """Number of characters up to which a single text is faster without polars."""
+SINGLY = 32
+"""Number of texts up to which one after another is faster: 0.3 ms of each (60 words), where six together took 1.3."""
 CACHED = 1 << 17
 """Maximum number of written forms whose traits are kept."""
 FIRST = 9
@@ -93,9 +95,25 @@ class WordUnit:
         The surface of a text is its case, spaces and quotes. All
         prices are 0 if *whole* is not set.
         """
-        if len(texts) == 1 and (priced := self._encode_one(texts[0], whole)) is not None:
-            return priced
+        if 0 < len(texts) <= SINGLY:
+            return self._encode_singly(texts, whole)
+        return self._encode_together(texts, whole)
 
+    def _encode_singly(self, texts: Sequence[str] | pl.Series, whole: bool) -> Priced:
+        """Return `encode_priced`, one text after another where that is possible: a call for all has a price of its own."""
+        priced = [self._encode_one(text, whole) for text in texts]
+        others = [number for number, one in enumerate(priced) if one is None]
+        if others:
+            together = self._encode_together([texts[number] for number in others], whole)
+            for number, one in zip(others, _split_texts(together), strict=True):
+                priced[number] = one
+
+        columns = zip(*[one for one in priced if one is not None], strict=True)
+        ids, lengths, nats_U, surface_D = (np.concatenate(column) for column in columns)
+        return ids, lengths, nats_U, surface_D
+
+    def _encode_together(self, texts: Sequence[str] | pl.Series, whole: bool) -> Priced:
+        """Return `encode_priced` by columns of all texts."""
         series = pl.Series("text", texts, dtype=pl.String)
         chunks = Chunks.of(series)
         straight = fold_texts(chunks.distinct, False)
@@ -119,7 +137,7 @@ class WordUnit:
             return ids, lengths, np.zeros(len(unknown_U)), surface_D
 
         surfaces = pieces.gather(index_N[unknown_U].astype(np.uint32)).to_list()
-        text_U = np.searchsorted(np.cumsum(lengths), unknown_U, side="right")
+        text_U = _text_of(unknown_U, np.cumsum(lengths))
         nats_U = self.spelling.nats_of_texts(surfaces, text_U)
         return ids, lengths, nats_U, surface_D
 
@@ -270,3 +288,25 @@ class WordUnit:
 
         surface = Surface.from_dict(values["surface"])
         return cls(words, fold, casing, Spelling.from_dict(words, values["spelling"]), surface)
+
+
+def _split_texts(priced: Priced) -> list[Priced]:
+    """Return the result of `encode_priced` of each text by itself."""
+    ids, lengths, nats_U, surface_D = priced
+    ends = np.cumsum(lengths)
+    unknown_D = np.cumsum(
+        np.bincount(_text_of(np.flatnonzero(ids == 0), ends), minlength=len(ends))
+    )
+    texts = zip(
+        np.split(ids, ends[:-1]),
+        lengths[:, None],
+        np.split(nats_U, unknown_D[:-1]),
+        surface_D[:, None],
+        strict=True,
+    )
+    return list(texts)
+
+
+def _text_of(place_U: np.ndarray, ends_D: np.ndarray) -> np.ndarray:
+    """Return the index of the text in which each piece is, from the ends of the texts."""
+    return np.searchsorted(ends_D, place_U, side="right")

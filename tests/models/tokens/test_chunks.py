@@ -87,12 +87,15 @@ def test_the_chunks_of_a_text_are_the_text_and_fold_and_cut_as_the_text_does(tex
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way", ["encode_priced", "_encode_together"])
 @pytest.mark.parametrize("lowercase", [True, False])
 @examples(100)
 @given(texts=TEXTS)
-def test_a_text_among_others_has_the_ids_and_the_price_of_the_text_as_one_chunk(lowercase, texts):
+def test_a_text_among_others_has_the_ids_and_the_price_of_the_text_as_one_chunk(
+    lowercase, way, texts
+):
     unit = UNITS[lowercase]
-    ids, lengths, unknown, surface = unit.encode_priced(texts)
+    ids, lengths, unknown, surface = getattr(unit, way)(texts, True)
     assert lengths.tolist() == [len(unit.encode(text)) for text in texts]
     assert ids.tolist() == [token for text in texts for token in unit.encode(text).tolist()]
     for text, nats in zip(texts, surface, strict=True):
@@ -109,3 +112,17 @@ def test_a_text_among_others_has_the_ids_and_the_price_of_the_text_as_one_chunk(
 
 
 UNITS = {fold: train("word", TRAIN, lowercase=fold)._unit for fold in (True, False)}
+
+
+def test_few_texts_are_encoded_without_columns_but_for_those_beyond_ascii(monkeypatch):
+    unit = UNITS[True]
+    texts = ["The soup was zorgy.", "Crème brûlée!", "Zorgy again, ma'am.", "Ça va, zorgy?"]
+    seen = []
+    together = unit._encode_together
+    monkeypatch.setattr(
+        unit, "_encode_together", lambda few, whole: seen.extend(few) or together(few, whole)
+    )
+    found = unit.encode_priced(texts)
+    assert seen == [texts[1], texts[3]]
+    for one, other in zip(found, together(texts, True), strict=True):
+        assert one.tolist() == other.tolist()
