@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from reviewlm.models.base import ModelError
 from reviewlm.models.options import explain
 from reviewlm.serving.engine.requests import Busy, StreamEnded
+from reviewlm.serving.engine.waiting_times import LONGEST
 from reviewlm.serving.versions.open_version import OpenVersion, UnknownVersion, UnusableVersion
 
 SHOWN = 80
@@ -146,10 +147,14 @@ def defect() -> ApiError:
     )
 
 
-def busy(retry_after: float) -> ApiError:
-    """Return the error for a full queue."""
-    headers = _after(retry_after)
-    message = f"the server is busy and its queue is full; try again in {headers[RETRY_AFTER]} s"
+def busy(seconds: float) -> ApiError:
+    """Return the error for a full queue that takes so many seconds; clients are sent away for `LONGEST` at most."""
+    headers = _after(min(seconds, LONGEST))
+    full = "its queue is full"
+    if seconds > LONGEST:
+        full = f"its queue is full for about {ceil(seconds)} s"
+
+    message = f"the server is busy and {full}; try again in {headers[RETRY_AFTER]} s"
     return ApiError(429, message, "server_busy", None, headers)
 
 
@@ -161,8 +166,11 @@ def invalid(schema: type[BaseModel], errors: list[Any]) -> ApiError:
     """Return the error for a body that does not fit its schema, from pydantic's errors."""
     first = min(errors, key=lambda error: error["type"] != "extra_forbidden")
     if not first["loc"]:
-        message = first["msg"] if first["type"] == REFUSED else "the body must be a JSON object"
-        return ApiError(400, message, "invalid_body")
+        if first["type"] != REFUSED:
+            return ApiError(400, "the body must be a JSON object", "invalid_body")
+        # A refusal of parameters that do not go together begins with the name of one of them.
+        at_fault = first["msg"].partition(" ")[0]
+        return ApiError(400, first["msg"], "invalid_value", at_fault)
 
     place = ".".join(map(str, first["loc"]))
     name = str(first["loc"][0])

@@ -20,7 +20,7 @@ TITLE = "ReviewLM"
 ABOUT = "Generate, complete, score, classify and encode reviews with registered models."
 SAID = {
     404: ("not_found", "there is no such address; /openapi.json lists all"),
-    405: ("method_not_allowed", "this address does not take that method"),
+    405: ("method_not_allowed", "this address takes another method"),
 }
 """Code and message for the framework's own refusals."""
 CHAT = "/v1/chat/completions"
@@ -69,6 +69,8 @@ async def _answer_error(request: Request, error: Exception) -> Response:
         code, message = SAID.get(error.status_code, ("not_answered", str(error.detail)))
         if path_of(request.scope) == CHAT:
             message = NO_CHAT
+        elif allowed := (error.headers or {}).get("Allow"):
+            message = f"this address does not take {request.method}; it takes {allowed}"
         refused: ApiError | None = ApiError(error.status_code, message, code, None, error.headers)
     else:
         refused = as_api_error(error)

@@ -322,7 +322,8 @@ class Door:
     def _too_large(self) -> ApiError:
         return ApiError(
             413,
-            f"the body has more than {self.most_bytes:,} bytes, the limit of this server",
+            f"the body has more than {self.most_bytes:,} bytes, the limit of this server "
+            "(serving.max_body_kilobytes); send fewer or shorter texts at a time",
             "too_large",
         )
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from reviewlm.core.config.sections.execution import ServingConfig
 from reviewlm.models.bundles.bundle import unseen_warnings
 from reviewlm.models.tokens.vocabulary import batch_texts
-from reviewlm.serving.api.answers import ApiError, busy, invalid
+from reviewlm.serving.api.answers import ApiError, invalid
 from reviewlm.serving.metrics import Metrics
 from reviewlm.serving.versions.open_version import OpenVersion
 from reviewlm.serving.versions.versions import Versions
@@ -70,7 +70,7 @@ class Services:
     ) -> Result:
         """Run a job in a version's engine (see `Engine.run`); refuse it if too many wait."""
         if self.jobs > self.settings.max_waiting:
-            raise busy(version.engine.seconds_of_jobs())
+            raise version.engine.too_many_jobs()
         self.jobs += 1
         try:
             return await asyncio.wrap_future(version.engine.run(job, in_order))

@@ -102,9 +102,11 @@ class Engine:
         tokens = sum(max(1.0, min(one.max_tokens, usual)) for one in generations)
         return tokens * self._cycle_seconds.value / max(1, self.limits.live)
 
-    def seconds_of_jobs(self) -> float:
-        """Return the seconds in which the jobs that wait now will be done. From any thread."""
-        return len(self._jobs) * self._jobs.seconds.value
+    def too_many_jobs(self) -> Busy:
+        """Return the refusal of a job, with the time when those that wait now will be done. From any thread."""
+        with self._changed:
+            each = self._jobs.seconds.value
+            return Busy(self._appointments.seconds(len(self._jobs) * each, each))
 
     def run(self, job: Callable[[EngineContext], T], in_order: bool = False) -> Future[T]:
         """Run a short function in the engine's thread, between two steps (see `EngineContext`). From any thread.
@@ -120,9 +122,7 @@ class Engine:
         with self._changed:
             self._require_open()
             if len(self._jobs) >= max(1, self.limits.queue):
-                raise Busy(
-                    self._appointments.seconds(self.seconds_of_jobs(), self._jobs.seconds.value)
-                )
+                raise self.too_many_jobs()
             self._jobs.add(added := EngineJob(job, in_order))
             self._changed.notify()
         return added.future

@@ -175,7 +175,7 @@ class EngineFigures:
 
 
 class Busy(Exception):
-    """The queue is full. `retry_after`: estimated seconds until there is a place."""
+    """The queue is full. `retry_after`: estimated seconds until there is a place, however many they are."""
 
     def __init__(self, retry_after: float) -> None:
         super().__init__(f"the queue is full; try again in {retry_after:.0f} s")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from time import monotonic
 
 LONGEST = 60.0
-"""Most seconds that a refused client is told to wait: OpenAI's client takes a longer time for a mistake and comes back
-after half a second."""
+"""Most seconds of a Retry-After: OpenAI's client takes a longer time for a mistake and comes back after half a second.
+So long, too, lie the requests refused before that are counted: nobody knows whether their clients come back."""
 SHORTEST = 1.0
 """Least seconds: Retry-After has no fractions."""
 WEIGHT = 1 / 16
@@ -48,7 +48,7 @@ class Appointments:
         self._next = 0.0
 
     def seconds(self, queue: float, own: float) -> float:
-        """Return the seconds after which a refused request should come again.
+        """Return the seconds after which there will be room for a refused request; they may exceed `LONGEST`.
 
         Args:
             queue: Seconds that the work in the queue takes.
@@ -57,4 +57,4 @@ class Appointments:
         now = self._clock()
         begin = max(now + queue, self._next)
         self._next = min(begin + own, now + LONGEST)
-        return min(max(begin - now, SHORTEST), LONGEST)
+        return max(begin - now, SHORTEST)

@@ -177,7 +177,7 @@ CONTENT_TYPES = [
 ]
 NO_ADDRESS, NO_METHOD = (
     (404, "there is no such address"),
-    (405, "this address does not take that method"),
+    (405, "it takes "),
 )
 ADDRESSES: list[tuple[str, str, tuple[int, str]]] = [
     ("GET", COMPLETIONS, NO_METHOD),

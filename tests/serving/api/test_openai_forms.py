@@ -100,3 +100,19 @@ def test_an_event_has_no_line_break_of_any_kind_but_its_end(line_break: str) -> 
     event = as_event(json.dumps({"text": f"a{line_break}b"}, ensure_ascii=False).encode()).decode()
     assert len(event.rstrip("\n").splitlines()) == 1
     assert json.loads(event.removeprefix("data: "))["text"] == f"a{line_break}b"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"best_of": 2}, "best_of"),
+        ({"n": 129}, "n"),
+        ({"require": ["soup"]}, "require"),
+        ({"beam": 2, "stop": ["."]}, "stop"),
+    ],
+)
+def test_parameters_that_do_not_go_together_are_named(
+    client: httpx.Client, body: dict[str, Any], param: str
+) -> None:
+    error = completed(client, **body).json()["error"]
+    assert (error["param"], error["code"]) == (param, "invalid_value")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reviewlm.serving.api.answers import busy
 from reviewlm.serving.engine.requests import Busy, Generation
 from reviewlm.serving.engine.waiting_times import LONGEST, Appointments, Mean
 from tests.core.waiting import until
@@ -36,11 +37,22 @@ def test_time_that_passes_is_taken_off() -> None:
     assert appointments.seconds(queue=5.0, own=4.0) == 9.0
 
 
-@pytest.mark.parametrize(("queue", "told"), [(0.0, 1.0), (1e6, LONGEST)])
-def test_the_wait_is_between_what_headers_and_clients_can_express(
+@pytest.mark.parametrize(("queue", "told"), [(0.0, 1.0), (130.0, 130.0), (1e6, 1e6)])
+def test_the_wait_is_as_long_as_the_queue_but_never_below_a_second(
     queue: float, told: float
 ) -> None:
     assert Appointments(Clock()).seconds(queue, 1.0) == told
+
+
+@pytest.mark.parametrize(
+    ("queue", "header"), [(0.2, "1"), (12.4, "13"), (130.0, str(int(LONGEST)))]
+)
+def test_the_header_never_exceeds_what_clients_believe(queue: float, header: str) -> None:
+    assert busy(queue).headers["Retry-After"] == header
+
+
+def test_a_refusal_names_the_seconds_of_a_queue_that_outlasts_the_header() -> None:
+    assert "130" in busy(129.5).message
 
 
 def test_clients_that_come_too_often_move_nobody_beyond_the_longest_wait() -> None:
