@@ -137,7 +137,7 @@ class WordUnit:
             return ids, lengths, np.zeros(len(unknown_U)), surface_D
 
         surfaces = pieces.gather(index_N[unknown_U].astype(np.uint32)).to_list()
-        text_U = _text_of(unknown_U, np.cumsum(lengths))
+        text_U = _text_of(unknown_U, lengths)
         nats_U = self.spelling.nats_of_texts(surfaces, text_U)
         return ids, lengths, nats_U, surface_D
 
@@ -295,7 +295,7 @@ def _split_texts(priced: Priced) -> list[Priced]:
     ids, lengths, nats_U, surface_D = priced
     ends = np.cumsum(lengths)
     unknown_D = np.cumsum(
-        np.bincount(_text_of(np.flatnonzero(ids == 0), ends), minlength=len(ends))
+        np.bincount(_text_of(np.flatnonzero(ids == 0), lengths), minlength=len(ends))
     )
     texts = zip(
         np.split(ids, ends[:-1]),
@@ -307,6 +307,7 @@ def _split_texts(priced: Priced) -> list[Priced]:
     return list(texts)
 
 
-def _text_of(place_U: np.ndarray, ends_D: np.ndarray) -> np.ndarray:
-    """Return the index of the text in which each piece is, from the ends of the texts."""
-    return np.searchsorted(ends_D, place_U, side="right")
+def _text_of(place_U: np.ndarray, lengths_D: np.ndarray) -> np.ndarray:
+    """Return the index of the text in which each of some pieces is, from the numbers of pieces of the texts."""
+    text_N: np.ndarray = np.repeat(np.arange(len(lengths_D)), lengths_D)
+    return text_N[place_U]
