@@ -11,7 +11,7 @@ help:
 	@echo "make demo       install, run the whole pipeline on the embedded corpus, show what it made"
 	@echo "make test       install, run the test suite"
 	@echo "make test-slow  the slowest tests of flows, workers and outages, which CI runs too"
-	@echo "make test-long  a quarter of the long drills, chosen by the hour of the last commit"
+	@echo "make test-long  an eighth of the long drills, chosen by the hour of the last commit; part of CI"
 	@echo "make test-all   all tests, with the long drills, all random examples, and smaller instruction sets"
 	@echo "make drill      cause each failure that a run survives: one line a failure (ROWS=drill: also the long ones)"
 	@echo "make test-gx    the tests of the data checks with another release of Great Expectations (GX=1.23.2)"

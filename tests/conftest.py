@@ -30,7 +30,7 @@ pytest_plugins = ["tests.pretended_gpu.plugin"]
 
 WHEN_LEFT_OUT_TESTS_RUN = {
     "slow": "`make test-slow`, in every CI run",
-    "long": "`make test-all`; a quarter of their files with `make test-long`",
+    "long": "`make test-all`; an eighth of their files in every CI run by `make test-long`",
 }
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 """Number of tests left out, by marker."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
-SHARES = 4
+SHARES = 8
 HOURS = 3
 """Hours after which a commit takes the next share."""
 

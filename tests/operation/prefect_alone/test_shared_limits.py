@@ -6,6 +6,7 @@ The processes, the server and its limits are real. The GPU is not: a fit that ha
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import datetime
@@ -49,7 +50,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Services,
     with running_prefect(tmp_path_factory.mktemp("limits") / "home") as (services, environment):
         for name in LIMITS:
             create(services, name)
-        yield services, {**environment, "CUDA_VISIBLE_DEVICES": "0", "PYTHONPATH": str(ROOT)}
+        variables = {
+            "CUDA_VISIBLE_DEVICES": "0",
+            "PYTHONFAULTHANDLER": "1",
+            "PYTHONPATH": str(ROOT),
+        }
+        yield services, {**environment, **variables}
 
 
 def create(services: Services, name: str) -> None:
@@ -81,7 +87,13 @@ def until_said(process: subprocess.Popen[str], words: str) -> None:
 
 def held(process: subprocess.Popen[str]) -> list[tuple[float, float]]:
     """Return the times at which a process held its place, after it has ended well."""
-    told = process.communicate(timeout=300)[0]
+    try:
+        told = process.communicate(timeout=300)[0]
+    except subprocess.TimeoutExpired:
+        # With PYTHONFAULTHANDLER it writes where each of its threads waits.
+        process.send_signal(signal.SIGABRT)
+        pytest.fail(process.communicate()[0])
+
     assert process.returncode == 0, told
     lines = [line.split() for line in told.splitlines() if line.startswith("held")]
     return [(float(begun), float(ended)) for _, begun, ended in lines]
