@@ -119,9 +119,11 @@ $(READY): constraints.txt pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing the pinned dependencies into $(VENV) (about 2 GB, once, some minutes) …"
 	@rm -f $(READY)-pip
-	@( $(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar off -c constraints.txt -e . && \
-	  touch $(READY)-pip ) | grep --line-buffered -oE '$(LARGE)|^Installing collected packages' | \
-	  sed -u 's/^Installing collected packages/Unpacking 1.9 GB: no output for one to five minutes/' || true
+	@( ( minutes=0; while sleep 60 >/dev/null; do minutes=$$((minutes + 1)); echo "Still installing, $$minutes min"; done ) & ticker=$$!; \
+	  $(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar off -c constraints.txt -e . && \
+	  touch $(READY)-pip; kill $$ticker ) | grep --line-buffered -oE '$(LARGE)|^Installing collected packages|^Still .*' | \
+	  sed -u 's/^Installing collected packages/Unpacking 1.9 GB: one to five minutes/' || true
 	@test -e $(READY)-pip && rm $(READY)-pip
+	@echo "Compiling its modules …"
 	@$(BIN)/python -m compileall -qq -j 0 -x '$(SELDOM)' $(VENV)/lib || true
 	@touch $(READY)

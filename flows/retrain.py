@@ -226,7 +226,11 @@ def plan(
             log.info("plan: %s", made.in_words())
             log.info("expected on validation: %s", made.expected.in_words())
 
-        with step("train", "train the network as long as the time allows"):
+        what = "fit the n-gram model"
+        if made.network is not None:
+            what = "train the network as long as the time allows"
+
+        with step("train", what):
             planned = configuration(config.preset, config.source, request, made.settings)
             return keep_time(planned, request, made, prepared)
 

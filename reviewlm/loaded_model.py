@@ -118,7 +118,7 @@ class LoadedModel:
         """
         from reviewlm.models.sampling import generate
 
-        return run_checked(
+        texts = run_checked(
             lambda: generate(
                 self.bundle,
                 n,
@@ -137,6 +137,8 @@ class LoadedModel:
                 watermark=watermark,
             )
         )
+        self._warn_of_unseen(prompt, stars)
+        return texts
 
     def stream(
         self,
@@ -176,6 +178,8 @@ class LoadedModel:
         while (piece := run_checked(lambda: next(pieces, None))) is not None:
             yield piece
 
+        self._warn_of_unseen(prompt, stars)
+
     def search(
         self,
         width: int = 5,
@@ -200,9 +204,11 @@ class LoadedModel:
         """
         from reviewlm.models.completion.beam import beam_search
 
-        return run_checked(
+        texts = run_checked(
             lambda: beam_search(self.bundle, width, n, stars, prompt, require, max_tokens)
         )
+        self._warn_of_unseen(prompt, stars)
+        return texts
 
     def suggest(
         self, prompt: str, k: int = 5, stars: int | None = None, both: bool = False
@@ -219,7 +225,9 @@ class LoadedModel:
         """
         from reviewlm.models.completion.suggestions import suggest
 
-        return run_checked(lambda: suggest(self.bundle, prompt, k, stars, both))
+        suggestions = run_checked(lambda: suggest(self.bundle, prompt, k, stars, both))
+        self._warn_of_unseen(prompt, stars)
+        return suggestions
 
     @overload
     def score(self, text: str, stars: int | None = None) -> TextScore: ...  # type: ignore[overload-overlap]
@@ -246,8 +254,13 @@ class LoadedModel:
                 *stars* is out of its range.
         """
         if isinstance(text, str):
-            return run_checked(lambda: self.bundle.score_text(text, stars))
-        return run_checked(lambda: self.bundle.score_texts(text, stars))
+            score = run_checked(lambda: self.bundle.score_text(text, stars))
+            self._warn_of_unseen(text, stars)
+            return score
+
+        scores = run_checked(lambda: self.bundle.score_texts(text, stars))
+        self._warn_of_unseen("\n".join(text), stars)
+        return scores
 
     def watermarks(self, texts: Sequence[str], key: str) -> list[WatermarkEvidence]:
         """Return for each text what speaks for its having been drawn with a key, as `reviewlm score --watermark`.
@@ -289,6 +302,13 @@ class LoadedModel:
             ReviewLMError: The folder exists or cannot be written.
         """
         run_checked(lambda: _save(self.bundle, given_path(folder, "folder")))
+
+    def _warn_of_unseen(self, text: str, stars: int | None) -> None:
+        """Warn, in the caller's line, of a rating or a script that the training reviews did not have."""
+        from reviewlm.models.bundles.bundle import unseen_warnings
+
+        for sentence in unseen_warnings(self.bundle, text, stars):
+            warnings.warn(sentence, stacklevel=3)
 
 
 def _save(bundle: Bundle, folder: Path) -> None:

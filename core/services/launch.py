@@ -309,7 +309,8 @@ class Starter:
         if name in self.services:
             return f"{self.services[name].address}, runs already"
 
-        wanted = kept_ports(self.home).get(name, DEFAULT_PORTS[name])
+        kept = kept_ports(self.home)
+        wanted = kept.get(name, DEFAULT_PORTS[name])
         port = take_port(self.home, name)
         address = f"http://127.0.0.1:{port}"
         environment = {
@@ -322,7 +323,8 @@ class Starter:
         if port == wanted:
             return address
 
-        return f"{address}, because another program uses port {wanted}, to which links of earlier runs lead"
+        links = ", to which links of earlier runs lead" if name in kept else ""
+        return f"{address}, because another program uses port {wanted}{links}"
 
     def launch(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], address: str = ""

@@ -465,6 +465,9 @@ class GateCase(ABC):
         if self.lost:
             return f"{self.lost}: the policy allows replacing it, and no rule failed"
         if not self.champion_measured:
+            baseline = self.evidence.baseline
+            if baseline is not None and baseline.digest == self.evidence.challenger.digest:
+                return "first model; it is the baseline itself, so it was compared with no other"
             return "first model, no rule failed"
         return self.beyond or self.praise(self.interval.estimate if self.interval else 0.0)
 

@@ -26,11 +26,12 @@ def account_of(dataset: Artifact, *later: Artifact) -> Account:
 
 
 def show_account(account: Account, step: str = "") -> None:
-    """Warn of what looks odd, and show the account as a table in Prefect.
+    """Log the sum of the account, warn of what looks odd, and show a table in Prefect.
 
     Args:
         step: Warn of the entries of this stage only, because the others have been told.
     """
+    log.info("%s", account.equation)
     warn_of_oddities(entry for entry in account.odd if step in ("", entry.step))
     show_table("account", account.rows(), f"{account.equation}: what became of the records")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from math import exp, isclose
 from pathlib import Path
 
@@ -98,6 +100,28 @@ def test_mistakes_are_errors_of_the_project() -> None:
     ):
         with pytest.raises(error, match=match):
             reviewlm.ngram.fit(**arguments)
+
+
+def test_a_rating_that_no_text_had_is_warned_of_at_every_door() -> None:
+    lm = reviewlm.ngram.fit(TEXTS, order=2)
+    doors: list[Callable[[], object]] = [
+        lambda: lm.generate(stars=5),
+        lambda: list(lm.stream(stars=5)),
+        lambda: lm.search(stars=5, width=1),
+        lambda: lm.suggest("The", stars=5),
+        lambda: lm.score("The soup", stars=5),
+        lambda: lm.score(["The soup"], stars=5),
+    ]
+    for ask in doors:
+        with pytest.warns(UserWarning, match="5 stars"):
+            ask()
+
+
+def test_ratings_of_the_texts_are_not_warned_of() -> None:
+    lm = reviewlm.ngram.fit(TEXTS, order=2, stars=STARS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lm.generate(stars=5)
 
 
 def test_min_documents_counts_people_where_authors_are_given() -> None:

@@ -363,6 +363,22 @@ def test_a_link_leads_to_the_port_that_the_home_gets_when_its_pages_start(
     assert launched["mlflow"] == before == address_of(tmp_path, "mlflow")
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_links_of_earlier_runs_are_told_of_only_where_a_port_was_kept(
+    tmp_path: Path,
+    taken: int,
+    launched: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    kept: bool,
+) -> None:
+    monkeypatch.setitem(launch.DEFAULT_PORTS, "mlflow", taken)
+    if kept:
+        service_list.keep_ports(tmp_path, {"mlflow": taken})
+    note = launch.Starter(tmp_path, {}).serve("mlflow")
+    assert launched["mlflow"] in note
+    assert ("links of earlier runs" in note) is kept
+
+
 UNITS = sorted((Path(__file__).resolve().parents[3] / "deploy" / "systemd").glob("*.service"))
 
 

@@ -352,6 +352,12 @@ def test_without_a_champion_a_model_that_breaks_no_rule_is_promoted():
     assert "although it is better than the champion" in better
 
 
+def test_a_first_model_that_is_the_baseline_is_not_called_compared():
+    decision = judge(**FIRST, challenger_digest="kn5", baseline_digest="kn5")
+    assert decision.promote
+    assert "baseline itself" in decision.reason
+
+
 @pytest.mark.parametrize("over_baseline", [-0.01, 0.0, 0.005])
 def test_a_model_surely_better_than_the_champion_need_not_surely_beat_the_baseline(over_baseline):
     """10 % better than the champion, and about as good as the baseline: a refusal would keep the worst of the three."""
