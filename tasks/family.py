@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Self
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.evaluation import GatePolicy
 from reviewlm.core.store import Artifact
-from reviewlm.evaluation.gate.case import Evidence, GateCase, ModelEvidence
+from reviewlm.evaluation.gate.case import GateCase
+from reviewlm.evaluation.gate.evidence import Evidence, ModelEvidence
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.fitting.job import MeasuredModel

@@ -25,7 +25,7 @@ import polars as pl
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from reviewlm.evaluation.scoring.metrics import FIGURES, LN2, figures_of
 from reviewlm.evaluation.statistics.bootstrap import ratio_interval
-from reviewlm.evaluation.statistics.comparison import JUDGED
+from reviewlm.evaluation.statistics.floor import JUDGED
 from reviewlm.evaluation.statistics.intervals import ComparedScores
 
 CONFIDENCE = 0.95

@@ -36,14 +36,14 @@ from benchmarks.harness import Ratio as Reached
 from benchmarks.harness import Report, arguments, finish, say
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.lineage import Family
-from reviewlm.evaluation.gate.case import (
+from reviewlm.evaluation.gate.decision import Decision
+from reviewlm.evaluation.gate.evidence import (
     ChampionReviews,
     Evidence,
     Latency,
     Leaks,
     ModelEvidence,
 )
-from reviewlm.evaluation.gate.decision import Decision
 from reviewlm.evaluation.gate.language import LanguageCase
 from reviewlm.evaluation.statistics.bootstrap import Bootstrap, expanded_tail
 from reviewlm.evaluation.statistics.gain_interval import (

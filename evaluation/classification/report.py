@@ -25,7 +25,7 @@ from reviewlm.core.figures import (
     figures_at,
 )
 from reviewlm.core.figures import ANSWER as FIRST_TABLE
-from reviewlm.evaluation.classification.figures import Predicted
+from reviewlm.evaluation.classification.answers import Predicted
 from reviewlm.evaluation.gate.decision import Decision
 from reviewlm.evaluation.reports.canvas import WIDTH, canvas, styles_of, ticks_at
 from reviewlm.evaluation.reports.document import (
@@ -75,7 +75,7 @@ class ClassificationResults:
         answers: Answers to the test reviews by classifier.
         winner: Name of the challenger: the classifier that was best on the validation reviews.
         baseline: Name of the classifier that the others are compared with.
-        slices: Accuracy by slice of some of them (`reviewlm.evaluation.classification.compare.ACCURACIES`).
+        slices: Accuracy by slice of some of them (`reviewlm.evaluation.classification.slices.ACCURACIES`).
         texts: Text of the test reviews by id, for those that may be shown; empty if none may.
         costs: By classifier its kind, size and times, by name.
         decision: Decision of the gate; None if the gate was not run.

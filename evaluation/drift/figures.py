@@ -1,7 +1,4 @@
-"""Write the page of a drift report, and draw which classes of reviews moved.
-
-Draw how models age: by month, and version by version on one set of reviews.
-"""
+"""Write the page of a drift report with the classes of reviews that moved, and draw the ageing of models by month."""
 
 from __future__ import annotations
 

@@ -18,21 +18,18 @@ import numpy as np
 import polars as pl
 
 from reviewlm.core.config.sections.other_models import ClassificationPromotion
+from reviewlm.evaluation.classification.answers import Predicted
 from reviewlm.evaluation.classification.compare import (
     ClassifierComparison,
-    accuracy_losses,
     chance_of_gain,
     compare,
     mismatch,
 )
-from reviewlm.evaluation.classification.figures import (
-    ROUNDING,
-    ClassifierFigures,
-    Predicted,
-    figures,
-)
+from reviewlm.evaluation.classification.figures import ROUNDING, ClassifierFigures, figures
+from reviewlm.evaluation.classification.slices import accuracy_losses
 from reviewlm.evaluation.gate import rules
-from reviewlm.evaluation.gate.case import MORE_REVIEWS, Evidence, GateCase, ModelEvidence
+from reviewlm.evaluation.gate.case import MORE_REVIEWS, GateCase
+from reviewlm.evaluation.gate.evidence import Evidence, ModelEvidence
 from reviewlm.evaluation.gate.rule_table import (
     ANSWERS_AT_HAND,
     BETTER_THAN_MAJORITY,

@@ -20,15 +20,9 @@ import polars as pl
 
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.evaluation.gate import rules
-from reviewlm.evaluation.gate.case import (
-    IDENTITY,
-    MORE_REVIEWS,
-    NO_CHAMPION,
-    Evidence,
-    GateCase,
-    ModelEvidence,
-)
+from reviewlm.evaluation.gate.case import IDENTITY, MORE_REVIEWS, NO_CHAMPION, GateCase
 from reviewlm.evaluation.gate.cautions import drawn_apart, worse_than_allowed_for
+from reviewlm.evaluation.gate.evidence import Evidence, ModelEvidence
 from reviewlm.evaluation.gate.memorisation import copied_span, exposure, novelty, private_patterns
 from reviewlm.evaluation.gate.rule_table import (
     DRIFT,
@@ -41,7 +35,7 @@ from reviewlm.evaluation.gate.rule_table import (
 )
 from reviewlm.evaluation.scoring.metrics import LN2, figures_of
 from reviewlm.evaluation.statistics.bootstrap import Interval
-from reviewlm.evaluation.statistics.comparison import floor_nats
+from reviewlm.evaluation.statistics.floor import floor_nats
 from reviewlm.evaluation.statistics.gain_interval import (
     Ratio,
     cautious_gain,

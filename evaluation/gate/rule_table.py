@@ -67,7 +67,7 @@ class GateRule:
 
     Args:
         name: Its name, for people.
-        needs: Fields of `reviewlm.evaluation.gate.case.Evidence` that it looks at.
+        needs: Fields of `reviewlm.evaluation.gate.evidence.Evidence` that it looks at.
         unit: Unit of its value and its limit; `SHARE` is stored as a share and shown in percent.
         quantity: What its value is, where the name does not say so: of an interval it is the end that decides.
         limit: Field of the policy with its limit, or with the permission that switches it off.

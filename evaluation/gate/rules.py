@@ -14,13 +14,8 @@ from typing import Any
 
 import polars as pl
 
-from reviewlm.evaluation.gate.case import (
-    MORE_REVIEWS,
-    NO_CHAMPION,
-    ChampionReviews,
-    GateCase,
-    ModelEvidence,
-)
+from reviewlm.evaluation.gate.case import MORE_REVIEWS, NO_CHAMPION, GateCase
+from reviewlm.evaluation.gate.evidence import ChampionReviews, ModelEvidence
 from reviewlm.evaluation.gate.rule_table import (
     ANOTHER_MODEL,
     BETTER_THAN_BASELINE,

@@ -19,13 +19,8 @@ from reviewlm.corpus.splitting.certificate import PARTLY
 from reviewlm.evaluation.scoring.metrics import FIGURES, LN2, Figures, Sums, figures_of
 from reviewlm.evaluation.scoring.observe import HITS
 from reviewlm.evaluation.statistics.bootstrap import Bootstrap, Interval
-from reviewlm.evaluation.statistics.comparison import (
-    METRICS,
-    Baseline,
-    baseline_of,
-    comparable,
-    floor_nats,
-)
+from reviewlm.evaluation.statistics.comparison import METRICS, Baseline, baseline_of, comparable
+from reviewlm.evaluation.statistics.floor import floor_nats
 from reviewlm.evaluation.statistics.groups import groups_of
 
 OWN = ("nats", "spelling_nats", "tokens", "words", "oov", "gap_nats")
@@ -59,7 +54,7 @@ class ComparedScores:
     Args:
         scores: By name of model: `evaluation.scoring.score.score_stream`; the order of the rows does not matter.
         figures: By name of model; unit, vocabulary and boundary policy decide what may be compared.
-        judged: The grammar's nats of the reviews (`evaluation.statistics.comparison.JUDGED`), if it wrote them.
+        judged: The grammar's nats of the reviews (`evaluation.statistics.floor.JUDGED`), if it wrote them.
         confidence: Confidence of the intervals, in (0, 1).
         resamples: Number of draws.
         seed: Equal seeds draw equal reviews.

@@ -18,8 +18,9 @@ from reviewlm.core.manifest import seconds_of
 from reviewlm.core.store import Artifact
 from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.account import ACCOUNT, Account
+from reviewlm.evaluation.classification.answers import Predicted
 from reviewlm.evaluation.classification.compare import classifier_rows
-from reviewlm.evaluation.classification.figures import Predicted, figures
+from reviewlm.evaluation.classification.figures import figures
 from reviewlm.evaluation.statistics.groups import GROUP, connect_groups
 from reviewlm.evaluation.statistics.paired import learnt_notes, nothing_left
 from reviewlm.models.classification.bundle import load_classifier

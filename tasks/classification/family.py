@@ -11,9 +11,9 @@ from reviewlm.core.config.sections.other_models import ClassificationPromotion
 from reviewlm.core.store import Artifact, Store
 from reviewlm.corpus.splitting.certificate import reviews_digest
 from reviewlm.corpus.splitting.learnt import TEST
-from reviewlm.evaluation.classification.figures import Predicted
-from reviewlm.evaluation.gate.case import ModelEvidence
+from reviewlm.evaluation.classification.answers import Predicted
 from reviewlm.evaluation.gate.classification import ClassifierCase
+from reviewlm.evaluation.gate.evidence import ModelEvidence
 from reviewlm.models.classification.bundle import load_classifier
 from reviewlm.tasks.classification.compare import Compared, group_predictions
 from reviewlm.tasks.classification.field_labels import labels_of_prepared

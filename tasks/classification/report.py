@@ -9,13 +9,13 @@ from reviewlm.core.manifest import seconds_of
 from reviewlm.core.processes.interrupts import during
 from reviewlm.corpus.account import Account
 from reviewlm.corpus.splitting.split import scan_split
-from reviewlm.evaluation.classification.compare import accuracy_by_slice
-from reviewlm.evaluation.classification.figures import Predicted
+from reviewlm.evaluation.classification.answers import Predicted
 from reviewlm.evaluation.classification.report import (
     ClassificationResults,
     classifier_page,
     headline,
 )
+from reviewlm.evaluation.classification.slices import accuracy_by_slice
 from reviewlm.tasks.classification.compare import Compared, group_predictions
 from reviewlm.tasks.classification.predict import predictions_of
 from reviewlm.tasks.data.documents import documents_with_words

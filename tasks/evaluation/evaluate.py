@@ -24,7 +24,8 @@ from reviewlm.core.workspace import Workspace
 from reviewlm.evaluation.scoring.metrics import Figures
 from reviewlm.evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, write_scores
 from reviewlm.evaluation.writing.audit import SAMPLES_FILE as AUDITED_FILE
-from reviewlm.evaluation.writing.audit import TABLES, make_reference
+from reviewlm.evaluation.writing.audit import TABLES
+from reviewlm.evaluation.writing.reference import make_reference
 from reviewlm.models.bundles.bundle import SPEC
 from reviewlm.models.specs import parts_of
 from reviewlm.models.streams import TokenStream

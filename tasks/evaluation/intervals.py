@@ -14,13 +14,8 @@ from reviewlm.core.config.sections.evaluation import EvaluationConfig
 from reviewlm.core.store import Artifact, Built
 from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.splitting.split import iter_split
-from reviewlm.evaluation.statistics.comparison import (
-    JUDGED,
-    Baseline,
-    comparison_table,
-    floor_of,
-    own_baselines,
-)
+from reviewlm.evaluation.statistics.comparison import Baseline, comparison_table, own_baselines
+from reviewlm.evaluation.statistics.floor import JUDGED, floor_of
 from reviewlm.evaluation.statistics.intervals import (
     ComparedScores,
     flagged_below_floor,

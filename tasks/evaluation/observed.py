@@ -17,7 +17,8 @@ from reviewlm.corpus.synthetic.canaries import Canaries
 from reviewlm.evaluation.scoring.metrics import calibration_error, chance_error, reliability
 from reviewlm.evaluation.scoring.observe import observe, usefulness
 from reviewlm.evaluation.scoring.score import TOKEN_NATS, drawn_reviews
-from reviewlm.evaluation.writing.audit import RealText, audit
+from reviewlm.evaluation.writing.audit import audit
+from reviewlm.evaluation.writing.reference import RealText
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.streams import TokenStream
 from reviewlm.tasks.evaluation.fork_server import Report

@@ -19,7 +19,7 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import BundleError
 from reviewlm.core.store import Artifact, Store
 from reviewlm.corpus.splitting.learnt import LEARNT_SPLITS, learnt_tests
-from reviewlm.evaluation.gate.case import Leaks
+from reviewlm.evaluation.gate.evidence import Leaks
 from reviewlm.models.bundles.bundle import SPEC
 from reviewlm.tasks.data.prepare import EARLIER, cleaning_options
 from reviewlm.tasks.fitting.warm_start import LEARNT, VECTORS, past_of, wants_champion

@@ -21,7 +21,8 @@ from reviewlm.corpus.ingestion.forgotten import Forgotten
 from reviewlm.corpus.splitting.certificate import reviews_digest
 from reviewlm.corpus.splitting.learnt import TEST, Unlearnt, choose_unlearnt
 from reviewlm.corpus.splitting.split import TABLE, scan_split
-from reviewlm.evaluation.gate.case import IDENTITY, ChampionReviews, ModelEvidence
+from reviewlm.evaluation.gate.case import IDENTITY
+from reviewlm.evaluation.gate.evidence import ChampionReviews, ModelEvidence
 from reviewlm.tasks.data.documents import documents_of
 from reviewlm.tasks.execution.stage import run_stage, stage
 from reviewlm.tasks.family import Champion, ModelFamily, Scored

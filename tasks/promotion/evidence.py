@@ -18,7 +18,7 @@ from reviewlm.core.lineage import Family, digest_of_sources
 from reviewlm.core.store import Artifact, Store
 from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.splitting.certificate import CERTIFICATE_FILE, verify
-from reviewlm.evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks
+from reviewlm.evaluation.gate.evidence import ChampionReviews, Evidence, Latency, Leaks
 from reviewlm.tasks.data.documents import documents_with_words, grouped_by
 from reviewlm.tasks.data.prepare import read_report
 from reviewlm.tasks.evaluation.evaluate import megabytes

@@ -20,7 +20,8 @@ from reviewlm.core.store import Artifact, Store
 from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.splitting.learnt import TEST
 from reviewlm.corpus.splitting.split import TABLE, scan_split
-from reviewlm.evaluation.gate.case import IDENTITY, Evidence, ModelEvidence, departure
+from reviewlm.evaluation.gate.case import IDENTITY
+from reviewlm.evaluation.gate.evidence import Evidence, ModelEvidence, departure
 from reviewlm.evaluation.gate.language import LanguageCase
 from reviewlm.evaluation.scoring.score import score_stream
 from reviewlm.evaluation.statistics.comparison import baseline_of

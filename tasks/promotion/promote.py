@@ -20,8 +20,8 @@ from reviewlm.core.services.join import PROMOTED, REFUSED
 from reviewlm.core.store import Artifact
 from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.splitting.certificate import CERTIFICATE_FILE
-from reviewlm.evaluation.gate.case import ChampionReviews
 from reviewlm.evaluation.gate.decision import Decision, unit_of
+from reviewlm.evaluation.gate.evidence import ChampionReviews
 from reviewlm.evaluation.gate.rule_table import NOT_WORSE_THAN_BASELINE, show_figure
 from reviewlm.evaluation.reports.run_record import REPORT_FILE
 from reviewlm.tasks.execution.limits import PROMOTION, slot

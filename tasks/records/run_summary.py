@@ -16,7 +16,7 @@ from reviewlm.corpus.account import ACCOUNT
 from reviewlm.corpus.ingestion.parts import QUARANTINE_FILE
 from reviewlm.corpus.schema import Reason
 from reviewlm.evaluation.reports.card import HTML as CARD
-from reviewlm.evaluation.statistics.comparison import Training, training_hints
+from reviewlm.evaluation.statistics.training_advice import Training, training_hints
 from reviewlm.models.base import journal_lines
 from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.data.drift import NotCompared

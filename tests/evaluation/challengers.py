@@ -7,7 +7,13 @@ import polars as pl
 
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.lineage import Family
-from reviewlm.evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks, ModelEvidence
+from reviewlm.evaluation.gate.evidence import (
+    ChampionReviews,
+    Evidence,
+    Latency,
+    Leaks,
+    ModelEvidence,
+)
 from reviewlm.evaluation.gate.language import LanguageCase
 
 HONEST = {

@@ -7,11 +7,18 @@ import polars as pl
 
 from reviewlm.core.config.sections.other_models import ClassificationPromotion
 from reviewlm.core.lineage import Family
-from reviewlm.evaluation.classification.compare import accuracy_by_slice, classifier_rows
-from reviewlm.evaluation.classification.figures import Predicted
+from reviewlm.evaluation.classification.answers import Predicted
+from reviewlm.evaluation.classification.compare import classifier_rows
 from reviewlm.evaluation.classification.report import ClassificationResults
-from reviewlm.evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks, ModelEvidence
+from reviewlm.evaluation.classification.slices import accuracy_by_slice
 from reviewlm.evaluation.gate.classification import ClassifierCase
+from reviewlm.evaluation.gate.evidence import (
+    ChampionReviews,
+    Evidence,
+    Latency,
+    Leaks,
+    ModelEvidence,
+)
 
 STARS = ("1", "2", "3", "4", "5")
 

@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 
 from reviewlm.core.lineage import Family
 from reviewlm.evaluation.classification.figures import figures
-from reviewlm.evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks, ModelEvidence
 from reviewlm.evaluation.gate.classification import ClassifierCase
+from reviewlm.evaluation.gate.evidence import (
+    ChampionReviews,
+    Evidence,
+    Latency,
+    Leaks,
+    ModelEvidence,
+)
 from reviewlm.evaluation.gate.rules import better_than_champion
 from tests.evaluation.classification.made_answers import (
     BETTER,

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from reviewlm.evaluation.classification.compare import (
+from reviewlm.evaluation.classification.slices import (
     accuracy_by_slice,
     accuracy_losses,
     label_slicings,

@@ -10,7 +10,7 @@ from scipy.stats import t as student
 
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.lineage import NOT_KNOWN, Family
-from reviewlm.evaluation.gate.case import ChampionReviews, departure
+from reviewlm.evaluation.gate.evidence import ChampionReviews, departure
 from reviewlm.evaluation.gate.language import LanguageCase
 from reviewlm.evaluation.scoring.metrics import LN2
 from tests.evaluation.challengers import HONEST, assert_refused_by, evidence, judge, rule, scores

@@ -7,8 +7,8 @@ import pytest
 
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.output import literal
-from reviewlm.evaluation.gate.case import Latency
 from reviewlm.evaluation.gate.decision import Decision
+from reviewlm.evaluation.gate.evidence import Latency
 from reviewlm.evaluation.gate.language import LanguageCase
 from reviewlm.evaluation.scoring.metrics import figures_of
 from reviewlm.evaluation.statistics.comparison import comparable

@@ -9,7 +9,7 @@ import pytest
 
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.config.sections.other_models import ClassificationPromotion
-from reviewlm.evaluation.gate.case import Evidence
+from reviewlm.evaluation.gate.evidence import Evidence
 from reviewlm.evaluation.gate.rule_table import RULES, SINGULAR, GateRule, show_figure
 from tests.evaluation.challengers import judge
 

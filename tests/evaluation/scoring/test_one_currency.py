@@ -22,7 +22,7 @@ from reviewlm.corpus.synthetic.automaton import Automaton, Domain
 from reviewlm.corpus.synthetic.grammar import Forward
 from reviewlm.evaluation.scoring.metrics import figures_of
 from reviewlm.evaluation.scoring.score import score_stream
-from reviewlm.evaluation.statistics.comparison import floor_of
+from reviewlm.evaluation.statistics.floor import floor_of
 from reviewlm.evaluation.statistics.intervals import ComparedScores, flagged_below_floor
 from reviewlm.models.specs import VocabularySpec
 from reviewlm.models.streams import TokenStream, write_stream

@@ -10,7 +10,7 @@ import pytest
 from reviewlm.core.errors import ReviewLMError
 from reviewlm.corpus.synthetic import grammar
 from reviewlm.evaluation.scoring.metrics import FIGURES, LN2, SUMS, figures_of
-from reviewlm.evaluation.statistics.comparison import JUDGED, floor_nats, floor_of
+from reviewlm.evaluation.statistics.floor import JUDGED, floor_nats, floor_of
 from reviewlm.evaluation.statistics.intervals import (
     ComparedScores,
     flagged_below_floor,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reviewlm.evaluation.statistics.comparison import Training, training_hints
+from reviewlm.evaluation.statistics.training_advice import Training, training_hints
 
 
 def curve(validation: Sequence[float]) -> list[dict[str, float]]:

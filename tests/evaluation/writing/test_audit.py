@@ -13,17 +13,11 @@ from reviewlm.core.config.sections.evaluation import AuditConfig
 from reviewlm.corpus.cleaning.clean_table import CLEAN
 from reviewlm.corpus.splitting.split import iter_split
 from reviewlm.corpus.synthetic.canaries import Canaries, as_reviews, choose_canaries
-from reviewlm.evaluation.writing import audit as writing_audit
-from reviewlm.evaluation.writing.audit import (
-    FACTS,
-    TABLES,
-    RealText,
-    audit,
-    draw_samples,
-    make_reference,
-    measure_exposure,
-)
+from reviewlm.evaluation.writing import exposure as writing_exposure
+from reviewlm.evaluation.writing.audit import TABLES, audit, draw_samples
+from reviewlm.evaluation.writing.exposure import FACTS, measure_exposure
 from reviewlm.evaluation.writing.novelty import overlap
+from reviewlm.evaluation.writing.reference import RealText, make_reference
 from reviewlm.evaluation.writing.word_stream import word_stream
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.mixture.cache import RANGES, CacheLM
@@ -210,7 +204,7 @@ def test_canaries_among_the_first_thousandth_are_counted(
         nats = [rank - 0.5 for rank in ranks] + [1.0 + number for number in range(candidates)]
         return pl.DataFrame({"nats": nats, "oov": [0] * len(nats)})
 
-    monkeypatch.setattr(writing_audit, "_score_texts", score)
+    monkeypatch.setattr(writing_exposure, "_score_texts", score)
     texts = tuple(f"canary number {number}" for number in range(len(ranks)))
     canaries = Canaries(tuple(WORDS), 5, 5, texts, (1,) * len(ranks), 1, 1_000)
     samples = pl.Series([""])

@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 
 from reviewlm.corpus.duplicates.shingles import mix
 from reviewlm.corpus.synthetic.canaries import Canaries
-from reviewlm.evaluation.writing.audit import (
-    FACTS,
-    exposures,
-    measure_exposure,
-    private_patterns,
-    ranks,
-)
+from reviewlm.evaluation.writing.audit import private_patterns
+from reviewlm.evaluation.writing.exposure import FACTS, exposures, measure_exposure, ranks
 from reviewlm.evaluation.writing.novelty import (
     ORDERS,
     PASSAGE,

@@ -14,7 +14,7 @@ import pytest
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.errors import ConfigError
-from reviewlm.evaluation.gate.case import Evidence, Latency, Leaks, ModelEvidence
+from reviewlm.evaluation.gate.evidence import Evidence, Latency, Leaks, ModelEvidence
 from reviewlm.evaluation.gate.language import LanguageCase
 from reviewlm.evaluation.scoring.score import figures_of_bundle, score_stream
 from reviewlm.models.base import ModelError

@@ -14,7 +14,7 @@ import pytest
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.store import Artifact
-from reviewlm.evaluation.gate.case import Evidence, Leaks, ModelEvidence
+from reviewlm.evaluation.gate.evidence import Evidence, Leaks, ModelEvidence
 from reviewlm.evaluation.gate.language import LanguageCase
 from reviewlm.evaluation.gate.rules import leak_certificate
 from reviewlm.tasks.data.prepare import EARLIER

@@ -16,7 +16,7 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.evaluation import GatePolicy
 from reviewlm.core.store import Artifact
 from reviewlm.corpus.splitting.certificate import reviews_digest
-from reviewlm.evaluation.gate.case import ChampionReviews, ModelEvidence
+from reviewlm.evaluation.gate.evidence import ChampionReviews, ModelEvidence
 from reviewlm.tasks.execution.stage import run_stage
 from reviewlm.tasks.family import Champion
 from reviewlm.tasks.promotion.champion import score_champion_reviews

@@ -13,8 +13,8 @@ import pytest
 
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.errors import BundleError, TrackingUnavailable
-from reviewlm.evaluation.gate.case import Leaks
 from reviewlm.evaluation.gate.decision import Decision
+from reviewlm.evaluation.gate.evidence import Leaks
 from reviewlm.evaluation.gate.language import adaptation_wanted
 from reviewlm.models.specs import MixtureSpec, VocabularySpec
 from reviewlm.models.text.normal_form import NormalForm
