@@ -57,7 +57,8 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
 
     def make(work: Path) -> dict[str, Any]:
         from reviewlm.training.vectors.files import save_vectors
-        from reviewlm.training.vectors.vector_fit import fit_vectors, mean_cosine
+        from reviewlm.training.vectors.neighbours import mean_cosine
+        from reviewlm.training.vectors.vector_fit import fit_vectors
 
         train = TokenStream.open(tokens["train"].folder)
         folder = prepared.vocabularies[chosen.vocabulary].folder
@@ -80,7 +81,7 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
     built = run_stage(
         config.workspace, STAGE, options, inputs, make, f"{chosen.kind} of {chosen.vocabulary}"
     )
-    from reviewlm.training.vectors.vector_fit import ALIKE
+    from reviewlm.training.vectors.neighbours import ALIKE
 
     alike = built.artifact.facts["mean_cosine"]
     if alike > ALIKE:
@@ -169,7 +170,7 @@ def rows_of_file(
 
     def make(work: Path) -> dict[str, Any]:
         require_gensim()
-        from reviewlm.training.vectors.files import vocabulary_rows
+        from reviewlm.training.vectors.embedding_rows import vocabulary_rows
 
         words = Vocabulary.load(vocabulary.folder / VOCABULARY_FILE)
         stream = TokenStream.open(train.folder)

@@ -27,7 +27,7 @@ from reviewlm.models.neural.lm import NeuralLM
 from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from reviewlm.training.context import FitContext
 from reviewlm.training.fit import fit_model
-from reviewlm.training.neural.trainer import validation_nats
+from reviewlm.training.neural.validation import validation_nats
 
 PLAIN = RecurrentSpec(
     hidden=192,

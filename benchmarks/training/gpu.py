@@ -49,7 +49,8 @@ from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from reviewlm.models.streams import unigram_counts
 from reviewlm.training.context import FitContext, FitProgress
 from reviewlm.training.neural.fused.chosen_layers import train_with_own_layers
-from reviewlm.training.neural.trainer import train, validation_nats
+from reviewlm.training.neural.trainer import train
+from reviewlm.training.neural.validation import validation_nats
 
 MOST_SECONDS = 480
 QUICK_SECONDS = 240

@@ -53,7 +53,7 @@ from reviewlm.training.context import CHECKPOINTS, PAUSED, FitContext, Pace
 from reviewlm.training.fit import fit_model
 from reviewlm.training.mixture.fitting import tune_weights
 from reviewlm.training.mixture.tuning import batches, token_nats
-from reviewlm.training.neural import callbacks
+from reviewlm.training.neural import pacing, progress
 from reviewlm.training.neural.checkpoint import JOURNAL
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
@@ -168,7 +168,9 @@ def bits(model: Any, stream: TokenStream) -> float:
 
 def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
     """Fit one side's models and return its row."""
-    callbacks.time = SimpleNamespace(monotonic=process_time)  # type: ignore[assignment]
+    clock = SimpleNamespace(monotonic=process_time)
+    pacing.time = clock  # type: ignore[assignment]
+    progress.time = clock  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         vocabulary, streams = texts_of(folder, clean, side)

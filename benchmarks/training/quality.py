@@ -42,7 +42,7 @@ from reviewlm.models.streams import TokenStream
 from reviewlm.models.tokens.special import CONTEXT_IDS
 from reviewlm.training.mixture.caches import tuned_neural_cache
 from reviewlm.training.mixture.fitting import tune_weights
-from reviewlm.training.neural.trainer import validation_nats
+from reviewlm.training.neural.validation import validation_nats
 from reviewlm.training.ngram.counting.counts import count_ngrams
 from reviewlm.training.ngram.fitting import fit_tables
 

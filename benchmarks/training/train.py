@@ -46,7 +46,7 @@ from reviewlm.models.streams import unigram_counts
 from reviewlm.training.context import FitContext
 from reviewlm.training.neural import trainer
 from reviewlm.training.neural.fused.chosen_layers import train_with_own_layers
-from reviewlm.training.neural.trainer import validation_nats
+from reviewlm.training.neural.validation import validation_nats
 
 SHORT = RecurrentSpec(
     kind="gru",

@@ -1,7 +1,7 @@
 """Stage `pace`: train until the time left forces the decay, then make the length found a setting of the run.
 
 The learning rate stays full until the time left is just enough for its decay and for the stages that follow
-(`training/neural/callbacks.py`). Its length is then known: it becomes a setting of the run, and the fit,
+(`training/neural/pacing.py`). Its length is then known: it becomes a setting of the run, and the fit,
 an ordinary one, continues from the state reached here. So the clock decides about a setting, once, and about nothing
 else: the same settings give the same network, with or without this stage.
 """

@@ -12,8 +12,8 @@ from reviewlm.flows.other_models import embed
 from reviewlm.tasks.embed import newest_vectors
 from reviewlm.tasks.records.track import tracker_of
 from reviewlm.training.vectors.files import load_vectors
+from reviewlm.training.vectors.neighbours import mean_cosine
 from reviewlm.training.vectors.stored_rows import HEADER
-from reviewlm.training.vectors.vector_fit import mean_cosine
 from tests.flows.first_run import TINY
 
 pytestmark = pytest.mark.slow

@@ -49,11 +49,12 @@ from reviewlm.models.neural.spec import TrainingSpec
 from reviewlm.models.options import identity
 from reviewlm.training.context import CHECKPOINTS, FitContext, FitProgress, ModelFit
 from reviewlm.training.labelling.examples import LOSS, LabelledSequences, measure, shuffle_rows
-from reviewlm.training.neural.callbacks import Curves, ProgressReport, ValidationResult
+from reviewlm.training.neural.callbacks import ValidationResult
 from reviewlm.training.neural.checkpoint import Checkpoints, Journal
 from reviewlm.training.neural.checkpointing import BackOff, Checkpointing
 from reviewlm.training.neural.fused.chosen_layers import train_with_own_layers
 from reviewlm.training.neural.optimizers import make_rule
+from reviewlm.training.neural.progress import Curves, ProgressReport
 from reviewlm.training.neural.state import TrainingState
 from reviewlm.training.neural.step import Divergence, UpdateStep
 from reviewlm.training.neural.tbptt import Memory, Sums

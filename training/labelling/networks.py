@@ -1,7 +1,4 @@
-"""Train the neural classifiers.
-
-Train a tagger that restores case and punctuation.
-"""
+"""Train the networks that label: the neural classifiers of reviews, and the tagger that restores case and punctuation."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, configu
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
-    from reviewlm.training.vectors.vector_fit import Neighbour
+    from reviewlm.training.vectors.neighbours import Neighbour
 
 VECTORS_HELP = (
     "File of word2vec, GloVe or fastText, or folder of `embed`. Default: the newest stored ones."
@@ -126,7 +126,7 @@ def neighbours(
         )
 
     require_gensim()
-    from reviewlm.training.vectors import vector_fit as nearest
+    from reviewlm.training.vectors import neighbours as nearest
     from reviewlm.training.vectors.files import read_vectors
 
     if vectors:

@@ -34,6 +34,7 @@ WATCHED = {
         "training_metrics.py",
         "window_gradient.py",
         "tbptt.py",
+        "validation.py",
         *(path.relative_to(TRAINING) for path in TRAINING.glob("callbacks/*.py")),
     )
 }

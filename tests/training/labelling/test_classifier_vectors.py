@@ -10,7 +10,8 @@ from reviewlm.models.neural.labelling.rows import Sequences
 from reviewlm.training.context import FitContext
 from reviewlm.training.labelling.examples import LabelledSequences
 from reviewlm.training.labelling.fitting import fit_classifier
-from reviewlm.training.vectors.files import make_keyed_vectors, save_vectors, vocabulary_rows
+from reviewlm.training.vectors.embedding_rows import vocabulary_rows
+from reviewlm.training.vectors.files import make_keyed_vectors, save_vectors
 from reviewlm.training.vectors.stored_rows import save_matrix
 from tests.models.classification.made_reviews import NOISE, TELLING, small
 

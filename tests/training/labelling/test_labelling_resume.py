@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from reviewlm.training.labelling.labeller_fit import LabellerStep
-from reviewlm.training.neural import callbacks
+from reviewlm.training.neural import progress
 from reviewlm.training.neural.training_metrics import MEASURED
 from tests.marked_cases import slow_but
 from tests.training.labelling.made_labels import (
@@ -27,7 +27,7 @@ SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=
 
 @pytest.fixture(autouse=True)
 def _reports_at_evaluations_only(monkeypatch):
-    monkeypatch.setattr(callbacks, "REPORT_SECONDS", math.inf)
+    monkeypatch.setattr(progress, "REPORT_SECONDS", math.inf)
 
 
 class Killed(Exception):

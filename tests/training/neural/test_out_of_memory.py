@@ -7,7 +7,7 @@ import torch
 
 from reviewlm.models.base import ModelError
 from reviewlm.models.neural.device import out_of_memory
-from reviewlm.training.neural.trainer import validation_nats
+from reviewlm.training.neural.validation import validation_nats
 from tests.marked_cases import long_but
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import SPEC, TRAINING, V, curve, network_of, run

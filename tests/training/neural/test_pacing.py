@@ -8,7 +8,7 @@ import torch
 
 from reviewlm.models.specs import TrainingSpec
 from reviewlm.training.context import FitContext, Pace
-from reviewlm.training.neural import callbacks
+from reviewlm.training.neural import pacing, progress
 from reviewlm.training.neural.batches import Plan
 from reviewlm.training.neural.optimizers import decay_start, learning_rate
 from reviewlm.training.neural.trainer import CHECKPOINTS, PAUSED, train
@@ -41,7 +41,9 @@ class Clock:
 
 def paced(folder, monkeypatch, pace, training=TRAPEZOID):
     """Return the summary of a paced training by this clock."""
-    monkeypatch.setattr(callbacks, "time", Clock())
+    clock = Clock()
+    monkeypatch.setattr(pacing, "time", clock)
+    monkeypatch.setattr(progress, "time", clock)
     folder.mkdir()
     network = network_of(replace(SPEC, training=training))
     return train(network, TRAIN, VALIDATION, training, FitContext(folder, pace=pace))

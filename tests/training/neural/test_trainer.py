@@ -12,7 +12,7 @@ import torch
 
 from reviewlm.models.neural.architectures import RecurrentNetwork
 from reviewlm.models.neural.output import CONTEXT_IDS
-from reviewlm.training.neural.trainer import validation_nats
+from reviewlm.training.neural.validation import validation_nats
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import (
     SPEC,

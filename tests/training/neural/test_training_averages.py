@@ -8,7 +8,7 @@ import torch
 
 from reviewlm.training.neural import trainer
 from reviewlm.training.neural.state import TrainingState
-from reviewlm.training.neural.trainer import validation_nats
+from reviewlm.training.neural.validation import validation_nats
 from tests.models.neural.made_trainings import TRAINING, VALIDATION, run
 
 EMA = replace(TRAINING, ema=0.9, evaluations=2)

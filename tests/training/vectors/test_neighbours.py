@@ -5,7 +5,7 @@ import pytest
 
 from reviewlm.models.base import ModelError
 from reviewlm.training.vectors.files import make_keyed_vectors
-from reviewlm.training.vectors.vector_fit import analogy, mean_cosine, neighbours
+from reviewlm.training.vectors.neighbours import analogy, mean_cosine, neighbours
 
 NAMES = ["man", "woman", "king", "queen", "zero"]
 MATRIX = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 0]])

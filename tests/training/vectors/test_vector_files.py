@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from reviewlm.models.base import ModelError
+from reviewlm.training.vectors.embedding_rows import embedding_matrix
 from reviewlm.training.vectors.files import (
     ARRAYS,
     Form,
-    embedding_matrix,
     load_vectors,
     make_keyed_vectors,
     read_vectors,

@@ -64,7 +64,7 @@ def gpu_softmax(logits_NC: Tensor, classes_N: Tensor) -> Tensor | None:
         or not has_triton(logits_NC.device)
     ):
         return None
-    from reviewlm.training.neural.fused.gpu_lstm import MOST_ENTRIES, nats_and_gradient
+    from reviewlm.training.neural.fused.gpu_softmax import MOST_ENTRIES, nats_and_gradient
 
     if logits_NC.shape[1] <= MOST_ENTRIES:
         return nats_and_gradient(logits_NC, classes_N)
@@ -82,7 +82,7 @@ def has_triton(device: torch.device) -> bool:
         return False
 
     try:
-        from reviewlm.training.neural.fused.gpu_lstm import nats_and_gradient
+        from reviewlm.training.neural.fused.gpu_softmax import nats_and_gradient
 
         logits_NC = torch.zeros(1, 8, device=device, dtype=torch.bfloat16)
         found_N = nats_and_gradient(logits_NC, torch.zeros(1, device=device, dtype=torch.int64))

@@ -26,7 +26,7 @@ GPU = torch.device("cuda", 0)
     ("rows", "entries"), [(1, 1), (3, 2001), (64, 2048), (5, 28_032), (2, 65_536)]
 )
 def test_the_softmax_kernel_gives_nats_and_p_minus_y(rows, entries):
-    from reviewlm.training.neural.fused.gpu_lstm import nats_and_gradient
+    from reviewlm.training.neural.fused.gpu_softmax import nats_and_gradient
 
     torch.manual_seed(1)
     logits_NC = (3 * torch.randn(rows, entries, device=GPU)).bfloat16()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from reviewlm.models.neural.device import free_cached_memory, require_device
-from reviewlm.training.neural.trainer import validation_nats
+from reviewlm.training.neural.validation import validation_nats
 from tests.models.neural.made_streams import walks
 from tests.models.neural.made_trainings import SPEC, TRAINING, VALIDATION, V, curve, network_of, run
 
