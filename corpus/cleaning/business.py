@@ -16,9 +16,10 @@ import orjson
 import polars as pl
 
 from reviewlm.core.errors import EmptyInput, MissingColumn, Unreadable
-from reviewlm.corpus.reading.archives import BOM, DAMAGED, is_tar, library, uncompressed_stream
+from reviewlm.corpus.reading.archives import DAMAGED, is_tar, library, uncompressed_stream
 from reviewlm.corpus.reading.convert import one_form
 from reviewlm.corpus.reading.foreign import explain
+from reviewlm.corpus.reading.lines import BOM
 from reviewlm.corpus.schema import Limits
 
 log = logging.getLogger(__name__)

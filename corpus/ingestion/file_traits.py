@@ -11,8 +11,8 @@ import polars as pl
 from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.account import Entry, Outcome
 from reviewlm.corpus.account_kinds import Kind
-from reviewlm.corpus.reading.convert import fold
 from reviewlm.corpus.reading.dates import DayMonthOrder
+from reviewlm.corpus.reading.field_names import fold
 from reviewlm.corpus.reading.known_names import find_known, settings_for
 from reviewlm.corpus.reading.odd_texts import OddTexts
 from reviewlm.corpus.schema import FIELDS, Block

@@ -4,19 +4,13 @@ A tar archive is read in one pass, without trusting the sizes in its headers. `t
 member of two kilobytes can expand to terabytes of zeros, and one with an overlapping map is read without end. A header
 can announce an attachment of any length. All headers are kept in memory. A stream is made seekable for Parquet and zip,
 which have their table of contents at the end.
-
-A member's name decides whether it is read, and which name its reviews get in the column `source`.
-
-Read a file line by line, and skip lines that are too long for memory.
 """
 
 from __future__ import annotations
 
 import bz2
 import gzip
-import hashlib
 import io
-import logging
 import lzma
 import re
 import shutil
@@ -25,19 +19,16 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
-from pathlib import PurePosixPath
 from typing import IO, Any, cast
 
 import polars as pl
 
 from reviewlm.core.errors import InputError, Unreadable, disk_errors
-from reviewlm.corpus.account import Entry, Outcome
-from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.reading.foreign import FOLLOWED
-from reviewlm.corpus.schema import Limits, Problem, Reason
+from reviewlm.corpus.reading.member_names import BROTLI, looks_like_data, printable
+from reviewlm.corpus.schema import Limits
 
 BUFFER = 1 << 20
 LAYERS = 8
@@ -68,41 +59,8 @@ IMPOSSIBLE = (
 IN_MEMORY = 256 << 20
 """Largest copy kept in memory, in bytes; a larger one goes to a temporary file without a name."""
 PIECE = 1 << 20
-DATA_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet"})
-BROTLI = ".br"
-"""Suffix of files packed by Brotli, which writes no first bytes of its own."""
-COMPRESSED_SUFFIXES = frozenset({".gz", ".zst", ".bz2", ".xz", BROTLI})
-"""Suffixes of files that hold one compressed file; the suffix before them shows the format."""
-PACKED_SUFFIXES = COMPRESSED_SUFFIXES | {".tar", ".tgz", ".zip"}
-DESCRIPTIONS = frozenset(("dataset_info.json", "dataset_infos.json", "dataset_dict.json"))
-"""Files that describe a data set of the library `datasets`, and lie beside it."""
-UNFINISHED = frozenset({".tmp", ".part", ".partial", ".crdownload", ".download"})
-"""Suffixes that programs add to the name of a file while they write it."""
-SIBLINGS = frozenset(
-    (
-        "business",
-        "businesses",
-        "checkin",
-        "checkins",
-        "photo",
-        "photos",
-        "tip",
-        "tips",
-        "user",
-        "users",
-    )
-)
-"""The other tables of the Yelp Open Dataset, which are not reviews."""
-WORDS_OF_SIBLINGS = SIBLINGS | {"yelp", "academic", "dataset", "hours", "attributes", "id", "to"}
-"""Words of which the names of their files are made, and nothing else: `tip_top_diner.csv` holds reviews."""
 PACK_MARK = ".reviewlm-small-files"
 """Name of the first member of an archive of small files that we made (`reviewlm.corpus.reading.sources`)."""
-MOST_NAMED = 3
-"""Files that are not read and that the log names."""
-BOM = b"\xef\xbb\xbf"
-"""Byte order mark of UTF-8; in files joined with `cat` it can be in the middle."""
-RAW_BYTES = 64 << 10
-"""Bytes that the quarantine keeps of a record longer than `Limits.max_record_bytes`."""
 
 
 class Damage(Exception):
@@ -315,9 +273,6 @@ def is_tar(head: bytes) -> bool:
     return head[257:265].startswith((b"ustar\0", b"ustar  \0"))
 
 
-log = logging.getLogger(__name__)
-
-
 class _Header(tarfile.TarInfo):
     """The header of a member; for an unreadable header `tarfile` itself would silently drop the rest of the archive."""
 
@@ -418,178 +373,6 @@ def seekable(stream: io.BufferedReader) -> Iterator[IO[bytes]]:
         yield cast(IO[bytes], copy)
 
 
-def looks_like_data(name: str) -> bool:
-    """Return whether a file in a folder or an archive should be read, judged by its name only."""
-    path = PurePosixPath(name)
-    if path.name in DESCRIPTIONS:
-        return False
-
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if _is_hidden(path) or _is_sibling(path) or not UNFINISHED.isdisjoint(suffixes[-1:]):
-        return False
-    return any(suffix in DATA_SUFFIXES | PACKED_SUFFIXES for suffix in suffixes[-2:])
-
-
-def may_be_data(name: str) -> bool:
-    """Return whether the first bytes of a file must tell whether to read it, because its name has no suffix."""
-    path = PurePosixPath(name)
-    return not path.suffix and not _is_hidden(path) and not _is_sibling(path)
-
-
-def _is_sibling(path: PurePosixPath) -> bool:
-    words = (
-        set(re.split(r"[-_.\d]+", path.name.lower()))
-        - {suffix.lower()[1:] for suffix in path.suffixes}
-        - {""}
-    )
-    return not words.isdisjoint(SIBLINGS) and words <= WORDS_OF_SIBLINGS
-
-
-def tell_left_out(where: str, read: int, names: Sequence[str]) -> None:
-    """Log which files of a folder or an archive are not read; warn if a name has the form of one that is read."""
-    if names:
-        _tell_once(
-            where,
-            read,
-            tuple(map(printable, sorted(names, key=lambda name: not _has_data_suffix(name)))),
-        )
-
-
-def entries_of_left_out(step: str, where: str, names: Sequence[str]) -> tuple[Entry, ...]:
-    """Return the entry of the files in a folder or an archive that are not read, for the account; the log tells them.
-
-    Args:
-        step: "find" of a folder, "read" of an archive.
-        where: Name of the folder or archive.
-    """
-    if not names:
-        return ()
-    first = sorted(map(printable, names), key=lambda name: not _has_data_suffix(name))
-    more = ""
-    if len(first) > MOST_NAMED:
-        more = f" and {len(first) - MOST_NAMED} more"
-
-    detail = (
-        f"not read, because they do not look like reviews: {', '.join(first[:MOST_NAMED])}{more}"
-    )
-    return (Entry(step, Outcome.NOT_READ, Kind.NO_REVIEWS, len(names), where, detail),)
-
-
-def _has_data_suffix(name: str) -> bool:
-    path = PurePosixPath(name)
-    last = {suffix.lower() for suffix in path.suffixes[-2:]}
-    return not _is_hidden(path) and (
-        not last or not last.isdisjoint(DATA_SUFFIXES | PACKED_SUFFIXES)
-    )
-
-
-@cache
-def _tell_once(where: str, read: int, names: tuple[str, ...]) -> None:
-    """Log once per process: several stages ask for the same files."""
-    level = logging.WARNING if _has_data_suffix(names[0]) else logging.INFO
-    more = ""
-    if len(names) > MOST_NAMED:
-        more = f" and {len(names) - MOST_NAMED} more"
-
-    do = "does" if len(names) == 1 else "do"
-    log.log(
-        level,
-        "%s: %d of %d files are read; %s%s %s not look like reviews (name one that holds reviews with an "
-        "--input of its own)",
-        where,
-        read,
-        read + len(names),
-        ", ".join(names[:MOST_NAMED]),
-        more,
-        do,
-    )
-
-
-def _is_hidden(path: PurePosixPath) -> bool:
-    """Return whether the file is internal to a program: `.ipynb_checkpoints/a.csv`, `__MACOSX/a.json`, `_SUCCESS`."""
-    return any(part.startswith((".", "_", "~$")) and part != ".." for part in path.parts)
-
-
 def is_pack(head: bytes) -> bool:
     """Return whether these are the first bytes of an archive of small files that we made."""
     return head.startswith(PACK_MARK.encode() + b"\0")
-
-
-def printable(name: str) -> str:
-    """Return the file name with question marks for bytes that are not UTF-8, because a table cannot hold them."""
-    return name.encode("utf-8", "replace").decode()
-
-
-def without_compression(name: str) -> PurePosixPath:
-    """Return the file name without its compression suffixes: `a.json.gz` gives `a.json`."""
-    path = PurePosixPath(name)
-    while path.suffix.lower() in COMPRESSED_SUFFIXES:
-        path = path.with_suffix("")
-    return path
-
-
-def distinct(name: str, taken: dict[str, int]) -> str:
-    """Return the name, numbered if it is taken, and mark it as taken; the suffix stays because it shows the format.
-
-    Args:
-        name: The wanted name.
-        taken: Taken names, each with the last number tried for it, because an archive can hold one name many times.
-    """
-    folder, slash, last = name.rpartition("/")
-    stem, dot, ending = last.partition(".")
-    chosen = name
-    number = taken.get(name, 1)
-    while chosen in taken:
-        number += 1
-        chosen = f"{folder}{slash}{stem}#{number}{dot}{ending}"
-
-    taken[name] = number
-    taken.setdefault(chosen, 1)
-    return chosen
-
-
-def next_line(
-    stream: io.BufferedReader, number: int, limits: Limits
-) -> tuple[bytes, Problem | None]:
-    """Return the next line with its line end; if it is over `max_record_bytes`, its beginning and the problem.
-
-    Args:
-        stream: Read up to the end of the line.
-        number: Number of the line, from 1.
-    """
-    most = limits.max_record_bytes + 2  # the line end does not count
-    line = stream.readline(most)
-    content = line.removesuffix(b"\n").removesuffix(b"\r")
-    if len(content) <= limits.max_record_bytes and (line.endswith(b"\n") or len(line) < most):
-        return line, None
-    problem = pass_over(stream, line, number, limits)
-    return problem.raw, problem
-
-
-def pass_over(stream: io.BufferedReader, begun: bytes, line: int, limits: Limits) -> Problem:
-    """Skip to the end of a line that is too long for memory; return the problem."""
-    sha = hashlib.sha256()
-    head = begun[:RAW_BYTES]
-    length = 0
-    piece = begun
-    while True:
-        ended = piece.endswith(b"\n")
-        sha.update(piece[:-1] if ended else piece)
-        length += len(piece)
-        if ended or not (piece := stream.readline(limits.block_bytes)):
-            break
-        head += piece[: RAW_BYTES - len(head)]
-
-    return _problem(line, head.removesuffix(b"\n"), length - ended, sha.hexdigest(), limits)
-
-
-def too_long(line: int, content: bytes, limits: Limits) -> Problem:
-    """Return the problem of a line that is longer than `max_record_bytes`."""
-    return _problem(
-        line, content[:RAW_BYTES], len(content), hashlib.sha256(content).hexdigest(), limits
-    )
-
-
-def _problem(line: int, head: bytes, length: int, sha256: str, limits: Limits) -> Problem:
-    detail = f"the record has {length} bytes, source.max_record_bytes allows {limits.max_record_bytes}; sha256 {sha256}"
-    return Problem(line, Reason.TOO_LONG, detail, head)

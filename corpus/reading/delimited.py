@@ -17,17 +17,11 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from reviewlm.core.errors import MissingColumn, Unreadable
-from reviewlm.corpus.reading.archives import BOM, next_line
-from reviewlm.corpus.reading.convert import (
-    FOLDED,
-    convert,
-    fold,
-    is_text,
-    our_columns,
-    require_fields,
-)
+from reviewlm.corpus.reading.convert import convert
+from reviewlm.corpus.reading.field_names import FOLDED, fold, is_text, our_columns, require_fields
 from reviewlm.corpus.reading.foreign import command_for, looks_like_record, no_header
 from reviewlm.corpus.reading.headerless import shape_of
+from reviewlm.corpus.reading.lines import BOM, next_line
 from reviewlm.corpus.reading.parquet import twice
 from reviewlm.corpus.schema import RECORD_TYPE, Block, Limits, Problem, Reason
 

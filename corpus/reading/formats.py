@@ -19,9 +19,9 @@ import orjson
 import polars as pl
 
 from reviewlm.core.errors import Unreadable
-from reviewlm.corpus.reading.archives import BOM, next_line, without_compression
-from reviewlm.corpus.reading.convert import FOLDED, convert, fold, is_text
+from reviewlm.corpus.reading.convert import convert
 from reviewlm.corpus.reading.delimited import read_delimited
+from reviewlm.corpus.reading.field_names import FOLDED, fold, is_text
 from reviewlm.corpus.reading.foreign import (
     command_for,
     describe_unknown,
@@ -34,6 +34,8 @@ from reviewlm.corpus.reading.jsonlines import (
     read_contained,
     read_json_lines,
 )
+from reviewlm.corpus.reading.lines import BOM, next_line
+from reviewlm.corpus.reading.member_names import without_compression
 from reviewlm.corpus.reading.parquet import read_parquet
 from reviewlm.corpus.reading.wrappings import has_several, is_container
 from reviewlm.corpus.schema import FIELDS, Block, Limits, Problem, Reason

@@ -26,11 +26,9 @@ import polars as pl
 from reviewlm.core.errors import MissingColumn, Unreadable
 from reviewlm.corpus.account import Entry, Outcome
 from reviewlm.corpus.account_kinds import Kind
-from reviewlm.corpus.reading.archives import BOM, RAW_BYTES, pass_over, too_long
-from reviewlm.corpus.reading.convert import (
+from reviewlm.corpus.reading.convert import IDS, convert
+from reviewlm.corpus.reading.field_names import (
     FOLDED,
-    IDS,
-    convert,
     fold,
     is_text,
     our_record,
@@ -40,6 +38,7 @@ from reviewlm.corpus.reading.convert import (
 )
 from reviewlm.corpus.reading.foreign import LONGEST_NAME, command_for
 from reviewlm.corpus.reading.known_names import PLACES, bare, find_known
+from reviewlm.corpus.reading.lines import BOM, RAW_BYTES, pass_over, too_long
 from reviewlm.corpus.reading.wrappings import (
     DEPTH,
     SIGN,

@@ -17,7 +17,8 @@ import polars as pl
 
 from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.reading.archives import seekable
-from reviewlm.corpus.reading.convert import IDS, convert, our_columns, require_fields
+from reviewlm.corpus.reading.convert import IDS, convert
+from reviewlm.corpus.reading.field_names import our_columns, require_fields
 from reviewlm.corpus.reading.known_names import find_known, unread
 from reviewlm.corpus.schema import LABEL, RECORD_TYPE, Block, Limits, Problem, Reason
 

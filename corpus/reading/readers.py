@@ -21,10 +21,12 @@ import polars as pl
 from reviewlm.core.errors import EmptyInput, InputError, MissingColumn, Unreadable
 from reviewlm.corpus.account import Entry, Outcome
 from reviewlm.corpus.account_kinds import Kind
-from reviewlm.corpus.reading import archives, foreign
-from reviewlm.corpus.reading.convert import CERTAIN_ID, DERIVED_ID, folder_fields
+from reviewlm.corpus.reading import archives, foreign, member_names
+from reviewlm.corpus.reading.convert import CERTAIN_ID, DERIVED_ID
+from reviewlm.corpus.reading.field_names import folder_fields
 from reviewlm.corpus.reading.formats import format_of, read_stream, read_together
 from reviewlm.corpus.reading.jsonlines import require_no_table
+from reviewlm.corpus.reading.lines import BOM
 from reviewlm.corpus.reading.table_formats import require_no_table_format
 from reviewlm.corpus.schema import COLUMNS, Block, Limits, Problem, Reason, quarantine
 
@@ -153,21 +155,23 @@ class _Members:
     def wanted(self, member: str) -> bool:
         """Return whether to look at a member, by its name."""
         require_no_table_format(self.place.name, [member])
-        if archives.looks_like_data(member) or archives.may_be_data(member):
+        if member_names.looks_like_data(member) or member_names.may_be_data(member):
             return True
         self.left_out.append(member)
         return False
 
     def named(self, member: str) -> str:
         """Return the `source` value of a member; it is unique even if the archive holds one name twice."""
-        return f"{self.place.name}:{archives.distinct(archives.printable(member), self.taken)}"
+        return (
+            f"{self.place.name}:{member_names.distinct(member_names.printable(member), self.taken)}"
+        )
 
     def blocks(
         self, member: str, content: IO[bytes] | io.RawIOBase, place: _Place
     ) -> Iterator[Block]:
         """Yield the records of a member; one that is another table is left out."""
         stream = _buffer(content)
-        if archives.may_be_data(member) and not archives.holds_data(stream.peek(512)):
+        if member_names.may_be_data(member) and not archives.holds_data(stream.peek(512)):
             self.left_out.append(member)
             return
 
@@ -188,13 +192,17 @@ class _Members:
             raise EmptyInput(
                 "The archive holds no reviews",
                 where=self.place.name,
-                value=", ".join(map(archives.printable, self.left_out[:NAMED])) or "it is empty",
+                value=", ".join(map(member_names.printable, self.left_out[:NAMED]))
+                or "it is empty",
                 remedy="a member named *review*.json (or .csv, .txt, .parquet) is expected",
             )
 
-        archives.tell_left_out(self.place.name, self.read, self.left_out)
+        member_names.tell_left_out(self.place.name, self.read, self.left_out)
         name = self.place.name
-        entries = [*archives.entries_of_left_out("read", name, self.left_out), *self._links(name)]
+        entries = [
+            *member_names.entries_of_left_out("read", name, self.left_out),
+            *self._links(name),
+        ]
         return Block(pl.DataFrame(schema=COLUMNS), quarantine(name, []), tuple(entries))
 
     def _links(self, name: str) -> Iterator[Entry]:
@@ -269,7 +277,7 @@ def _pack(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
 
 def _kind_of_lines(content: bytes, name: str, limits: Limits) -> tuple[str, dict[str, str]] | None:
     """Return format and fields in folders of a file that can be read together with others of the same, or None."""
-    head = content.removeprefix(archives.BOM)
+    head = content.removeprefix(BOM)
     if (
         not head
         or archives.unpacker_of(head)

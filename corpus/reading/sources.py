@@ -28,8 +28,8 @@ from reviewlm.core.errors import EmptyInput, InputError, Unreadable, disk_errors
 from reviewlm.core.store import sha256_of
 from reviewlm.corpus.account import Entry, Outcome
 from reviewlm.corpus.account_kinds import Kind
-from reviewlm.corpus.reading import archives
-from reviewlm.corpus.reading.convert import FIELD, folder_fields
+from reviewlm.corpus.reading import archives, member_names
+from reviewlm.corpus.reading.field_names import FIELD, folder_fields
 from reviewlm.corpus.reading.foreign import (
     describe_unknown,
     find_unread,
@@ -45,7 +45,7 @@ DIGEST = 64
 """Number of hexadecimal digits of a SHA-256."""
 HEAD = 8 << 10
 """Bytes at the beginning of a file without a suffix that tell what it is."""
-SUFFIXES = archives.DATA_SUFFIXES | archives.PACKED_SUFFIXES
+SUFFIXES = member_names.DATA_SUFFIXES | member_names.PACKED_SUFFIXES
 CHECK_PATH = "check the spelling and the working directory"
 SKIP = "; or leave such files out: --set source.skip_missing=true"
 PACK = "files.tar"
@@ -164,7 +164,7 @@ def find_files(patterns: Iterable[str | Path], skip_missing: bool = False) -> Fo
             place = os.path.abspath(path)
             if place not in seen:
                 seen.add(place)
-                names[path] = archives.printable(_with_fields_above(path, name))
+                names[path] = member_names.printable(_with_fields_above(path, name))
 
     if not names:
         raise EmptyInput(
@@ -256,7 +256,7 @@ def _missing(where: str, paths: Sequence[Path], skip_missing: bool) -> list[Entr
 
         if not skip_missing:
             raise error
-        name = archives.printable(path.name)
+        name = member_names.printable(path.name)
         entries.append(
             Entry(
                 "find",
@@ -302,10 +302,10 @@ def _files_below(folder: Path, entries: list[Entry]) -> list[Path]:
                     Kind.LINKED_FOLDER,
                     1,
                     str(folder),
-                    f"{archives.printable(str(linked))} is a link to a folder, which is not followed",
+                    f"{member_names.printable(str(linked))} is a link to a folder, which is not followed",
                     "name it with an --input of its own",
                     odd=True,
-                    about=archives.printable(linked.name),
+                    about=member_names.printable(linked.name),
                 )
             )
         paths += [Path(place, name) for name in files]
@@ -327,15 +327,17 @@ def _in_folder(folder: Path, skip_missing: bool, entries: list[Entry]) -> list[P
     wanted = [
         path
         for path, name in names.items()
-        if archives.looks_like_data(name) or archives.may_be_data(name)
+        if member_names.looks_like_data(name) or member_names.may_be_data(name)
     ]
     files = [path for path in wanted if path.is_file()]
     entries += _missing(str(folder), [path for path in wanted if not path.is_file()], skip_missing)
-    chosen = [path for path in files if archives.looks_like_data(names[path]) or _holds_data(path)]
+    chosen = [
+        path for path in files if member_names.looks_like_data(names[path]) or _holds_data(path)
+    ]
     if not chosen:
         for path, known in find_unread(path for path in seen if path.is_file()):
             raise Unreadable(f"The file is {known[0]}", where=path, remedy=known[1])
-        for path in (path for path, name in names.items() if archives.may_be_data(name)):
+        for path in (path for path, name in names.items() if member_names.may_be_data(name)):
             raise describe_unknown(_head(path), str(path))
         raise EmptyInput(
             "The folder holds no reviews",
@@ -346,12 +348,12 @@ def _in_folder(folder: Path, skip_missing: bool, entries: list[Entry]) -> list[P
 
     taken = {*chosen, *(path for path in wanted if not path.is_file())}
     left_out = [name for path, name in names.items() if path not in taken]
-    archives.tell_left_out(str(folder), len(chosen), left_out)
+    member_names.tell_left_out(str(folder), len(chosen), left_out)
     other_forms = _entries_of_other_forms([path for path in seen if path not in taken], names)
     entries += other_forms
     told = {entry.file for entry in other_forms}
-    untold = [name for name in left_out if archives.printable(name) not in told]
-    entries += archives.entries_of_left_out("find", str(folder), untold)
+    untold = [name for name in left_out if member_names.printable(name) not in told]
+    entries += member_names.entries_of_left_out("find", str(folder), untold)
     return chosen
 
 
@@ -360,7 +362,7 @@ def _entries_of_other_forms(paths: Sequence[Path], names: Mapping[Path, str]) ->
     entries = []
     with input_errors(Path()):
         for path, known in find_unread(path for path in paths if path.is_file()):
-            name = archives.printable(names[path])
+            name = member_names.printable(names[path])
             detail = f"not read, for it is {known[0]}"
             kind = Kind.OTHER_FORM
             entries.append(
@@ -389,12 +391,12 @@ def _distinct(names: dict[Path, str]) -> dict[Path, str]:
             break
         names = longer
     taken: dict[str, int] = {}
-    return {path: archives.distinct(name, taken) for path, name in names.items()}
+    return {path: member_names.distinct(name, taken) for path, name in names.items()}
 
 
 def _longer(path: Path, name: str) -> str:
     parts = path.absolute().parts[1:]
-    return archives.printable("/".join(parts[-min(name.count("/") + 2, len(parts)) :]))
+    return member_names.printable("/".join(parts[-min(name.count("/") + 2, len(parts)) :]))
 
 
 def identify(path: Path, name: str, memory: Path | None = None) -> Source:

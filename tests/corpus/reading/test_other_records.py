@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from reviewlm.core.errors import MissingColumn, Unreadable
-from reviewlm.corpus.reading.convert import folder_fields, likely_field
+from reviewlm.corpus.reading.field_names import folder_fields, likely_field
 from reviewlm.corpus.reading.sources import source_names
 from tests.corpus.data_sets import ingested
 from tests.corpus.review_files import in_formats, packed_tar, packed_zip
