@@ -2,11 +2,6 @@
 
 All files are kept below one folder (`REVIEWLM_HOME`, default `./.reviewlm`). Telemetry is switched off. The thread
 pools of the numeric libraries are set so that they do not slow each other down.
-
-Keep the home folder readable by its owner only: it holds reviews, personal data in quarantine, and a password. New
-files follow the umask of the process, which child processes inherit; `reviewlm doctor` names older ones that are open.
-
-Find the GPUs that a process may use; torch is asked only where the system has device files of GPUs.
 """
 
 from __future__ import annotations
@@ -310,6 +305,8 @@ def busy() -> str:
 def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:
     """Return "cpu" or "cuda": the value of `execution.device`, or for "auto" the GPU if a network can use one.
 
+    torch is asked only where the system has device files of GPUs.
+
     A GPU can be used if the driver has created its device file, it is visible, and torch can compute on it. If only the
     last is missing, a warning says so. torch is not imported where there is no GPU.
 
@@ -337,5 +334,9 @@ def _warn_of_gpu(problem: str) -> None:
 
 
 def make_private(group: bool = False) -> None:
-    """Let only the owner, or with *group* also the group, use all files and folders that this process makes."""
+    """Let only the owner, or with *group* also the group, use all files and folders that this process makes.
+
+    The home folder holds reviews, personal data in quarantine, and a password. New files follow the umask of the process,
+    which child processes inherit; `reviewlm doctor` names older ones that are open.
+    """
     os.umask(0o007 if group else 0o077)

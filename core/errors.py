@@ -1,13 +1,6 @@
-"""Define the error tree and the exit code of each of its branches.
+"""Define the error tree with its exit codes, convert errors of `models` and of the disk, and show values safely.
 
 A refused promotion is no error.
-
-Escape control and direction characters so that a terminal shows them (`\x1b`, `\u202e`) and does not obey them.
-
-The text of a review, the name of a file or the value in an error may contain sequences that move the cursor, set the
-title of the window, or reverse the reading direction so that a line seems to say something else.
-
-Convert a `ModelError` of `models` to the class in `core/errors.py` that has its exit code.
 """
 
 from __future__ import annotations
@@ -334,7 +327,11 @@ def nearest(name: str, choices: Sequence[str]) -> str:
 
 
 def visible(text: str) -> str:
-    """Return the text with an escape for every character that a terminal obeys instead of showing it."""
+    """Return the text with an escape for every character that a terminal obeys instead of showing it.
+
+    The text of a review, the name of a file or the value in an error may contain sequences that move the cursor, set the
+    title of the window, or reverse the reading direction (`\\x1b`, `\\u202e`), so that a line seems to say something else.
+    """
     return _UNSEEN.sub(lambda match: _escape(ord(match[0])), text)
 
 

@@ -1,9 +1,4 @@
-"""Run the whole pipeline: ingest → prepare → (plan) → train → evaluate → promote.
-
-Plan a run for a time budget: vocabulary by the amount of text, then network and length by speed and time.
-
-Register the best model on validation, and move the alias `champion` to it only if it passes the gate.
-"""
+"""Run the whole pipeline: ingest → prepare → (plan) → train → evaluate → promote."""
 
 from __future__ import annotations
 
@@ -217,7 +212,10 @@ def run_pipeline(
 def plan(
     config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared
 ) -> tuple[RunConfig, RunPlan]:
-    """Return the configuration with all chosen settings, and the plan; its network is trained up to its decay."""
+    """Return the configuration with all chosen settings, and the plan; its network is trained up to its decay.
+
+    The vocabulary follows from the amount of text; network and length of the training follow from speed and time.
+    """
     with interruptible_fits():
         with step("plan", "measure the speed and choose the settings"):
             if sentence := busy():

@@ -18,7 +18,7 @@ from reviewlm.core.provenance import differences, made_with
 from reviewlm.core.store import Store
 from reviewlm.flows.parts import prepare, recorded_or_read
 from reviewlm.flows.server.parameters import Inputs, Overrides, Preset, PresetOrNone, Reference
-from reviewlm.tasks.evaluation.compare import compare_two, write_markdown
+from reviewlm.tasks.evaluation.compare_two import compare_two, write_markdown
 from reviewlm.tasks.execution.stage import describe_flow_run
 from reviewlm.tasks.fitting.fit_process import interruptible_fits
 from reviewlm.tasks.records.gather import (

@@ -3,12 +3,7 @@
 Every command takes --json: standard output is then only one JSON object, even after an error. Every command that needs
 a configuration takes --preset and --set key=value. The exit code of a command is that of its error's class (see
 `core/errors.py`). Heavy libraries are imported only when a command runs. The commands are in `reviewlm/verbs/`; here
-they get their place.
-
-Check the numeric options of all commands: finite, and not larger than any computation could use.
-
-Each command sets its own limits where they matter. Without this check, `--top-k 1e20`, `--entropy inf` and a seed of
-thirty digits would be accepted and fail later inside a library.
+they get their place, and numeric options their check.
 """
 
 from __future__ import annotations
@@ -168,7 +163,11 @@ def _run() -> None:
 
 
 def with_bounds(command: Any) -> Any:
-    """Return a command (or group, at any depth) whose numeric options refuse values that no computation could use."""
+    """Return a command (or group, at any depth) whose numeric options refuse values that no computation could use.
+
+    Each command sets its own limits where they matter. Without this check, `--top-k 1e20`, `--entropy inf` and a seed of
+    thirty digits would be accepted and fail later inside a library.
+    """
     for inside in getattr(command, "commands", {}).values():
         with_bounds(inside)
     for option in command.params:

@@ -1,7 +1,4 @@
-"""Use a fitted model in Python: write reviews, suggest next words, score texts; open and save it.
-
-Open a fitted model from its folder, and find the reviews that it was fitted on.
-"""
+"""Use a fitted model in Python: open it by its name or folder, write reviews, suggest next words, score texts, save it."""
 
 from __future__ import annotations
 

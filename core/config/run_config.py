@@ -1,9 +1,7 @@
-"""Define the configuration of a run: typed sections with their ranges, and checks across sections.
+"""Define the configuration of a run: typed sections with their ranges, and checks across sections and models.
 
 `core/config/presets.py` reads presets and overrides. Each stage's module in `tasks/` chooses the settings that count
 for the stage's digest. The sections `execution`, `serving` and `upkeep` count for none.
-
-Check models that are made of other models: mixtures and caches.
 """
 
 from __future__ import annotations
@@ -265,7 +263,7 @@ def _below(options: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def require_parts(spec: ModelSpec, models: Sequence[ModelSpec]) -> None:
-    """Check that the parts of a model come before it, have its vocabulary, and are of the kinds that it needs.
+    """Check that the parts of a mixture or cache come before it, have its vocabulary, and are of the kinds that it needs.
 
     Args:
         models: All models of the configuration, in order.

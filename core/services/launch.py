@@ -1,14 +1,8 @@
-"""Start the services of `make ui` and `make up`: Prefect server, MLflow server, workers, the champion's server.
+"""Start and watch the services of `make ui` and `make up`: Prefect, MLflow, workers, the champion's server.
 
 Each is started again when it fails (`core/processes/keep_running.py`). Libraries do less: `prefect server start
 --background` keeps a bare process id and starts no guard, MLflow or workers; `supervisor` waits for no health page and
 needs a configuration file and its own server.
-
-Report which services run, and whether they answer.
-
-`python -m reviewlm.core.services.launch NAME` runs one service in the foreground, for containers; NAME is that of `reviewlm
-services status`. There it listens on all addresses, so the published ports decide who may reach it. The `Host` header
-and the password are checked as always (`core/web_guard.py`).
 """
 
 from __future__ import annotations
@@ -447,7 +441,7 @@ def _listens(pid: int, port: int | None) -> bool:
 
 
 def status(home: Path) -> list[dict[str, Any]]:
-    """Return name, state, address and process number of the services that run here, in the order of their start."""
+    """Return name, state (whether it answers), address and process number of the services here, in the order of their start."""
     return [
         {
             "service": service.name,
@@ -469,6 +463,10 @@ def _state(service: Service) -> str:
 
 def run_in_foreground(name: str) -> None:
     """Replace this process by a service, so that it gets the signals; a worker deploys before.
+
+    `python -m reviewlm.core.services.launch NAME` does so, for containers; NAME is that of `reviewlm services status`.
+    There it listens on all addresses, so the published ports decide who may reach it. The `Host` header and the password
+    are checked as always (`core/web_guard.py`).
 
     Raises:
         ConfigError: There is no such service, or a worker was not told where Prefect's server is.

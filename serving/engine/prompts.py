@@ -1,7 +1,4 @@
-"""Find out about prompts between decoding steps what their texts wait for; about equal prompts only once.
-
-Score prompts for `echo` (their log-probabilities), and find the ways to go on inside their last words.
-"""
+"""Between decoding steps, score prompts (`echo`) and find continuations of their last words; once for equal prompts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Map each review to the number of its label (stars, polarity or a field's value); refuse data with too few.
-
-Count the labelled reviews of each split before any fit, and refuse data that classifiers cannot learn from.
-"""
+"""Map each review to the number of its label (stars, polarity or a field's value); refuse data with too few."""
 
 from __future__ import annotations
 
@@ -143,6 +140,8 @@ def require_labels(
     reviews: Mapping[str, pl.DataFrame],
 ) -> None:
     """Refuse data without a training review of each label, or without any labelled validation or test review.
+
+    Classifiers cannot learn from such data, so this is checked before any fit.
 
     Raises:
         InputError: It names the split or the label, and says what helps.

@@ -1,7 +1,4 @@
-"""Check data, clean and split it, train vocabularies, and write memory-mapped token streams.
-
-Choose the canaries that test whether a model memorises: once per data set; tokenization plants them.
-"""
+"""Check, clean and split data, choose canaries, train vocabularies, and write memory-mapped token streams."""
 
 from __future__ import annotations
 

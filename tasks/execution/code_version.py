@@ -13,7 +13,8 @@ import re
 from functools import cache
 from pathlib import Path
 
-from reviewlm.core.provenance import PACKAGE, absolute, find_imports, package_of
+from reviewlm.core.module_imports import absolute, find_imports, package_of
+from reviewlm.core.provenance import PACKAGE
 
 ROOMS = ("models", "training", "corpus", "evaluation", "data_checks", "tasks")
 """Rooms whose code makes results."""

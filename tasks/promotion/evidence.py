@@ -1,7 +1,4 @@
-"""Gather the evidence for the gate's decision: leaks, checks, rollbacks, a smoke test in a fresh process.
-
-Find the data family (kind of reviews) of a run or version, because the gate compares within one family.
-"""
+"""Gather the evidence for the gate's decision: leaks, checks, data family, rollbacks, a smoke test in a fresh process."""
 
 from __future__ import annotations
 
@@ -180,7 +177,7 @@ def serve_fresh(
 
 
 def family_of_run(source_settings: SourceConfig, home: Path, clean: Artifact) -> Family:
-    """Return the family of a run's data."""
+    """Return the family of a run's data (kind of reviews); the gate compares models within one family."""
     digest = clean.manifest.get("inputs", {}).get("dataset", "")
     dataset = Store.of(home).find("ingest", digest)
     sources = dataset.facts["sources"] if dataset else ()

@@ -1,4 +1,4 @@
-"""Write MLflow runs, which show what the pipeline did; the pipeline never reads its own state from them.
+"""Write MLflow runs and their data sets, which show what the pipeline did; it never reads its own state from them.
 
 A flow run is a parent run, and the fit of each model is a child run. Prefect and MLflow link to each other. If MLflow
 does not answer, what was written waits on this disk (`tracking/runs/publish.py`).
@@ -6,8 +6,6 @@ does not answer, what was written waits on this disk (`tracking/runs/publish.py`
 Runs end also after an interrupt or a kill of the process that writes them. While a process has a run open, it holds a
 lock beside the record of the run. An interrupted process ends its runs as KILLED. For a killed one, the next command in
 the home folder does so.
-
-Describe a data set for MLflow by source, columns and size, without loading its rows.
 """
 
 from __future__ import annotations
@@ -403,7 +401,7 @@ def _tags(tags: Mapping[str, Any]) -> dict[str, str]:
 
 
 def describe(file: Path) -> dict[str, str]:
-    """Return `source`, `schema` (not known) and `profile` of a Parquet file as JSON texts in MLflow's form."""
+    """Describe a data set for MLflow without loading its rows, as JSON texts: `source`, `schema` (not known), `profile`."""
     import polars as pl
 
     table = pl.scan_parquet(file)

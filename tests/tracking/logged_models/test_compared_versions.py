@@ -15,8 +15,8 @@ from reviewlm.core.config.presets import load_config
 from reviewlm.core.config.sections.evaluation import OWN_MODEL
 from reviewlm.core.errors import ConfigError
 from reviewlm.evaluation.scoring.metrics import figures_of
-from reviewlm.tasks.evaluation import compare as comparison
-from reviewlm.tasks.evaluation.compare import compare_two, side_of, write_markdown
+from reviewlm.tasks.evaluation import compare_two as comparison
+from reviewlm.tasks.evaluation.compare_two import compare_two, side_of, write_markdown
 
 TINY = Path(__file__).parents[2] / "flows" / "tiny.toml"
 LABELS = {"unit": "word", "vocabulary": "v1", "boundary": "eos", "adaptation": "static"}
