@@ -39,7 +39,8 @@ from reviewlm.models.specs import MixtureSpec, NGramSpec, RecurrentSpec, Vocabul
 from reviewlm.models.streams import TokenStream, write_stream
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import Vocabulary
-from reviewlm.tasks.planning.plan import SLACK, WARM_UP, terms
+from reviewlm.tasks.planning.gain_law import terms
+from reviewlm.tasks.planning.plan import SLACK, WARM_UP
 from reviewlm.tasks.planning.rule import (
     BPTT_LEN,
     MOST_PASSES,
@@ -260,7 +261,7 @@ def side_by_side(args: argparse.Namespace, sides: Sequence[str]) -> dict[str, An
 
 
 def law(files: Sequence[Path]) -> dict[str, Any]:
-    """Fit the law of `tasks/planning/plan.py` to rows; its width is that of texts that were left out."""
+    """Fit the law of `tasks/planning/gain_law.py` to rows; its width is that of texts that were left out."""
     rows = [
         json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()
     ]

@@ -1,7 +1,4 @@
-"""Build the tables of a run's report, as rows.
-
-Put numbers and findings of a run into words: its title, its headline, and the finding of each section.
-"""
+"""Build the tables of a run's report as rows, and put its title, its headline and its findings into words."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
-"""Define the types of the flows' parameters, from which Prefect makes the form of a run and refuses wrong values.
+"""Define the types of the flows' parameters, which are the form of a run in Prefect, and limit its stages at once.
 
 The server knows these types as the JSON schema that a deployment is created with; a flow checks them again at its
 start. The description of each field is its line in the flow's docstring. A flow that only other flows call has no form:
 its arguments are `Given`.
-
-Limit how many submitted stages of a flow run at the same time.
 """
 
 from __future__ import annotations

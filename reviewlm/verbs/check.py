@@ -1,7 +1,4 @@
-"""Define the command that tries all stages on a few reviews.
-
-Define the command that checks the machine and the home folder.
-"""
+"""Define the commands that try all stages on a few reviews, and that check the machine and the home folder."""
 
 from __future__ import annotations
 

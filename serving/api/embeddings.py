@@ -1,7 +1,4 @@
-"""Answer `POST /v1/embeddings` in OpenAI's shape: a vector for each text.
-
-Encode texts in slices, so that decoding waits for one slice, or for one text's tokens, at most.
-"""
+"""Answer `POST /v1/embeddings` in OpenAI's shape: a vector for each text."""
 
 from __future__ import annotations
 
@@ -86,6 +83,8 @@ def _base64(vector_F: np.ndarray) -> str:
 
 def encode_steps(bundle: Bundle, texts: Sequence[str]) -> Steps[tuple[list[np.ndarray], int]]:
     """Encode texts slice by slice; return their vectors (float32) in order, and the number of their tokens.
+
+    So decoding waits for one slice, or for one text's tokens, at most.
 
     Raises:
         ModelError: kind "input": the model has no network.

@@ -12,7 +12,7 @@ from typing import Any
 
 from reviewlm.core.config.sections.data import SplitConfig
 from reviewlm.models.specs import ModelSpec, NPLMSpec, RecurrentSpec
-from reviewlm.tasks.planning.plan import gain
+from reviewlm.tasks.planning.gain_law import gain
 from reviewlm.tasks.planning.rule import (
     PROBE,
     REFERENCE_SPEED,

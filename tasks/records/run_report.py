@@ -1,7 +1,4 @@
-"""Write the report of a run to the home folder, log it to MLflow and link it in Prefect.
-
-Gather the results of a finished run from its artifacts, for the report and the model card.
-"""
+"""Write the report of a run to the home folder, log it to MLflow and link it in Prefect."""
 
 from __future__ import annotations
 
@@ -9,61 +6,30 @@ import json
 import logging
 import os
 from contextlib import suppress
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-import polars as pl
 from prefect.artifacts import create_link_artifact
 from prefect.context import TaskRunContext
 
 from reviewlm.core.config.run_config import RunConfig
-from reviewlm.core.config.sections.data import (
-    CleanConfig,
-    SelectionConfig,
-    SourceConfig,
-    SplitConfig,
-)
-from reviewlm.core.config.sections.evaluation import PromotionConfig
-from reviewlm.core.environment import busy
-from reviewlm.core.errors import disk_errors, without_password
+from reviewlm.core.errors import disk_errors
 from reviewlm.core.output import code, write_output
 from reviewlm.core.processes.interrupts import during
-from reviewlm.core.provenance import git_commit
 from reviewlm.core.store import Artifact
 from reviewlm.core.workspace import Workspace
-from reviewlm.evaluation.reports.card import HTML as DATA_CARD
 from reviewlm.evaluation.reports.document import PALETTE
 from reviewlm.evaluation.reports.report import run_page
 from reviewlm.evaluation.reports.report_pictures import pictures_of
 from reviewlm.evaluation.reports.report_tables import headline
-from reviewlm.evaluation.reports.run_record import (
-    RECORD_FILE,
-    REPORT_FILE,
-    REPORTS,
-    TEST_REVIEWS,
-    record_of,
-    run_of_bundle,
-)
-from reviewlm.evaluation.reports.run_results import ModelResults, RunResults
-from reviewlm.evaluation.writing.audit import NOVELTY_FILE
-from reviewlm.models.base import journal_lines
-from reviewlm.tasks.data.account import account_of
-from reviewlm.tasks.data.prepare import Prepared, read_report
-from reviewlm.tasks.evaluation.evaluate import FIGURES_FILE, Measured
+from reviewlm.evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, record_of
+from reviewlm.evaluation.reports.run_results import RunResults
+from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.evaluation.intervals import Evaluated
-from reviewlm.tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE
-from reviewlm.tasks.execution.progress import duration
-from reviewlm.tasks.execution.stage import MINUTE, stage, started, step, waited
-from reviewlm.tasks.fitting.fit import bundle_digest
+from reviewlm.tasks.execution.stage import stage, step
 from reviewlm.tasks.planning.plan import RunPlan
-from reviewlm.tasks.planning.verdict import LEAST_WAIT, describe_outcome
-from reviewlm.tasks.promotion.choose import allowed_models, ranking
 from reviewlm.tasks.promotion.promote import CARD_FILE, Promotion
-from reviewlm.tasks.records.run_summary import hints_of
-from reviewlm.tasks.records.track import JOURNAL, prefect_tags, tracker_of, tracking_was_away
+from reviewlm.tasks.records.report_results import results_of
+from reviewlm.tasks.records.track import tracker_of, tracking_was_away
 from reviewlm.tracking import tags as tag
 
 log = logging.getLogger(__name__)
@@ -180,215 +146,3 @@ def _point_to(folder: Path, name: str) -> None:
         pointer.replace(folder / LATEST)
     with suppress(OSError):
         pointer.unlink(missing_ok=True)
-
-
-def results_of(
-    config: RunConfig,
-    dataset: Artifact,
-    prepared: Prepared,
-    evaluated: Evaluated,
-    promotion: Promotion | None,
-    run_id: str,
-    made: RunPlan | None = None,
-) -> RunResults:
-    """Return all results that a report of this run can show.
-
-    Args:
-        promotion: Result of the gate; None if the gate was not run.
-    """
-    used = account_of(dataset, prepared.clean).used
-    results = RunResults(
-        models=tuple(map(_model, evaluated.models)),
-        table=evaluated.table,
-        winner=_put_forward(config.promotion, evaluated, promotion),
-        baseline=config.baseline,
-        confidence=config.evaluation.confidence,
-        floor=evaluated.floor["bits_per_byte"] if evaluated.floor else None,
-        slices=evaluated.slices,
-        source=f"{config.source.title}, {used:,} reviews used",
-        name=config.promotion.model_name,
-        decision=None,
-        version=None,
-        champion=None,
-        data=_data(config.source, config.split, config.clean, config.selection, dataset, prepared),
-        digests=_digests(dataset, prepared, evaluated),
-        run=_run(config.preset, run_id),
-        links=_links(config.workspace, prepared, run_id, promotion),
-        before=None,
-        config=without_password(config.model_dump_json(indent=2)),
-        commands=_commands(config.promotion, promotion),
-        notices=_notices(config.home, prepared, evaluated, made),
-    )
-    if promotion is None:
-        return results
-
-    before = None
-    if promotion.decision.champion:
-        before = run_of_bundle(config.home / REPORTS, promotion.decision.champion, run_id)
-    return replace(
-        results,
-        decision=promotion.decision,
-        version=promotion.version,
-        champion=promotion.champion_version,
-        before=before,
-    )
-
-
-def _put_forward(
-    promotion_settings: PromotionConfig, evaluated: Evaluated, promotion: Promotion | None
-) -> str:
-    """Return the name of the challenger; without a gate, of the best model on validation that it would allow."""
-    if promotion:
-        return promotion.challenger
-    best_first = allowed_models(promotion_settings, evaluated) or ranking(evaluated)
-    return best_first[0].name
-
-
-def _data(
-    source_settings: SourceConfig,
-    split_settings: SplitConfig,
-    clean_settings: CleanConfig,
-    selection: SelectionConfig,
-    dataset: Artifact,
-    prepared: Prepared,
-) -> dict[str, Any]:
-    facts = dataset.facts
-    clean = prepared.clean.facts
-    source = source_settings
-    files = ", ".join(entry["name"] for entry in facts["sources"])
-    entries: dict[str, Any] = {"source": files if source.input else "the embedded synthetic corpus"}
-    entries["account"] = account_of(dataset, prepared.clean).equation
-    entries |= {f"reviews for {name}": split["reviews"] for name, split in clean["splits"].items()}
-    dates = [str(facts.get(name) or "unknown")[:10] for name in ("date_min", "date_max")]
-    entries |= {"first review": dates[0], "last review": dates[1]}
-    entries["split by"] = split_settings.by
-    entries["languages"] = ", ".join(selection.languages) or "not told apart"
-    if clean_settings.mask_personal_data:
-        entries["personal data"] = "masked by patterns"
-    else:
-        entries["personal data"] = "not masked"
-
-    entries["licence"] = source.licence or "not stated"
-    return entries
-
-
-def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dict[str, str]:
-    digests = {f"source {entry['name']}": entry["sha256"] for entry in dataset.facts["sources"]}
-    facts = prepared.clean.facts
-    digests |= {
-        "data set": dataset.digest,
-        "clean reviews": prepared.clean.digest,
-        TEST_REVIEWS: facts["test_digest"],
-        "leak certificate": facts["certificate"],
-    }
-    for name, artifact in prepared.vocabularies.items():
-        digests[f"vocabulary {name}"] = artifact.facts["vocabulary_digest"]
-
-    digests["comparison"] = evaluated.artifact.digest
-    return digests
-
-
-def _run(preset: str, run_id: str) -> dict[str, str]:
-    commit = git_commit()
-    begun = started()
-    took = duration((datetime.now(UTC) - begun).total_seconds())
-    if waited() >= LEAST_WAIT:
-        took += f", of it {duration(waited())} waiting for another retrain"
-
-    facts = {"preset": preset, "started": f"{begun:{MINUTE}}", "took": took}
-    if commit:
-        facts["commit"] = commit[:12]
-
-    return {**facts, "MLflow run": run_id}
-
-
-def _notices(
-    home: Path, prepared: Prepared, evaluated: Evaluated, made: RunPlan | None
-) -> list[str]:
-    """Return the notices about a run: was its plan kept, the load of the machine, files and trainings."""
-    notices: list[str] = []
-    if made:
-        notices += describe_outcome(made, evaluated)["verdict"]
-    load = busy()
-    if load:
-        sentence = f"{load[:1].upper()}{load[1:]}"
-        notices.append(f"{sentence}, so times are longer than on an idle machine.")
-
-    return notices + hints_of(home, prepared, evaluated)
-
-
-def _links(
-    workspace: Workspace, prepared: Prepared, run_id: str, promotion: Promotion | None
-) -> dict[str, str]:
-    """Return the pages about a run: those of servers by address, files of the home by their path from the report."""
-    place = workspace.home / REPORTS / run_id
-    files = {"data card": prepared.card.folder / DATA_CARD}
-    for artifact in prepared.checks:
-        suite = artifact.facts["suite"]
-        if suite in ("raw", "clean"):
-            files[f"Data Docs of the {suite} data"] = Path(read_report(artifact).report_path)
-
-    near = {name: quote(os.path.relpath(file, place)) for name, file in files.items()}
-    if promotion and promotion.version is not None:
-        near["model card"] = CARD_FILE
-
-    links = {"MLflow": tracker_of(workspace).link(run_id)}
-    flow_run = prefect_tags().get(tag.FLOW_RUN_URL, "")
-    if flow_run:
-        links["Prefect"] = flow_run
-
-    return links | near
-
-
-def _commands(promotion_settings: PromotionConfig, promotion: Promotion | None) -> tuple[str, ...]:
-    """Return the commands that trace this run's version back to its source files, and make it again."""
-    if promotion is None or promotion.version is None:
-        return ()
-
-    version = f"{promotion_settings.model_name}/{promotion.version}"
-    lines = [
-        f"reviewlm version lineage {version} --verify",
-        f"reviewlm version reproduce {version}",
-    ]
-    commit = git_commit()
-    if commit:
-        lines.insert(0, f"git checkout {commit}")
-
-    return tuple(lines)
-
-
-def _model(model: Measured) -> ModelResults:
-    observed = model.observed
-    audited = model.audit
-    figures = json.loads((model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"))
-    digests = {
-        "fit": model.fitted.artifact.digest,
-        "bundle": bundle_digest(model.fitted.bundle),
-        "scores": model.test.digest,
-    }
-    return ModelResults(
-        name=model.name,
-        curve=journal_lines(model.fitted.artifact.folder / JOURNAL),
-        samples=_table(model.samples, SAMPLES_FILE),
-        reliability=_table(observed, RELIABILITY_FILE),
-        observed=observed.facts,
-        audit=audited.facts,
-        novelty=_table(audited, NOVELTY_FILE),
-        policies=figures["policies"],
-        kept=_kept_weights(model),
-        digests=digests,
-    )
-
-
-def _kept_weights(model: Measured) -> tuple[float, float] | None:
-    """Return tokens seen by a network's final weights and their perplexity on all validation reviews, if known."""
-    summary = model.fitted.artifact.facts.get("summary", {})
-    tokens = summary.get("best_tokens")
-    perplexity = summary.get("validation_perplexity")
-    if tokens is None or perplexity is None:
-        return None
-    return float(tokens), float(perplexity)
-
-
-def _table(artifact: Artifact, file: str) -> pl.DataFrame:
-    return pl.read_parquet(artifact.folder / file)

@@ -35,7 +35,7 @@ BARE = re.compile(rf"(?<![`\w./-])reviewlm ({VERBS})\b")
 """A command that is not in backquotes: `terminal.as_typed` does not see it."""
 COPIED_ELSEWHERE = {
     "evaluation/reports/report.py",
-    "tasks/records/run_report.py",
+    "tasks/records/report_results.py",
     "reviewlm/cli.py",
     "serving/api/door.py",
 }

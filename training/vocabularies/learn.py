@@ -1,6 +1,4 @@
-"""Learn a vocabulary from training texts, the same bytes in every run.
-
-Learn BPE, Unigram and characters from counted pieces, in bounded memory, with the same result in every run.
+"""Learn words, BPE, Unigram or characters from training texts, in bounded memory, the same bytes in every run.
 
 The trainers of the `tokenizers` package accept no counts, so each piece is given as often as it was counted.
 """

@@ -24,15 +24,9 @@ from reviewlm.core.errors import ClusterFailed, ConfigError
 from reviewlm.tasks.execution.stage import recorded_stages
 from reviewlm.tasks.fitting.on_cluster import NodeTaken
 from reviewlm.tasks.planning import plan as planning
+from reviewlm.tasks.planning.gain_law import expect, measured_json, terms
 from reviewlm.tasks.planning.pace import _is_free
-from reviewlm.tasks.planning.plan import (
-    PlanRequest,
-    RunPlan,
-    configuration,
-    expect,
-    measured_json,
-    terms,
-)
+from reviewlm.tasks.planning.plan import PlanRequest, RunPlan, configuration
 from reviewlm.tasks.planning.rule import FRAME, NETWORK, require_frame, token_cost
 from reviewlm.tasks.planning.verdict import judge_plan
 from tests.tasks.fitting.small_jobs import job_of
