@@ -13,11 +13,7 @@ IMPORT = re.compile(
     r"^[ \t]*(?:from (?P<base>[.\w]+) import (?P<names>\([^)]*\)|.*)|import (?P<plain>[.\w]+))",
     re.MULTILINE,
 )
-
-
 FOR_TYPES = re.compile(r"^if TYPE_CHECKING:.*\n(?:[ \t]+.*\n|\n)*", re.MULTILINE)
-
-
 STARTED = re.compile(r'"(?P<module>\.\w+(?:\.\w+)*|\w+(?:\.\w+)+)(?P<member>:\w+)?"')
 """String by which a module is started or registered: "reviewlm.tasks.fitting.fit_worker", ".ngram.lm:NGramLM"."""
 

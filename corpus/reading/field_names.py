@@ -20,31 +20,17 @@ from reviewlm.corpus.reading.known_names import find_known, is_known_elsewhere, 
 from reviewlm.corpus.schema import FIELDS, LABEL, Limits
 
 FIELD = re.compile(r"(\w+)=(.+)", re.DOTALL)
-
-
 MISSING = "__HIVE_DEFAULT_PARTITION__"
 """What Hive and Spark write for a missing value."""
-
-
 LONGEST_SHOWN = 40
 """Characters that are shown of the name of a field."""
-
-
 LIKE_TEXT = ("review", "review_text", "body", "content", "comment", "message")
 """Names that other programs give the text of a review."""
-
-
 IN_ORDER = ("text", "stars", "date", *(name for name in FIELDS if name.endswith("_id")))
 """Our fields as a user thinks of them: the text first."""
-
-
 KNOWN = ", ".join(name for name in FIELDS if name != "text")
-
-
 MOST_FOLDED = 20
 """Characters of a name that may be ours in another spelling; values are compared too, where a header may be repeated."""
-
-
 FOLDED = {name.replace("_", ""): name for name in FIELDS}
 """Our names by what `fold` makes of them."""
 

@@ -9,8 +9,6 @@ from reviewlm.corpus.schema import Limits, Problem, Reason
 
 BOM = b"\xef\xbb\xbf"
 """Byte order mark of UTF-8; in files joined with `cat` it can be in the middle."""
-
-
 RAW_BYTES = 64 << 10
 """Bytes that the quarantine keeps of a record longer than `Limits.max_record_bytes`."""
 

@@ -12,30 +12,16 @@ from reviewlm.corpus.account import Entry, Outcome
 from reviewlm.corpus.account_kinds import Kind
 
 log = logging.getLogger(__name__)
-
-
 DATA_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet"})
-
-
 BROTLI = ".br"
 """Suffix of files packed by Brotli, which writes no first bytes of its own."""
-
-
 COMPRESSED_SUFFIXES = frozenset({".gz", ".zst", ".bz2", ".xz", BROTLI})
 """Suffixes of files that hold one compressed file; the suffix before them shows the format."""
-
-
 PACKED_SUFFIXES = COMPRESSED_SUFFIXES | {".tar", ".tgz", ".zip"}
-
-
 DESCRIPTIONS = frozenset(("dataset_info.json", "dataset_infos.json", "dataset_dict.json"))
 """Files that describe a data set of the library `datasets`, and lie beside it."""
-
-
 UNFINISHED = frozenset({".tmp", ".part", ".partial", ".crdownload", ".download"})
 """Suffixes that programs add to the name of a file while they write it."""
-
-
 SIBLINGS = frozenset(
     (
         "business",
@@ -51,12 +37,8 @@ SIBLINGS = frozenset(
     )
 )
 """The other tables of the Yelp Open Dataset, which are not reviews."""
-
-
 WORDS_OF_SIBLINGS = SIBLINGS | {"yelp", "academic", "dataset", "hours", "attributes", "id", "to"}
 """Words of which the names of their files are made, and nothing else: `tip_top_diner.csv` holds reviews."""
-
-
 MOST_NAMED = 3
 """Files that are not read and that the log names."""
 

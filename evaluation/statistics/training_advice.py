@@ -23,11 +23,7 @@ from reviewlm.models.base import STATIC, perplexity
 
 LEAST_EVALUATIONS = 3
 """Fewer points cannot tell a trend from a step."""
-
-
 RISE = 0.02
-
-
 FALL = 0.05
 """In nats per token: 0.02 are 2 % of the perplexity."""
 

@@ -28,12 +28,9 @@ from reviewlm.models.streams import TokenStream, write_stream
 if TYPE_CHECKING:
     from reviewlm.models.bundles.bundle import Bundle
 
-
 POSITIONS = 1_024
 """Tokens that are scored at a time, as in all scores at most this many. Canaries are short, so batches have many rows
 anyway, and with 4,096 tokens the largest moment of an audit of Kaggle's `small` was here: 482 MiB instead of 437."""
-
-
 TABLE = {
     "canary": pl.String,
     "copies": pl.Int64,
@@ -44,11 +41,7 @@ TABLE = {
     "written": pl.Int64,
 }
 """Columns of the table that `measure_exposure` returns: one row for each planted canary."""
-
-
 FACTS = ("exposure_max", "exposure_mean", "exposure_once", "exposure_limit")
-
-
 KNOWN_SHARE = 0.001
 """A canary is known by heart if it ranks first, or among this share of itself and the candidates."""
 

@@ -23,18 +23,10 @@ from reviewlm.evaluation.writing.word_stream import (
 )
 
 BATCH_ROWS = 2_000
-
-
 REAL_REVIEWS = 2_000
 """Maximum number of held-out reviews that samples are compared with."""
-
-
 REVIEWS_FILE = "reviews.parquet"
-
-
 REAL_FILE = "real.parquet"
-
-
 CURVE_FILE = "curve.json"
 
 

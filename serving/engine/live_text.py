@@ -20,6 +20,10 @@ from reviewlm.serving.engine.requests import Finish, Generation, Piece, Ticket, 
 from reviewlm.serving.engine.token_places import places_of_ids, token_places
 
 Key = TypeVar("Key", bound=Hashable)
+Begin = Callable[["LiveText"], None]
+"""Begins with a text."""
+Fail = Callable[[Sequence["LiveText"], Exception], None]
+"""Ends texts with an error."""
 CHARACTER = 4
 """Bytes of the longest character."""
 

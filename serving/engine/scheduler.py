@@ -18,6 +18,7 @@ import torch
 from reviewlm.models.base import ModelError, gives_probabilities
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.sampling.batch import Step, TextBatch
+from reviewlm.serving.engine.begun_words import BegunWords
 from reviewlm.serving.engine.contexts import (
     ContextReading,
     Contexts,
@@ -25,8 +26,8 @@ from reviewlm.serving.engine.contexts import (
     Read,
     join_states,
 )
+from reviewlm.serving.engine.echoes import Echoes
 from reviewlm.serving.engine.live_text import LiveText, drop_ended
-from reviewlm.serving.engine.prompts import BegunWords, Echoes
 from reviewlm.serving.engine.requests import EngineLimits, Reason, StreamEnded, Wakes
 from reviewlm.serving.engine.waiting_times import Mean
 

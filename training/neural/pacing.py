@@ -24,16 +24,10 @@ from reviewlm.training.neural.callbacks import Callback, ValidationResult
 
 EVALUATION_SHARE = 0.05
 """Share of the time that evaluations may take."""
-
-
 WARM_UPDATES = 20
 """Updates before the speed is judged; the first ones are slower."""
-
-
 MOST_SLOWNESS = 2.5
 """What follows is never planned to take more than this many times as long as expected, nor this many times less."""
-
-
 NOTICE = 0.005
 """Rise of the validation loss, in nats per token, that counts as no improvement."""
 

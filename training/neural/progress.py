@@ -20,11 +20,7 @@ from reviewlm.training.neural.pacing import Pacing
 
 JOURNAL_LINES = 200
 """Points of each training curve, at most."""
-
-
 REPORT_SECONDS = 0.5
-
-
 MEGABYTE = 1e6
 
 

@@ -21,10 +21,7 @@ from reviewlm.training.neural.data_parallel import Ranks
 if TYPE_CHECKING:
     from reviewlm.models.streams import TokenStream
 
-
 log = logging.getLogger(__name__)
-
-
 BATCH_POSITIONS = 16_384
 """Positions of a batch of reviews side by side, padding included."""
 

@@ -16,8 +16,6 @@ from reviewlm.models.base import ModelError
 
 ALIKE = 0.8
 """Mean cosine of two words above which a neighbour says little."""
-
-
 BLOCK = 8_192
 """Words whose vectors of length 1 are in memory at a time."""
 
