@@ -22,7 +22,6 @@ _LOGIN = re.compile(r"://(?!\[)[^/:]*:(?!\d{1,5}[/?#])")
 """From the scheme to where a password begins: no colon of IPv6, and none before a port with a path."""
 SHOWN = 200
 """Number of characters shown of an offending value."""
-
 _UNSEEN = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters except tab and line feed
     r"\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # direction, invisible, line separators

@@ -71,81 +71,6 @@ DRAWN = r"^★{1,5}☆*$"
 DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+)\s*$"
 
 
-def _entries_of_folders(loose: pl.DataFrame, source: str, limits: Limits) -> list[Entry]:
-    """Return an entry if records have no date of their own and their folder names none."""
-    given = folder_fields(source)
-    names = folders_without_day(given, limits.renamed)
-    if not names or not loose["date"].null_count():
-        return []
-
-    shown = ", ".join(f"{name}={given[name]}" for name in names)
-    detail = (
-        f"the folder {shown} names no day, so reviews in it without a date of their own have none"
-    )
-    count = loose["date"].null_count()
-    return [Entry("read", Outcome.NOTED, Kind.FOLDER_WITHOUT_DAY, count, source, detail, odd=True)]
-
-
-def _entries_of_days(written: pl.Series, dates: pl.Series, source: str) -> list[Entry]:
-    """Return an entry if dates are numbers of days, with an example of what they became."""
-    as_days = written.str.contains(AS_DAYS).fill_null(False) & dates.is_not_null()
-    if not as_days.any():
-        return []
-
-    row = int(as_days.arg_true()[0])
-    detail = f"dates are numbers of days: {written[row]!r} is read as {dates[row]:%Y-%m-%d}"
-    remedy = "if that is another day, write dates as 2024-05-31 (Excel for Macintosh may count from 1904)"
-    kind = Kind.DATES_AS_DAYS
-    count = int(as_days.sum())
-    return [Entry("read", Outcome.NOTED, kind, count, source, detail, remedy, odd=True)]
-
-
-def _entries_of_contradictions(loose: pl.DataFrame, source: str, limits: Limits) -> Iterator[Entry]:
-    """Yield an entry for each field whose value in the records is another than that in the name of their folder."""
-    for name, value in our_fields(source, limits.renamed).items():
-        if name not in loose.columns or name in limits.unread:
-            continue
-        own = one_form(pl.col(name).str.strip_chars())
-        folder = one_form(pl.lit(value))
-        other = loose.filter(~own.is_in(UNKNOWN) & (own != folder))
-        if other.height:
-            example = other[name][0]
-            detail = f"records have another {name} than their folder ({example!r}, not {value!r}) and keep their own"
-            kind = Kind.OTHER_THAN_FOLDER
-            yield Entry(
-                "read", Outcome.NOTED, kind, other.height, source, detail, odd=True, about=name
-            )
-
-
-def one_form(column: pl.Expr) -> pl.Expr:
-    """Return ids, given as strings, in one form: a whole number without `.0`.
-
-    pandas writes the whole numbers of a column with gaps as 1000.0, so `1000` and `1000.0` are one user: otherwise one
-    person would stand in two splits.
-    """
-    return column.str.replace(_WHOLE, "$1")
-
-
-def is_rounded(column: pl.Expr) -> pl.Expr:
-    """Return whether an id, given as a string, is a number that has lost digits.
-
-    A number that a program has rounded (1.23457E+17) would make many users one.
-    """
-    return column.str.contains(ROUNDED)
-
-
-def derived_id(values: Sequence[object]) -> str:
-    """Return the id of a record without one; records that agree in `DERIVED_FROM` get equal ids.
-
-    Args:
-        values: The values of `DERIVED_FROM`; None where unknown.
-    """
-    joined = "\x1f".join("" if value is None else str(value) for value in values)
-    return (DERIVED_ID if None in values else CERTAIN_ID) + hashlib.sha256(
-        joined.encode()
-    ).hexdigest()[:28]
-
-
 def convert(
     loose: pl.DataFrame,
     source: str,
@@ -191,6 +116,35 @@ def convert(
     return Block(good, quarantine(source, all_problems), entries, traits)
 
 
+def one_form(column: pl.Expr) -> pl.Expr:
+    """Return ids, given as strings, in one form: a whole number without `.0`.
+
+    pandas writes the whole numbers of a column with gaps as 1000.0, so `1000` and `1000.0` are one user: otherwise one
+    person would stand in two splits.
+    """
+    return column.str.replace(_WHOLE, "$1")
+
+
+def is_rounded(column: pl.Expr) -> pl.Expr:
+    """Return whether an id, given as a string, is a number that has lost digits.
+
+    A number that a program has rounded (1.23457E+17) would make many users one.
+    """
+    return column.str.contains(ROUNDED)
+
+
+def derived_id(values: Sequence[object]) -> str:
+    """Return the id of a record without one; records that agree in `DERIVED_FROM` get equal ids.
+
+    Args:
+        values: The values of `DERIVED_FROM`; None where unknown.
+    """
+    joined = "\x1f".join("" if value is None else str(value) for value in values)
+    return (DERIVED_ID if None in values else CERTAIN_ID) + hashlib.sha256(
+        joined.encode()
+    ).hexdigest()[:28]
+
+
 def _without_stand_ins(loose: pl.DataFrame, source: str) -> tuple[pl.DataFrame, tuple[Entry, ...]]:
     """Return the records with null for values that other programs write where there is none, and entries."""
     entries = []
@@ -215,6 +169,52 @@ def _without_stand_ins(loose: pl.DataFrame, source: str) -> tuple[pl.DataFrame, 
         loose = loose.with_columns(pl.when(~known).then(pl.col(name)).alias(name))
 
     return loose, tuple(entries)
+
+
+def _entries_of_folders(loose: pl.DataFrame, source: str, limits: Limits) -> list[Entry]:
+    """Return an entry if records have no date of their own and their folder names none."""
+    given = folder_fields(source)
+    names = folders_without_day(given, limits.renamed)
+    if not names or not loose["date"].null_count():
+        return []
+
+    shown = ", ".join(f"{name}={given[name]}" for name in names)
+    detail = (
+        f"the folder {shown} names no day, so reviews in it without a date of their own have none"
+    )
+    count = loose["date"].null_count()
+    return [Entry("read", Outcome.NOTED, Kind.FOLDER_WITHOUT_DAY, count, source, detail, odd=True)]
+
+
+def _entries_of_days(written: pl.Series, dates: pl.Series, source: str) -> list[Entry]:
+    """Return an entry if dates are numbers of days, with an example of what they became."""
+    as_days = written.str.contains(AS_DAYS).fill_null(False) & dates.is_not_null()
+    if not as_days.any():
+        return []
+
+    row = int(as_days.arg_true()[0])
+    detail = f"dates are numbers of days: {written[row]!r} is read as {dates[row]:%Y-%m-%d}"
+    remedy = "if that is another day, write dates as 2024-05-31 (Excel for Macintosh may count from 1904)"
+    kind = Kind.DATES_AS_DAYS
+    count = int(as_days.sum())
+    return [Entry("read", Outcome.NOTED, kind, count, source, detail, remedy, odd=True)]
+
+
+def _entries_of_contradictions(loose: pl.DataFrame, source: str, limits: Limits) -> Iterator[Entry]:
+    """Yield an entry for each field whose value in the records is another than that in the name of their folder."""
+    for name, value in our_fields(source, limits.renamed).items():
+        if name not in loose.columns or name in limits.unread:
+            continue
+        own = one_form(pl.col(name).str.strip_chars())
+        folder = one_form(pl.lit(value))
+        other = loose.filter(~own.is_in(UNKNOWN) & (own != folder))
+        if other.height:
+            example = other[name][0]
+            detail = f"records have another {name} than their folder ({example!r}, not {value!r}) and keep their own"
+            kind = Kind.OTHER_THAN_FOLDER
+            yield Entry(
+                "read", Outcome.NOTED, kind, other.height, source, detail, odd=True, about=name
+            )
 
 
 def _without_gaps(loose: pl.DataFrame, source: str, limits: Limits) -> pl.DataFrame:

@@ -35,8 +35,6 @@ from reviewlm.models.classification.classifier import mean_f1
 LABEL_SUMS = ("true", "answered", "both")
 """T, A and B of a label, as `columns_of` names them."""
 ROUNDING = 1e-12
-
-
 Formula = Callable[[Sums], Any]
 """Function from sums over reviews to a figure; of arrays of sums it works elementwise."""
 

@@ -37,7 +37,6 @@ from reviewlm.models.threads import return_freed
 if TYPE_CHECKING:
     from reviewlm.models.bundles.bundle import Bundle
 
-
 MARGIN = 1.2
 """Samples of sub-word tokens are this many times longer than needed, because the number of tokens per word varies."""
 SAMPLES_FILE = "samples.parquet"
@@ -47,8 +46,6 @@ NOVELTY_FILE = "novelty.parquet"
 PRIVATE_FILE = "private.parquet"
 TABLES = (COPIED_FILE, EXPOSURE_FILE, NOVELTY_FILE, PRIVATE_FILE)
 PATTERNS = {step.name: step for step in MASKS}
-
-
 Report = Callable[[int], None]
 
 

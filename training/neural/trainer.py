@@ -44,9 +44,7 @@ from reviewlm.training.neural.validation import validation_limit, validation_nat
 if TYPE_CHECKING:
     from reviewlm.models.streams import TokenStream
 
-
 log = logging.getLogger(__name__)
-
 FINAL_TOKENS = 2_000_000
 """Held-out tokens for the final figure, at most."""
 HOPELESS = 1.0

@@ -44,8 +44,6 @@ MOST_LOG = 0.01
 as probabilities."""
 BLOCK = 1 << 25
 """Bytes of entries that are parsed at a time."""
-
-
 logger = logging.getLogger(__name__)
 
 
