@@ -1,4 +1,4 @@
-"""Guard a local web server against other web pages: check Host, Origin and password of every request (ASGI).
+"""Guard a local web server against other web pages: check Host, Origin and password of requests (ASGI).
 
 A browser lets any page send requests to `http://127.0.0.1:4200`. Without these checks, such a page could read runs or
 start processes, directly or through a domain name that it resolves to this machine (DNS rebinding). The guard wraps the

@@ -94,7 +94,12 @@ def prepare_data(
 ) -> Prepared:
     """Return the data set cleaned, split, checked and tokenized, with its vocabularies and data card.
 
-    If there are several workers, the data card is drawn while the vocabularies are trained.
+    If there are several workers, the data card is drawn while the vocabularies are trained. Canaries are planted in the
+    training split if the settings ask for some.
+
+    Args:
+        names: Names of the vocabularies to prepare.
+        of: Digest of a version's prepared data, which are wanted again; empty: those of a new run.
     """
     past = earlier_data_of(config.home, of)
     clean = clean_and_split(

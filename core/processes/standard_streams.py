@@ -197,7 +197,7 @@ class WaitingLine:
                 self._unfinished = not plain.endswith("\n")
             self._wait()
 
-    def look(self) -> None:
+    def show_if_due(self) -> None:
         """Show the line, with the seconds of silence, if it is time."""
         with self._lock:
             silent = time.monotonic() - self._since
@@ -214,7 +214,7 @@ class WaitingLine:
     def watch(self, ended: threading.Event) -> None:
         """Look again and again until the command has ended."""
         while not ended.wait(LOOK_SECONDS):
-            self.look()
+            self.show_if_due()
 
     def _write(self, text: str) -> None:
         with _ignore_failures():

@@ -6,7 +6,7 @@ training text. So every vocabulary (of words, subwords or characters) encodes it
 unusual. Texts that are drawn in the same way but never planted are candidates for comparison.
 
 Canaries are added when the training reviews are tokenized. The cleaned table, its leak certificate, the data checks and
-the other splits do not contain them. A model cannot distinguish them from reviews.
+the other splits do not contain them. No field marks them as canaries, so a model reads them as reviews.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ from reviewlm.models.bundles.bundle import Bundle
 
 MAGIC = b"RLM\x02"
 LONGEST = 20_000
-"""Bytes of the longest document; longer lines are cut."""
+"""Bytes of the longest document; longer lines are split, and joined again."""
 TOGETHER = 256
 """Documents of a block."""
 DIGEST = 16
@@ -172,7 +172,7 @@ def _machine() -> str:
 
 
 def _lines(source: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Yield lines without their break, and whether there was one; long ones are cut."""
+    """Yield lines without their break, and whether there was one; long ones are split."""
     while line := source.readline(LONGEST):
         yield line.removesuffix(b"\n"), line.endswith(b"\n")
 

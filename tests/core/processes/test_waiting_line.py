@@ -35,7 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def silent(line: WaitingLine, clock: list[float], seconds: int) -> None:
     for _ in range(seconds):
         clock[0] += 1
-        line.look()
+        line.show_if_due()
 
 
 def write(line: WaitingLine, screen: Screen, text: str) -> None:
@@ -102,20 +102,21 @@ def test_a_command_says_that_it_works(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(room, "FILE_SECONDS", -1.0)
-    looked, look = room.threading.Event(), WaitingLine.look
+    looked = room.threading.Event()
+    show_if_due = WaitingLine.show_if_due
 
     def noted(line: WaitingLine) -> None:
-        look(line)
+        show_if_due(line)
         looked.set()
 
-    monkeypatch.setattr(WaitingLine, "look", noted)
+    monkeypatch.setattr(WaitingLine, "show_if_due", noted)
     assert run_verb(lambda: looked.wait(60) and None, []) == 0
     assert "still working" in capsys.readouterr().err
 
 
 def test_the_seconds_before_the_command_could_say_anything_count(clock: list[float]) -> None:
     line = WaitingLine(screen := Screen(terminal=True), lambda: "gate", began_before=7)
-    line.look()
+    line.show_if_due()
     assert "gate, 7 s" in screen.getvalue()
 
 
