@@ -68,10 +68,20 @@ class RegistrySource:
     """
 
     def __init__(self, workspace: Workspace, model_name: str, form: Form = LANGUAGE_MODEL) -> None:
+        self._workspace = workspace
+        self._asked = model_name
         self._tracker = tracker_at(workspace)
         self._form = form
         self._device = chosen_device(workspace.execution.device)
         self.name = asked_model(self._tracker, model_name)
+
+    def successor(self) -> RegistrySource | None:
+        """Return the versions of the user's own model, if these are the demo's and there is one by now."""
+        if self.name == self._asked:
+            return None
+
+        own = RegistrySource(self._workspace, self._asked, self._form)
+        return own if own.name == self._asked else None
 
     def contents(self) -> Contents:
         """Return the model's aliases and versions as they are now."""

@@ -3,7 +3,8 @@
 A thread looks at the registry. A new champion is loaded and tried beside the old one; then requests that come from now
 on get the new one, and those in progress finish with the old one. A version that cannot be used is refused: the old
 champion goes on, and the reason is in the log, in the metrics and in `/readyz`. It also goes on when somebody deletes
-its alias, its version or the whole model, or gives the model another name, and `/readyz` says so.
+its alias, its version or the whole model, or gives the model another name, and `/readyz` says so. The demo's model
+gives way to the user's own as soon as that has a champion.
 
 A language model and a classifier are opened alike. Versions are closed that were unused for too long, or were used
 least recently beyond `serving.max_versions`.
@@ -71,6 +72,10 @@ class Versions:
         self._open: dict[str, OpenVersion] = {}
         self._refused: dict[str, Refusal] = {}
         self._loading: dict[str, Future[OpenVersion]] = {}
+        self._left: list[OpenVersion] = []
+        """Versions of the demo's model that still answer, after the change to the user's own."""
+        self._own_from = 0.0
+        """Time from which a user's own model that could not be opened is tried again."""
         self._lock = RLock()
         self._ended = Event()
         self._loader = ThreadPoolExecutor(1, "versions")
@@ -261,6 +266,9 @@ class Versions:
 
     def look(self) -> None:
         """Look at the registry once: switch to a new champion, close what is not used."""
+        if monotonic() >= self._own_from:
+            self._follow_own_model()
+
         self._read_registry()
         champion = self._contents.aliases.get(CHAMPION)
         if champion is not None and champion != self._champion:
@@ -271,6 +279,44 @@ class Versions:
         self._compare()
         self._close_unused()
         self.observe()
+
+    def _follow_own_model(self) -> None:
+        """Change from the demo's model to the user's own one, once it has a champion that can be served."""
+        try:
+            own = self.source.successor()
+            contents = Contents() if own is None else own.contents()
+        except Exception:  # `_read_registry` tells of a registry that cannot be read
+            return
+
+        if own is not None and CHAMPION in contents.aliases:
+            self._loader.submit(self._change_source, own, contents).result()
+
+    def _change_source(self, own: RegistrySource, contents: Contents) -> None:
+        """Open the champion of another model, and answer with it. In the thread that opens versions."""
+        key = contents.aliases[CHAMPION]
+        try:
+            opened = start_engine(own.name, key, own.open(key), self._limits)
+        except Exception as error:
+            log.warning(
+                "version %s of %s cannot be served, so %s stays in use: %s",
+                key,
+                own.name,
+                self.name,
+                reason_of(error),
+            )
+            self._own_from = monotonic() + RETRY_SECONDS
+            return
+
+        with self._lock:
+            self._left += self._open.values()
+            self._open = {key: opened}
+            self._refused = {}
+            self._contents = contents
+            self.source = own
+            self.name = own.name
+            self._make_champion(opened)
+
+        self.metrics.versions.labels("opened").inc()
 
     def _read_registry(self) -> None:
         try:
@@ -339,6 +385,9 @@ class Versions:
                     del self._open[version.key]
                     closed.append(version)
 
+            closed += [version for version in self._left if not version.leases]
+            self._left = [version for version in self._left if version.leases]
+
         self._end(closed)
 
     def observe(self) -> None:
@@ -362,5 +411,5 @@ class Versions:
         self._loader.shutdown(wait=False, cancel_futures=True)
         if self._watch.ident:
             self._watch.join(1.0)
-        for one in self.open_versions():
+        for one in [*self.open_versions(), *self._left]:
             one.engine.close(0)

@@ -134,8 +134,12 @@ class MadeSource:
         self.unreachable: Exception | None = None
         self.make: Callable[[int], Bundle] = bundle_of
         self.opened: list[int] = []
+        self.own: MadeSource | None = None  # the user's model, if this is the demo's
         self.open_gate = threading.Event()
         self.open_gate.set()
+
+    def successor(self) -> MadeSource | None:
+        return self.own
 
     def contents(self) -> Contents:
         if self.unreachable:

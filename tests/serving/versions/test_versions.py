@@ -51,6 +51,47 @@ def test_a_request_that_began_with_the_old_champion_ends_with_it() -> None:
         assert not old.engine.figures().alive
 
 
+def demo_and_own(**own_aliases: int) -> tuple[MadeSource, MadeSource]:
+    """The demo's model with a champion, and the user's own model, whose numbers begin again."""
+    demo, own = MadeSource(champion=1), MadeSource(**own_aliases)
+    demo.name = "reviewlm-demo"
+    own.make = lambda number: bundle_of(number + 1)
+    return demo, own
+
+
+def test_the_demo_gives_way_to_the_first_champion_of_the_users_own() -> None:
+    demo, own = demo_and_own(champion=1)
+    with running(made_versions(demo, max_versions=0)) as versions:
+        old = leased(versions)
+        demo.own = own
+        versions.look()
+        assert versions.champion.id == "reviewlm/1"
+        assert food_of(2) in written(leased(versions))
+        assert food_of(1) in written(old), "a request that began with the demo ends with it"
+        versions.release(old)
+        versions.look()
+        assert not old.engine.figures().alive
+
+
+def test_the_demo_stays_while_the_users_own_has_no_champion() -> None:
+    demo, own = demo_and_own()
+    with running(made_versions(demo)) as versions:
+        demo.own = own
+        versions.look()
+        assert versions.champion.id == "reviewlm-demo/1"
+
+
+def test_the_demo_stays_while_the_users_own_champion_does_not_open() -> None:
+    demo, own = demo_and_own(champion=1)
+    own.broken[1] = BundleError("it is damaged")
+    with running(made_versions(demo)) as versions:
+        demo.own = own
+        versions.look()
+        versions.look()
+        assert versions.champion.id == "reviewlm-demo/1"
+        assert own.opened == [1], "it is tried again a minute later, not at each look"
+
+
 def test_a_version_that_does_not_answer_in_time_is_refused_as_too_slow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
