@@ -92,6 +92,7 @@ class RunPlan:
             reviews are too few for any.
         ended_by: Once the network is trained, what ended its training: "time", "validation" (it no longer improved),
             "length" (all passes that the plan allows), or "user" (a length that was set); "" without a network.
+        busy: Whether the machine was busy when the plan was made.
     """
 
     minutes: float
@@ -103,6 +104,7 @@ class RunPlan:
     start: float = 0.0
     needs: int | None = None
     ended_by: str = ""
+    busy: bool = False
 
     def in_words(self) -> str:
         """Return the chosen settings as people read them."""
@@ -190,19 +192,28 @@ def make_plan(
     if config.execution.cluster:
         options["network"] = "on nodes"
 
-    built = run_stage(
-        config.workspace,
-        "plan",
-        options,
-        {name: artifact.digest for name, artifact in fitted.items()},
-        make,
-    )
+    inputs = {name: artifact.digest for name, artifact in fitted.items()}
+    built = run_stage(config.workspace, "plan", options, inputs, make)
+    if built.reused and _is_outdated(_plan_of(built.artifact)):
+        log.info("plan: an earlier one, made on a busy machine, has no network: a new one is made")
+        options["machine"] = "no longer busy"
+        built = run_stage(config.workspace, "plan", options, inputs, make)
+
     if built.reused:
         log.info(
             "plan: taken from an earlier run with these reviews and minutes; --rebuild plan makes a new one"
         )
 
-    return TypeAdapter(RunPlan).validate_python(built.artifact.facts)
+    return _plan_of(built.artifact)
+
+
+def _plan_of(artifact: Artifact) -> RunPlan:
+    return TypeAdapter(RunPlan).validate_python(artifact.facts)
+
+
+def _is_outdated(made: RunPlan) -> bool:
+    """Return whether a plan without a network, made on a busy machine, may get one now that the machine is idle."""
+    return made.network is None and made.busy and not busy()
 
 
 def _choose(
@@ -250,6 +261,7 @@ def _choose(
         after=seconds_after(network, data, slow) + (start if network else 0.0),
         start=start,
         needs=None if network else _needed_minutes(request.minutes, data, speed, slow, left),
+        busy=bool(busy()),
     )
 
 

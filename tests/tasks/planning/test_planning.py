@@ -139,6 +139,24 @@ def test_where_time_does_not_suffice_for_any_model_there_is_one_all_the_same(
     assert (needed.network is None, needed.needs) == (False, None)
 
 
+@pytest.mark.parametrize(
+    ("left", "busy_then", "busy_now", "outdated"),
+    [
+        (-20, True, False, True),
+        (-20, True, True, False),
+        (-20, False, False, False),
+        (240, True, False, False),  # it has a network, which may be half trained
+    ],
+)
+def test_a_plan_without_a_network_is_made_again_once_the_machine_is_idle(
+    monkeypatch: pytest.MonkeyPatch, left: float, busy_then: bool, busy_now: bool, outdated: bool
+) -> None:
+    monkeypatch.setattr(planning, "busy", lambda: "busy" * busy_then)
+    made = planned(monkeypatch, 5, left)
+    monkeypatch.setattr(planning, "busy", lambda: "busy" * busy_now)
+    assert planning._is_outdated(made) is outdated
+
+
 def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     made = planned(monkeypatch, 2, 35)
     assert made.network is None
