@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reviewlm.core.config.sections.evaluation import OWN_MODEL
+from reviewlm.core.config.sections.evaluation import OWN_MODEL, demo_of
 from reviewlm.core.errors import (
     BundleError,
     ConfigError,
@@ -91,11 +91,16 @@ def no_such_model(
     workspace: Workspace, name: str, models: Sequence[str], reference: str
 ) -> ConfigError:
     """Return the error for a name that is neither a version of the registered model *name* nor one of *models*."""
-    versions, aliases = contents_of(tracker_at(workspace), name)
+    tracker = tracker_at(workspace)
+    versions, aliases = contents_of(tracker, name)
     numbers = [str(version.version) for version in versions]
     meant = nearest(reference, [*models, *aliases, *numbers])
     registered = ", ".join([*aliases, *numbers]) or "none"
     there = f"Versions of {name}: {registered}; models of its run: {', '.join(models)}"
+    demo = demo_of(name)
+    if demo and is_known(tracker, demo):
+        there += "; models of the demo's run are compared with `--preset demo`"
+
     return ConfigError(
         f"'{reference}' is neither a registered version nor a model of this configuration",
         where=f"models:/{name}",
