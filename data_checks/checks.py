@@ -214,7 +214,7 @@ def _schema(path: Path) -> dict[str, pl.DataType]:
 
 
 def _remedy_for(path: Path) -> str:
-    """Return what makes a table readable: another format by its suffix, or else a whole file."""
+    """Return the command that makes a table readable, by its suffix, or else ask for a whole file."""
     readers = {
         ".csv": "read_csv({name!r})",
         ".tsv": "read_csv({name!r}, separator='\\t')",

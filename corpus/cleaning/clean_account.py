@@ -18,7 +18,7 @@ STEP = "prepare"
 
 
 class Left(NamedTuple):
-    """What became of reviews that are not used, the reason, and what it is about."""
+    """Outcome, kind and detail of an entry of the account about reviews that are not used."""
 
     outcome: Outcome
     kind: Kind

@@ -1,4 +1,4 @@
-"""Clean a batch of typed reviews: normal form, languages, ratings, split; count what is left out."""
+"""Clean a batch of typed reviews: normal form, languages, ratings, split; count the reviews left out."""
 
 from __future__ import annotations
 

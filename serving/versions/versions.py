@@ -288,7 +288,7 @@ class Versions:
         except Exception:  # `_read_registry` tells of a registry that cannot be read
             return
 
-        if own is not None and CHAMPION in contents.aliases:
+        if own is not None and CHAMPION in contents.aliases and not self._ended.is_set():
             self._loader.submit(self._change_source, own, contents).result()
 
     def _change_source(self, own: RegistrySource, contents: Contents) -> None:

@@ -61,7 +61,7 @@ _shared: list[Progress] = []
 
 
 def activity(stage: str, label: str) -> str:
-    """Return what a stage does, for the lines that a waiting user reads."""
+    """Return the activity of a stage in words, for the lines that a waiting user reads."""
     words = ACTIVITIES.get(stage, f"{stage} {{}}")
     return words.replace("{}", label).strip()
 

@@ -164,7 +164,7 @@ class FitPlan:
         )
 
     def on_cluster(self) -> ClusterRun | None:
-        """Return what runs its job on a node: there is a cluster, and it is a network or holds one."""
+        """Return the run of its job on a node; None without a cluster, or if it has no network."""
         if self.config.execution.cluster and is_neural(self.spec, self.parts_of_it):
             return ClusterRun(self.config)
         return None

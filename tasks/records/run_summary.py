@@ -107,7 +107,7 @@ def verdict_of(result: Mapping[str, Any]) -> str:
 
 
 def _lost_network(result: Mapping[str, Any]) -> str:
-    """Return what the plan says if it had no time for a network; otherwise ""."""
+    """Return the sentence of a plan that had no time for a network; otherwise ""."""
     plan = result.get("plan") or {}
     if not plan or plan.get("network") is not None:
         return ""

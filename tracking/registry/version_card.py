@@ -54,7 +54,7 @@ def _links_of(tracker: Tracker, name: str, number: int, tags: Mapping[str, str])
 
 
 def _verdict(tags: Mapping[str, str]) -> str:
-    """Return what a person decided, then the gate's outcome with its reason."""
+    """Return the verdict about a version: the decision by hand, then the gate's outcome with its reason."""
     of_gate = ": ".join(filter(None, (tags.get(tag.OUTCOME), tags.get(tag.REASON))))
     return "; ".join(filter(None, (tags.get(tag.BY_HAND), of_gate)))
 

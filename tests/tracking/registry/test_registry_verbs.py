@@ -284,7 +284,7 @@ def test_each_command_that_a_refusal_proposes_is_carried_out(
     if before:
         shop.run(*before)
 
-    require_remedies(shop.run(*refused), shop.home, tmp_path, monkeypatch)
+    assert require_remedies(shop.run(*refused), shop.home, tmp_path, monkeypatch)
 
 
 def test_a_first_champion_that_cannot_be_rolled_back_from_is_replaced_by_the_proposed_command(
