@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
 
 import pytest
 
@@ -73,15 +73,27 @@ def test_settings_that_name_something_refuse_it(key: str, name: str) -> None:
     assert all(line.isprintable() for line in str(error.value).split("\n"))
 
 
-@pytest.mark.parametrize("name", ["../../x", "a\0b", "a" * 300, "-rf", ".x"])
-def test_vocabularies_and_presets_are_named_alike(name: str, tmp_path: Any) -> None:
+ODD_NAMES = pytest.mark.parametrize("name", ["../../x", "a\0b", "a" * 300, "-rf", ".x"])
+
+
+@ODD_NAMES
+def test_a_vocabulary_of_such_a_name_is_refused(name: str, tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
-    written = json.dumps(name)
-    file.write_text(f'extends = "small"\n[vocabulary.{written}]\nunit = "word"\n', encoding="utf-8")
+    table = f'[vocabulary.{json.dumps(name)}]\nunit = "word"\n'
+    file.write_text(f'extends = "small"\n{table}', encoding="utf-8")
     with pytest.raises(ConfigError):
         load_config(str(file))
-    file.write_text(f"extends = {written}\n", encoding="utf-8")
+
+
+@ODD_NAMES
+def test_a_file_that_extends_a_preset_of_such_a_name_is_refused(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(f"extends = {json.dumps(name)}\n", encoding="utf-8")
     with pytest.raises(ConfigError):
         load_config(str(file))
+
+
+@ODD_NAMES
+def test_a_preset_of_such_a_name_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="preset"):
         load_config(name)

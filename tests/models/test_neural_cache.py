@@ -76,18 +76,30 @@ def test_the_cache_is_the_formula(part, theta, window):
             assert np.exp(-nats_T[t]) == pytest.approx(expected, rel=1e-9)
 
 
-def test_stepping_says_what_scoring_says_and_sums_to_one():
-    model = cached(Part("lstm", SPECS["lstm"], make("lstm")))
-    nats_BT, state = model.score(TEXT, model.start(3))[0], model.start(3)
+def steps_through(model):
+    """Yield the position of each token that is predicted, and log p of all entries there."""
+    state = model.start(3)
     for t in range(TEXT.shape[1] - 1):
         logp_BV, state = model.step(TEXT[:, t], state)
+        yield t + 1, logp_BV
+
+
+def test_stepping_says_what_scoring_says():
+    model = cached(Part("lstm", SPECS["lstm"], make("lstm")))
+    nats_BT = model.score(TEXT, model.start(3))[0]
+    for t, logp_BV in steps_through(model):
+        scored = ~np.isin(TEXT[:, t], sorted(GIVEN_IDS))
+        stepped = -logp_BV.numpy()[np.arange(3), TEXT[:, t]]
+        assert stepped[scored] == pytest.approx(nats_BT[scored, t], abs=1e-4)
+
+
+def test_probabilities_of_each_step_sum_to_one():
+    model = cached(Part("lstm", SPECS["lstm"], make("lstm")))
+    for _, logp_BV in steps_through(model):
         assert logp_BV.double().exp().sum(1).tolist() == pytest.approx([1] * 3, abs=1e-5)
-        scored = ~np.isin(TEXT[:, t + 1], sorted(GIVEN_IDS))
-        said = -logp_BV.numpy()[np.arange(3), TEXT[:, t + 1]]
-        assert said[scored] == pytest.approx(nats_BT[scored, t + 1], abs=1e-4)
 
 
-def test_streams_that_have_read_more_and_less_are_joined(part):
+def test_streams_of_different_lengths_are_joined(part):
     model = cached(part, window=12)
     states = [
         model.score(TEXT[row : row + 1, :length], model.start(1))[1]

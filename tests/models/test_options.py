@@ -33,25 +33,33 @@ from reviewlm.models.specs import (
         (VocabularySpec, {"size": 3}, "size is 3; .*at least 16"),
     ],
 )
-def test_what_is_wrong_and_what_is_allowed(spec: Any, options: dict[str, Any], said: str) -> None:
+def test_an_error_says_which_values_are_allowed(
+    spec: Any, options: dict[str, Any], said: str
+) -> None:
     with pytest.raises(ValueError, match=f"^{said}[^\n]*$"):
         spec(**options)
 
 
-@pytest.mark.parametrize(
-    ("spec", "chosen", "name", "value", "needed"),
-    [
-        (TrainingSpec, {}, "momentum", 0.5, "optimizer"),
-        (TrainingSpec, {"optimizer": "rmsprop"}, "beta2", 0.95, "optimizer"),
-        (TrainingSpec, {"schedule": "constant"}, "final_rate", 0.5, "schedule"),
-        (TrainingSpec, {"stateful": False}, "state_reset_prob", 0.1, "stateful"),
-        (ObjectiveSpec, {"output": "softmax"}, "head", 500, "output"),
-        (ObjectiveSpec, {"output": "softmax"}, "samples", 64, "estimator"),
-    ],
-)
-def test_without_effect_it_is_refused_with_what_it_needs_and_left_at_its_default_otherwise(
+WITHOUT_EFFECT = [
+    (TrainingSpec, {}, "momentum", 0.5, "optimizer"),
+    (TrainingSpec, {"optimizer": "rmsprop"}, "beta2", 0.95, "optimizer"),
+    (TrainingSpec, {"schedule": "constant"}, "final_rate", 0.5, "schedule"),
+    (TrainingSpec, {"stateful": False}, "state_reset_prob", 0.1, "stateful"),
+    (ObjectiveSpec, {"output": "softmax"}, "head", 500, "output"),
+    (ObjectiveSpec, {"output": "softmax"}, "samples", 64, "estimator"),
+]
+
+
+@pytest.mark.parametrize(("spec", "chosen", "name", "value", "needed"), WITHOUT_EFFECT)
+def test_an_option_without_effect_is_refused_with_what_it_needs(
     spec: Any, chosen: dict[str, Any], name: str, value: object, needed: str
 ) -> None:
     with pytest.raises(ValueError, match=f"^{name} is .*only takes effect with {needed}"):
         spec(**chosen, **{name: value})
+
+
+@pytest.mark.parametrize(("spec", "chosen", "name"), [row[:3] for row in WITHOUT_EFFECT])
+def test_an_option_that_nobody_gave_keeps_its_default(
+    spec: Any, chosen: dict[str, Any], name: str
+) -> None:
     assert getattr(spec(**chosen), name) == getattr(spec(), name)

@@ -65,12 +65,21 @@ def test_one_changed_byte_is_detected(name, vocabulary, tmp_path):
     assert caught.value.kind == "input"
 
 
-def test_reviews_of_one_person_have_one_number_and_unknown_authors_one_each(vocabulary, tmp_path):
+def authors_of(users, vocabulary, folder):
+    """Return the numbers of the authors in a stream of reviews, which is written two reviews at a time."""
+    reviews = frame(len(users)).with_columns(user_id=pl.Series(users, dtype=pl.String))
+    write_stream(folder, vocabulary, reviews.iter_slices(2))
+    return TokenStream.open(folder, verify=True).authors.tolist()
+
+
+def test_reviews_of_one_person_have_one_number(vocabulary, tmp_path):
+    users = ["ann", "cid", "bob", "ann", "eve", "bob", "dan"]
+    assert authors_of(users, vocabulary, tmp_path) == [0, 1, 2, 0, 3, 2, 4]
+
+
+def test_each_unknown_author_has_a_number_of_its_own(vocabulary, tmp_path):
     users = ["ann", None, "bob", "ann", None, "bob", "cid"]
-    reviews = frame(7).with_columns(user_id=pl.Series(users))
-    write_stream(tmp_path, vocabulary, reviews.iter_slices(2))
-    authors = TokenStream.open(tmp_path, verify=True).authors
-    assert authors.tolist() == [0, 1, 2, 0, 3, 2, 4]
+    assert authors_of(users, vocabulary, tmp_path) == [0, 1, 2, 0, 3, 2, 4]
 
 
 def test_a_stream_without_user_ids_has_no_authors(vocabulary, tmp_path):

@@ -179,14 +179,20 @@ class PanicException(BaseException):  # what Rust's libraries call theirs
     pass
 
 
-def test_a_panic_while_reading_is_an_error_and_an_interrupt_is_not():
+def test_a_panic_while_reading_is_an_error_of_the_file():
     with (
         pytest.raises(ModelError, match="the file cannot be read: PanicException"),
         translate_read_errors("the file"),
     ):
         raise PanicException("index out of bounds")
+
+
+def test_an_interrupt_while_reading_stays_an_interrupt():
     with pytest.raises(KeyboardInterrupt), translate_read_errors("the file"):
         raise KeyboardInterrupt
+
+
+def test_memory_that_is_short_while_reading_is_an_error_of_that_kind():
     with pytest.raises(ModelError) as caught, translate_read_errors("the file"):
         raise MemoryError("9 GB")
     assert caught.value.kind == "memory"

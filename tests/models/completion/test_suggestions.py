@@ -1,7 +1,8 @@
 """Completions and next words against brute force over all token sequences."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -118,26 +119,37 @@ def test_a_word_before_a_character_of_several_bytes_keeps_its_probability(cutoff
     assert found == pytest.approx(expected, rel=1e-6 if cutoffs is EXACT else 0.1)
 
 
-@pytest.mark.parametrize("prompt", ["so i", "so ", "so it is"])
-@pytest.mark.parametrize("unit", ["bpe", "unigram"])
-def test_quick_suggestions_find_the_probable_words_with_fewer_readings_and_never_overstate_them(
-    unit, prompt
-):
+@pytest.fixture(
+    scope="module",
+    params=product(["bpe", "unigram"], ["so i", "so ", "so it is"]),
+    ids="-".join,
+)
+def searches(request):
+    """The words of the exact and the quick search after a prompt, and the rows that each has read."""
+    unit, prompt = request.param
     model = letters_only(unit)
-    rows = {}
-    for name, options in (("exact", {}), ("quick", {"cutoffs": QUICK})):
+    found = {}
+    for name, cutoffs in (("exact", EXACT), ("quick", QUICK)):
         counted = Counted(model.model)
-        rows[name] = (
-            suggest(replace(model, model=counted), prompt, k=20, both=True, **options),
-            counted.rows,
-        )
-    (exact, exact_rows), (quick, quick_rows) = rows["exact"], rows["quick"]
-    assert quick_rows < exact_rows
-    known = dict(exact.words)
-    assert all(p <= known[word] * (1 + 1e-6) for word, p in quick.words if word in known)
-    probable = {word for word, p in exact.words if p > 0.01}
+        answer = suggest(replace(model, model=counted), prompt, k=20, both=True, cutoffs=cutoffs)
+        found[name] = SimpleNamespace(words=dict(answer.words), rows=counted.rows)
+    return found
+
+
+def test_quick_suggestions_read_less(searches):
+    assert searches["quick"].rows < searches["exact"].rows
+
+
+def test_quick_suggestions_never_overstate_a_word(searches):
+    exact = searches["exact"].words
+    for word, p in searches["quick"].words.items():
+        assert p <= exact.get(word, 1) * (1 + 1e-6)
+
+
+def test_quick_suggestions_find_the_probable_words(searches):
+    probable = {word for word, p in searches["exact"].words.items() if p > 0.01}
     assert probable
-    assert probable <= dict(quick.words).keys()
+    assert probable <= searches["quick"].words.keys()
 
 
 class Counted:

@@ -1,6 +1,7 @@
 """What a typist's next letter costs: only what was not read for the letters before."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,19 +31,33 @@ def typed(bundle, readers, cutoffs=QUICK):
     ]
 
 
-@pytest.mark.parametrize("unit", ["bpe", "unigram", "char"])
-def test_searches_that_share_their_readings_answer_the_same_and_read_less(unit):
-    bundle, counted = counting(unit)
-    alone = typed(bundle, None)
-    rows, counted.rows = counted.rows, 0
-    assert typed(bundle, readers := Readers(bundle)) == alone
-    assert counted.rows < 0.7 * rows
-    counted.rows = 0
-    assert typed(bundle, readers) == alone
-    assert counted.rows == 0
+@pytest.fixture(scope="module", params=["bpe", "unigram", "char"])
+def searches(request):
+    """A search alone, one that shares its readings, and that one again: their answers and the rows they have read."""
+    bundle, counted = counting(request.param)
+    readers = Readers(bundle)
+    found = {}
+    for name, shared in (("alone", None), ("sharing", readers), ("again", readers)):
+        counted.rows = 0
+        answers = typed(bundle, shared)
+        found[name] = SimpleNamespace(answers=answers, rows=counted.rows)
+    return found
 
 
-def test_what_was_not_used_for_longest_is_forgotten_and_read_again():
+def test_searches_that_share_their_readings_answer_the_same(searches):
+    assert searches["sharing"].answers == searches["alone"].answers
+    assert searches["again"].answers == searches["alone"].answers
+
+
+def test_searches_that_share_their_readings_read_less(searches):
+    assert searches["sharing"].rows < 0.7 * searches["alone"].rows
+
+
+def test_a_repeated_search_reads_nothing(searches):
+    assert searches["again"].rows == 0
+
+
+def test_what_was_not_used_for_longest_is_forgotten():
     counted = Counted(HistoryLM.random(16))
     reader, begin = PrefixReader(counted), (BOS, STARS[0])
     texts = [(*begin, first) for first in range(9, 14)]

@@ -66,7 +66,7 @@ def by_hand(model, before):
 
 @given(STREAMS, st.integers(1, 3), st.integers(3, 9), st.integers(0, 50))
 @examples(80)
-def test_step_and_score_are_the_formula_and_sum_to_one(ids, order, window, seed):
+def test_probabilities_follow_the_formula(ids, order, window, seed):
     model = cache(seed, order, window)
     nats_1T, _ = model.score(np.array([ids]), model.start(1))
     state = model.start(1)
@@ -96,7 +96,9 @@ def test_contributions_sum_to_the_log_probability():
     assert found.contribution_BTP.sum(-1) == pytest.approx(-model.score(ids_BT, model.start(1))[0])
 
 
-def test_a_bundle_holds_the_static_model_and_writes_and_suggests(tmp_path, table_kind, monkeypatch):
+@pytest.fixture
+def bundle_folder(tmp_path, table_kind, monkeypatch):
+    """The bundle of a cache over a table, and the cache itself."""
     texts = ["The soup was great. We went back.", "The tea was cold, and we left."]
     vocabulary = learn_vocabulary(texts, VocabularySpec(min_count=1), NormalForm())
     part = table_part(0, "static")
@@ -106,12 +108,30 @@ def test_a_bundle_holds_the_static_model_and_writes_and_suggests(tmp_path, table
         monkeypatch.setattr(module, "model_class", kinds.__getitem__)
     spec = CacheSpec(part="static", window=30)
     model = CacheLM(spec, part, np.full((len(RANGES) + 1, 3), 1 / 3))
-    save_bundle(tmp_path / "bundle", spec, vocabulary, model, [("The tea was great.", 4)], {})
-    bundle = load_bundle(tmp_path / "bundle")
-    assert spec_from_dict(to_dict(bundle.spec)) == spec
+    folder = tmp_path / "bundle"
+    save_bundle(folder, spec, vocabulary, model, [("The tea was great.", 4)], {})
+    return folder, model
+
+
+def test_a_bundle_keeps_options_and_weights(bundle_folder):
+    folder, model = bundle_folder
+    bundle = load_bundle(folder)
+    assert spec_from_dict(to_dict(bundle.spec)) == model.spec
     assert bundle.model.weights_RP.tolist() == model.weights_RP.tolist()
+
+
+def test_a_bundle_writes_the_same_texts_for_the_same_seed(bundle_folder):
+    bundle = load_bundle(bundle_folder[0])
     assert generate(bundle, n=3, stars=5, seed=3) == generate(bundle, n=3, stars=5, seed=3)
-    words = dict(suggest(bundle, "The soup soup soup soup was", k=20).words)
+
+
+def test_a_bundle_suggests_words_that_the_prompt_repeats(bundle_folder):
+    words = dict(suggest(load_bundle(bundle_folder[0]), "The soup soup soup soup was", k=20).words)
     assert words["soup"] > 1 / 4
+
+
+def test_weights_of_another_order_are_refused(bundle_folder):
+    folder, _ = bundle_folder
+    vocabulary = load_bundle(folder).vocabulary
     with pytest.raises(ModelError, match="cache weights"):
-        CacheLM.load(tmp_path / "bundle", CacheSpec(part="static", order=3), vocabulary)
+        CacheLM.load(folder, CacheSpec(part="static", order=3), vocabulary)

@@ -76,7 +76,7 @@ def test_weights_by_context_are_on_their_text_no_worse_than_fixed_ones(seed):
         )
 
 
-def test_without_an_ngram_model_there_is_nothing_to_look_at_and_the_method_is_refused():
+def test_without_an_ngram_model_the_method_is_refused():
     spec = MixtureSpec(parts=("table1", "table2"), method="gated")
     with pytest.raises(
         ModelError, match=r"needs an n-gram model.* table1, table2 are none"

@@ -53,7 +53,7 @@ def by_hand(mixture, ids_T):
 
 @given(st.integers(0, 300))
 @examples(20)
-def test_step_and_score_are_the_formula(seed):
+def test_probabilities_follow_the_formula(seed):
     mixture = linear(seed)
     nats_BT, _ = mixture.score(IDS, mixture.start(2))
     state = mixture.start(2)
@@ -91,31 +91,40 @@ def test_parts_of_different_vocabularies_are_refused():
 # Tuning
 
 
-@pytest.mark.parametrize("method", ["linear", "gated"])
-def test_weights_are_tuned_on_the_held_out_text_and_beat_each_part_there(method):
+@pytest.fixture(scope="module", params=["linear", "gated"])
+def tuned(request):
+    """A mixture tuned on held-out text, that text, and the summary of the tuning."""
     texts, held_out = documents(80, 1), Stream(documents(40, 2))
     ngram = estimate_ngrams(count_ngrams(Stream(texts), 3, SIZE, CONTEXT_IDS))
     parts = [Part("kn", NGramSpec(order=3), ngram), table_part(5, sharpness=0.4)]
-    spec = MixtureSpec(parts=("kn", "table5"), method=method)
+    spec = MixtureSpec(parts=("kn", "table5"), method=request.param)
     weighting, summary = tune_weights(spec, parts, held_out)
-    mixture = MixtureLM(parts, weighting)
-    scored = sum(
-        int((~np.isin(held_out.document(i), sorted(CONTEXT_IDS))).sum()) for i in range(40)
-    )
-    assert summary["tokens"] == scored
-    nats = [
-        mixture.score(held_out.document(i)[None].astype(int), mixture.start(1))[0]
-        for i in range(40)
-    ]
-    assert summary["validation/nats"] == pytest.approx(
-        sum(n.sum() for n in nats) / scored, rel=1e-6
-    )
-    best_part = min(
-        summary["validation/perplexity_of/kn"], summary["validation/perplexity_of/table5"]
-    )
-    assert summary["validation/perplexity"] <= best_part
-    if method == "gated":
+    return MixtureLM(parts, weighting), held_out, summary
+
+
+def test_the_summary_of_tuning_has_the_cost_of_the_held_out_text(tuned):
+    mixture, held_out, summary = tuned
+    rows = [held_out.document(i).astype(int) for i in range(40)]
+    tokens = sum(int((~np.isin(row, sorted(CONTEXT_IDS))).sum()) for row in rows)
+    nats = sum(mixture.score(row[None], mixture.start(1))[0].sum() for row in rows)
+    assert summary["tokens"] == tokens
+    assert summary["validation/nats"] == pytest.approx(nats / tokens, rel=1e-6)
+
+
+def test_tuned_weights_beat_each_part_on_the_held_out_text(tuned):
+    _, _, summary = tuned
+    for part in ("kn", "table5"):
+        assert summary["validation/perplexity"] <= summary[f"validation/perplexity_of/{part}"]
+
+
+def test_gated_weights_are_no_worse_than_fixed_ones(tuned):
+    _, _, summary = tuned
+    if "validation/perplexity_linear" in summary:
         assert summary["validation/perplexity"] <= summary["validation/perplexity_linear"]
+
+
+def test_the_tuning_of_weights_converges(tuned):
+    _, _, summary = tuned
     assert summary["converged"] == 1
 
 

@@ -31,7 +31,7 @@ def predicting(kind: str, text: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", NEURAL)
-def test_a_vector_is_the_mean_of_the_features_that_predict_the_text_and_its_end(kind: str) -> None:
+def test_a_vector_is_the_mean_of_the_features_that_predict_the_text(kind: str) -> None:
     found_DF = Encoder(bundle_of(kind)).encode(TEXTS[:6])
     wanted_DF = np.stack([predicting(kind, text).mean(0) for text in TEXTS[:6]])
     assert found_DF.dtype == np.float32

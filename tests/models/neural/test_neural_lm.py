@@ -62,11 +62,15 @@ def score(model, ids):
     return model.score(ids, model.start(len(ids)))[0]
 
 
-def test_probabilities_sum_to_one_and_given_tokens_have_none(model):
+def test_a_step_gives_log_probabilities_that_sum_to_one(model):
     logp, _ = model.step(documents()[:, 0], model.start(B))
     assert logp.shape == (B, V)
     assert logp.dtype == torch.float32
     torch.testing.assert_close(logp.exp().sum(1), torch.ones(B))
+
+
+def test_only_given_tokens_are_impossible(model):
+    logp, _ = model.step(documents()[:, 0], model.start(B))
     assert (logp[:, CONTEXT_IDS] == -torch.inf).all()
     assert torch.isfinite(logp[:, [i for i in range(V) if i not in CONTEXT_IDS]]).all()
 
@@ -80,17 +84,24 @@ def test_chunks_cut_anywhere_give_the_numbers_of_one_go(model, cuts):
     np.testing.assert_allclose(np.concatenate(parts, 1), score(model, ids), atol=1e-5)
 
 
-def test_saved_and_loaded_models_give_the_same_bits(model, tmp_path):
+def test_a_model_is_saved_as_one_file(model, tmp_path):
     model.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
-    random = torch.get_rng_state()
+
+
+def test_a_loaded_model_gives_the_bits_of_the_saved_one(model, tmp_path):
+    model.save(tmp_path)
     again = type(model).load(tmp_path, model.spec, SimpleNamespace(size=V), "cpu")
-    assert torch.equal(random, torch.get_rng_state()), (
-        "loading draws nothing from the program's random stream"
-    )
     np.testing.assert_array_equal(score(again, documents()), score(model, documents()))
     step = [lm.step(documents()[:, 0], lm.start(B))[0] for lm in (model, again)]
     assert torch.equal(*step)
+
+
+def test_loading_a_model_draws_nothing_from_the_random_stream_of_the_program(model, tmp_path):
+    model.save(tmp_path)
+    random = torch.get_rng_state()
+    type(model).load(tmp_path, model.spec, SimpleNamespace(size=V), "cpu")
+    assert torch.equal(random, torch.get_rng_state())
 
 
 def test_missing_damaged_or_foreign_weights_are_refused(tmp_path):

@@ -28,38 +28,56 @@ def tables(golden_text) -> Tables:
     return packed_tables(counts, estimate(counts))
 
 
-@pytest.mark.parametrize("vocabulary_size", [12, 1 << 16, 1 << 20])
+SIZES = pytest.mark.parametrize("vocabulary_size", [12, 1 << 16, 1 << 20])
+
+
+def followers_of(listed, vocabulary_size) -> tuple[list[int], Followers]:
+    """Return the keys of the listed pairs in their order, and the table that is made of them."""
+    keys = [context * vocabulary_size + word for context, word in sorted(listed)]
+    return keys, Followers.from_keys(np.array(keys, np.int64), 7, vocabulary_size)
+
+
+@SIZES
 @examples(60)
 @given(listed=LISTED)
-def test_every_listed_ngram_is_found_at_its_row_and_no_other_however_many_are_asked(
-    listed, vocabulary_size
-):
+def test_a_listed_ngram_is_found_at_its_row(listed, vocabulary_size):
     rows = {pair: row for row, pair in enumerate(sorted(listed))}
-    keys = np.array([context * vocabulary_size + word for context, word in rows], np.int64)
-    followers = Followers.from_keys(keys, 7, vocabulary_size)
+    _, followers = followers_of(listed, vocabulary_size)
     asked = np.array([(context, word) for context in range(7) for word in range(12)])
     expected = [rows.get(pair, NONE) for pair in map(tuple, asked.tolist())]
     assert followers.find(asked[:, 0], asked[:, 1]).tolist() == expected
     alone = [int(followers.find(pair[:1], pair[1:])[0]) for pair in asked]
     assert alone == expected
-    assert followers.keys(vocabulary_size).tolist() == keys.tolist()
-    assert followers.contexts().tolist() == [context for context, _ in rows]
-    assert followers.contexts(np.arange(len(rows))).tolist() == [context for context, _ in rows]
 
 
-def test_double_precision_keeps_every_bit_and_single_every_log10_within_1e_6(tables, tmp_path):
-    for precision, kind in (("double", np.float64), ("single", np.float32)):
-        tables.save(tmp_path / precision, precision)
-        loaded = Tables.load(tmp_path / precision)
-        assert loaded.precision == precision
-        assert {array.dtype for array in (*loaded.logp, *loaded.backoff)} == {np.dtype(kind)}
-        tolerance = 0 if precision == "double" else 1e-6 * math.log(10)
-        for ours, theirs in zip(
-            (*tables.logp, *tables.backoff), (*loaded.logp, *loaded.backoff), strict=True
-        ):
-            finite = np.isfinite(ours)
-            assert np.array_equal(finite, np.isfinite(theirs))
-            assert np.abs(ours[finite] - theirs[finite]).max(initial=0) <= tolerance
+@SIZES
+@examples(60)
+@given(listed=LISTED)
+def test_a_table_gives_its_ngrams_back_in_order(listed, vocabulary_size):
+    keys, followers = followers_of(listed, vocabulary_size)
+    contexts = [context for context, _ in sorted(listed)]
+    assert followers.keys(vocabulary_size).tolist() == keys
+    assert followers.contexts().tolist() == contexts
+    assert followers.contexts(np.arange(len(keys))).tolist() == contexts
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind", "tolerance"),
+    [("double", np.float64, 0), ("single", np.float32, 1e-6 * math.log(10))],
+)
+def test_stored_tables_are_as_exact_as_their_precision(
+    precision, kind, tolerance, tables, tmp_path
+):
+    tables.save(tmp_path, precision)
+    loaded = Tables.load(tmp_path)
+    assert loaded.precision == precision
+    assert {array.dtype for array in (*loaded.logp, *loaded.backoff)} == {np.dtype(kind)}
+    for ours, theirs in zip(
+        (*tables.logp, *tables.backoff), (*loaded.logp, *loaded.backoff), strict=True
+    ):
+        finite = np.isfinite(ours)
+        assert np.array_equal(finite, np.isfinite(theirs))
+        assert np.abs(ours[finite] - theirs[finite]).max(initial=0) <= tolerance
 
 
 @pytest.mark.parametrize(
@@ -85,15 +103,16 @@ def test_facts_that_cannot_be_are_refused(facts, expected, tables, tmp_path):
     assert caught.value.kind == "bundle"
 
 
-def test_offsets_that_do_not_ascend_and_words_that_do_not_exist_are_refused(tables, tmp_path):
-    for name, change in (
-        ("first_3", lambda array: array[::-1]),
-        ("words_3", lambda array: array + len(array)),
-    ):
-        tables.save(tmp_path)
-        array = np.load(tmp_path / f"{name}.npy")
-        array[1:-1] = change(array[1:-1])
-        np.save(tmp_path / f"{name}.npy", array)
-        with pytest.raises(ModelError, match=name) as caught:
-            Tables.load(tmp_path)
-        assert caught.value.kind == "bundle"
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("first_3", lambda array: array[::-1]), ("words_3", lambda array: array + len(array))],
+    ids=["offsets that do not ascend", "words that do not exist"],
+)
+def test_tables_that_contradict_themselves_are_refused(name, change, tables, tmp_path):
+    tables.save(tmp_path)
+    array = np.load(tmp_path / f"{name}.npy")
+    array[1:-1] = change(array[1:-1])
+    np.save(tmp_path / f"{name}.npy", array)
+    with pytest.raises(ModelError, match=name) as caught:
+        Tables.load(tmp_path)
+    assert caught.value.kind == "bundle"

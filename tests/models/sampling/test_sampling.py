@@ -29,7 +29,7 @@ def test_a_text_says_whether_it_ended_or_was_cut_at_the_maximum_length(bundle):
 
 
 @pytest.mark.parametrize("table", slow_but([TableLM, HistoryLM], {HistoryLM}))
-def test_a_text_is_the_same_alone_and_in_any_crowd(bundle, table, monkeypatch):
+def test_a_text_does_not_depend_on_the_texts_beside_it(bundle, table, monkeypatch):
     model = Bundle(
         TableSpec(), bundle.vocabulary, table(bundle.model.p_VV), stars_prior=bundle.stars_prior
     )

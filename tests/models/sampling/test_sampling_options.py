@@ -108,7 +108,7 @@ def test_options_may_be_fractions():
     size=st.integers(0, 4),
     penalty=st.sampled_from([0.5, 1.0, 1.7]),
 )
-def test_repeats_are_penalised_and_repeated_sequences_forbidden(text, size, penalty):
+def test_repeats_cost_what_the_options_say(text, size, penalty):
     logp_V = torch.log_softmax(torch.randn(14, generator=torch.Generator().manual_seed(1)), 0)
     options = Sampling(repetition_penalty=penalty, no_repeat_ngram_size=size)
     found = filter_tokens(logp_V[None], torch.tensor([0, 1]), options, [text])[0]

@@ -12,7 +12,12 @@ from reviewlm.corpus.synthetic.synth import write_reviews
 from reviewlm.models.base import ModelError
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.sampling import generate
-from reviewlm.models.sampling.watermark import evidence_of, hash_key, numbers
+from reviewlm.models.sampling.watermark import (
+    WatermarkEvidence,
+    evidence_of,
+    hash_key,
+    numbers,
+)
 from reviewlm.models.specs import NGramSpec, VocabularySpec
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.special import CONTEXT_IDS
@@ -55,21 +60,33 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return Bundle(NGramSpec(order=3), vocabulary, estimate_ngrams(counts), stars_prior=shares)
 
 
-def test_on_texts_without_the_key_z_and_p_are_exact(bundle: Bundle) -> None:
+@pytest.fixture(scope="module")
+def evidence(bundle: Bundle) -> list[WatermarkEvidence]:
+    """The evidence of 25 keys in 20 texts that were written without any of them."""
     texts = generate(bundle, 20, max_tokens=120, seed=5)
-    found = [
-        evidence_of(bundle.vocabulary, text, f"key {number}")
-        for number in range(25)
-        for text in texts
-    ]
-    z = np.array([each.z for each in found])
+    found = []
+    for number in range(25):
+        found += [evidence_of(bundle.vocabulary, text, f"key {number}") for text in texts]
+    return found
+
+
+def test_z_of_texts_without_the_key_is_standardised(evidence: list[WatermarkEvidence]) -> None:
+    z = np.array([each.z for each in evidence])
     assert abs(z.mean()) < 3.5 / np.sqrt(len(z))
     assert abs(z.var() - 1) < 0.3
-    assert kstest([each.p_value for each in found], "uniform").pvalue > 0.001
-    for each in found[:50]:
-        assert each.p_value == pytest.approx(
-            gamma.sf(each.tokens + each.z * each.tokens**0.5, each.tokens), rel=1e-6
-        )
+
+
+def test_p_of_texts_without_the_key_is_uniform(evidence: list[WatermarkEvidence]) -> None:
+    assert kstest([each.p_value for each in evidence], "uniform").pvalue > 0.001
+
+
+def test_p_is_the_tail_of_a_gamma_distribution(evidence: list[WatermarkEvidence]) -> None:
+    for each in evidence[:50]:
+        total = each.tokens + each.z * each.tokens**0.5
+        assert each.p_value == pytest.approx(gamma.sf(total, each.tokens), rel=1e-6)
+
+
+def test_a_text_that_is_too_short_is_no_evidence(bundle: Bundle) -> None:
     assert evidence_of(bundle.vocabulary, "So", "key") == (0, 0.0, 1.0)
 
 

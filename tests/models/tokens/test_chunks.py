@@ -69,46 +69,76 @@ def joined(chunks, lists_M):
 @pytest.mark.slow
 @examples(300)
 @given(texts=TEXTS)
-def test_the_chunks_of_a_text_are_the_text_and_fold_and_cut_as_the_text_does(texts):
-    series = pl.Series("text", texts, dtype=pl.String)
-    chunks = Chunks.of(series)
+def test_the_chunks_of_a_text_make_up_the_text(texts):
+    chunks = Chunks.of(pl.Series("text", texts, dtype=pl.String))
     assert chunks.distinct.is_unique().all()
-    assert [
-        "".join(each) for each in joined(chunks, [[chunk] for chunk in chunks.distinct])
-    ] == texts
-    for fold in (False, True):
-        both = fold_texts(chunks.distinct, fold), fold_texts(series, fold)
-        assert ["".join(each) for each in joined(chunks, [[chunk] for chunk in both[0]])] == both[
-            1
-        ].to_list()
-        for rule in (words.PATTERN, f" ?(?:{words.PATTERN})", subword_codecs.PATTERN):
-            found, expected = (each.str.extract_all(rule).to_list() for each in both)
-            assert joined(chunks, found) == expected
+    pieces = joined(chunks, [[chunk] for chunk in chunks.distinct])
+    assert ["".join(each) for each in pieces] == texts
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["encode_priced", "_encode_together"])
-@pytest.mark.parametrize("lowercase", [True, False])
+@pytest.mark.parametrize("fold", [False, True])
+@examples(300)
+@given(texts=TEXTS)
+def test_the_chunks_of_a_text_are_cut_as_the_text_is(fold, texts):
+    series = pl.Series("text", texts, dtype=pl.String)
+    chunks = Chunks.of(series)
+    folded_chunks, folded_texts = fold_texts(chunks.distinct, fold), fold_texts(series, fold)
+    pieces = joined(chunks, [[chunk] for chunk in folded_chunks])
+    assert ["".join(each) for each in pieces] == folded_texts.to_list()
+    for rule in (words.PATTERN, f" ?(?:{words.PATTERN})", subword_codecs.PATTERN):
+        found = folded_chunks.str.extract_all(rule).to_list()
+        assert joined(chunks, found) == folded_texts.str.extract_all(rule).to_list()
+
+
+WAYS = pytest.mark.parametrize("way", ["encode_priced", "_encode_together"])
+CASES = pytest.mark.parametrize("lowercase", [True, False])
+
+
+@pytest.mark.slow
+@WAYS
+@CASES
 @examples(100)
 @given(texts=TEXTS)
-def test_a_text_among_others_has_the_ids_and_the_price_of_the_text_as_one_chunk(
-    lowercase, way, texts
-):
+def test_a_text_among_others_has_the_ids_of_the_text_alone(lowercase, way, texts):
     unit = UNITS[lowercase]
-    ids, lengths, unknown, surface = getattr(unit, way)(texts, True)
-    assert lengths.tolist() == [len(unit.encode(text)) for text in texts]
-    assert ids.tolist() == [token for text in texts for token in unit.encode(text).tolist()]
+    ids, lengths, _, _ = getattr(unit, way)(texts, True)
+    alone = [unit.encode(text) for text in texts]
+    assert lengths.tolist() == [len(ids_of_text) for ids_of_text in alone]
+    assert ids.tolist() == [token for ids_of_text in alone for token in ids_of_text.tolist()]
+
+
+@pytest.mark.slow
+@WAYS
+@CASES
+@examples(100)
+@given(texts=TEXTS)
+def test_the_surface_of_a_text_among_others_costs_what_it_costs_as_one_chunk(lowercase, way, texts):
+    unit = UNITS[lowercase]
+    _, _, _, surface = getattr(unit, way)(texts, True)
     for text, nats in zip(texts, surface, strict=True):
         single = Chunks.single(pl.Series("text", [text]))
         straight, pieces = fold_texts([text], False), cut(fold_texts([text], lowercase))
         found = unit.surface_pieces(single, straight, pieces, unit.surface.symbols)
         assert nats == unit.surface.nats(single.distinct, found)[0]
-    spelt = [
-        [piece for piece in cut(fold_texts([text], lowercase))[0] if piece not in unit._ids]
-        for text in texts
-    ]
-    expected = [unit.spelling.nats_of_texts(words, np.zeros(len(words), int)) for words in spelt]
-    assert unknown.tolist() == [nats for nats_U in expected for nats in nats_U.tolist()]
+
+
+@pytest.mark.slow
+@WAYS
+@CASES
+@examples(100)
+@given(texts=TEXTS)
+def test_the_unknown_words_of_a_text_among_others_cost_what_their_spelling_does(
+    lowercase, way, texts
+):
+    unit = UNITS[lowercase]
+    _, _, unknown, _ = getattr(unit, way)(texts, True)
+    expected = []
+    for text in texts:
+        pieces = cut(fold_texts([text], lowercase))[0]
+        spelt = [piece for piece in pieces if piece not in unit._ids]
+        expected += unit.spelling.nats_of_texts(spelt, np.zeros(len(spelt), int)).tolist()
+    assert unknown.tolist() == expected
 
 
 UNITS = {fold: train("word", TRAIN, lowercase=fold)._unit for fold in (True, False)}

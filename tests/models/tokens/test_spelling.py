@@ -130,18 +130,35 @@ def test_a_vocabulary_made_before_the_cache_keeps_its_prices():
     assert third == second > vocabulary.word_unit.encode_priced([text])[2][2]
 
 
-def test_it_comes_back_from_its_file_and_a_damaged_one_is_refused():
-    vocabulary = train("word", ["the soup the soup", "a zebra"], min_count=2)
-    again = Vocabulary.from_json(vocabulary.to_json()).word_unit.spelling
-    assert again == vocabulary.word_unit.spelling
-    assert (
-        again.nats(["zebras", "é"]).tolist()
-        == vocabulary.word_unit.spelling.nats(["zebras", "é"]).tolist()
-    )
-    caches = ([1.0, 4.0], [0.5, 0.0], [0.5], "x", None, [-0.1, 1], [0.5, "inf"])
-    damages = ({"0": ["a"]}, {"x": ["a"]}, {"1": [3]}, {"1": 3}, ["a"])
-    for damage in (*damages, *({"repeats": cache} for cache in caches)):
-        values = json.loads(vocabulary.to_json())
-        values["unit"]["spelling"] = damage
-        with pytest.raises(ModelError, match="cannot be read"):
-            Vocabulary.from_json(json.dumps(values))
+@pytest.fixture
+def spelt_vocabulary():
+    return train("word", ["the soup the soup", "a zebra"], min_count=2)
+
+
+def test_it_comes_back_from_its_file(spelt_vocabulary):
+    spelling = spelt_vocabulary.word_unit.spelling
+    again = Vocabulary.from_json(spelt_vocabulary.to_json()).word_unit.spelling
+    assert again == spelling
+    assert again.nats(["zebras", "é"]).tolist() == spelling.nats(["zebras", "é"]).tolist()
+
+
+CACHES = ([1.0, 4.0], [0.5, 0.0], [0.5], "x", None, [-0.1, 1], [0.5, "inf"])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"0": ["a"]},
+        {"x": ["a"]},
+        {"1": [3]},
+        {"1": 3},
+        ["a"],
+        *({"repeats": cache} for cache in CACHES),
+    ],
+    ids=str,
+)
+def test_a_damaged_one_is_refused(damage, spelt_vocabulary):
+    values = json.loads(spelt_vocabulary.to_json())
+    values["unit"]["spelling"] = damage
+    with pytest.raises(ModelError, match="cannot be read"):
+        Vocabulary.from_json(json.dumps(values))

@@ -76,7 +76,7 @@ ODD_TEXT = st.one_of(
 @pytest.mark.parametrize("whole", [True, False])
 @examples(300)
 @given(text=ODD_TEXT)
-def test_a_text_alone_is_encoded_and_priced_as_among_others(unit, whole, vocabularies, text):
+def test_a_text_alone_costs_what_it_costs_among_others(unit, whole, vocabularies, text):
     assert priced(vocabularies[unit], [text], whole) == priced(
         vocabularies[unit], [text, *OTHERS], whole
     )
@@ -99,23 +99,26 @@ def priced(vocabulary, texts, whole=True):
     )
 
 
-def test_stored_and_read_again_is_the_same(vocabulary, tmp_path):
+@pytest.fixture
+def vocabulary_again(vocabulary, tmp_path):
     vocabulary.save(tmp_path / "vocabulary.json")
-    again = Vocabulary.load(tmp_path / "vocabulary.json")
-    assert again.to_json() == vocabulary.to_json()
-    assert (
-        again.digest
-        == vocabulary.digest
-        == hashlib.sha256(vocabulary.to_json().encode()).hexdigest()
-    )
-    assert (again.unit, again.size, again.spec) == (
-        vocabulary.unit,
-        vocabulary.size,
-        vocabulary.spec,
-    )
-    assert again.normal_form == vocabulary.normal_form
+    return Vocabulary.load(tmp_path / "vocabulary.json")
+
+
+def test_a_stored_vocabulary_comes_back(vocabulary, vocabulary_again):
+    assert vocabulary_again.to_json() == vocabulary.to_json()
+    for name in ("unit", "size", "spec", "normal_form"):
+        assert getattr(vocabulary_again, name) == getattr(vocabulary, name)
+
+
+def test_the_digest_of_a_vocabulary_is_that_of_its_file(vocabulary, vocabulary_again):
+    expected = hashlib.sha256(vocabulary.to_json().encode()).hexdigest()
+    assert vocabulary_again.digest == vocabulary.digest == expected
+
+
+def test_a_stored_vocabulary_encodes_as_before(vocabulary, vocabulary_again):
     text = "I'd eat the soup <eos> again, zebra ☕ and 77 :)"
-    assert again.encode(text).tolist() == vocabulary.encode(text).tolist()
+    assert vocabulary_again.encode(text).tolist() == vocabulary.encode(text).tolist()
 
 
 @pytest.mark.parametrize("special", ["<unk>", "<bos>", "<eos>", "<stars_5>"])

@@ -58,15 +58,33 @@ def test_text_is_cut_into_pieces(text, pieces):
         assert cut_one(text) == pieces
 
 
-@pytest.mark.parametrize("placeholder", sorted({step.replacement for step in MASKS}))
-def test_what_masking_writes_is_one_word_that_comes_back_and_is_never_suggested(placeholder):
-    text = f"Ask for {placeholder}, or ({placeholder}) now. {placeholder} is it."
+PLACEHOLDERS = pytest.mark.parametrize("placeholder", sorted({step.replacement for step in MASKS}))
+
+
+def masked_text(placeholder):
+    return f"Ask for {placeholder}, or ({placeholder}) now. {placeholder} is it."
+
+
+@PLACEHOLDERS
+def test_what_masking_writes_is_one_word(placeholder):
+    text = masked_text(placeholder)
     vocabulary = train("word", [*TRAIN, text])
-    ids = vocabulary.encode(text)
-    assert vocabulary.decode(ids) == text
     [whole] = vocabulary.encode(placeholder)
     assert vocabulary.token(whole) == placeholder
-    assert (ids == whole).sum() == 3
+    assert (vocabulary.encode(text) == whole).sum() == 3
+
+
+@PLACEHOLDERS
+def test_what_masking_writes_comes_back(placeholder):
+    text = masked_text(placeholder)
+    vocabulary = train("word", [*TRAIN, text])
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+@PLACEHOLDERS
+def test_what_masking_writes_is_never_suggested(placeholder):
+    vocabulary = train("word", [*TRAIN, masked_text(placeholder)])
+    [whole] = vocabulary.encode(placeholder)
     assert not vocabulary.word_start_V[whole]
 
 

@@ -44,7 +44,7 @@ def test_equal_weights_give_the_arithmetic_mean_of_all_weights_since_the_first_u
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.99])
-def test_the_exponential_average_weighs_the_past_by_powers_of_its_decay_and_the_shares_sum_to_one(
+def test_the_exponential_average_weighs_the_past_by_powers_of_its_decay(
     decay,
 ):
     parameters = parameters_of()

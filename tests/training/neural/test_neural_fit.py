@@ -97,16 +97,26 @@ def test_a_recurrent_model_beats_ngram_models(name, data, tmp_path):
     assert reached < 0.92 * trigram < 0.5 * unigram
 
 
-def test_equal_seeds_give_equal_models_and_others_do_not(data, tmp_path):
+@pytest.fixture(scope="module")
+def prices_of_seeds(data, tmp_path_factory):
+    """The prices of a review after two fits with one seed and a fit with another."""
     quick = replace(SPECS["gru"], dropout=0.2, training=replace(TRAINING, epochs=1))
-    torch.manual_seed(99)
-    first = fit(quick, data, tmp_path / "a").model
-    torch.manual_seed(100)
-    again = fit(quick, data, tmp_path / "b").model
-    other = fit(
-        replace(quick, training=replace(TRAINING, epochs=1, seed=4)), data, tmp_path / "c"
-    ).model
-    ids = data[2].document(0)[None]
-    prices = [model.score(ids, model.start(1))[0] for model in (first, again, other)]
-    np.testing.assert_array_equal(prices[0], prices[1])
-    assert (prices[0] != prices[2]).any()
+    other = replace(quick, training=replace(TRAINING, epochs=1, seed=4))
+    ids, prices = data[2].document(0)[None], {}
+    for name, spec, state_of_torch in (
+        ("first", quick, 99),
+        ("again", quick, 100),
+        ("other", other, 101),
+    ):
+        torch.manual_seed(state_of_torch)
+        model = fit(spec, data, tmp_path_factory.mktemp(name)).model
+        prices[name] = model.score(ids, model.start(1))[0]
+    return prices
+
+
+def test_equal_seeds_give_equal_models(prices_of_seeds):
+    np.testing.assert_array_equal(prices_of_seeds["first"], prices_of_seeds["again"])
+
+
+def test_other_seeds_give_other_models(prices_of_seeds):
+    assert (prices_of_seeds["first"] != prices_of_seeds["other"]).any()

@@ -53,7 +53,7 @@ def bits(network):
     "error", long_but([GPU, CPU, MemoryError()], [CPU]), ids=["GPU", "processor", "Python"]
 )
 @pytest.mark.parametrize(("streams", "micro_batch"), long_but([(4, 4), (3, 2), (1, 1)], [(3, 2)]))
-def test_the_update_is_repeated_with_half_as_many_streams_and_the_draws_it_began_with(
+def test_a_training_in_little_memory_is_that_of_a_recipe_with_few_streams_at_a_time(
     tmp_path, error, streams, micro_batch, caplog
 ):
     """From the first window on, so it must be the training of a recipe that asks for those few streams."""
@@ -69,7 +69,7 @@ def test_the_update_is_repeated_with_half_as_many_streams_and_the_draws_it_began
     assert curve(tmp_path / "small", "train/nats") == curve(tmp_path / "asked", "train/nats")
 
 
-def test_with_one_stream_there_is_nothing_left_to_halve_and_the_error_says_what_to_do(tmp_path):
+def test_one_stream_that_is_too_large_is_an_error_of_memory(tmp_path):
     small = Small(0, CPU)
     with (
         pytest.raises(ModelError, match="smaller batch, window or hidden size") as failure,

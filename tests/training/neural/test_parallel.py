@@ -110,7 +110,7 @@ def test_killed_trainings_go_on_as_if_undisturbed(by_two):
 
 @pytest.mark.gpu
 @pytest.mark.needs_real_gpu
-def test_gradients_on_a_gpu_are_added_up_over_nccl_and_objects_over_gloo(tmp_path):
+def test_a_group_on_a_gpu_takes_nccl_for_gradients_beside_gloo(tmp_path):
     """NCCL has one rank per device, so on a machine with one the group has one rank."""
     parameters = [nn.Parameter(torch.ones(5, device="cuda"))]
     torch.distributed.init_process_group(

@@ -78,7 +78,7 @@ def reference_loss(estimator, layer, features_NE, targets_N, ids_S):
 
 
 @pytest.mark.parametrize("samples", [1, 12, 300])
-def test_loss_and_gradient_are_those_of_the_formula(estimator, samples):
+def test_the_loss_is_the_formula_to_the_gradient(estimator, samples):
     layer, (features_NE, targets_N) = layer_of(estimator, samples), batch()
     torch.manual_seed(9)
     ids_S = layer.draw(samples)

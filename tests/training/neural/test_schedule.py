@@ -12,11 +12,19 @@ from reviewlm.training.neural.optimizers import learning_rate
 from tests.models.neural.made_trainings import TRAINING, curve, run
 
 
-def test_the_rate_rises_linearly_to_its_peak_and_falls_by_half_a_cosine_to_its_end():
+@pytest.fixture
+def rates():
+    """The rates of 101 updates, the first tenth of which is warm-up."""
     training = TrainingSpec(learning_rate=0.5, warmup=0.1, final_rate=0.02)
-    rates = [learning_rate(training, update, 101) for update in range(101)]
+    return [learning_rate(training, update, 101) for update in range(101)]
+
+
+def test_the_rate_rises_linearly_to_its_peak(rates):
     np.testing.assert_allclose(rates[:10], np.arange(1, 11) * 0.05)
     assert rates[10] == rates[9] == max(rates)
+
+
+def test_the_rate_falls_by_half_a_cosine_to_its_end(rates):
     assert rates[55] == pytest.approx(0.5 * (0.02 + 0.98 / 2))
     assert rates[100] == pytest.approx(0.01)
     assert all(a >= b for a, b in pairwise(rates[10:]))

@@ -91,7 +91,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(
 # --- penalties
 
 
-def test_the_penalties_are_the_formulas_of_merity_mccann_and_socher():
+def test_the_penalties_are_the_formulas_of_their_paper():
     """α mean(h²) of what dropout has left, β mean((h_t − h_{t+1})²) of what it had."""
     draws = np.random.default_rng(0)
     dropped, raw = draws.normal(size=(3, 5, 4)), draws.normal(size=(3, 5, 4))
@@ -115,7 +115,7 @@ def test_the_penalties_are_the_formulas_of_merity_mccann_and_socher():
 
 
 @pytest.mark.parametrize("past", [0, 3])
-def test_penalties_enter_the_gradient_beside_the_mean_of_the_nats_and_not_the_reported_nats(past):
+def test_penalties_enter_the_gradient_but_not_the_reported_nats(past):
     """Against autograd of mean nats + α mean(h²) + β mean((h_t − h_{t+1})²), all over the positions of the window."""
     network, training = network_of(bptt_grad_len=T + past, **PENALTIES)
     (x_BT, y_BT), (next_BT, next_y_BT) = windows(2)

@@ -35,33 +35,50 @@ BY_ENTROPY = {"entropy": 1e-3}
 """For probabilities: the scores of stupid back-off are none."""
 
 
-@pytest.mark.parametrize(
-    ("smoothing", "pruning"),
-    [
+@pytest.fixture(
+    scope="module",
+    params=[
         *product(("modified_kneser_ney", "witten_bell", "stupid_backoff"), BY_COUNT),
         ("modified_kneser_ney", BY_ENTROPY),
         ("witten_bell", BY_ENTROPY),
     ],
+    ids=str,
 )
-def test_a_fit_prunes_as_its_spec_says_and_its_figures_are_of_what_is_left(
-    smoothing, pruning, streams, tmp_path
-):
-    result = fitted(streams, tmp_path, order=3, smoothing=smoothing, **pruning)
+def pruned(request, streams, tmp_path_factory):
+    """A pruned fit, what its spec asks for, and the counts before pruning."""
+    smoothing, pruning = request.param
+    folder = tmp_path_factory.mktemp("pruned")
+    result = fitted(streams, folder, order=3, smoothing=smoothing, **pruning)
     counts = count_ngrams(streams[0], 3, V, CONTEXT_IDS)
-    found, summary = result.model.tables, result.summary
-    assert len(found.logp[0]) == V
+    return SimpleNamespace(model=result.model, summary=result.summary, asked=pruning, counts=counts)
+
+
+def test_a_fit_prunes_as_its_spec_says(pruned):
+    left = [len(logp_M) for logp_M in pruned.model.tables.logp]
+    assert left[0] == V
+    for order in (2, 3):
+        before = pruned.counts.orders[order - 1]
+        assert left[order - 1] < len(before)
+        if "prune" in pruned.asked:
+            thresholds = pruned.asked["prune"]
+            threshold = (*thresholds, thresholds[-1])[order - 1]
+            assert left[order - 1] == (before.raw_M > threshold).sum()
+
+
+def test_the_figures_of_a_pruned_fit_are_of_what_is_left(pruned):
+    tables, summary = pruned.model.tables, pruned.summary
     assert summary["pruned/1"] == 0
     for order in (2, 3):
-        left = len(found.logp[order - 1])
-        assert summary[f"ngrams/{order}"] == left < len(counts.orders[order - 1])
-        assert summary[f"pruned/{order}"] == len(counts.orders[order - 1]) - left
-        if "prune" in pruning:
-            threshold = (*pruning["prune"], pruning["prune"][-1])[order - 1]
-            assert left == (counts.orders[order - 1].raw_M > threshold).sum()
-    assert summary["parameters"] == sum(map(len, (*found.logp, *found.backoff)))
-    assert summary["bytes"] == sum(array.nbytes for array in found.arrays().values())
-    if result.model.normalised:
-        sums = np.exp(result.model.distribution(result.model.start(1))).sum(axis=1)
+        left = len(tables.logp[order - 1])
+        assert summary[f"ngrams/{order}"] == left
+        assert summary[f"pruned/{order}"] == len(pruned.counts.orders[order - 1]) - left
+    assert summary["parameters"] == sum(map(len, (*tables.logp, *tables.backoff)))
+    assert summary["bytes"] == sum(array.nbytes for array in tables.arrays().values())
+
+
+def test_probabilities_of_a_pruned_fit_sum_to_one(pruned):
+    if pruned.model.normalised:
+        sums = np.exp(pruned.model.distribution(pruned.model.start(1))).sum(axis=1)
         assert sums == pytest.approx(1, abs=1e-12)
 
 

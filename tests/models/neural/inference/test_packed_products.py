@@ -13,7 +13,7 @@ from reviewlm.models.neural.inference import reader
 
 
 @given(st.integers(1, 100_000))
-def test_a_product_has_enough_rows_and_at_most_half_as_many_again(rows: int) -> None:
+def test_a_product_has_at_most_half_as_many_rows_again_as_it_needs(rows: int) -> None:
     computed = reader.rows_computed(rows)
     assert rows <= computed <= max(rows + 7, 1.5 * rows)
     assert reader.rows_computed(computed) == computed

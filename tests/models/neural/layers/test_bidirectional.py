@@ -38,9 +38,7 @@ def torchs(kind, encoder, layers):
 @pytest.mark.parametrize("cells", ["reference", "fused"])
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_outputs_and_summary_equal_torchs_bidirectional_layer_on_packed_sequences(
-    kind, layers, cells
-):
+def test_the_encoder_equals_torchs_bidirectional_layer_on_packed_sequences(kind, layers, cells):
     encoder, x = make(kind, layers, cells), random_inputs()
     outputs, summary = encoder(x, LENGTHS)
     packed = pack_padded_sequence(x, LENGTHS, batch_first=True, enforce_sorted=False)

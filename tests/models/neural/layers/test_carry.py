@@ -68,22 +68,32 @@ def gradients(network, features):
     return torch.autograd.grad(loss, leaves)
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_packed_reviews_give_the_features_and_gradients_of_each_review_alone(name):
-    network = make(name)
+def read_packed_and_alone(network):
+    """Return the features of the packed reviews, read in one batch and each review by itself."""
     packed, _ = network(PACKED, network.start(2, "cpu"))
-    rows = [
-        torch.cat([network(one[None], network.start(1, "cpu"))[0] for one in lane], 1)
-        for lane in LANES
-    ]
-    alone = torch.cat(rows)
+    rows = []
+    for lane in LANES:
+        features = [network(review[None], network.start(1, "cpu"))[0] for review in lane]
+        rows.append(torch.cat(features, 1))
+    return packed, torch.cat(rows)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_packed_reviews_give_the_features_of_each_review_alone(name):
+    packed, alone = read_packed_and_alone(make(name))
     torch.testing.assert_close(packed, alone, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_packed_reviews_give_the_gradients_of_each_review_alone(name):
+    network = make(name)
+    packed, alone = read_packed_and_alone(network)
     for ours, theirs in zip(gradients(network, packed), gradients(network, alone), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_windows_cut_anywhere_carry_the_state_within_a_review_and_drop_it_between_two(name):
+def test_windows_cut_anywhere_give_what_the_whole_stream_gives(name):
     network = make(name)
     whole, last = network(PACKED, network.start(2, "cpu"))
     state, parts = network.start(2, "cpu"), []

@@ -72,7 +72,7 @@ def reference(layer, x, state):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_outputs_and_states_follow_the_formulas(cell):
+def test_a_layer_follows_the_formulas(cell):
     layer = make(cell, nonlinearity="relu")
     x, state = inputs(cell)
     h, last = layer(x, state)

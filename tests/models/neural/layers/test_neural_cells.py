@@ -44,7 +44,7 @@ def from_torch(last):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
 @pytest.mark.parametrize(("kind", "nonlinearity"), KINDS)
-def test_outputs_states_and_gradients_equal_torchs_layer(kind, nonlinearity, dtype, tolerance):
+def test_a_layer_equals_torchs_to_the_gradients(kind, nonlinearity, dtype, tolerance):
     own, fused = pair(kind, nonlinearity, dtype)
     x, state = torch.randn(B, T, E, dtype=dtype), random_state(kind, dtype)
     weights = torch.randn(B, T, H, dtype=dtype) / (B * T)
@@ -97,7 +97,7 @@ def lstm_with_open_memory():
     return own
 
 
-def test_lstm_with_forget_one_and_input_zero_keeps_its_cell_state_exactly_for_a_thousand_steps():
+def test_an_lstm_whose_memory_is_open_keeps_its_cell_state_exactly_for_a_thousand_steps():
     own = lstm_with_open_memory()
     fused = nn.LSTM(E, H, batch_first=True)
     fused.load_state_dict(own.state_dict())
@@ -195,11 +195,15 @@ def test_cells_follow_their_equations_in_plain_arithmetic():
         ("arctan", math.atan(0.7), 1 / (1 + 0.49)),
     ],
 )
-def test_activations_have_their_value_and_derivative(name, value, derivative):
+def test_activations_are_the_functions_of_their_names(name, value, derivative):
     x = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     result = ACTIVATIONS[name](x)
     result.backward()
     assert result.item() == pytest.approx(value, rel=1e-12)
     assert x.grad.item() == pytest.approx(derivative, rel=1e-12)
-    own = OwnLayer("rnn", E, H, name)
-    assert own(torch.randn(B, 2, E), (torch.zeros(B, H),))[0].shape == (B, 2, H)
+
+
+@pytest.mark.parametrize("name", ["tanh", "relu", "sigmoid", "arctan"])
+def test_an_own_layer_takes_every_activation(name):
+    layer = OwnLayer("rnn", E, H, name)
+    assert layer(torch.randn(B, 2, E), (torch.zeros(B, H),))[0].shape == (B, 2, H)

@@ -51,7 +51,7 @@ def as_torchs(layer, shrink):
 
 
 @pytest.mark.parametrize("shrink", [1.0, 2.0])
-def test_loss_and_gradient_are_those_of_torchs_adaptive_softmax_with_the_same_weights(shrink):
+def test_the_layer_equals_torchs_adaptive_softmax_with_the_same_weights(shrink):
     layer, (features_NE, targets_N) = layer_of(shrink), batch()
     peer, rank_V = as_torchs(layer, shrink), layer.rank_V
     there = peer(features_NE, rank_V[targets_N])

@@ -56,7 +56,7 @@ def test_a_loss_in_bf16_is_within_a_thousandth_of_the_exact_one(output):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_loss_and_gradient_on_a_gpu_are_those_of_the_processor(kind, precision):
+def test_training_on_a_gpu_is_close_to_that_on_the_processor(kind, precision):
     layer, (features_NE, targets_N) = layer_of(kind), batch()
     loss, _ = layer.loss(features_NE, targets_N)
     expected = gradients(loss, layer, features_NE)

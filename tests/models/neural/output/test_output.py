@@ -77,10 +77,15 @@ def tree_logp(layer, features_NE):
     return logp_NV
 
 
-def test_probabilities_sum_to_one_and_the_given_ids_have_exactly_none(kind):
+def test_probabilities_sum_to_one(kind):
     layer, (features_NE, _) = layer_of(kind), batch()
     p_NV = layer.logp(features_NE).double().exp()
     torch.testing.assert_close(p_NV.sum(1), torch.ones(N, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+def test_only_the_given_ids_have_no_probability(kind):
+    layer, (features_NE, _) = layer_of(kind), batch()
+    p_NV = layer.logp(features_NE).double().exp()
     assert (p_NV[:, list(CONTEXT_IDS)] == 0).all()
     assert (p_NV[:, PREDICTED] > 0).all()
 

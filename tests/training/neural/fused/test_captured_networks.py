@@ -76,9 +76,7 @@ def test_a_recurrent_network_is_replayed_to_the_numbers_of_its_launches(options,
     [({}, True), ({"random_window": True}, False), ({"bptt_grad_len": 15}, False)],
     ids=str,
 )
-def test_windows_that_are_all_of_one_shape_are_captured_once_and_replayed(
-    monkeypatch, recipe, captures
-):
+def test_windows_that_are_all_of_one_shape_are_captured_once(monkeypatch, recipe, captures):
     training, shapes = replace(TRAINING, **recipe), []
 
     def seen(network, ids_BT, state):

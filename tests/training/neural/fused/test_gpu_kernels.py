@@ -25,7 +25,7 @@ GPU = torch.device("cuda", 0)
 @pytest.mark.parametrize(
     ("rows", "entries"), [(1, 1), (3, 2001), (64, 2048), (5, 28_032), (2, 65_536)]
 )
-def test_the_softmax_kernel_gives_nats_and_p_minus_y(rows, entries):
+def test_the_softmax_kernel_equals_torchs_to_the_gradient(rows, entries):
     from reviewlm.training.neural.fused.gpu_softmax import nats_and_gradient
 
     torch.manual_seed(1)
@@ -72,7 +72,7 @@ def distances(found, expected):
 
 @pytest.mark.needs_real_gpu
 @pytest.mark.parametrize("resets", [False, True])
-def test_the_lstm_layer_has_the_outputs_and_gradients_of_the_one_of_the_processor(resets):
+def test_a_window_of_the_lstm_layer_is_that_of_the_processor(resets):
     on_cpu, on_gpu = sequences()["LSTM"], gpu_sequences(GPU)["LSTM"]
     right = [t.detach() for t in window_of(on_cpu, "cpu", torch.float64, torch.float64, resets)]
     assert (

@@ -68,7 +68,7 @@ def assert_equal(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_outputs_and_all_gradients_equal_torchs_layer_in_float64(kind: str) -> None:
+def test_a_layer_equals_torchs_in_float64_to_the_gradients(kind: str) -> None:
     layer, x, state, weights = window(kind, torch.float64)
     packed = tuple(tensor[None] for tensor in state)
     h_BTH, last = layer(x, packed if kind == "LSTM" else packed[0])

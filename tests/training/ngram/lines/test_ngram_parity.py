@@ -199,18 +199,36 @@ def test_texts_are_read_as_the_table_of_differences_in_the_documentation_says(tm
     )
 
 
-def test_what_a_text_costs_is_added_up_once_for_all_known_unknown_and_impossible_words():
-    ids_T, nats_T = (
-        np.array([1, 0, 5, 6, 2, 1, 0, 2]),
-        np.array([0, 2.0, np.inf, 0.5, 1, 0, np.inf, 3]),
-    )
+@pytest.fixture
+def priced_lines() -> tuple[np.ndarray, np.ndarray]:
+    """The ids of two lines with two unknown words, and nats that are finite."""
+    ids_T = np.array([1, 0, 5, 6, 2, 1, 0, 2])
+    return ids_T, np.array([0, 2.0, 1, 0.5, 1, 0, 1, 3])
+
+
+def test_the_nats_of_a_text_are_added_up(priced_lines):
+    ids_T, nats_T = priced_lines
+    scores = total(ids_T, [nats_T[:2], nats_T[2:]], GIVEN_OF_LINES, unknown=0)
+    assert (scores.nats, scores.impossible) == (8.5, 0)
+    assert scores.perplexity == pytest.approx(np.exp(8.5 / 6))
+    assert total(ids_T, [nats_T], GIVEN_OF_LINES).nats == 8.5
+
+
+def test_unknown_words_are_counted_beside_the_others(priced_lines):
+    ids_T, nats_T = priced_lines
+    scores = total(ids_T, [nats_T], GIVEN_OF_LINES, unknown=0)
+    assert (scores.tokens, scores.oov, scores.oov_nats) == (6, 2, 3.0)
+    assert scores.perplexity_without_oov == pytest.approx(np.exp(5.5 / 4))
+
+
+def test_impossible_words_are_counted(priced_lines):
+    ids_T, nats_T = priced_lines
+    nats_T[[2, 6]] = np.inf
     scores = total(ids_T, [nats_T[:3], nats_T[3:]], GIVEN_OF_LINES, unknown=0)
     assert (scores.tokens, scores.oov, scores.impossible) == (6, 2, 2)
     assert scores.known_nats == scores.oov_nats == scores.nats == np.inf
-    finite = np.where(np.isinf(nats_T), 1.0, nats_T)
-    scores = total(ids_T, [finite[:2], finite[2:]], GIVEN_OF_LINES, unknown=0)
-    assert (scores.nats, scores.oov_nats, scores.impossible) == (8.5, 3.0, 0)
-    assert scores.perplexity == pytest.approx(np.exp(8.5 / 6))
-    assert scores.perplexity_without_oov == pytest.approx(np.exp(5.5 / 4))
-    assert total(ids_T, [finite], GIVEN_OF_LINES).nats == 8.5
+
+
+def test_no_text_has_no_perplexity(priced_lines):
+    ids_T, _ = priced_lines
     assert np.isnan(total(ids_T[:0], [], GIVEN_OF_LINES, unknown=0).perplexity)

@@ -7,6 +7,7 @@ import gzip
 import lzma
 from collections import Counter
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow
@@ -160,22 +161,28 @@ def test_a_mark_in_the_text_is_refused_with_its_line_or_skipped(mark, tmp_path, 
     assert skipped.ids.tolist() == [1, 3, 4, 2, 1, 2, 1, 5, 6, 2]
 
 
-@pytest.mark.parametrize("prune", [(), (1, 1, 2)])
-def test_a_text_becomes_an_arpa_file_and_a_folder_that_score_alike(prune, golden_folder, tmp_path):
-    train, held_out = golden_folder / "train.txt", golden_folder / "held_out.txt"
-    report = fit_text(
-        train,
-        LineSpec(order=3, prune=prune),
-        arpa=tmp_path / "model.arpa.gz",
-        binary=tmp_path / "model",
-    )
-    assert report["ngrams"] == ([82, 212, 194] if prune else [121, 413, 842])
+@pytest.fixture(scope="module", params=[(), (1, 1, 2)], ids=["whole", "pruned"])
+def fitted_files(request, golden_folder, tmp_path_factory):
+    """The report of a fit of one text, its ARPA file, its folder, and whether it is pruned."""
+    folder = tmp_path_factory.mktemp("fitted")
+    arpa, binary = folder / "model.arpa.gz", folder / "model"
+    spec = LineSpec(order=3, prune=request.param)
+    report = fit_text(golden_folder / "train.txt", spec, arpa=arpa, binary=binary)
+    return SimpleNamespace(report=report, arpa=arpa, folder=binary, pruned=bool(request.param))
+
+
+def test_the_report_of_a_fit_counts_what_was_fitted(fitted_files):
+    report = fitted_files.report
+    assert report["ngrams"] == ([82, 212, 194] if fitted_files.pruned else [121, 413, 842])
     assert (report["tokens"], report["types"], report["fallback_orders"]) == (2792, 121, [])
     assert report["discounts"][2] == pytest.approx([0.716556, 1.156205, 1.362157], abs=1e-6)
     assert report["seconds"] > 0 < report["peak_mib"]
-    by_arpa = score_text(tmp_path / "model.arpa.gz", held_out)
-    by_folder = score_text(tmp_path / "model", held_out)
-    assert (by_arpa["tokens"], by_arpa["oov"]) == (733, 22 if prune else 12)
+
+
+def test_the_arpa_file_of_a_fit_scores_as_its_folder(fitted_files, golden_folder):
+    by_arpa = score_text(fitted_files.arpa, golden_folder / "held_out.txt")
+    by_folder = score_text(fitted_files.folder, golden_folder / "held_out.txt")
+    assert (by_arpa["tokens"], by_arpa["oov"]) == (733, 22 if fitted_files.pruned else 12)
     for name in ("tokens", "oov", "perplexity", "perplexity_without_oov"):
         assert by_arpa[name] == pytest.approx(by_folder[name], rel=1e-6)
 

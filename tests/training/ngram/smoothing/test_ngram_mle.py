@@ -38,7 +38,7 @@ def test_the_worked_example_of_the_lecture_1000_400_100(stream_of):
     assert model.probability(STUDENTS, context) == 0
 
 
-def test_a_trigram_is_the_ratio_of_its_count_and_its_context_s(stream_of, reviews_of):
+def test_a_trigram_is_its_count_over_that_of_its_context(stream_of, reviews_of):
     model = model_of(reviews_of(80, V, 5), 3, stream_of)
     words = ngrams_of(model.counts)[2]
     assert len(words) > 50
@@ -49,7 +49,7 @@ def test_a_trigram_is_the_ratio_of_its_count_and_its_context_s(stream_of, review
             )
 
 
-def test_all_sentences_up_to_a_length_and_the_unfinished_mass_sum_to_one(stream_of):
+def test_the_mass_of_all_sentences_is_one(stream_of):
     model = model_of(
         [[1, 3, 9, 2], [1, 3, 9, 10, 2], [1, 3, 10, 10, 9, 2], [1, 3, 2]], 2, stream_of
     )
@@ -76,39 +76,54 @@ def test_the_worked_example_as_a_language_model(stream_of):
     assert (p_V > 0).sum() == 3
 
 
-def test_one_event_of_probability_zero_makes_perplexity_infinite_and_is_counted(
-    stream_of, reviews_of, tmp_path
+SMOOTHINGS = ("maximum_likelihood", "witten_bell")
+
+
+@pytest.fixture(scope="module")
+def summaries(stream_of, reviews_of, tmp_path_factory) -> dict[str, dict[str, float]]:
+    """The summaries of fits with and without smoothing."""
+    train, validation = stream_of(reviews_of(150, V, 4)), stream_of(reviews_of(30, V, 5))
+    found = {}
+    for name in SMOOTHINGS:
+        spec, context = (
+            NGramSpec(order=3, smoothing=name),
+            FitContext(tmp_path_factory.mktemp(name)),
+        )
+        fit = fit_model(spec, SimpleNamespace(size=V), train, validation, context)
+        found[name] = fit.summary
+    return found
+
+
+@pytest.fixture(scope="module")
+def validation_tokens(reviews_of) -> list[tuple[list[int], int]]:
+    """Each token of the validation reviews after the tokens before it."""
+    reviews = reviews_of(30, V, 5)
+    return [(review[1:i], review[i]) for review in reviews for i in range(2, len(review))]
+
+
+def test_events_of_probability_zero_are_counted(
+    summaries, validation_tokens, stream_of, reviews_of
 ):
-    train, validation = reviews_of(150, V, 4), reviews_of(30, V, 5)
-    exact = model_of(train, 3, stream_of)
-    tokens = [
-        (document[1:i], document[i]) for document in validation for i in range(2, len(document))
-    ]
-    shares = {}
-    for name in ("maximum_likelihood", "witten_bell"):
-        spec, context = NGramSpec(order=3, smoothing=name), FitContext(tmp_path / name)
-        summary = fit_model(
-            spec, SimpleNamespace(size=V), stream_of(train), stream_of(validation), context
-        ).summary
-        shares[name] = (
-            summary["validation/zero_probability_events"],
-            summary["validation/perplexity"],
-        )
-        assert summary["validation/tokens"] == len(tokens)
-        assert (
-            0
-            <= summary["unseen_share/1"]
-            < summary["unseen_share/2"]
-            < summary["unseen_share/3"]
-            < 1
-        )
-    assert shares["maximum_likelihood"] == (
-        sum(impossible(exact, h, w) for h, w in tokens),
-        math.inf,
-    )
-    assert shares["maximum_likelihood"][0] > 0
-    assert shares["witten_bell"][0] == 0
-    assert math.isfinite(shares["witten_bell"][1])
+    exact = model_of(reviews_of(150, V, 4), 3, stream_of)
+    expected = sum(impossible(exact, h, w) for h, w in validation_tokens)
+    name = "validation/zero_probability_events"
+    assert summaries["maximum_likelihood"][name] == expected > 0
+    assert summaries["witten_bell"][name] == 0
+
+
+def test_an_event_of_probability_zero_makes_perplexity_infinite(summaries):
+    assert summaries["maximum_likelihood"]["validation/perplexity"] == math.inf
+    assert math.isfinite(summaries["witten_bell"]["validation/perplexity"])
+
+
+@pytest.mark.parametrize("name", SMOOTHINGS)
+def test_a_fit_says_which_share_of_the_validation_text_is_unseen(
+    name, summaries, validation_tokens
+):
+    summary = summaries[name]
+    assert summary["validation/tokens"] == len(validation_tokens)
+    shares = [summary[f"unseen_share/{order}"] for order in (1, 2, 3)]
+    assert 0 <= shares[0] < shares[1] < shares[2] < 1
 
 
 def impossible(model: MaximumLikelihood, history: list[int], word: int) -> bool:

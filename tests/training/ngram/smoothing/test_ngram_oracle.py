@@ -128,7 +128,7 @@ def test_a_corpus_that_determines_its_discounts_agrees_too(smoothing, stream_of,
         assert np.exp(-nats[0, 2:]).tolist() == pytest.approx(probabilities, rel=1e-12)
 
 
-def test_discounts_follow_equation_26_of_chen_and_goodman():
+def test_discounts_follow_equation_26_of_chen_1999():
     # n1 = 100, n2 = 40, n3 = 20, n4 = 10: Y = 100 / 180
     y = 100 / 180
     found = order_discounts((100, 40, 20, 10), "modified_kneser_ney")

@@ -1,0 +1,1 @@
+"""A package with kernels that call each other across its files."""

@@ -1,0 +1,3 @@
+"""Stands for the copy, which a test puts here."""
+
+from reviewlm.models.compiled import kernel as kernel
