@@ -7,7 +7,9 @@ from dataclasses import asdict
 from time import time
 from typing import Any
 
-from reviewlm.models.base import STATIC
+from reviewlm.evaluation.statistics.training_advice import Training, passes_until_best
+from reviewlm.models.base import JOURNAL, STATIC, journal_lines
+from reviewlm.tasks.evaluation.evaluate import Measured
 from reviewlm.tasks.evaluation.intervals import Evaluated
 from reviewlm.tasks.execution.progress import duration
 from reviewlm.tasks.execution.stage import reuse_of_this_run, started, waited
@@ -44,6 +46,9 @@ def describe_outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
     for model in static:
         if model.name == NETWORK and hasattr(model.fitted.spec, "training"):
             reached["passes"] = model.fitted.spec.training.epochs
+            best = passes_until_best(training_of(model))
+            if best is not None:
+                reached["best_passes"] = round(best, 2)
 
     for name, key in ((NETWORK, "network_perplexity"), (BASELINE, "baseline_perplexity")):
         if name in validation and made.network is not None:
@@ -53,11 +58,18 @@ def describe_outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
     return judge_plan({**asdict(made), "taken": taken, "reached": reached})
 
 
+def training_of(model: Measured, paced: bool = False) -> Training:
+    """Return the passes and the learning curve of a fitted network; *paced* as in `Training`."""
+    curve = journal_lines(model.fitted.artifact.folder / JOURNAL)
+    return Training(model.name, model.fitted.spec.training.epochs, curve, paced)
+
+
 def judge_plan(outcome: Mapping[str, Any]) -> dict[str, Any]:
     """Return a plan and what was reached, with the verdict added.
 
     A plan is kept if a network was planned, made its passes in the given time (`EARLIEST`, `LATEST`), and needs no more
     bits than expected. It is kept as well if more passes than planned fitted into less time: that is better than planned.
+    Fewer passes than planned are enough if validation was best before the last of them (`best_passes`).
 
     It is not judged (`kept` is None) if the network was trained by an earlier run: this one did not
     need the time.
@@ -67,7 +79,8 @@ def judge_plan(outcome: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         outcome: Values of a `RunPlan`; `taken`: whether the network was trained by an earlier run; `reached`: bits,
-            minutes; with a network also passes, network_perplexity and baseline_perplexity.
+            minutes; with a network also passes, network_perplexity and baseline_perplexity, and best_passes if it was
+            over-trained.
     """
     expected = outcome["expected"]
     reached = outcome["reached"]
@@ -115,6 +128,8 @@ def _too_few_passes(outcome: Mapping[str, Any]) -> bool:
     passes = outcome["reached"].get("passes")
     if planned is None or passes is None or outcome.get("ended_by") == "validation":
         return False
+    if outcome["reached"].get("best_passes") is not None:
+        return False  # further passes would not have helped
     return bool(passes < FEWEST_PASSES * planned)
 
 
@@ -195,6 +210,9 @@ def _passes_in_words(outcome: Mapping[str, Any]) -> str:
         return (
             f"{read} of {planned:.2g} planned, because the machine was slower than measured before"
         )
+    best = outcome["reached"].get("best_passes")
+    if best is not None and passes < FEWEST_PASSES * planned:
+        return f"{read} of {planned:.2g} planned and was best after {best:.2g}, so further passes would not have helped"
     if outcome.get("ended_by") == "validation" and passes < planned:
         return f"{read} of {planned:.2g} planned, because validation did not improve any more"
     if _more_passes(outcome):

@@ -179,7 +179,7 @@ def _notices(
         sentence = f"{load[:1].upper()}{load[1:]}"
         notices.append(f"{sentence}, so times are longer than on an idle machine.")
 
-    return notices + hints_of(home, prepared, evaluated)
+    return notices + hints_of(home, prepared, evaluated, made)
 
 
 def _links(

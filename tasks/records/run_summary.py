@@ -16,8 +16,7 @@ from reviewlm.corpus.account import ACCOUNT
 from reviewlm.corpus.ingestion.parts import QUARANTINE_FILE
 from reviewlm.corpus.schema import Reason
 from reviewlm.evaluation.reports.card import HTML as CARD
-from reviewlm.evaluation.statistics.training_advice import Training, training_hints
-from reviewlm.models.base import journal_lines
+from reviewlm.evaluation.statistics.training_advice import training_hints
 from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.data.drift import NotCompared
 from reviewlm.tasks.data.prepare import Prepared
@@ -27,10 +26,11 @@ from reviewlm.tasks.evaluation.observed import PROMPTS, SAMPLES_FILE, SUGGESTION
 from reviewlm.tasks.execution.stage import reuse_of_this_run
 from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.planning.plan import RunPlan
-from reviewlm.tasks.planning.verdict import describe_outcome
+from reviewlm.tasks.planning.rule import NETWORK
+from reviewlm.tasks.planning.verdict import describe_outcome, training_of
 from reviewlm.tasks.promotion.promote import Promotion
 from reviewlm.tasks.records.result_lines import sorted_models
-from reviewlm.tasks.records.track import JOURNAL, tracker_of
+from reviewlm.tasks.records.track import tracker_of
 
 FLOOR_STATEMENT = "The grammar that generated these test reviews needs this many; no model can need fewer on average."
 VALIDATION_FIGURES = ("perplexity", "open_bits_per_byte")
@@ -66,7 +66,7 @@ def summarise(
     summary |= {
         "mlflow_run_id": run_id,
         "report": report,
-        "hints": hints_of(workspace.home, prepared, evaluated),
+        "hints": hints_of(workspace.home, prepared, evaluated, made),
         "mlflow_page": tracker_of(workspace).link(run_id),
     }
     if made:
@@ -162,17 +162,19 @@ def written_samples(model: Measured) -> dict[str, Any]:
     }
 
 
-def hints_of(home: Path, prepared: Prepared, evaluated: Evaluated) -> list[str]:
-    """Return which files could not be read, and what the learning curves say about the training (`training_hints`)."""
+def hints_of(
+    home: Path, prepared: Prepared, evaluated: Evaluated, made: RunPlan | None = None
+) -> list[str]:
+    """Return which files could not be read, and what the learning curves say about the training (`training_hints`).
+
+    Args:
+        made: The plan of a run that was given a time; None: the user has chosen the settings.
+    """
     digest = prepared.clean.manifest.get("inputs", {}).get("dataset", "")
     dataset = Store.of(home).find("ingest", digest)
-    trainings: list[Training] = []
-    for model in evaluated.models:
-        spec = model.fitted.spec
-        if hasattr(spec, "training"):
-            journal = journal_lines(model.fitted.artifact.folder / JOURNAL)
-            trainings.append(Training(model.name, spec.training.epochs, journal))
-
+    paced = made is not None and made.ended_by not in ("", "user")
+    networks = [model for model in evaluated.models if hasattr(model.fitted.spec, "training")]
+    trainings = [training_of(model, paced and model.name == NETWORK) for model in networks]
     hints = [f"{warning}." for warning in told_set_aside(dataset)]
     hints += training_hints(trainings, evaluated.table.to_dicts())
     return hints

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
-from reviewlm.evaluation.statistics.training_advice import Training, training_hints
+from reviewlm.evaluation.statistics.training_advice import (
+    Training,
+    passes_until_best,
+    training_hints,
+)
 
 
 def curve(validation: Sequence[float]) -> list[dict[str, float]]:
@@ -34,8 +38,11 @@ NOT_BETTER, BETTER = -0.01, 0.18
 FALLING = curve([400, 250, 200])
 
 
-def hints(lines: list[dict[str, float]], low: float | None) -> str:
-    return " ".join(training_hints([Training("lstm", 2.0, lines)], [row(low=low)]))
+RISING = curve([300, 200, 210, 240])
+
+
+def hints(lines: list[dict[str, float]], low: float | None, paced: bool = False) -> str:
+    return " ".join(training_hints([Training("lstm", 2.0, lines, paced)], [row(low=low)]))
 
 
 def test_a_curve_that_still_falls_is_of_an_under_trained_model() -> None:
@@ -49,9 +56,32 @@ def test_a_curve_that_still_falls_is_of_an_under_trained_model() -> None:
 def test_a_curve_that_rises_after_its_best_is_of_an_over_trained_model_even_above_the_baseline() -> (
     None
 ):
-    told = hints(curve([300, 200, 210, 240]), BETTER)
+    told = hints(RISING, BETTER)
     assert "over-trained" in told
     assert "models.lstm.training.epochs=1)" in told
+
+
+@pytest.mark.parametrize(
+    ("lines", "low", "kind"),
+    [(RISING, BETTER, "over-trained"), (FALLING, NOT_BETTER, "under-trained")],
+)
+def test_of_a_training_whose_length_the_time_has_chosen_no_hint_asks_for_passes(
+    lines: list[dict[str, float]], low: float, kind: str
+) -> None:
+    told = hints(lines, low, paced=True)
+    assert kind in told
+    assert "more time" in told.lower()
+    assert "epochs" not in told
+
+
+@pytest.mark.parametrize(
+    ("lines", "passes"),
+    [(RISING, 1.0), (FALLING, None), (curve([400, 199, 200]), None), ([], None)],
+)
+def test_only_an_over_trained_model_was_best_before_its_last_pass(
+    lines: list[dict[str, float]], passes: float | None
+) -> None:
+    assert passes_until_best(Training("lstm", 2.0, lines)) == passes
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.M
 def judged(monkeypatch: pytest.MonkeyPatch, ended_by: str = "time", **reached: float) -> Any:
     """Return the verdict of a plan of nine minutes that was reached as planned but for *reached*, in its units.
 
-    Passes and minutes are shares of the planned ones; bits are expected bits plus so many half widths of the range.
+    Passes, best passes and minutes are shares of the planned ones; bits are expected bits plus so many half widths of the range.
     """
     made = planned(monkeypatch, 9, 500)
     assert made.network is not None
@@ -196,6 +196,9 @@ def judged(monkeypatch: pytest.MonkeyPatch, ended_by: str = "time", **reached: f
         "baseline_perplexity": 118.0,
         "waited": reached.get("waited", 0.0),
     }
+    if "best" in reached:
+        facts["best_passes"] = made.network.passes * reached["best"]
+
     return judge_plan({**asdict(made), "ended_by": ended_by, "reached": facts})
 
 
@@ -205,6 +208,9 @@ def judged(monkeypatch: pytest.MonkeyPatch, ended_by: str = "time", **reached: f
         ("time", {}, True, True),
         ("time", {"passes": 0.8}, True, True),
         ("time", {"passes": 0.11}, False, None),
+        ("time", {"passes": 0.6, "best": 0.4}, True, True),
+        ("time", {"passes": 0.6, "best": 0.4, "bits": 1.5}, False, False),
+        ("time", {"passes": 0.6, "best": 0.4, "minutes": 1.06}, False, True),
         ("validation", {"passes": 0.11}, True, True),
         ("user", {"passes": 0.11}, True, True),
         ("length", {"passes": 2.0}, True, True),
@@ -249,6 +255,16 @@ def test_a_run_that_ends_early_or_late_says_why(
     assert reason in found["verdict"][0]
     assert found["kept"] == (minutes == 1.0)
     assert ("because" in found["verdict"][0]) == (reason != "")
+
+
+def test_passes_that_would_not_have_helped_are_no_fault_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = judged(monkeypatch, passes=0.6, best=0.4)
+    planned_passes = found["network"]["passes"]
+    for share in (0.6, 0.4, 1.0):
+        assert f"{share * planned_passes:.2g}" in found["verdict"][0]
+    assert "slower" not in " ".join(found["verdict"])
 
 
 def test_a_wait_for_another_run_takes_no_time_of_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
