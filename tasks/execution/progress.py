@@ -74,7 +74,7 @@ def progress(label: str, total: int, unit: str, planned: float | None = None) ->
         total: Amount of work in *unit*.
         unit: "reviews", "bytes" or "tokens".
         planned: Seconds that a plan has announced for this work and the next of the same label, which ends it (the
-            decay of a paced training). Beside them the time of both is shown, as one.
+            decay of a paced training). Beside them stands the time that both take as it looks now: used and left.
     """
     begun = time.monotonic()
     if planned is None:
@@ -177,10 +177,15 @@ class _Line:
         if left is not None:
             text += f", {duration(left)} left"
         if self.planned is not None:
-            elapsed = time.monotonic() - self.plan_begun
-            text += f" ({duration(elapsed)} of about {duration(self.planned)} planned)"
+            if left is not None:
+                text += f" of about {duration(self._used() + left)}"
+            text += f" (planned: {duration(self.planned)})"
 
         return text + told
+
+    def _used(self) -> float:
+        """Return the seconds since the planned work began; with those that are left they are the whole as it is now."""
+        return time.monotonic() - self.plan_begun
 
     def columns(self, done: int, figures: Mapping[str, float]) -> dict[str, Any]:
         """Return remaining time, speed and perplexity as the text of their columns; the bar shows the rest."""
@@ -190,11 +195,10 @@ class _Line:
         parts = [f"{name} {_short(value)}" for name, value in shown.items() if value is not None]
         columns = {"left": "", "speed": "", "perplexity": ", ".join(parts)}
         if left is not None:
-            remaining = str(timedelta(seconds=round(left)))
-            columns["left"] = f"ETA {remaining.removeprefix('0:')}"
+            columns["left"] = f"ETA {_clock(left)}"
             if self.planned is not None:
-                planned = str(timedelta(seconds=round(self.planned)))
-                columns["left"] += f", plan {planned.removeprefix('0:')}"
+                whole = _clock(self._used() + left)
+                columns["left"] += f" of {whole}, plan {_clock(self.planned)}"
 
         if done:
             columns["speed"] = self._speed(done, figures)
@@ -217,6 +221,11 @@ class _Line:
         if "tokens_per_second" in figures:
             return f"{figures['tokens_per_second']:,.0f} tokens/s"
         return f"{speed:,.0f} {self.unit}/s"
+
+
+def _clock(seconds: float) -> str:
+    """Return seconds as the text of a narrow column: "1:05:00" or "03:02"."""
+    return str(timedelta(seconds=round(seconds))).removeprefix("0:")
 
 
 def duration(seconds: float) -> str:

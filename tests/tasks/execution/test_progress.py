@@ -17,6 +17,7 @@ from reviewlm.tasks.execution.progress import live_display, progress
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
+    monkeypatch.setattr(room, "_clocks", {})
     monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(room.sys.stderr, "isatty", lambda: False, raising=False)
     return now
@@ -36,6 +37,16 @@ def test_a_log_line_tells_how_far_a_step_is(
     ]
 
 
+def seconds_in(line: str) -> dict[str, int]:
+    """Return the times that a line of progress names, in seconds, by the word beside each."""
+    times = r"(?:(of about|planned:) )?(?:(\d+) min )?(\d+) s( left)?"
+    told = re.findall(times, line.partition("/s, ")[2])
+    return {
+        before or after.strip(): 60 * int(minutes or 0) + int(seconds)
+        for before, minutes, seconds, after in told
+    }
+
+
 def test_a_planned_work_tells_its_time_beside_the_planned_one(
     clock: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -46,9 +57,7 @@ def test_a_planned_work_tells_its_time_beside_the_planned_one(
         clock[0] = 120.0
         report(250)
 
-    assert caplog.records[0].message == (
-        "lstm 25 %, 2 tokens/s, 6 min 0 s left (2 min 0 s of about 9 min 0 s planned)"
-    )
+    assert seconds_in(caplog.records[0].message) == {"left": 360, "of about": 480, "planned:": 540}
 
 
 def test_the_work_that_ends_a_planned_one_goes_on_with_its_clock(
@@ -64,8 +73,26 @@ def test_the_work_that_ends_a_planned_one_goes_on_with_its_clock(
             clock[0] = 440.0
             report(500)
 
-    assert "(7 min 0 s of about 9 min 0 s planned)" in caplog.records[0].message
-    assert "planned" not in caplog.records[1].message
+    assert seconds_in(caplog.records[0].message) == {"left": 20, "of about": 440, "planned:": 540}
+    assert seconds_in(caplog.records[1].message) == {"left": 20}
+
+
+def test_time_used_and_left_of_a_planned_work_are_its_whole_time(
+    clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A training that turns out quicker than planned: 82 s used and 82 s left are 164 s, not the planned 182 s."""
+    with (
+        caplog.at_level(logging.INFO, "reviewlm.tasks.execution.progress"),
+        progress("lstm", 1_000, "tokens", planned=182.0) as report,
+    ):
+        clock[0] = 82.0
+        report(500)
+
+    told = seconds_in(caplog.records[0].message)
+    assert told["left"] + 82 == told["of about"] != told["planned:"]
+    line = room._Line("lstm", 1_000, "tokens", 182.0, 0.0)
+    line.started = 0.0
+    assert re.findall(r"\d+:\d\d", line.columns(500, {})["left"]) == ["01:22", "02:44", "03:02"]
 
 
 @pytest.mark.parametrize(
