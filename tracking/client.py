@@ -50,6 +50,7 @@ from reviewlm.tracking.database import (
     require_same,
 )
 from reviewlm.tracking.tags import (
+    ADAPTATION,
     COMPARISON,
     EXPERIMENT_KIND,
     KIND,
@@ -131,7 +132,8 @@ ABOUT = (
     "`champion_gain` of the champion before it, `baseline_gain` of its n-gram model; both are equal where this was that "
     "champion. "
     "`open_bits` (per byte; fewer are better) and `perplexity` of two runs compare only if both have the same test "
-    "`reviews` (and vocabulary). `gate/outcome` and the description of a run have the reasons."
+    "`reviews` (and vocabulary). `gate/outcome` and the description of a run have the reasons; that of a model's run says "
+    "what `test/baseline_gain` and `test/gap` are measured against."
 )
 """Description of a new experiment, above its list of runs."""
 READ_PAUSES = (0.5, 2.0)
@@ -504,15 +506,21 @@ class Connection:
                     client.set_experiment_tag(experiment.experiment_id, name, value)
             return str(experiment.experiment_id)
 
-    def show_models_of(self, retrain: str, most_bits: float | None = None) -> None:
+    def show_models_of(
+        self, retrain: str, most_bits: float | None = None, adaptation: str = ""
+    ) -> None:
         """Let the page of models show those of one retrain: the runs with this value of the tag `retrain`.
 
         Args:
             most_bits: Most bits per byte of a model that is shown: the bars of one with far more would leave no room for
                 those of all others, and MLflow has no limit of an axis of bars. The page shows the condition, and
                 without it all models. None: all.
+            adaptation: How the models that are shown adapt, or "static": in one chart, gains over a baseline that adapts
+                would stand beside gains over one that does not. "": all.
         """
         condition = f"tags.`{RETRAIN}` = '{retrain}'"
+        if adaptation:
+            condition += f" and tags.`{stored_name(ADAPTATION)}` = '{adaptation}'"
         if most_bits is not None:
             condition += f" and metrics.`test/{BITS.name}` < {most_bits:.3f}"
 

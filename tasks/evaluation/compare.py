@@ -7,18 +7,27 @@ from typing import cast
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
-from reviewlm.core.figures import BITS, CHAMPION_GAIN, FARTHEST, RUNS, figures_at, logged_value
+from reviewlm.core.figures import (
+    BASELINE_GAIN,
+    BITS,
+    CHAMPION_GAIN,
+    FARTHEST,
+    RUNS,
+    figures_at,
+    logged_value,
+)
 from reviewlm.core.output import literal, quote_text
 from reviewlm.core.store import Artifact
 from reviewlm.core.workspace import Workspace
 from reviewlm.evaluation.gate.decision import Decision
 from reviewlm.evaluation.statistics.paired import CUT
+from reviewlm.models.base import STATIC
 from reviewlm.tasks.data.prepare import Prepared, read_report
 from reviewlm.tasks.evaluation.evaluate import COSTS, Measured
 from reviewlm.tasks.evaluation.intervals import Evaluated, compare
 from reviewlm.tasks.evaluation.observed import SAMPLES_FILE
 from reviewlm.tasks.execution.stage import show_markdown, show_table, stage
-from reviewlm.tasks.records.track import show_retrain, tracker_of
+from reviewlm.tasks.records.track import explain_figures, show_retrain, tracker_of
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import BELOW_TAG, CHECKS, COMPARED_TAG
 
@@ -66,9 +75,12 @@ def compare_models(
     _log_comparison(tracker, evaluated, parent_run_id)
     for model in measured:
         _log_to_model(tracker, evaluated, model)
+        explain_figures(tracker, model.fitted.run_id, _explanation(evaluated, model.name))
 
     run_ids = [model.fitted.run_id for model in measured]
-    show_retrain(tracker, run_ids, most_bits(evaluated.table))
+    may_be_champion = config.promotion.adaptation
+    adaptation = "" if may_be_champion == "any" else may_be_champion
+    show_retrain(tracker, run_ids, most_bits(evaluated.table), adaptation)
     checks = list(prepared.checks)
     for model in measured:
         checks.extend(model.checks)
@@ -181,6 +193,27 @@ def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> No
     dataset = (f"{model.fitted.spec.vocabulary}-test", model.test.manifest["inputs"]["tokens"])
     tracker.log_metrics(run_id, named | costs, dataset=dataset)
     tracker.set_tags(run_id, {COMPARED_TAG: digest})
+
+
+def _explanation(evaluated: Evaluated, model: str) -> str:
+    """Return what a model's gain and its gap to the floor are measured against, in Markdown; "" if it has neither."""
+    row = evaluated.row(model)
+    sentences: list[str] = []
+    baseline = row["baseline"]
+    if baseline and baseline != model and row["baseline_gain"] is not None:
+        gain = f"`test/{BASELINE_GAIN.name}` is the share of the bits of {literal(baseline)} that it saves, in per cent"
+        if row["adaptation"] != STATIC:
+            gain += f"; {literal(baseline)} adapts too, so it is no gain over the baseline of static models"
+        sentences.append(f"{gain}.")
+
+    if evaluated.floor and row.get("gap") is not None:
+        floor = f"{evaluated.floor['bits_per_byte']:.4f} bits per byte"
+        sentences.append(
+            f"`test/gap` are its bits per byte above the floor: the {floor} that these test reviews need under the "
+            "grammar that generated them."
+        )
+
+    return " ".join(sentences)
 
 
 def _log_documents(workspace: Workspace, checks: list[Artifact], run_id: str) -> None:

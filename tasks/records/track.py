@@ -26,6 +26,7 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
 from reviewlm.core.environment import home_folder
 from reviewlm.core.errors import CheckFailed, NotAuthorized, ReviewLMError, TrackingUnavailable
+from reviewlm.core.figures import BITS, amount
 from reviewlm.core.output import literal
 from reviewlm.core.provenance import git_commit
 from reviewlm.core.services.service_list import address_of
@@ -70,6 +71,9 @@ COMPARED = (
 """Beginnings of the figures of a fit by which runs are compared; `fit.json` among the run's files has all."""
 PASSED_OVER_LINE = re.compile(rf"^\*\*{tag.PASSED_OVER.capitalize()}\*\*: .*\n\n")
 """What `show_passed_over` writes into a description."""
+FIGURES_MARK = "**Figures**: "
+FIGURES_LINE = re.compile(rf"\n*^{re.escape(FIGURES_MARK)}.*$", re.MULTILINE)
+"""What `explain_figures` writes into a description."""
 FORWARD_SECONDS = 20.0
 RUN_TIME = "%d %b %H:%M"
 """Format of day and time in the names of runs."""
@@ -125,16 +129,31 @@ def run_name(source: SourceConfig, what: str) -> dict[str, str]:
     return {tag.RUN_NAME: f"{what}, {source.title}, {started():{RUN_TIME}}"}
 
 
-def show_retrain(tracker: Tracker, run_ids: Sequence[str], most_bits: float | None = None) -> None:
+def show_retrain(
+    tracker: Tracker, run_ids: Sequence[str], most_bits: float | None = None, adaptation: str = ""
+) -> None:
     """Let MLflow's page of models show these models' runs, which one retrain has compared; skip it if MLflow is away.
 
-    It leaves out those with more than *most_bits* per byte, if that is given.
+    It leaves out those with more than *most_bits* per byte, and those that adapt in another way than *adaptation*, if
+    these are given.
     """
     retrain = f"{started():%Y-%m-%d %H:%M}"
     for run_id in run_ids:
         tracker.set_tags(run_id, {tag.RETRAIN: retrain})
     with suppress(TrackingUnavailable):
-        tracker.show_models_of(retrain, most_bits)
+        tracker.show_models_of(retrain, most_bits, adaptation)
+
+
+def explain_figures(tracker: Tracker, run_id: str, explanation: str) -> None:
+    """Let the description of a model's run end with what its figures are measured against; skip it if MLflow is away."""
+    with suppress(TrackingUnavailable):
+        before = tracker.tag(run_id, tag.NOTE)
+        note = FIGURES_LINE.sub("", before)
+        if explanation:
+            ending = f"\n\n{FIGURES_MARK}{explanation}"
+            note = note[: NOTE_LENGTH - len(ending)] + ending
+        if note != before:
+            tracker.set_tags(run_id, {tag.NOTE: note})
 
 
 def show_passed_over(tracker: Tracker, run_id: str, reason: str) -> None:
@@ -382,8 +401,8 @@ def model_note(spec: ModelSpec, figures: Figures) -> str:
     if parts:
         model += f", built on {', '.join(parts)}"
     note = (
-        f"{model}. Test reviews: {figures.open_bits_per_byte:.4f} open bits per byte, perplexity "
-        f"{figures.perplexity:.1f} a token, {figures.word_perplexity:.1f} a word."
+        f"{model}. Test reviews: {BITS.number(figures.open_bits_per_byte)} {BITS.words}, perplexity "
+        f"{amount(figures.perplexity)} a token, {amount(figures.word_perplexity)} a word."
     )
     if figures.adaptation != STATIC:
         note += " It adapts to the review it is measured on: compare it only with other adapting models."

@@ -6,6 +6,7 @@ import json
 import logging
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,16 @@ import pytest
 from reviewlm import shown_results, terminal
 from reviewlm.core.config.presets import parse_config
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.output import literal
 from reviewlm.core.store import Artifact, Store
 from reviewlm.corpus.cleaning.clean_table import CLEAN
 from reviewlm.evaluation.gate.decision import Decision
 from reviewlm.evaluation.scoring.metrics import LN2, figures_of
+from reviewlm.models.base import STATIC
 from reviewlm.models.specs import MixtureSpec, NGramSpec
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.evaluation.compare import (
+    _explanation,
     _log_comparison,
     compare_models,
     log_gain,
@@ -32,6 +36,8 @@ from reviewlm.tasks.evaluation.evaluate import Measured
 from reviewlm.tasks.evaluation.intervals import Evaluated, compare
 from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.records.run_summary import describe_compared
+from reviewlm.tasks.records.track import explain_figures
+from reviewlm.tracking.tags import NOTE
 
 COVERAGE_TYPES = (pl.String, pl.String, pl.Float64)
 REVIEWS = 120
@@ -305,8 +311,12 @@ class Tracker:
     def link(self, run_id: str) -> str:
         return f"http://mlflow/{run_id}"
 
-    def show_models_of(self, retrain: str, most_bits: float | None) -> None:
+    def show_models_of(self, retrain: str, most_bits: float | None, adaptation: str) -> None:
         self.shown = retrain
+        self.adaptation = adaptation
+
+    def tag(self, run_id: str, name: str) -> str:
+        return self.tags.get((run_id, name), "")
 
 
 def test_the_run_of_the_flow_gets_tables_and_the_few_figures_of_the_model_it_puts_forward(
@@ -346,6 +356,37 @@ def test_the_task_compares_and_logs(
     assert found.model_named("lstm").name == "lstm"
     assert found.floor["bits_per_byte"] == pytest.approx(GRAMMAR_BITS)
     assert {run_id for run_id, _ in tracker.batches} == {f"run of {name}" for name in MODELS}
+    assert tracker.adaptation == config.promotion.adaptation == STATIC
+
+
+@pytest.mark.parametrize(
+    ("adaptation", "baseline", "gain", "told"),
+    [
+        ("static", "kn5", 0.2, {"gain": True, "adapts": False, "gap": True}),
+        ("cache", "kn5+cache", 0.1, {"gain": True, "adapts": True, "gap": True}),
+        ("static", "lstm", 0.0, {"gain": False, "adapts": False, "gap": True}),
+        ("cache", "", None, {"gain": False, "adapts": False, "gap": True}),
+    ],
+)
+def test_the_description_of_a_model_says_what_its_figures_are_measured_against(
+    adaptation: str, baseline: str, gain: float | None, told: dict[str, bool]
+) -> None:
+    row = {"baseline": baseline, "baseline_gain": gain, "adaptation": adaptation, "gap": 0.1}
+    evaluated: Any = SimpleNamespace(row=lambda name: row, floor={"bits_per_byte": 0.2602})
+    text = _explanation(evaluated, "lstm")
+    found = {"gain": "test/baseline_gain" in text, "adapts": "adapts" in text}
+    assert {**found, "gap": "test/gap" in text and "0.2602" in text} == told
+    assert not told["gain"] or literal(baseline) in text
+
+
+def test_an_explanation_replaces_the_one_before_it() -> None:
+    tracker: Any = Tracker()
+    tracker.set_tags("run", {NOTE: "**lstm**: static"})
+    for explanation in ("over kn5.", "over kn3.", "over kn3."):
+        explain_figures(tracker, "run", explanation)
+    assert tracker.tag("run", NOTE) == "**lstm**: static\n\n**Figures**: over kn3."
+    explain_figures(tracker, "run", "")
+    assert tracker.tag("run", NOTE) == "**lstm**: static"
 
 
 def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(

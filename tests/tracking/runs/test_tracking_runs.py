@@ -94,6 +94,23 @@ def test_the_page_of_models_shows_those_of_the_newest_retrain_the_best_first(tra
     assert shown_by(again, view) == [runs["2026-11-30 09:00", "b"]]
 
 
+@pytest.mark.parametrize(("adaptation", "shown"), [("static", "a"), ("cache", "b"), ("", "ab")])
+def test_the_page_of_models_shows_those_that_adapt_alike(
+    tracker: Tracker, adaptation: str, shown: str
+) -> None:
+    retrain = "2026-11-30 09:00"
+    runs = {}
+    for name, way in (("a", "static"), ("b", "cache")):
+        tags = {tag.KIND: "lstm", tag.RETRAIN: retrain, tag.ADAPTATION: way}
+        runs[name] = tracker.start_run(name, tags)
+        tracker.log_metrics(runs[name], {"test/open_bits_per_byte": 0.3})
+
+    tracker.show_models_of(retrain, adaptation=adaptation)
+    tags = tracker.client.get_experiment(tracker.experiment_id).tags
+    view = json.loads(tags["mlflow.sharedViewState.models"])
+    assert set(shown_by(tracker, view)) == {runs[name] for name in shown}
+
+
 def append(journal: Path, *steps: int) -> None:
     with journal.open("a") as file:
         file.writelines(
