@@ -39,7 +39,9 @@ def _fact(case: GateCase, name: str) -> float | None:
 
 
 def novelty(case: GateCase) -> RuleOutcome:
-    """Refuse a model with too few new passages, relative to real reviews.
+    """Refuse a model with too few new passages: less than the policy's share of those in real reviews.
+
+    Value and limit are both shares of passages.
 
     A passage is 8 words in a row, or a whole text that is shorter (`evaluation.writing.novelty.copied_passages`). The
     shares of new passages are compared, not those of copied ones: almost no passages of real reviews are copied, so a
@@ -53,15 +55,17 @@ def novelty(case: GateCase) -> RuleOutcome:
         if case.evidence.audit is None:
             what = NOT_AUDITED
 
-        return NOVELTY.outcome(None if limit is None else False, what, None, limit)
+        return NOVELTY.outcome(None if limit is None else False, what)
     if real >= 1:
         return NOVELTY.outcome(
             None, "every passage of real held-out reviews is in the training text too"
         )
 
-    value = (1 - copied) / (1 - real)
-    detail = f"{1 - copied:.1%} of the passages of 8 words that it wrote are new, {1 - real:.1%} in real reviews"
-    return NOVELTY.compare(detail, value, limit, ge)
+    new = 1 - copied
+    real_new = 1 - real
+    least = None if limit is None else limit * real_new
+    detail = f"{new:.1%} of the passages of 8 words that it wrote are new, {real_new:.1%} in real reviews"
+    return NOVELTY.compare(detail, new, least, ge)
 
 
 def copied_span(case: GateCase) -> RuleOutcome:

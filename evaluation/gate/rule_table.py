@@ -327,7 +327,12 @@ NO_FORGETTING = GateRule(
     limit="max_champion_loss",
 )
 NOVELTY = GateRule(
-    "novelty", refusal="too few new texts", needs=("audit",), unit=SHARE, limit="min_novelty"
+    "novelty",
+    refusal="too few new texts",
+    needs=("audit",),
+    unit=SHARE,
+    quantity="new ",
+    limit="min_novelty",
 )
 COPIED_SPAN = GateRule(
     "copied span",

@@ -203,8 +203,14 @@ def test_scores_that_are_not_those_of_the_store_are_refused():
 )
 def test_novelty_is_the_share_of_new_passages_relative_to_real_reviews(copied, real, passed):
     audit = {"copied_passages": copied, "real_copied_passages": real}
-    decision = judge(PromotionConfig(min_novelty=0.5), audit=audit)
-    assert rule(decision, "novelty").passed is passed
+    found = rule(judge(PromotionConfig(min_novelty=0.5), audit=audit), "novelty")
+    assert found.passed is passed
+    if (
+        passed is not None
+    ):  # value and limit are shares of passages, as those that the sentence names
+        assert (found.value, found.limit) == pytest.approx((1 - copied, 0.5 * (1 - real)))
+        assert f"{found.value:.1%}" in found.detail
+        assert f"{2 * found.limit:.1%}" in found.detail
 
 
 def test_where_no_canary_was_planted_exposure_is_not_applicable_unless_the_policy_asks_for_it():
