@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -121,7 +121,8 @@ def history(
                 "aliases": row["aliases"],
                 "model": row["run_model"] or row["kind"],
                 "created (UTC)": _to_the_minute(row["created"]),
-                "outcome": ", ".join(filter(None, (row["outcome"], row["by_hand"]))),
+                "now": row["state"],
+                "outcome": ", ".join(filter(None, _outcomes(row))),
             }
             rows.append(line)
 
@@ -144,6 +145,11 @@ def history(
     terminal.last_line(
         {"model": registry.name, "versions": versions, "events": events, "damage": damage}, json
     )
+
+
+def _outcomes(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return what was decided about a version, in a few words each: by the gate, by the gate later, by a person."""
+    return row["outcome"], "later refused" if row["later"] else "", row["by_hand"]
 
 
 def _to_the_minute(time: str) -> str:

@@ -44,7 +44,6 @@ from reviewlm.tracking.registry.decisions import (
     ABANDONED,
     ADOPTED,
     ALIASES_COUNT,
-    CARRIED_OUT,
     DONE_TAG,
     GATE,
     MANUAL,
@@ -59,6 +58,11 @@ from reviewlm.tracking.registry.decisions import (
 )
 from reviewlm.tracking.registry.remedies import FIRST, advice_without_champion, way_back
 from reviewlm.tracking.registry.run_outcomes import RunOutcomes
+from reviewlm.tracking.registry.version_states import (
+    VALID,
+    refuses_former_champion,
+    version_states,
+)
 from reviewlm.tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -87,8 +91,8 @@ SETTLING = 1.0
 Another machine writes its event first and the aliases after it, some requests later; a reader that took the aliases in
 between for a person's choice would put a former champion back.
 """
-FIRST_LINE = re.compile(r"\A\*\*By hand\*\*: .*\n\n")
-"""What a person decided about a version, before the gate's report in its description."""
+FIRST_LINES = re.compile(r"\A(\*\*(By hand|Later)\*\*: .*\n\n)+")
+"""What a person, and later the gate, decided about a version, before the gate's report in its description."""
 
 
 class ChampionChanged(ReviewLMError):
@@ -183,6 +187,9 @@ class Registry:
         )
         self.append(event, self.log)
         self._look()
+        for number, state in version_states(self.log, self.state).items():
+            if number in (event.version, event.against, previous) and number in self.there:
+                retag(self.tracker, self.there[number], {tag.STATE: str(state)})
 
     def _look(self) -> None:
         self.log = self.events()
@@ -320,14 +327,26 @@ class Registry:
 
         if moved and event.against in self.there:
             self._describe(event.against, event, {})
-        self._describe(event.version, event, {**event.tags, **since})
+        if refuses_former_champion(event, self.log):
+            later = f"refused on {event.when:%Y-%m-%d} against version {event.against}: {event.why}"
+            self._describe(event.version, event, {tag.LATER: " ".join(later.split())})
+        else:
+            self._describe(event.version, event, {**event.tags, **since})
         if event.action in (GATE, MANUAL) and self.aliases.get(CHALLENGER) == event.version:
             self._set_alias(CHALLENGER, None)
 
     def _describe(self, number: int, event: Event, tags: Mapping[str, str]) -> None:
-        """Update tags and description of a version; what a person decided stands before what the gate reported."""
+        """Update tags and description of a version; what was decided later stands before what the gate reported.
+
+        Args:
+            number: The version.
+            event: The decision.
+            tags: Its tags that the decision sets; with `LATER` the gate's report stays that of the earlier decision.
+        """
         entry = self.version(number)  # anew: an event before this one may have changed its tags
-        judged = event.action == GATE and number == event.version
+        judged = event.action == GATE and number == event.version and tag.LATER not in tags
+        again = event.promote and number == event.version
+        later = "" if again else tags.get(tag.LATER) or entry.tags.get(tag.LATER, "")
         words = event.by_hand.get(number)
         if words is None:
             sentence = entry.tags.get(tag.BY_HAND, "")
@@ -340,8 +359,10 @@ class Registry:
         if judged:
             text = event.report
         else:
-            text = FIRST_LINE.sub("", entry.description)
+            text = FIRST_LINES.sub("", entry.description)
 
+        if later:
+            text = f"**Later**: {literal(later)}\n\n{text}"
         if sentence:
             text = f"**By hand**: {literal(sentence)}\n\n{text}"
         text = shorten(text, DESCRIPTION_LENGTH)
@@ -350,7 +371,7 @@ class Registry:
                 lambda client: client.update_model_version(self.name, str(number), text)
             )
 
-        gone = {tag.BY_HAND}
+        gone = {tag.BY_HAND, tag.LATER}
         if judged:  # rules of an earlier decision
             gone |= {name for name in entry.tags if name.startswith(tag.RULE)}
         if number != event.version:
@@ -359,6 +380,11 @@ class Registry:
         tags = dict(tags)
         if sentence:
             tags[tag.BY_HAND] = sentence
+        if later:
+            tags[tag.LATER] = later
+        state = version_states(self.log, self.state).get(number)
+        if state is not None:
+            tags[tag.STATE] = str(state)
         retag(self.tracker, entry, tags, gone - tags.keys())
 
     def register(self, model_uri: str, run_id: str, tags: Mapping[str, Any] | None = None) -> int:
@@ -433,15 +459,19 @@ class Registry:
         return contents_of(self.tracker, self.name)[0][::-1]
 
     def version_rows(self) -> list[dict[str, Any]]:
-        """Return one row per version, the newest first, for tables and JSON: the gate's outcome, and a person's."""
+        """Return one row per version, the newest first, for tables and JSON: its state, the gate's outcome, a person's."""
         events = self.events()
-        states = fold_events(events).states
-        valid = [event for event in events if states[event.number] in (CARRIED_OUT, PENDING)]
+        state = fold_events(events)
+        valid = [event for event in events if state.states[event.number] in VALID]
         by_hand = {number: words for event in valid for number, words in event.by_hand.items()}
-        return [
-            version.as_row() | {"by_hand": by_hand.get(version.version, "")}
-            for version in self.versions()
-        ]
+        now = version_states(events, state)
+        rows = []
+        for version in self.versions():
+            number = version.version
+            row = {"state": str(now.get(number, "")), "by_hand": by_hand.get(number, "")}
+            rows.append(version.as_row() | row)
+
+        return rows
 
     def events(self) -> list[Event]:
         """Return the decision log, the oldest event first."""

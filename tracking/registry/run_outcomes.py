@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from reviewlm.core.errors import ReviewLMError, TrackingUnavailable
 from reviewlm.tracking import tags as tag
 from reviewlm.tracking.registry.decisions import (
-    CARRIED_OUT,
     GATE,
-    PENDING,
     ROLLBACK,
     Event,
     RegistryState,
 )
+from reviewlm.tracking.registry.version_states import VALID, version_states
 from reviewlm.tracking.registry.versions import Version
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import shorten
@@ -55,7 +54,10 @@ class RunOutcomes:
                 self._show_outcome(event)
 
     def _show_outcome(self, event: Event) -> None:
-        """Show what has become of the model of a gate's event, in the gate's run and in the one that made the model."""
+        """Show what has become of the model of a gate's event, in the gate's run and in the one that made the model.
+
+        If the gate was asked twice, these differ: the second run says "refused", while the model was "replaced" before.
+        """
         word = self._word_for(event)
         self._tag_run(event.run_id, tag.RUN_OUTCOME, word)
         by_hand = self._reason_by_hand(event.version)
@@ -66,11 +68,12 @@ class RunOutcomes:
         self._name_run(event.run_id, word)
         version = self.there.get(event.version)
         if version and version.run_id:
-            self._name_run(version.run_id, word)
+            now = version_states(self.log, self.state)[event.version]
+            self._name_run(version.run_id, now.word)
 
     def _counts(self, event: Event) -> bool:
         """Return whether an event is valid: carried out, or about to be."""
-        return self.state.states[event.number] in (CARRIED_OUT, PENDING)
+        return self.state.states[event.number] in VALID
 
     def _word_for(self, event: Event) -> str:
         """Return in a word what has become of the model of a run, by the event of its gate."""

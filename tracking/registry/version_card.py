@@ -54,9 +54,12 @@ def _links_of(tracker: Tracker, name: str, number: int, tags: Mapping[str, str])
 
 
 def _verdict(tags: Mapping[str, str]) -> str:
-    """Return the verdict about a version: the decision by hand, then the gate's outcome with its reason."""
+    """Return the verdict about a version: the decision by hand, the gate's outcome with its reason, a later refusal."""
     of_gate = ": ".join(filter(None, (tags.get(tag.OUTCOME), tags.get(tag.REASON))))
-    return "; ".join(filter(None, (tags.get(tag.BY_HAND), of_gate)))
+    later = tags.get(tag.LATER, "")
+    if later:
+        later = f"later {later}"
+    return "; ".join(filter(None, (tags.get(tag.BY_HAND), of_gate, later)))
 
 
 def _rules_of(tags: Mapping[str, str]) -> list[dict[str, str]]:

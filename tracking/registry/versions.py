@@ -16,6 +16,7 @@ from reviewlm.core.lineage import FAMILY_TAG
 from reviewlm.core.sqlite_files import database_file, read_only
 from reviewlm.tracking.client import Absent, Present
 from reviewlm.tracking.tags import (
+    LATER,
     MODEL_KIND,
     MODEL_NAME,
     MODEL_URI_TAG,
@@ -109,6 +110,7 @@ class Version:
             "version": self.version,
             "aliases": ", ".join(self.aliases),
             "outcome": self.tags.get(OUTCOME, ""),
+            "later": self.tags.get(LATER, ""),
             "reason": self.tags.get(REASON, ""),
             "run_model": self.tags.get(MODEL_NAME, ""),
             "kind": self.tags.get(MODEL_KIND, ""),

@@ -212,6 +212,94 @@ def test_the_run_of_a_model_is_named_after_what_has_become_of_it(store):
     assert names() == ["★ lstm in use, 30 Nov 18:31", "↩ kn5+lstm rolled back, 30 Nov 18:31"]
 
 
+@pytest.fixture
+def refused_later(store) -> tuple[int, int]:
+    """The first of two versions was champion, and was refused when a later retrain tried the same fit again."""
+    first, second = store.version("a"), store.version("b")
+    runs = [store.tracker.start_run(word) for word in "aba"]
+    rules = {"gate/rule/gain": "passed: yes"}
+    store.registry.settle(first, None, True, "**first**", {"gate/reason": "new", **rules}, runs[0])
+    store.registry.settle(second, first, True, "**second**", {"gate/reason": "better"}, runs[1])
+    again = {"gate/reason": "not better", "gate/rule/gain": "failed: no"}
+    store.registry.settle(first, second, False, "**again**", again, runs[2])
+    return first, second
+
+
+def test_a_former_champion_keeps_its_verdict_when_it_is_refused_later(store, refused_later):
+    first, second = refused_later
+    version = store.registry.version(first)
+    verdict = [version.tags[name] for name in ("gate/outcome", "gate/reason", "gate/rule/gain")]
+    assert verdict == ["promoted", "new", "passed: yes"]
+    assert version.description.endswith("**first**")
+    for told in (version.tags["gate/later"], version.description):
+        assert "not better" in told
+        assert f"against version {second}" in told
+
+
+def test_history_says_what_a_version_is_now_beside_what_it_was(store, refused_later):
+    first, second = refused_later
+    rows = {row["version"]: row for row in store.registry.version_rows()}
+    assert rows[first]["state"].startswith("replaced on ")
+    assert (rows[first]["outcome"], bool(rows[first]["later"])) == ("promoted", True)
+    assert rows[second]["state"].startswith("in use since ")
+    assert (rows[second]["outcome"], rows[second]["later"]) == ("promoted", "")
+
+
+def test_a_former_champion_that_is_champion_again_has_no_later_refusal(store, refused_later):
+    first, _ = refused_later
+    store.registry.rollback(first, why="it swears")
+    version = store.registry.version(first)
+    assert "gate/later" not in version.tags
+    assert "Later" not in version.description
+    assert version.description.endswith("**first**")
+
+
+def test_a_version_that_was_refused_first_has_the_verdict_of_its_promotion(store):
+    first, second = store.version("a"), store.version("b")
+    runs = [store.tracker.start_run(word) for word in "abb"]
+    store.registry.settle(first, None, True, "**first**", {}, runs[0])
+    for run, promote in zip(runs[1:], (False, True), strict=True):
+        store.registry.settle(second, first, promote, f"**{promote}**", {}, run)
+    version = store.registry.version(second)
+    assert (version.tags["gate/outcome"], version.description) == ("promoted", "**True**")
+
+
+def test_the_tag_of_a_version_says_what_it_is_now(store):
+    """MLflow's list of versions shows it; the alias of another tool counts too."""
+    registry = store.registry
+    versions = [store.version(word) for word in "abcd"]
+
+    def words() -> list[str]:
+        tags = [registry.version(number).tags.get("state", "") for number in versions]
+        return [" ".join(tag.split()[:-2]) for tag in tags]
+
+    registry.settle(versions[0], None, True, "", {})
+    registry.settle(versions[1], versions[0], True, "", {})
+    registry.settle(versions[2], versions[1], False, "", {})
+    assert words() == ["replaced", "in use", "refused", ""]
+    registry.rollback(why="it swears")
+    assert words() == ["in use", "rolled back", "refused", ""]
+    store.tracker.client.set_registered_model_alias("reviewlm", CHAMPION, str(versions[3]))
+    with registry.changing():
+        pass
+    assert words() == ["replaced", "rolled back", "refused", "in use"]
+    told = [row["state"] for row in registry.version_rows()][::-1]
+    assert told == [registry.version(number).tags["state"] for number in versions]
+
+
+def test_the_run_of_a_former_champion_that_is_refused_later_is_named_as_replaced(store):
+    fit = store.tracker.start_run("lstm, 30 Nov 18:31")
+    first = replace(store, run_id=fit).version("a")
+    second = store.version("b")
+    runs = [store.tracker.start_run(word) for word in "aba"]
+    decisions = ((first, None, True), (second, first, True), (first, second, False))
+    for run, (version, against, promote) in zip(runs, decisions, strict=True):
+        store.registry.settle(version, against, promote, "", {}, run_id=run)
+    assert store.tracker.tag(fit, "mlflow.runName") == "☆ lstm replaced, 30 Nov 18:31"
+    outcomes = [store.tracker.tag(run, "outcome") for run in runs]
+    assert outcomes == ["replaced", "in use", "refused"]
+
+
 def test_the_bundle_of_a_version_is_found(store):
     folder = store.registry.bundle_folder(store.version("a"))
     made = store.folder / "bundle-0" / "spec.json"
