@@ -31,8 +31,10 @@ class TextScore:
         nats: −log p of the scored tokens.
         oov: Number of `<unk>` tokens (out-of-vocabulary words).
         per_token: Name and nats of each scored token, in order.
-        spelling_nats: Nats of what the tokens leave out, such as the letters of unknown words
-            (`models/tokens/spelling.py`).
+        spelling_nats: Nats of all that the tokens leave out: the letters of unknown words, which a model of characters
+            spells (`models/tokens/spelling.py`), and `surface_nats`. So it may be above 0 where `oov` is 0.
+        surface_nats: The part of it for capital letters, spaces, quotes and a missing end mark, which a vocabulary of
+            words leaves out (`models/tokens/surface.py`).
     """
 
     tokens: int
@@ -41,17 +43,19 @@ class TextScore:
     oov: int
     per_token: list[tuple[str, float]] = field(repr=False)
     spelling_nats: float = 0.0
+    surface_nats: float = 0.0
 
     def __repr__(self) -> str:
         """Return its totals, the figure to compare by first."""
         return (
             f"TextScore(open_bits_per_byte={self.open_bits_per_byte:.4f}, tokens={self.tokens}, bytes={self.bytes}, "
-            f"nats={self.nats:.4f}, spelling_nats={self.spelling_nats:.4f}, oov={self.oov})"
+            f"nats={self.nats:.4f}, spelling_nats={self.spelling_nats:.4f}, surface_nats={self.surface_nats:.4f}, "
+            f"oov={self.oov})"
         )
 
     @property
     def open_bits_per_byte(self) -> float:
-        """Bits per byte of text, including the spelling of unknown words: use it to compare models, or long texts."""
+        """Bits per byte of text, with all that tokens leave out: use it to compare models, or long texts."""
         return (self.nats + self.spelling_nats) / self.bytes / log(2)
 
     @property
@@ -79,6 +83,7 @@ class TextsToScore:
         self._ids: list[np.ndarray] = []
         self._bytes: list[int] = []
         self._spelling_nats: list[float] = []
+        self._surface_nats: list[float] = []
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -93,6 +98,7 @@ class TextsToScore:
 
         self._bytes += [len(text.encode()) + 1 for text in clean]
         self._spelling_nats += encoded.spelling_nats.tolist()
+        self._surface_nats += encoded.surface_nats.tolist()
 
     def side_by_side(self, positions: int) -> list[list[int]]:
         """Return the texts in batches of similar length, the longest first; see `streams.side_by_side`."""
@@ -132,6 +138,7 @@ class TextsToScore:
             oov=int((ids == UNK).sum()),
             per_token=list(zip(names, nats, strict=True)),
             spelling_nats=self._spelling_nats[row],
+            surface_nats=self._surface_nats[row],
         )
 
 
@@ -144,6 +151,7 @@ def sum_of_scores(scores: Sequence[TextScore]) -> dict[str, Any]:
     tokens = sum(score.tokens for score in scores)
     size = sum(score.bytes for score in scores)
     spelling = sum(score.spelling_nats for score in scores)
+    surface = sum(score.surface_nats for score in scores)
     oov = sum(score.oov for score in scores)
     return {
         "open_bits_per_byte": (nats + spelling) / size / log(2),
@@ -154,6 +162,7 @@ def sum_of_scores(scores: Sequence[TextScore]) -> dict[str, Any]:
         "bytes": size,
         "nats": nats,
         "spelling_nats": spelling,
+        "surface_nats": surface,
         "perplexity": exp(min(nats / tokens, LARGEST_EXPONENT)),
         "scores": [_as_row(score) for score in scores],
     }
@@ -167,6 +176,7 @@ def _as_row(score: TextScore) -> dict[str, Any]:
         "oov": score.oov,
         "nats": score.nats,
         "spelling_nats": score.spelling_nats,
+        "surface_nats": score.surface_nats,
         "tokens": score.tokens,
         "bytes": score.bytes,
         "per_token": score.per_token,

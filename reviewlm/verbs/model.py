@@ -406,7 +406,8 @@ def _show_scores(result: Mapping[str, Any]) -> None:
     }
     terminal.show_facts({words: result[name] for name, words in shown.items()})
     terminal.say(
-        "Open bits per byte: how much the texts surprise the model, unknown words spelt out; lower is better. "
+        "Open bits per byte: how much the texts surprise the model, with the letters of unknown words, capitals and "
+        "spaces, which tokens leave out; lower is better. "
         "It compares models on the same texts. Texts compare only if they are about equally long: a short one "
         "also pays for its early end."
     )

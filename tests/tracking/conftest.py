@@ -37,6 +37,7 @@ class TextScore:
     oov: int
     per_token: list
     spelling_nats: float = 0.0
+    surface_nats: float = 0.0
 
     @property
     def open_bits_per_byte(self):

@@ -127,7 +127,7 @@ def signature_of(form: Form) -> ModelSignature:
         (long, ("tokens", "bytes", "oov")),
         (Array(string), ("texts", "warnings")),
         (double, ("rest", "nats", "perplexity", "bits_per_byte", "open_bits_per_byte")),
-        (double, ("spelling_nats", "finished")),
+        (double, ("spelling_nats", "surface_nats", "finished")),
         (Array(word), ("words",)),
         (Array(token), ("per_token",)),
     ]

@@ -12,13 +12,15 @@ parameter `task` selects the kind of answer:
                                                                      "typed", "finished"}
     score     `text` is a whole review                            → {"open_bits_per_byte", "bits_per_byte", "oov",
                                                                      "tokens", "bytes", "nats", "spelling_nats",
-                                                                     "perplexity", "per_token": [{"token", "nats"}]}
+                                                                     "surface_nats", "perplexity",
+                                                                     "per_token": [{"token", "nats"}]}
     classify  `text` is a whole review; of a classifier, which    → {"label", "labels": [{"label", "score",
               has this task alone and no parameters                  "probability"}]}, without "probability" if the
                                                                      classifier has none
 
 Compare models by `open_bits_per_byte`: it includes the cost of spelling out-of-vocabulary words. Their number is `oov`.
-In `nats`, `bits_per_byte` and `perplexity` these words cost almost nothing.
+In `nats`, `bits_per_byte` and `perplexity` these words cost almost nothing. `spelling_nats` is what the tokens leave out:
+the letters of these words, and `surface_nats` for capital letters, spaces and quotes.
 
 `predict_stream({"text": …}, params)` yields the text of `generate` with n = 1 piece by piece.
 """
@@ -294,6 +296,7 @@ class ReviewModel(PythonModel):
                 "bytes": int(score.bytes),
                 "nats": float(score.nats),
                 "spelling_nats": float(score.spelling_nats),
+                "surface_nats": float(score.surface_nats),
                 "perplexity": math.exp(min(score.nats / score.tokens, 700.0)),
                 "per_token": per_token,
             }

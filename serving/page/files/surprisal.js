@@ -96,10 +96,11 @@ export function startSurprisal() {
       offerCopies(at("surprisal-copies"), { "as curl": curl("score", { ...asked, model: version }, hasToken()) });
       current = -1;
       choose(tokens.reduce((most, token, place) => (token.bits > tokens[most].bits ? place : most), 0));
-      const [inTokens, spelled] = [whole.nats / Math.LN2, whole.spelling_nats / Math.LN2];
+      const [inTokens, surface] = [whole.nats / Math.LN2, whole.surface_nats / Math.LN2];
+      const spelled = whole.spelling_nats / Math.LN2 - surface;
       at("surprisal-sum").textContent = `${version}. ${readAs(ratings, rating)} ${inTokens.toFixed(1)} bits in ${whole.tokens} tokens with `
-        + `the end of the text (■), and ${spelled.toFixed(1)} bits for capitals and spelling that tokens leave out`
-        + `${whole.oov ? `, such as the spelling of ${whole.oov} unknown ${whole.oov === 1 ? "word" : "words"}` : ""}: `
+        + `the end of the text (■), ${surface.toFixed(1)} bits for capitals, spaces and quotes, which tokens leave out`
+        + `${whole.oov ? `, and ${spelled.toFixed(1)} bits for the letters of ${whole.oov} unknown ${whole.oov === 1 ? "word" : "words"}` : ""}: `
         + `${whole.open_bits_per_byte.toFixed(3)} open bits per byte.`;
     }, at("surprisal-sum"));
   });

@@ -75,6 +75,7 @@ def test_scores_equal_those_of_the_bundle_whatever_the_slices(
         wanted = bundle.score_text(text, 5)
         assert (found.tokens, found.bytes, found.oov) == (wanted.tokens, wanted.bytes, wanted.oov)
         assert found.spelling_nats == wanted.spelling_nats
+        assert found.surface_nats == wanted.surface_nats
         assert [name for name, _ in found.per_token] == [name for name, _ in wanted.per_token]
         nats = [[nats for _, nats in one.per_token] for one in (found, wanted)]
         assert np.allclose(*nats, rtol=0, atol=1e-6)

@@ -109,8 +109,18 @@ def test_a_bundle_scores_each_text_as_the_evaluation_did(
         score = bundle.score_text(text, STARS)
         assert score.nats == pytest.approx(row["nats"])
         assert score.spelling_nats == pytest.approx(row["spelling_nats"])
+        assert score.surface_nats == pytest.approx(row["surface_nats"])
         assert (score.bytes, score.tokens, score.oov) == (row["bytes"], row["tokens"], row["oov"])
         assert score.open_bits_per_byte == pytest.approx(open_bits(row))
+
+
+def test_letters_are_paid_for_unknown_words_alone(bundle: Bundle, asked: list[str]) -> None:
+    scores = [bundle.score_text(text, STARS) for text in asked]
+    assert {bool(score.oov) for score in scores} == {True, False}
+    for score in scores:
+        assert score.surface_nats > 0
+        letters = score.spelling_nats - score.surface_nats
+        assert (letters > 1e-6) == (score.oov > 0)
 
 
 def test_the_verb_scores_each_line_as_the_evaluation_did(
@@ -142,6 +152,8 @@ def test_the_verb_scores_each_line_as_the_evaluation_did(
         / LN2
     )
     assert said["open_bits_per_byte"] == pytest.approx(whole)
+    for name in ("spelling_nats", "surface_nats"):
+        assert said[name] == pytest.approx(sum(row[name] for row in measured))
     labels = {"texts": "texts", "bytes": "bytes", "tokens": "tokens", "unknown words": "oov"}
     for label, name in labels.items():
         [value] = [line.split()[-1] for line in lines if line.startswith(label)]

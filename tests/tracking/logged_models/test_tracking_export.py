@@ -216,6 +216,7 @@ def test_score_gives_the_figures_of_a_text(model: Any):
         model, "good food here", task="score"
     )  # the stand-in gives every token probability one half
     assert (answer["tokens"], answer["bytes"], answer["oov"]) == (4, 15, 0)
+    assert answer["spelling_nats"] == answer["surface_nats"] == 0
     assert answer["perplexity"] == pytest.approx(2)
     assert answer["bits_per_byte"] == pytest.approx(4 / 15)
     assert [each["token"] for each in answer["per_token"]] == ["good", "food", "here", "<eos>"]
