@@ -14,6 +14,7 @@ import orjson
 from fastapi import Response
 from pydantic import BaseModel
 
+from reviewlm.core.errors import nearest
 from reviewlm.models.base import ModelError
 from reviewlm.models.options import explain
 from reviewlm.serving.engine.requests import Busy, StreamEnded
@@ -29,6 +30,20 @@ OF_PARAMETER = re.compile(r"(\w+) (?:is|only)\b")
 IN_JSON = {"'none' to do without": "null", "a section of options": "an object"}
 """Words of messages about presets, and what they are called in JSON."""
 RETRY_AFTER = "Retry-After"
+THEIRS = {
+    "max_completion_tokens": "max_tokens",
+    "max_new_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "n_predict": "max_tokens",
+    "num_predict": "max_tokens",
+    "num_return_sequences": "n",
+    "num_beams": "beam",
+    "repeat_penalty": "repetition_penalty",
+    "stop_sequences": "stop",
+    "messages": "prompt",
+    "text": "texts",
+}
+"""Names of parameters in OpenAI's chats and in other servers, and ours for the same."""
 KINDS = {429: "rate_limit_error", 504: "timeout_error"}
 LINE_BREAKS = {
     "\x85".encode(): rb"\u0085",
@@ -176,7 +191,7 @@ def invalid(schema: type[BaseModel], errors: list[Any]) -> ApiError:
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         message = (
-            f"unknown parameter {show_value(place)}; {_known_parameters(schema, first['loc'][:-1])}"
+            f"unknown parameter {show_value(place)}; {_known_parameters(schema, first['loc'])}"
         )
         return ApiError(400, message, "unknown_parameter", place[:SHOWN])
     if first["type"] == "missing":
@@ -194,13 +209,24 @@ def invalid(schema: type[BaseModel], errors: list[Any]) -> ApiError:
 
 
 def _known_parameters(schema: type[BaseModel], place: Sequence[int | str]) -> str:
-    """Return which parameters a request takes at a place: by itself, or within one of its parameters."""
+    """Return which parameter is meant, if one is like an unknown one, and which a request takes at its place.
+
+    Args:
+        schema: What the request holds.
+        place: The unknown parameter, after those that it is within.
+    """
+    *within, unknown = place
     at_place: Any = schema
-    for name in place:
+    for name in within:
         at_place = at_place.model_fields[name].annotation
 
-    subject = ".".join(map(str, place)) or "this request"
-    return f"{subject} takes {', '.join(at_place.model_fields)}"
+    known = at_place.model_fields
+    ours = THEIRS.get(str(unknown))
+    meant = (
+        f"here it is called {ours}; " if ours in known else nearest(str(unknown)[:SHOWN], [*known])
+    )
+    subject = ".".join(map(str, within)) or "this request"
+    return f"{meant}{subject} takes {', '.join(known)}"
 
 
 def show_value(value: Any) -> str:

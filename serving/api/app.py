@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from reviewlm.core.config.sections.execution import ServingConfig
 from reviewlm.core.credentials import AccessTokens
@@ -24,6 +25,7 @@ SAID = {
 }
 """Code and message for the framework's own refusals."""
 CHAT = "/v1/chat/completions"
+SLASH = "there is no such address; without the slash at its end there is"
 NO_CHAT = "there is no such address: these models continue a text and do not chat; send the text to /v1/completions"
 
 
@@ -67,13 +69,30 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     """Return the answer for an exception; `Door` logs the traceback of a defect."""
     if isinstance(error, HTTPException):  # the framework's own: 404, 405
         code, message = SAID.get(error.status_code, ("not_answered", str(error.detail)))
+        headers = dict(error.headers or {})
         if path_of(request.scope) == CHAT:
             message = NO_CHAT
+        elif error.status_code == 404 and _is_known_without_slash(request):
+            # Relative, so that it holds behind any proxy. A client repeats method and body after a 307.
+            headers["Location"] = f"../{request.scope['path'].rstrip('/').rpartition('/')[2]}"
+            return _refuse(request, ApiError(307, SLASH, "moved", None, headers))
         elif allowed := (error.headers or {}).get("Allow"):
             message = f"this address does not take {request.method}; it takes {allowed}"
-        refused: ApiError | None = ApiError(error.status_code, message, code, None, error.headers)
+        refused: ApiError | None = ApiError(error.status_code, message, code, None, headers)
     else:
         refused = as_api_error(error)
-    refusal = refused or defect()
+    return _refuse(request, refused or defect())
+
+
+def _is_known_without_slash(request: Request) -> bool:
+    """Return whether an address has only a slash too many at its end, as some clients put it there."""
+    path = request.scope["path"]
+    if not path.endswith("/") or path.endswith("//"):
+        return False
+    scope = {**request.scope, "path": path.removesuffix("/")}
+    return any(route.matches(scope)[0] is not Match.NONE for route in request.app.routes)
+
+
+def _refuse(request: Request, refusal: ApiError) -> Response:
     Services.of(request).metrics.refused.labels(refusal.code).inc()
     return Response(refusal.body(), refusal.status, refusal.headers, JSON)

@@ -276,7 +276,7 @@ class CompletionRequest(ApiRequest):
     stream_options: Annotated[StreamOptions, WithJsonSchema(StreamOptions.model_json_schema())] = (
         StreamOptions()
     )
-    """Options of a stream."""
+    """Options of a stream; an error without `stream`."""
     logprobs: Alternatives | None = None
     """Send each token's log-probability, and those of this number of likeliest tokens."""
     echo: bool = False
@@ -325,6 +325,12 @@ class CompletionRequest(ApiRequest):
             raise _refusal(
                 f"n asks for {choices:,} texts in all; this server allows at most {MOST_CHOICES}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _options_are_of_a_stream(self) -> CompletionRequest:
+        if "stream_options" in self.model_fields_set and not self.stream:
+            raise _refusal("stream_options only takes effect with stream")
         return self
 
     @model_validator(mode="after")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, TypeVar, cast
@@ -17,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from reviewlm.core.config.sections.execution import ServingConfig
 from reviewlm.models.bundles.bundle import unseen_warnings
 from reviewlm.models.tokens.vocabulary import batch_texts
-from reviewlm.serving.api.answers import ApiError, invalid
+from reviewlm.serving.api.answers import SHOWN, ApiError, invalid, show_value
 from reviewlm.serving.metrics import Metrics
 from reviewlm.serving.versions.open_version import OpenVersion
 from reviewlm.serving.versions.versions import Versions
@@ -107,18 +109,42 @@ async def read_body(request: Request, schema: type[Body]) -> Body:
             headers={"Accept-Encoding": "identity"},
         )
 
+    body = await request.body()
     try:
-        values = orjson.loads(await request.body())
+        values = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         cause = str(error).replace(
             "str is not valid UTF-8: surrogates not allowed", "it is not valid UTF-8"
         )
         raise ApiError(400, f"the body is not valid JSON: {cause}", "invalid_json") from error
 
+    repeated = repeated_key(body)
+    if repeated is not None:
+        message = f"{show_value(repeated)} stands twice in the body; which of its values is meant?"
+        raise ApiError(400, message, "repeated_parameter", repeated[:SHOWN])
+
     try:
         return schema.model_validate(values)
     except ValidationError as error:
         raise invalid(schema, error.errors(include_url=False)) from error
+
+
+def repeated_key(body: bytes) -> str | None:
+    """Return a key that an object of a valid JSON text has twice; None if there is none.
+
+    Readers of JSON take one of the two values without a word (RFC 8259 leaves it open), so a client would not notice.
+    """
+    repeated: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> None:
+        if len(dict(pairs)) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            repeated.extend(key for key, count in counts.items() if count > 1)
+
+    # Nested too deeply, or a number of thousands of digits: no parameter of ours, which is refused for that.
+    with suppress(RecursionError, ValueError):
+        json.loads(body, object_pairs_hook=note)
+    return repeated[0] if repeated else None
 
 
 async def while_connected(

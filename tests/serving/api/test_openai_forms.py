@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from reviewlm.serving.api.answers import as_event
-from tests.serving.made_versions import MadeSource
-from tests.serving.served import answering
+from reviewlm.serving.api.app import create_app
+from tests.serving.made_versions import MadeSource, made_versions, running
+from tests.serving.served import answering, ask
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,41 @@ def test_null_is_as_good_as_left_out_at_every_depth(client: httpx.Client, option
 def test_a_whole_number_may_have_a_point(client: httpx.Client, body: dict[str, float]) -> None:
     whole = {name: int(value) for name, value in body.items()}
     assert text_of(completed(client, **body)) == text_of(completed(client, **whole))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("max_completion_tokens", "max_tokens"),
+        ("messages", "prompt"),
+        ("repeat_penalty", "repetition_penalty"),
+        ("temprature", "temperature"),
+    ],
+)
+def test_the_name_of_a_parameter_in_another_server_is_answered_with_ours(
+    client: httpx.Client, theirs: str, ours: str
+) -> None:
+    error = completed(client, **{theirs: 3}).json()["error"]
+    assert (error["code"], error["param"]) == ("unknown_parameter", theirs)
+    hint, _, _ = error["message"].partition("this request takes")
+    assert ours in hint.replace(theirs, "")
+
+
+def test_an_address_with_a_slash_at_its_end_leads_to_the_one_without(client: httpx.Client) -> None:
+    body = {"prompt": "The", "max_tokens": 3}
+    moved = client.post("/v1/completions/", json=body)
+    assert (moved.status_code, moved.json()["error"]["code"]) == (307, "moved")
+    followed = client.post("/v1/completions/", json=body, follow_redirects=True)
+    assert followed.request.url.path == "/v1/completions"
+    assert text_of(followed) == text_of(completed(client))
+
+
+def test_a_proxy_is_not_left_by_a_slash_at_the_end() -> None:
+    for path in ("/reviews/suggest/", "/suggest/"):
+        with running(made_versions(MadeSource(champion=1), root_path="/reviews")) as versions:
+            app = create_app(versions, versions.settings, versions.metrics, None)
+            answer = ask(app, "POST", path, json={"prompt": "the"})
+            assert (answer.status_code, answer.headers["location"]) == (307, "../suggest")
 
 
 def test_tokens_may_have_a_point(client: httpx.Client) -> None:
