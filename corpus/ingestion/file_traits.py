@@ -162,11 +162,13 @@ class FileTraits:
         return [Entry("read", Outcome.NOTED, Kind.OTHER_SPELLING, self.records, self.name, detail)]
 
     def fields(self) -> dict[str, Any]:
-        """Return number of records with a value by field, and the first names of fields that are none of ours."""
+        """Return number of records with a value by field, our fields in it, and the first names of other fields."""
         ours = {name.replace("_", "") for name in FIELDS}
         others = sorted(name for name in self.names if fold(name) not in ours)
+        folded = {fold(name) for name in self.names}
         return {
             "filled": {name: self.filled[name] for name in FIELDS},
+            "present": [name for name in FIELDS if name.replace("_", "") in folded],
             "others": others[:MOST_NAMES],
             "known": find_known(self.names),
         }
@@ -180,7 +182,8 @@ def _count_ratings(stars: pl.Series) -> dict[float, int]:
 def lacking_fields(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
     """Return an entry for each file that lacks fields, with the fields that it has instead.
 
-    It is odd if another file has the field, or if the file has fields that may be it under another name.
+    It is odd if another file has the field, or if the file has fields that may be it under another name. A file that has
+    a field, but says in every record that its value is unknown, is told so.
 
     Args:
         files: Facts of the readings (`parts.SourceReading.facts`).
@@ -202,17 +205,28 @@ def lacking_fields(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
         if not lacks:
             continue
         elsewhere = [name for name in lacks if name in everywhere]
-        detail = f"no record has {' or '.join(lacks)}"
+        present = {
+            *file["fields"]["present"],
+            *(ours for ours, their in named.items() if their in others),
+        }
+        unknown = [name for name in lacks if name in present]
+        absent = [name for name in lacks if name not in present]
+        details = [f"no record has {' or '.join(absent)}"] if absent else []
+        if unknown:
+            details.append(
+                f"every record says that its {' and '.join(unknown)} is unknown, or leaves it empty"
+            )
+        detail = "; ".join(details)
         if elsewhere:
             detail += f" (other files have {', '.join(elsewhere)})"
         remedy = ""
         if strange:
             detail += f"; its other fields are {', '.join(strange)}"
-            remedy = f"if one of them is it: --set source.fields.{lacks[0]}=NAME"
+            remedy = f"if one of them is it: --set source.fields.{(absent or lacks)[0]}=NAME"
         if settings := settings_for(file["fields"]["known"].values(), lacks):
             remedy = f"if these are its names: {settings}"
         elif elsewhere and not strange:
-            remedy = "if it holds no reviews, move it away"
+            remedy = _remedy_without_names(elsewhere, unknown)
         entries.append(
             Entry(
                 "read",
@@ -228,6 +242,19 @@ def lacking_fields(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
         )
 
     return entries
+
+
+def _remedy_without_names(elsewhere: Sequence[str], unknown: Sequence[str]) -> str:
+    """Return what to do about a file that lacks fields of other files, and has none that could be them.
+
+    Args:
+        elsewhere: The fields that it lacks and others have.
+        unknown: Those fields that it has, but without a known value.
+    """
+    if any(name not in unknown for name in elsewhere):
+        return "if it holds no reviews, move it away; otherwise they are used without it"
+    known = " and ".join(elsewhere)
+    return f"its reviews are used without it; to have it, write the true {known} into the file"
 
 
 def _partly_lacking(files: Sequence[Mapping[str, Any]]) -> list[Entry]:

@@ -97,6 +97,39 @@ def test_the_likeliest_of_several_known_names_is_taken():
     assert find_known(columns) == {"date": "unixReviewTime", "business_id": "parent_asin"}
 
 
+@pytest.mark.parametrize("form", [as_csv, json_lines])
+@pytest.mark.parametrize(
+    ("date", "settings", "no_reviews"),
+    [
+        ({"date": "0000-00-00"}, (), False),
+        ({"Date": ""}, (), False),
+        ({"when": "0000-00-00"}, ("source.fields.date=when",), False),
+        ({}, (), True),
+    ],
+)
+def test_only_a_file_without_a_field_is_taken_for_one_without_reviews(
+    tmp_path, form, date, settings, no_reviews
+):
+    """A file whose dates are stand-ins holds reviews; that it may be moved away is no remedy."""
+    record = {"review_id": "r{}", "text": "Dish {}.", "stars": 4}
+    name = next(iter(date), "date")
+    ending = "csv" if form is as_csv else "jsonl"
+    folder = tmp_path / "in"
+    folder.mkdir()
+    dated = [filled({**record, name: "2023-05-01"}, n) for n in range(9)]
+    undated = [filled({**record, **date}, n) for n in range(9, 18)]
+    (folder / f"dated.{ending}").write_bytes(form(dated))
+    (folder / f"undated.{ending}").write_bytes(form(undated))
+    _, account = read(folder, tmp_path / "out", settings)
+    (lacking,) = [
+        entry
+        for entry in account.entries
+        if entry.kind is Kind.FIELDS_MISSING and "date" in entry.about and entry.odd
+    ]
+    assert ("no reviews" in lacking.remedy) is no_reviews
+    assert bool(lacking.remedy)
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "value"),
     [("stars", "rating", 3), ("date", "created_at", "2023-05-02"), ("text", "body", "Dish.")],
