@@ -254,6 +254,18 @@ def test_a_documented_command_can_be_typed(block: Block, command: Command) -> No
     )
 
 
+def test_no_command_of_the_readme_waits_for_a_word_of_its_reader() -> None:
+    """A command with a placeholder, such as `git clone ADDRESS`, is typed as it stands."""
+    typed = [
+        word
+        for block, command in COMMANDS
+        if block.page == "README.md"
+        for word in command.words
+        if re.fullmatch(r"[A-Z_]{3,}|<.*>", word)
+    ]
+    assert typed == []
+
+
 @pytest.mark.long
 def test_mlflow_understands_the_commands_that_name_it() -> None:
     from mlflow.cli import cli
