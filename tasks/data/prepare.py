@@ -33,7 +33,7 @@ from reviewlm.models.tokens.vocabulary import FILE as VOCABULARY_FILE
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.tasks.data.account import account_of, show_account
 from reviewlm.tasks.data.clean_parts import encoded_reviews, training_texts
-from reviewlm.tasks.execution.cluster import dataflow, fan_out
+from reviewlm.tasks.execution.cluster import engine_of, fan_out
 from reviewlm.tasks.execution.progress import progress
 from reviewlm.tasks.execution.stage import as_task_state, run_stage, show_markdown, stage
 from reviewlm.training.vocabularies.learn import learn_vocabulary
@@ -161,7 +161,7 @@ def clean_and_split(
                 earlier=[artifact.folder for artifact in earlier],
                 threads=config.execution.threads,
                 report=lambda done, total: report(done, total=total),
-                engine=dataflow(config.execution),
+                engine=engine_of(config.execution),
             )
 
     built = run_stage(config.workspace, "prepare", options, inputs, make, "clean text and split")

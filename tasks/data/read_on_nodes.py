@@ -22,7 +22,7 @@ from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.ingestion.forgotten import Forgotten
 from reviewlm.corpus.ingestion.ingest import read_source
 from reviewlm.corpus.reading.sources import Source
-from reviewlm.tasks.execution.cluster import RayEngine
+from reviewlm.tasks.execution.cluster import fan_out
 from reviewlm.tasks.execution.node_files import SentFile, opened_on_node, send_files
 
 Item = tuple[Source, datetime, list[SentFile]]
@@ -52,7 +52,7 @@ class NodeReader:
         self.moments: dict[str, datetime] = {}
         self._handed: deque[str] = deque()
         read = partial(_read_there, settings, Forgotten.of(workspace.home))
-        self._readings = RayEngine(workspace.execution.cluster).ordered(read, self._items(sources))
+        self._readings = fan_out(workspace.execution)(read, self._items(sources))
 
     def _items(self, sources: Sequence[Source]) -> Iterator[Item]:
         for source in sources:

@@ -44,19 +44,18 @@ def scored_on_nodes(
         return None
 
     def score(batches: Iterable[Batch]) -> Iterator[BatchScores]:
-        on_gpu = has_gpus(connect(execution.cluster), execution)
-        if on_gpu:
+        engine = RayEngine(execution.cluster, execution.storage)
+        device = "cpu"
+        gpus = 0.0
+        work = 1
+        if has_gpus(connect(execution.cluster), execution):
             device = execution.device
             gpus = execution.gpu_share
             work = ON_GPU
-        else:
-            device = "cpu"
-            gpus = 0
-            work = 1
 
         one = partial(_score_slice, send_files(bundle), device)
         slices = _slices(batches, int(LEAST_WORK * work / weights))
-        return chain.from_iterable(RayEngine(execution.cluster).ordered(one, slices, gpus=gpus))
+        return chain.from_iterable(engine.ordered(one, slices, gpus=gpus))
 
     return score
 

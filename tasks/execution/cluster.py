@@ -1,7 +1,7 @@
 """Connect to a Ray cluster (`execution.cluster`), and run shards and items of large work on it or on threads here.
 
-Arrays go through Ray's object store, once for each step; results return the same way. Shards are plain Ray tasks: they
-are too many and too short for Prefect's. A shard whose worker or node is lost runs again on another.
+Arguments and results are put and got as `partitions.py` says. Shards are plain Ray tasks: they are too many and too
+short for Prefect's. A shard whose worker or node is lost runs again on another.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,10 +32,17 @@ from reviewlm.core.environment import available_cores, busy, numpy_variables
 from reviewlm.core.errors import ClusterFailed, ConfigError, ReviewLMError
 from reviewlm.core.extras import require_library
 from reviewlm.core.processes import interrupts
-from reviewlm.models.dataflow import Dataflow
 from reviewlm.models.threads import FanOut, in_order, map_in_order
 from reviewlm.tasks.execution.code_version import running_code
 from reviewlm.tasks.execution.node_files import require_code
+from reviewlm.tasks.execution.partitions import (
+    PartitionFolder,
+    keep,
+    new_folder,
+    opened,
+    remove_folder,
+    require_seen,
+)
 
 LOCAL = "local"
 AUTO = "auto"
@@ -258,9 +267,8 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 def require_cluster(execution: ExecutionConfig) -> None:
-    """Refuse, at the start of a run, a cluster that does not answer; errors as of `connect`."""
-    if execution.cluster:
-        connect(execution.cluster)
+    """Refuse, at the start of a run, a cluster that does not answer, or a node that does not see the storage."""
+    engine_of(execution)
 
 
 def has_gpus(ray: Any, execution: ExecutionConfig) -> bool:
@@ -280,16 +288,27 @@ def address_for_children(address: str) -> str | None:
 class RayEngine:
     """Engine that runs shards and steps on the workers of a cluster; see `reviewlm.models.dataflow.Dataflow`.
 
-    Results of steps stay in the object store of the node that made them. If it is lost, Ray makes them again elsewhere.
+    Results of steps stay in the object store of the node that made them; if it is lost, Ray makes them again elsewhere.
+    Or they are in a storage that all nodes reach.
+
+    Args:
+        address: As in `execution.cluster`.
+        storage: As in `execution.storage`.
 
     Raises:
-        ConfigError, ClusterFailed: As `connect`.
+        ConfigError, ClusterFailed: As `connect`; a node does not see the storage.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, storage: str = "") -> None:
         self.address = address
         self._ray = connect(address)
         self._code = running_code().whole()
+        self._step = self._ray.remote(_step)
+        self._folder: PartitionFolder | None = None
+        if storage:
+            self._folder = new_folder(storage)
+            weakref.finalize(self, remove_folder, self._folder)
+            require_seen(self._ray, self._folder)
 
     def each(
         self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int
@@ -316,35 +335,39 @@ class RayEngine:
         Raises:
             ClusterFailed: As `each`.
         """
-        uses = {
-            "num_cpus": 1,
-            "num_gpus": gpus,
-            "max_calls": 1 if gpus else 0,
-        }  # CUDA keeps its first GPU and memory
-        content = self._ray.put(function)
-        run = self._ray.remote(**uses)(_run)
+        there = self.put(function)
 
-        def room() -> int:
-            """Return how many items may be in progress: two for each GPU or core of the cluster."""
-            there = self._ray.cluster_resources()
-            return 2 * max(1, int(there.get("GPU", 0) / gpus if gpus else there.get("CPU", 1)))
+        def hand_out(item: Any) -> SimpleNamespace:
+            reference = self.submit(_apply, there, keep(item, self._folder), gpus=gpus)[0]
+            return SimpleNamespace(
+                result=partial(self._result, reference), cancel=partial(self._ray.cancel, reference)
+            )
 
-        yield from in_order(
-            lambda item: _Handed(self, run.remote(self._code, content, item)), items, room
-        )
+        yield from in_order(hand_out, items, lambda: 2 * self.workers(gpus))
 
-    def workers(self) -> int:
-        """Return the number of cores of the cluster."""
-        return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+    def workers(self, gpus: float = 0) -> int:
+        """Return how many steps can run at the same time: the number of cores of the cluster, or of its shares of GPUs."""
+        there = self._ray.cluster_resources()
+        places = there.get("GPU", 0) / gpus if gpus else there.get("CPU", 1)
+        return max(1, int(places))
 
     def put(self, value: Any) -> Any:
-        """Return a reference to a value in the object store."""
-        return self._ray.put(value)
+        """Return a reference to a value."""
+        return self._ray.put(keep(value, self._folder))
 
-    def submit(self, function: Any, *arguments: Any, results: int = 1) -> list[Any]:
-        """Have a worker call a function, and return references to the values in the sequence that it returns."""
-        step = self._ray.remote(num_cpus=1, num_returns=results)(_step)
-        references = step.remote(self._code, function, *arguments)
+    def submit(
+        self, function: Any, *arguments: Any, results: int = 1, gpus: float = 0
+    ) -> list[Any]:
+        """Have a worker call a function, and return references to the values in the sequence that it returns.
+
+        Args:
+            gpus: GPUs of the step, besides a core.
+        """
+        step = self._step
+        if gpus:  # one call in a process, since CUDA keeps its first GPU and memory
+            step = self._ray.remote(max_calls=1)(_step)
+        step = step.options(num_cpus=1, num_gpus=gpus, num_returns=results)
+        references = step.remote(self._code, self._folder, function, *arguments)
         if results == 1:
             return [references]
         return list(references)
@@ -359,7 +382,7 @@ class RayEngine:
 
     def _result(self, reference: Any) -> Any:
         try:
-            return self._ray.get(reference)
+            return opened(self._ray.get(reference))
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except self._ray.exceptions.RayError as error:
@@ -371,55 +394,39 @@ class RayEngine:
             ) from error
 
 
-class _Handed:
-    """An item that a worker has."""
-
-    def __init__(self, engine: RayEngine, reference: Any) -> None:
-        self._engine = engine
-        self._reference = reference
-
-    def result(self) -> Any:
-        return self._engine._result(self._reference)
-
-    def cancel(self) -> None:
-        self._engine._ray.cancel(self._reference)
-
-
-def _run(code: str, function: Callable[[Any], Any], item: Any) -> Any:
-    """Apply a function to an item on a worker that has the code of the run."""
-    require_code(code)
-    return function(item)
-
-
-def _step(code: str, function: Callable[..., Any], *arguments: Any) -> Any:
+def _step(code: str, folder: PartitionFolder | None, function: Any, *arguments: Any) -> Any:
     """Call a function on a worker that has the code of the run.
 
     Ray takes a single result as it is, and several from a sequence.
     """
     require_code(code)
-    results = function(*arguments)
-    if len(results) == 1:
-        return results[0]
-    return tuple(results)
+    results = opened(function)(*map(opened, arguments))
+    kept = tuple(keep(one, folder) for one in results)
+    return kept[0] if len(kept) == 1 else kept
+
+
+def _apply(function: Callable[[Any], Any], item: Any) -> list[Any]:
+    return [function(item)]
+
+
+def engine_of(execution: ExecutionConfig) -> RayEngine | None:
+    """Return the cluster that a configuration names, as an executor that keeps results; None: this machine.
+
+    Raises:
+        ConfigError, ClusterFailed: As `RayEngine`.
+    """
+    if execution.cluster:
+        return RayEngine(execution.cluster, execution.storage)
+    return None
 
 
 def fan_out(execution: ExecutionConfig) -> FanOut:
     """Return the executor that a configuration names. All give the same results in the same order.
 
     Raises:
-        ConfigError, ClusterFailed: As `connect`. If it breaks down later, a `ClusterFailed` is raised.
+        ConfigError, ClusterFailed: As `RayEngine`. If it breaks down later, a `ClusterFailed` is raised.
     """
-    if execution.cluster:
-        return RayEngine(execution.cluster).ordered
+    engine = engine_of(execution)
+    if engine:
+        return engine.ordered
     return partial(map_in_order, workers=execution.threads or available_cores())
-
-
-def dataflow(execution: ExecutionConfig) -> Dataflow | None:
-    """Return the cluster that a configuration names, as an executor that keeps results; None: this machine.
-
-    Raises:
-        ConfigError, ClusterFailed: As `connect`.
-    """
-    if execution.cluster:
-        return RayEngine(execution.cluster)
-    return None

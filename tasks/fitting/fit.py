@@ -160,7 +160,11 @@ class FitPlan:
         if spec.kind == "ngram":
             cluster = address_for_children(config.execution.cluster)
         return LanguageModelJob(
-            **shared, cluster=cluster, init_weights=self.start.folder, pace=pace
+            **shared,
+            cluster=cluster,
+            storage=config.execution.storage,
+            init_weights=self.start.folder,
+            pace=pace,
         )
 
     def on_cluster(self) -> ClusterRun | None:

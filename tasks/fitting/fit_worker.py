@@ -31,7 +31,7 @@ def run(job: LanguageModelJob, report: Callable[[FitProgress], None]) -> dict[st
     vocabulary = Vocabulary.load(job.vocabulary)
     train = TokenStream.open(job.train)
     validation = TokenStream.open(job.validation)
-    engine = RayEngine(job.cluster) if job.cluster else None
+    engine = RayEngine(job.cluster, job.storage) if job.cluster else None
     context = FitContext(
         job.work,
         job.device,

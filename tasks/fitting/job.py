@@ -174,6 +174,7 @@ class LanguageModelJob(FitJob):
 
     Args:
         cluster: Address of the cluster that counts n-grams; None: threads do.
+        storage: Storage that its nodes reach; empty: none.
         init_weights: Bundle that the fit starts from (warm start).
         pace: Time limit, at whose end the training stops before its decay, without a bundle; None: train to the end.
     """
@@ -182,6 +183,7 @@ class LanguageModelJob(FitJob):
 
     spec: ModelSpec
     cluster: str | None = None
+    storage: str = ""
     init_weights: Path | None = None
     pace: Pace | None = None
 

@@ -66,6 +66,8 @@ class ExecutionConfig(Section):
         cluster: Ray cluster that fits the networks, scores them if this machine has no GPU and would be slow, and does
             the parts of large work (cleaning, near-duplicates, words, tokens, n-grams): "HOST:PORT" or "auto" on one of
             its nodes, "ray://HOST:PORT" elsewhere, "local" for one of this machine alone. Empty: none.
+        storage: Folder that all nodes of the cluster see by this name, or "s3://BUCKET/PREFIX": parts of large work are
+            files there, and a lost node loses none. Empty: they stay in the memory and on the disks of the nodes.
         gpu_share: Share of a GPU that each process of a fit gets in the cluster; 0.25: four small networks share one.
         experiment: Experiment in MLflow. Empty: the name of the registered model, so data do not mix.
         rebuild: Stages to build again.
@@ -80,6 +82,7 @@ class ExecutionConfig(Section):
     tracking_uri: Line = Field(default_factory=lambda: os.environ.get(TRACKING_VARIABLE, ""))
     tracking_patience: Annotated[Number, Field(ge=0, le=1_000_000)] = 120.0
     cluster: Annotated[Line, Field(pattern=r"^(|local|auto|(ray://)?[^/\s]+:\d+)$")] = ""
+    storage: Annotated[Line, Field(pattern=r"^(|/.*|s3://[^/\s]+.*)$")] = ""
     gpu_share: Annotated[Number, Field(gt=0, le=1)] = 1.0
     experiment: Annotated[Line, Field(max_length=200)] = ""
     rebuild: tuple[Stage, ...] = ()
@@ -91,6 +94,11 @@ class ExecutionConfig(Section):
             raise ValueError(
                 "tracking_uri contains a password, which would be stored with every result: put it in ~/.pgpass or "
                 "PGPASSWORD (PostgreSQL), or in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (MLflow server)"
+            )
+        if urlsplit(self.storage).password:
+            raise ValueError(
+                "storage contains a secret, which would be stored with every result: give it to every node in "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials"
             )
         if address.scheme == "postgres":
             raise ValueError(

@@ -24,7 +24,9 @@ from reviewlm.tasks.data import ingest
 from reviewlm.tasks.data.ingest import ingest_files
 from reviewlm.tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokenize, train_vocabulary
 from reviewlm.tasks.execution import cluster as machinery
+from reviewlm.tasks.execution import partitions as partitions_in
 from reviewlm.tasks.execution.cluster import RayEngine, is_installed, require_cluster
+from reviewlm.tasks.execution.partitions import PartitionFolder
 from reviewlm.training.ngram.counting import memory
 from reviewlm.training.ngram.counting.counts import count_ngrams, unseen_share
 from reviewlm.training.ngram.fitting import fit_tables
@@ -32,6 +34,7 @@ from reviewlm.training.ngram.partitions import fitting as partitions
 from reviewlm.training.ngram.partitions.fitting import fit_partitions
 from reviewlm.training.ngram.smoothing import by_context
 from tests.core.waiting import until
+from tests.s3_server import BUCKET, SECRET, s3_server
 from tests.small_cluster import MISSING, small_cluster
 
 
@@ -176,10 +179,12 @@ def test_cleaning_words_and_tokens_are_the_same_bytes_whoever_makes_them(
         lambda source, *others: (parsed.append(source.name), read_here(source, *others))[1],
     )
 
-    def made(address: str) -> list[Any]:
-        monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / (address.partition(":")[0] or "here")))
+    def made(address: str, storage: str = "") -> list[Any]:
+        home = tmp_path / (address.partition(":")[0] + Path(storage).name or "here")
+        monkeypatch.setenv("REVIEWLM_HOME", str(home))
         sets = [
             f"execution.cluster={address}",
+            f"execution.storage={storage}",
             "execution.threads=2",
             f"source.input=['{source}']",
             "source.max_unreadable=0.9",
@@ -200,11 +205,43 @@ def test_cleaning_words_and_tokens_are_the_same_bytes_whoever_makes_them(
             stored(tokenize, config, str(words.folder / VOCABULARY_FILE), "train", clean),
         ]
 
-    for one, other in zip(made(""), made(engine.address), strict=True):
-        assert (one.digest, one.manifest["files"]) == (other.digest, other.manifest["files"]), (
-            one.stage
-        )
-    assert parsed[3:] == ["none.jsonl"], "a file was read by this process instead of a node"
+    kept: list[int] = []
+    remove = machinery.remove_folder
+
+    def count_files(folder: PartitionFolder) -> None:
+        kept.append(len(list(Path(folder.path).iterdir())))
+        remove(folder)
+
+    monkeypatch.setattr(partitions_in, "LEAST_BYTES", 0)
+    monkeypatch.setattr(machinery, "remove_folder", count_files)
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    here = made("")
+    for there in (made(engine.address), made(engine.address, str(storage))):
+        for one, other in zip(here, there, strict=True):
+            assert one.digest == other.digest, one.stage
+            assert one.manifest["files"] == other.manifest["files"], one.stage
+    assert parsed[3:] == ["none.jsonl"] * 2, "a file was read by this process instead of a node"
+    assert min(kept) > 2, "a stage has kept no partition in the storage"
+    assert list(storage.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_workers_read_and_write_partitions_in_a_bucket(
+    engine: RayEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions_in, "LEAST_BYTES", 0)
+    arrays = [np.arange(1_000, dtype=np.int32) * number for number in range(3)]
+    with s3_server() as address:
+        server = f"scheme=http&region=us-east-1&endpoint_override={address.removeprefix('http://')}"
+        through = RayEngine(engine.address, f"s3://an-id:{SECRET}@{BUCKET}?{server}")
+        left = through.submit(np.split, through.put(arrays[1]), 2, results=2)
+        assert np.concatenate(list(through.fetch(left))).tolist() == arrays[1].tolist()
+        for here, there in zip(
+            map(np.cumsum, arrays), through.ordered(np.cumsum, arrays), strict=True
+        ):
+            assert here.tobytes() == there.tobytes()
+            assert here.dtype == there.dtype
 
 
 def zipf_text(tokens: int, seed: int) -> Any:

@@ -29,7 +29,7 @@ from reviewlm.core.errors import ConfigError, OutOfMemory, RankFailed, StoreFull
 from reviewlm.core.provenance import PACKAGE
 from reviewlm.corpus.cleaning.clean import prepare
 from reviewlm.corpus.cleaning.clean_batch import CleanCounts
-from reviewlm.corpus.cleaning.node_slices import SliceKeys
+from reviewlm.corpus.cleaning.node_slices import SliceFacts
 from reviewlm.corpus.synthetic.synth import write_reviews
 from reviewlm.evaluation.scoring.score import score_stream
 from reviewlm.models.bundles.bundle import load_bundle
@@ -430,8 +430,8 @@ def _run_quietly(config: Any, job: LanguageModelJob) -> None:
 class LosesNodes(RayEngine):
     """An engine that loses a node each time when this process has two values of one of some kinds."""
 
-    def __init__(self, cluster: Any, *kinds: type) -> None:
-        super().__init__(cluster.address)
+    def __init__(self, cluster: Any, *kinds: type, storage: str = "") -> None:
+        super().__init__(cluster.address, storage)
         self._cluster = cluster
         self._kinds = kinds
         self.lost: list[Any] = []
@@ -467,14 +467,21 @@ def test_ngrams_are_counted_to_the_bit_though_nodes_with_partitions_are_lost(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shared", [False, True], ids=["nodes keep", "storage keeps"])
 def test_reviews_are_prepared_to_the_bit_though_nodes_that_hold_them_are_lost(
-    cluster: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cluster: Any,
+    shared: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Ray cleans the parts of a lost node again, and sorts its slices again."""
+    """Ray cleans the parts of a lost node again, and sorts its slices again, unless a storage has them."""
+    monkeypatch.setattr("reviewlm.tasks.execution.partitions.LEAST_BYTES", 0)
     write_reviews(tmp_path / "reviews.jsonl", 900, seed=1, duplicates=0.1)
     ingest([tmp_path / "reviews.jsonl"], tmp_path / "data", SourceConfig(part_rows=150))
     made = []
-    engine = LosesNodes(cluster, CleanCounts, SliceKeys)
+    storage = str(tmp_path) if shared else ""
+    engine = LosesNodes(cluster, CleanCounts, SliceFacts, storage=storage)
     for name, runs in (("here", None), ("there", engine)):
         facts = prepare(
             tmp_path / "data", tmp_path / name, CleanConfig(), SplitConfig(), engine=runs
