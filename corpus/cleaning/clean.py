@@ -128,7 +128,7 @@ def prepare(
     with _slices(dataset_folder, folder, grouping, engine) as slices:
         counts = _fill(slices, files, cleaning, passes, threads)
         learnt = _leave_out_learnt(slices, earlier, counts.gone)
-        dropping = Dropping(ExactDuplicates(*slices.text_hashes()), duplicates, threads)
+        dropping = Dropping(ExactDuplicates(*slices.equal_texts()), duplicates, threads)
         dropping.drop_all(passes, slices, folder / "near", earlier)
         dropping.count_learnt(learnt)
         _require_all_splits(dropping.repeats, counts, learnt, grouping, dataset_folder)
@@ -139,7 +139,7 @@ def prepare(
     found = dropping.write(folder, told.ratings())
     index = dropping.index
     near = dropping.near
-    del dropping, told, slices  # about 14 bytes per review
+    del dropping, told, slices  # about 10 bytes per review
     certificate = _write_certificate(folder, index, duplicates, found.spreads, engine)
     shares = measure_shares(folder, split, written["splits"], grouping.dates_given)
     without_key = counts.number("without_key")

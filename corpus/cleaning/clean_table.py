@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from reviewlm.corpus.cleaning.business import BUSINESS, Businesses
+from reviewlm.corpus.duplicates.exact import first_equal
 from reviewlm.corpus.splitting.certificate import spread
 from reviewlm.corpus.splitting.split import SPLITS, TABLE, TRAIN_FIRST
 from reviewlm.models.row_groups import join_files
@@ -308,8 +309,8 @@ class Slices:
             _append(self.folder / f"{which:05d}.arrows", part)
             self._keys[which].append(part.select("place", "text_high", "text_low").to_numpy())
 
-    def text_hashes(self) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-        """Return both halves of each text's hash in row order, and the rows where validation and train begin.
+    def equal_texts(self) -> tuple[np.ndarray, tuple[int, int]]:
+        """Return the first row (N,) with the text of each, and the rows where validation and train begin.
 
         Call it once, after the last row was added, because it frees the memory of the hashes.
         """
@@ -331,7 +332,7 @@ class Slices:
             bounds = [bound - int(self._left_out[:bound].sum()) for bound in bounds]
             high, low = (np.delete(half, np.flatnonzero(self._left_out)) for half in (high, low))
 
-        return high, low, (bounds[0], bounds[1])
+        return first_equal(high, low), (bounds[0], bounds[1])
 
     def leave_out(self, first: np.ndarray) -> None:
         """Leave out some of the first rows, given by a mask: from now on they are neither yielded nor hashed."""

@@ -158,11 +158,7 @@ def _of_staying(
 
 def _drop_near(repeats: ExactDuplicates, index: NearDuplicates) -> dict[str, Any]:
     """Drop near-duplicates; each distinct text is hashed and compared once, even if it occurs many times."""
-    pairs = index.pairs(lambda names: repeats.ranks(repeats.first_with_text(names)))
-    ends = np.sort(
-        repeats.first_with_text(pairs.select("a", "b").to_numpy().T.ravel()).reshape(2, -1), axis=0
-    )
-    repeats.drop_near(pl.DataFrame({"a": ends[0], "b": ends[1]}))
+    repeats.drop_near(index.pairs(repeats.ranks))
     return {"pairs": repeats.near_pairs, "examined": index.examined}
 
 
@@ -178,7 +174,7 @@ def _drop_covered(
     Returns:
         Of the first held-out review with each text `coverage` by train; with earlier data `learnt_coverage`.
     """
-    number_D = repeats.first_with_text(index.keys)
+    number_D = index.keys.astype(np.int64)
     side_D = np.where(repeats.code[number_D] == STAYS, repeats.ranks(number_D), np.uint8(ABSENT))
     held_out = side_D < TRAIN
     measured = {"coverage": (COVERED, index.coverage(held_out, side_D == TRAIN, threads))}
@@ -204,7 +200,7 @@ def _drop_covered(
 def _distinct_on_nodes(
     repeats: ExactDuplicates, slices: NodeSlices
 ) -> Iterator[tuple[Any, np.ndarray]]:
-    """Yield references to the slices, with masks of the texts that are the first of equal ones."""
+    """Yield references to the slices, with masks of the reviews that are the first with their text."""
     for one, chosen in slices.masked(repeats.distinct(0, slices.rows)):
         yield one.rows, chosen
 
@@ -212,13 +208,11 @@ def _distinct_on_nodes(
 def _distinct(
     repeats: ExactDuplicates, slices: Iterator[pl.DataFrame]
 ) -> Iterator[tuple[np.ndarray, pl.Series]]:
-    """Yield the texts that are the first of equal ones, with the names that `ExactDuplicates` gives them."""
+    """Yield the numbers and texts of the reviews that are the first with their text."""
     start = 0
-    for frame in (
-        batch
-        for each in slices
-        for batch in each.select("text", "text_high").iter_slices(BATCH_ROWS)
-    ):
-        chosen = pl.Series(repeats.distinct(start, start + frame.height))
-        yield frame["text_high"].filter(chosen).to_numpy(), frame["text"].filter(chosen)
-        start += frame.height
+    for each in slices:
+        for texts in each.select("text").iter_slices(BATCH_ROWS):
+            chosen = repeats.distinct(start, start + texts.height)
+            numbers = np.flatnonzero(chosen) + start
+            yield numbers.astype(np.uint64), texts["text"].filter(pl.Series(chosen))
+            start += texts.height

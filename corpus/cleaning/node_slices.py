@@ -1,9 +1,10 @@
 """Clean and sort reviews on workers, where they stay: only numbers about them come back.
 
-    parts of the data set  ──►  cleaned rows, by slice  ──►  sorted slices  ──►  hash, file and rating of each review
+    parts of the data set  ──►  cleaned rows, by slice  ──►  sorted slices  ──►  file and rating of each review
+                                                                  └─►  text hashes, by range  ──►  equal texts
 
 The slices hold the same rows in the same order as those that `Slices` writes to the disk of one machine. The work of
-this process grows with the parts and, by some 20 bytes, with the reviews.
+this process grows with the parts and, by some 10 bytes, with the reviews.
 """
 
 from __future__ import annotations
@@ -19,20 +20,30 @@ import polars as pl
 
 from reviewlm.corpus.cleaning.clean_batch import FILE, CleanCounts, Cleaning, batches_of
 from reviewlm.corpus.cleaning.clean_table import ORDER, SliceRule
+from reviewlm.corpus.duplicates.exact import cut_ranges, first_equal
 from reviewlm.models.dataflow import Dataflow
 
 SLICES_PER_WORKER = 2
 MOST_SLICES = 1_024
 """Largest number of slices: each part of the data has a result for each."""
+RANGES_PER_WORKER = 2
+MOST_RANGES = 256
+"""Ranges of text hashes that workers compare: each slice has a result for each."""
 
 
-class SliceKeys(NamedTuple):
-    """Numbers about the reviews of a slice (N,), in its order: both halves of the text's hash, file and rating."""
+class SliceFacts(NamedTuple):
+    """Numbers about the reviews of a slice (N,), in its order: file and rating."""
+
+    file: np.ndarray
+    stars: np.ndarray
+
+
+class HashRange(NamedTuple):
+    """Text hashes of a slice in a range: both halves of each, and the place of the review in the slice."""
 
     high: np.ndarray
     low: np.ndarray
-    file: np.ndarray
-    stars: np.ndarray
+    place: np.ndarray
 
 
 @dataclass
@@ -44,14 +55,14 @@ class NodeSlice:
         rank: Their split.
         file: Number of the file of each review (N,).
         stars: Rating of each review (N,).
-        hashes: Both halves of the hash of each text, until they are asked for.
+        hashes: References to its `HashRange` of each range, until equal texts are asked for.
     """
 
     rows: Any
     rank: int
     file: np.ndarray
     stars: np.ndarray
-    hashes: tuple[np.ndarray, np.ndarray] | None
+    hashes: list[Any]
 
 
 def slices_for(count: int, engine: Dataflow) -> int:
@@ -71,6 +82,7 @@ class NodeSlices:
         self.engine = engine
         self.slices: list[NodeSlice] = []
         self._rule = rule
+        self._ranges = min(RANGES_PER_WORKER * engine.workers(), MOST_RANGES)
 
     def fill(
         self,
@@ -100,7 +112,9 @@ class NodeSlices:
         ranks = np.repeat(np.arange(len(self._rule.counts)), self._rule.counts.astype(int))
         ordered = []
         for slot in range(number):
-            ordered.append(engine.submit(_sort, *(one[1 + slot] for one in made), results=2))
+            sort = partial(_sort, self._ranges)
+            pieces = (one[1 + slot] for one in made)
+            ordered.append(engine.submit(sort, *pieces, results=2 + self._ranges))
 
         del made
         self._keep([(one[0], int(rank)) for one, rank in zip(ordered, ranks, strict=True)], ordered)
@@ -109,27 +123,31 @@ class NodeSlices:
     def _keep(self, rows: list[tuple[Any, int]], ordered: list[list[Any]]) -> None:
         """Note the slices that are not empty."""
         self.slices = []
-        keys_of = self.engine.fetch(one[1] for one in ordered)
-        for (reference, rank), keys in zip(rows, keys_of, strict=True):
-            if len(keys.high):
-                hashes = keys.high, keys.low
-                self.slices.append(NodeSlice(reference, rank, keys.file, keys.stars, hashes))
+        facts_of = self.engine.fetch(one[1] for one in ordered)
+        for (reference, rank), made, facts in zip(rows, ordered, facts_of, strict=True):
+            if len(facts.file):
+                self.slices.append(NodeSlice(reference, rank, facts.file, facts.stars, made[2:]))
 
-    def text_hashes(self) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-        """Return both halves of each text's hash in row order, and the rows where validation and train begin.
+    def equal_texts(self) -> tuple[np.ndarray, tuple[int, int]]:
+        """Return the first row (N,) with the text of each, and the rows where validation and train begin.
 
-        Call it once, because it frees the memory of the hashes.
+        Only the rows that repeat another come back from the workers. Call it once, because it gives up the hashes.
         """
-        none = np.zeros(0, np.uint64)
-        hashes = [one.hashes for one in self.slices if one.hashes]
-        high = np.concatenate([none, *(pair[0] for pair in hashes)])
-        low = np.concatenate([none, *(pair[1] for pair in hashes)])
+        starts = np.cumsum([0, *(len(one.file) for one in self.slices)])
+        found = []
+        for place in range(self._ranges):
+            hashes = (one.hashes[place] for one in self.slices)
+            found += self.engine.submit(partial(_find_equal, starts), *hashes)
+
+        first = np.arange(starts[-1], dtype=np.uint32)
+        for rows, firsts in self.engine.fetch(found):
+            first[rows] = firsts
         for one in self.slices:
-            one.hashes = None
+            one.hashes = []
 
         before_validation = sum(len(one.file) for one in self.slices if one.rank < 1)
         before_train = sum(len(one.file) for one in self.slices if one.rank < 2)
-        return high, low, (before_validation, before_train)
+        return first, (before_validation, before_train)
 
     def leave_out(self, first: np.ndarray) -> None:
         """Leave out some of the first rows, given by a mask."""
@@ -140,7 +158,8 @@ class NodeSlices:
         ordered = []
         mask = np.pad(first, (0, max(0, self.rows - len(first))))
         for one, gone in self.masked(mask):
-            left = self.engine.submit(_leave_out, one.rows, gone, results=2)
+            leave_out = partial(_leave_out, self._ranges)
+            left = self.engine.submit(leave_out, one.rows, gone, results=2 + self._ranges)
             rows.append((left[0], one.rank))
             ordered.append(left)
         self._keep(rows, ordered)
@@ -179,16 +198,32 @@ def _clean_part(clean: Cleaning, rule: SliceRule, content: np.ndarray, file: int
     return [total, *(slices.get(slot, none) for slot in range(rule.slices))]
 
 
-def _sort(*parts: pl.DataFrame) -> tuple[pl.DataFrame, SliceKeys]:
+def _sort(ranges: int, *parts: pl.DataFrame) -> list[Any]:
     """Return the rows of a slice in their order, with their numbers; on a worker."""
-    return _with_keys(pl.concat(parts).sort(ORDER).drop("place"))
+    return _with_numbers(ranges, pl.concat(parts).sort(ORDER).drop("place"))
 
 
-def _leave_out(rows: pl.DataFrame, gone: np.ndarray) -> tuple[pl.DataFrame, SliceKeys]:
-    """Return the rows of a slice that stay, with their keys; on a worker."""
-    return _with_keys(rows.filter(pl.Series(~gone)))
+def _leave_out(ranges: int, rows: pl.DataFrame, gone: np.ndarray) -> list[Any]:
+    """Return the rows of a slice that stay, with their numbers; on a worker."""
+    return _with_numbers(ranges, rows.filter(pl.Series(~gone)))
 
 
-def _with_keys(rows: pl.DataFrame) -> tuple[pl.DataFrame, SliceKeys]:
-    columns = (rows[name].to_numpy() for name in ("text_high", "text_low", FILE, "stars"))
-    return rows, SliceKeys(*columns)
+def _with_numbers(ranges: int, rows: pl.DataFrame) -> list[Any]:
+    """Return the rows of a slice, facts about them, and the hashes of each range."""
+    high = rows["text_high"].to_numpy()
+    low = rows["text_low"].to_numpy()
+    hashes = []
+    for places in cut_ranges(high, ranges):
+        hashes.append(HashRange(high[places], low[places], places.astype(np.uint32)))
+    return [rows, SliceFacts(rows[FILE].to_numpy(), rows["stars"].to_numpy()), *hashes]
+
+
+def _find_equal(starts: np.ndarray, *slices: HashRange) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the rows whose text a row before has, and the first row with it; on a worker."""
+    high = np.concatenate([np.zeros(0, np.uint64), *(one.high for one in slices)])
+    low = np.concatenate([np.zeros(0, np.uint64), *(one.low for one in slices)])
+    moved = (one.place + start for one, start in zip(slices, starts, strict=False))
+    rows = np.concatenate([np.zeros(0, np.uint32), *moved]).astype(np.uint32)
+    first = first_equal(high, low)
+    again = np.flatnonzero(first != np.arange(len(first)))
+    return [(rows[again], rows[first[again]])]

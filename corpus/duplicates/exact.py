@@ -1,7 +1,7 @@
 """Choose which reviews to drop: exact and near duplicates, and held-out reviews that training text covers.
 
 Reviews have their numbers in the final order, in which the splits follow one another by priority. Of two equal texts
-the one with the lower number is kept. Memory: at most 16 bytes per review during the search, then 13.
+the one with the lower number is kept. Memory: 5 bytes per review, and during the search for equal texts 28.
 """
 
 from __future__ import annotations
@@ -67,6 +67,14 @@ def hash_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     return pl.Series("text_high", halves[:, 0]), pl.Series("text_low", halves[:, 1])
 
 
+def cut_ranges(hashes: np.ndarray, ranges: int) -> list[np.ndarray]:
+    """Return where the hashes of each of some ranges stand, ascending; at most 65,536 ranges of equal width."""
+    half = np.uint64(32)
+    range_N = ((hashes >> half) * np.uint64(ranges) >> half).astype(np.uint16)
+    ends = np.cumsum(np.bincount(range_N, minlength=ranges))
+    return np.split(np.argsort(range_N, kind="stable"), ends[:-1])
+
+
 class NameIndex:
     """Look up where each of some names (N,) is first, in a hash table of at most 12 bytes per name, made once."""
 
@@ -91,6 +99,11 @@ def distinct(values: np.ndarray) -> np.ndarray:
     new = np.ones(len(values), bool)
     np.not_equal(values[1:], values[:-1], out=new[1:])
     return values[new]
+
+
+def first_equal(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """Return where each text's hash, of two halves, is first (N,) UInt32."""
+    return _first_equal(high, low)[0]
 
 
 def _first_equal(high: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,18 +152,14 @@ class ExactDuplicates:
     texts of test. Train loses the texts of both, and keeps only the first of equal texts within train.
 
     Args:
-        high: One half of the hash of each text (N,) UInt64, in the final order.
-        low: The other half.
+        first: The number (N,) UInt32 of the first review with the same text, in the final order.
         bounds: The numbers of the first review of the validation and of the train split.
     """
 
-    def __init__(self, high: np.ndarray, low: np.ndarray, bounds: tuple[int, int]) -> None:
+    def __init__(self, first: np.ndarray, bounds: tuple[int, int]) -> None:
         self.bounds = bounds
-        self.names = high
-        """Half of the hash of each text (N,), which identifies it for the search of near-duplicates."""
-        self.first = _first_equal(high, low)[0]
-        """The number (N,) UInt32 of the first review with the same text."""
-        numbers = np.arange(len(high), dtype=np.uint32)
+        self.first = first
+        numbers = np.arange(len(first), dtype=np.uint32)
         ranks = self.ranks(numbers)
         best = self.ranks(self.first)
         self.code = np.where(ranks > best, np.uint8(OF_TEST) + best, np.uint8(STAYS))
@@ -162,10 +171,6 @@ class ExactDuplicates:
         """Return the split (UInt8, a position in `SPLITS`) of each review, given by its number."""
         validation, train = (numbers >= numbers.dtype.type(bound) for bound in self.bounds)
         return validation.view(np.uint8) + train.view(np.uint8)
-
-    def first_with_text(self, names: np.ndarray) -> np.ndarray:
-        """Return the number of the first review with each text, given by its name."""
-        return NameIndex(self.names).find(names)
 
     def distinct(self, start: int, stop: int) -> np.ndarray:
         """Return a mask of the reviews from *start* to *stop* that are the first with their text."""

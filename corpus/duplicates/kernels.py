@@ -120,14 +120,14 @@ def signatures(
 
 @kernel
 def band_keys(signature_DP: Any, factors_R: Any, keys_BD: Any) -> None:
-    """Write the key of each band of R values: the upper half of their sum with factors, mixed."""
+    """Write the key of each band of R values: their sum with factors, mixed."""
     R = len(factors_R)
     for d in range(keys_BD.shape[1]):
         for b in range(keys_BD.shape[0]):
             total = _U(0)
             for r in range(R):
                 total += signature_DP[d, b * R + r] * factors_R[r]
-            keys_BD[b, d] = mix_number(total) >> _HALF
+            keys_BD[b, d] = mix_number(total)
 
 
 @kernel

@@ -37,6 +37,9 @@ RECALL = 0.98
 LOWEST_RECALL = 0.95
 STRETCH_BYTES = 8 << 20
 """Bytes of text that are given to a worker at a time, and stored at a time."""
+UPPER_HALF = np.uint64(0xFFFFFFFF00000000)
+BUCKET_BITS = 40
+"""Bits of the number of a bucket in its band, or in a range of the keys of its band."""
 PERMUTATIONS = 128
 """MinHash values per text: enough to find 95 % of the pairs from a similarity of 0.03 on."""
 
@@ -127,16 +130,16 @@ class Bands:
         return signature_DP
 
     def keys(self, signature_DP: np.ndarray) -> np.ndarray:
-        """Return the keys (count, D) as uint32: texts with equal values in a band have the same key for it.
+        """Return the keys (count, D) as uint64: texts with equal values in a band have the same key for it.
 
-        Others have the same key by chance once in 2^32 pairs, which costs a comparison.
+        Others have the same key by chance once in 2^64 pairs. With 32 bits, most of a billion texts would be candidates.
         """
         from reviewlm.corpus.duplicates import (
             kernels,  # here, because numba's import takes half a second
         )
 
         factors = mix(np.arange(1, self.rows + 1, dtype=np.uint64)) | np.uint64(1)
-        keys_BD = np.empty((self.count, len(signature_DP)), np.uint32)
+        keys_BD = np.empty((self.count, len(signature_DP)), np.uint64)
         kernels.band_keys(signature_DP, factors, keys_BD)
         return keys_BD
 
@@ -144,21 +147,36 @@ class Bands:
 def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return texts that share a key: members (M,), ordered by bucket and number, and B + 1 bucket offsets.
 
-    Keys of only one text are left out. It takes about 24 bytes per key.
+    Buckets are in the order of their keys; keys of only one text are left out. It takes about 24 bytes per key.
     """
     numbers_D = np.arange(len(keys_D), dtype=np.uint64)
-    sorted_D = np.sort(keys_D.astype(np.uint64) << np.uint64(32) | numbers_D)
-    again = np.diff(sorted_D >> np.uint64(32)) == 0
-    follows = np.concatenate([[False], again])
-    shared = follows | np.concatenate([again, [False]])
+    sorted_D = np.sort(keys_D & UPPER_HALF | numbers_D)  # numbers of 64 bits are sorted fastest
+    shared, _ = _repeats(sorted_D & UPPER_HALF)
+    members = sorted_D[shared].astype(np.uint32)
+    members = members[np.argsort(keys_D[members], kind="stable")]
+    shared, starts = _repeats(keys_D[members])
+    return members[shared], starts
+
+
+def _repeats(ascending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a mask of the values that are there several times, and where the different ones of these begin and end."""
+    follows = np.zeros(len(ascending), bool)
+    follows[1:] = ascending[1:] == ascending[:-1]
+    shared = follows.copy()
+    shared[:-1] |= follows[1:]
     starts = np.flatnonzero(~follows[shared])
-    return sorted_D[shared].astype(np.uint32), np.append(starts, np.count_nonzero(shared))
+    return shared, np.append(starts, np.count_nonzero(shared))
 
 
-def met_in_band(keys_D: np.ndarray, number: int, bands: int) -> pl.DataFrame:
-    """Return the texts that share a bucket of a band, as columns bucket and text; each band has buckets of its own."""
+def met_in_band(keys_D: np.ndarray, stretch: int) -> pl.DataFrame:
+    """Return the texts that share a bucket of a band, as columns bucket and text.
+
+    Args:
+        keys_D: The keys of the band, or those in a range.
+        stretch: Number of the band, or of the range among the ranges of all bands, which has buckets of its own.
+    """
     members, starts = buckets(keys_D)
-    bucket = np.repeat(np.arange(len(starts) - 1), np.diff(starts)) * bands + number
+    bucket = np.repeat(np.arange(len(starts) - 1), np.diff(starts)) + (stretch << BUCKET_BITS)
     return pl.DataFrame({"bucket": bucket, "text": members.astype(np.int64)})
 
 

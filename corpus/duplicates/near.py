@@ -6,7 +6,7 @@
 
 Texts are near-duplicates if the Jaccard similarity of their sets of word shingles reaches the limit. Texts that share a
 band of their signatures are candidates (`corpus.duplicates.minhash`), and all of them are compared. Files hold what
-grows with the texts: words and the bands of signatures. Memory: about 27 bytes per text and thread while bands are
+grows with the texts: words and the bands of signatures. Memory: about 35 bytes per text and thread while bands are
 sorted.
 
 No library is used, because none compares candidates exactly, or limits the comparisons of ten thousand copies of one
@@ -54,7 +54,7 @@ MANY = 1_000_000
 """Above this number of texts the comparison takes minutes, so the log announces it."""
 
 SORTED_AT_ONCE = 2
-"""Bands that are sorted at the same time: each takes about 27 bytes of memory per text."""
+"""Bands that are sorted at the same time: each takes about 35 bytes of memory per text."""
 
 MOST_THREADS = 4
 """Largest number of threads: each takes about three times `corpus.duplicates.minhash.STRETCH_BYTES` of memory."""
@@ -232,8 +232,7 @@ class NearDuplicates:
 
     def _buckets(self, number: int) -> pl.DataFrame:
         """Return the texts of a band that share a bucket, as columns bucket and text."""
-        keys = np.fromfile(self.work / _band(number), np.uint32)
-        return minhash.met_in_band(keys, number, self.bands.count)
+        return minhash.met_in_band(np.fromfile(self.work / _band(number), np.uint64), number)
 
     def _append(self, name: str, values: np.ndarray) -> None:
         with (self.work / name).open("ab") as out:
@@ -242,7 +241,7 @@ class NearDuplicates:
 
 def _band(number: int) -> str:
     """Return the name of the file with the keys of a band."""
-    return f"band-{number:03d}.u32"
+    return f"band-{number:03d}.u64"
 
 
 class Comparison:

@@ -22,7 +22,7 @@ import polars as pl
 from pydantic import ConfigDict, TypeAdapter
 
 from reviewlm.core.errors import CheckFailed, Damaged, disk_errors
-from reviewlm.corpus.duplicates.exact import PASSAGE, SPAN, STOCK, distinct, hash_texts
+from reviewlm.corpus.duplicates.exact import PASSAGE, SPAN, STOCK, cut_ranges, distinct, hash_texts
 from reviewlm.corpus.splitting.split import SPLITS, TABLE, iter_split, split_of_group, text_bytes
 from reviewlm.models.dataflow import Dataflow
 from reviewlm.models.row_groups import RowGroups
@@ -345,14 +345,10 @@ def _hash_group(ranges: int, content: np.ndarray) -> list[Any]:
             tests += rows
         hashes[name] = np.concatenate(some)
 
-    # Ranges by the upper 32 bits of a hash.
-    places = {
-        name: (values >> np.uint64(32)) * np.uint64(ranges) >> np.uint64(32)
-        for name, values in hashes.items()
-    }
+    places = {name: cut_ranges(values, ranges) for name, values in hashes.items()}
     parts = []
-    for place in range(ranges):
-        parts.append({name: hashes[name][places[name] == place] for name in SPLITS})
+    for number in range(ranges):
+        parts.append({name: hashes[name][places[name][number]] for name in SPLITS})
     return [tests, *parts]
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reviewlm.corpus.duplicates import exact as measured
-from reviewlm.corpus.duplicates.exact import REASONS, ExactDuplicates, coverage
+from reviewlm.corpus.duplicates.exact import REASONS, ExactDuplicates, coverage, first_equal
 from reviewlm.corpus.duplicates.shingles import part_of, simple_bytes, slices, word_bytes
 from reviewlm.corpus.splitting.split import SPLITS
 from tests.corpus.duplicates.test_near_duplicates import random_text, words
@@ -152,7 +152,7 @@ def repeats(rows):
     assert sides == sorted(sides, key=RANK.__getitem__)
     text = np.array([text for _, text in rows], dtype=np.uint64)
     bounds = (sides.count("test"), sides.count("test") + sides.count("validation"))
-    return ExactDuplicates(text // np.uint64(3), text % np.uint64(3), bounds)
+    return ExactDuplicates(first_equal(text // np.uint64(3), text % np.uint64(3)), bounds)
 
 
 def reasons(found):
