@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -204,26 +205,25 @@ class RowGroups:
             end = file.seek(-END, io.SEEK_END)
             size = _footer_size(file.read())
             file.seek(end - size)
-            self._footer = file.read(size)
+            footer = file.read(size)
 
-        groups = _ThriftReader(self._footer).fields()[ROW_GROUPS][1][1]
-        ends = [len(MAGIC)]
-        for group in groups:
-            ends.append(ends[-1] + group[GROUP_BYTES][1])
-        self._ends = ends
+        self._fields = _ThriftReader(footer).fields()
+        self._groups = self._fields[ROW_GROUPS][1][1]
+        self._ends = [len(MAGIC)]
+        for group in self._groups:
+            self._ends.append(self._ends[-1] + group[GROUP_BYTES][1])
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return len(self._groups)
 
     def read(self, number: int) -> np.ndarray:
         """Return a Parquet file (bytes as uint8) with one of the row groups alone."""
         start = self._ends[number]
         pages = np.fromfile(self._path, np.uint8, self._ends[number + 1] - start, offset=start)
-        footer = _ThriftReader(self._footer).fields()
-        group = footer[ROW_GROUPS][1][1][number]
+        group = deepcopy(self._groups[number])
         _move(group, len(MAGIC) - start, 0)
         head = np.frombuffer(MAGIC, np.uint8)
-        end = np.frombuffer(_footer_of(footer, [group]), np.uint8)
+        end = np.frombuffer(_footer_of(self._fields, [group]), np.uint8)
         return np.concatenate([head, pages, end])
 
 

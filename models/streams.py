@@ -322,9 +322,10 @@ def _author_numbers(hashes: pl.Series) -> np.ndarray | None:
     table = pl.DataFrame({"author": hashes}).with_row_index("row")
     row = pl.col("row")
     unknown = pl.col("author").is_null()
-    first = pl.when(unknown).then(row).otherwise(row.min().over("author"))
-    numbers = table.select(first.rank("dense").cast(pl.Int32) - 1).to_series()
-    return numbers.to_numpy()
+    first = table.select(pl.when(unknown).then(row).otherwise(row.min().over("author")))
+    first_D = first.to_series().to_numpy()
+    new_D = first_D == np.arange(len(first_D))
+    return (np.cumsum(new_D, dtype=np.int32) - np.int32(1))[first_D]
 
 
 def _rows(batch: pl.DataFrame, encoded: EncodedDocuments) -> pl.DataFrame:
