@@ -47,6 +47,8 @@ from reviewlm.tasks.planning.rule import (
     PROBE,
     ChosenNetwork,
     Data,
+    Machine,
+    Products,
     choose,
     token_cost,
 )
@@ -88,10 +90,10 @@ def texts_of(folder: Path, clean: Path, side: str) -> tuple[Vocabulary, dict[str
     return vocabulary, {split: TokenStream.open(folder / split) for split in SPLITS}
 
 
-def cpu_seconds_of_token(
+def measured_machine(
     spec: RecurrentSpec, vocabulary: Vocabulary, streams: dict[str, TokenStream]
-) -> float:
-    """Return the processor seconds of training on one token: the second of two short trainings, which has warmed up."""
+) -> Machine:
+    """Return the speed in tokens per processor second: of the second of two short trainings, which has warmed up."""
     training = replace(
         spec.training, schedule="trapezoid", final_rate=0.0, epochs=1_000.0, warmup=0.0
     )
@@ -106,7 +108,9 @@ def cpu_seconds_of_token(
                 context,
             )
 
-    return fitted.summary["cpu_seconds"] / fitted.summary["tokens"]
+    summary = fitted.summary
+    products: Products = "bf16" if summary["bf16"] else "float32"
+    return Machine(summary["tokens"] / summary["cpu_seconds"], products=products)
 
 
 def planned(spec: RecurrentSpec, network: ChosenNetwork) -> RecurrentSpec:
@@ -182,13 +186,14 @@ def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
         size = int(train.facts["bytes"])
         if side != "small":
             probe = replace(spec, hidden=PROBE[0], embedding=PROBE[1])
-            speed = 1 / cpu_seconds_of_token(probe, vocabulary, streams)
+            machine = measured_machine(probe, vocabulary, streams)
             data = Data(size, train.tokens, held_out.tokens + streams["test"].tokens)
-            network = choose(data, speed, seconds)
+            network = choose(data, machine, seconds)
             assert network is not None
             spec, network_lm = paced(planned(spec, network), vocabulary, streams, folder, seconds)
         else:
-            passes = seconds / cpu_seconds_of_token(spec, vocabulary, streams) / train.tokens
+            machine = measured_machine(spec, vocabulary, streams)
+            passes = seconds * machine.tokens_per_second / train.tokens
             spec = replace(spec, training=replace(spec.training, epochs=passes))
             (work := folder / "fit").mkdir()
             network_lm = fit_model(spec, vocabulary, train, held_out, FitContext(work))

@@ -14,22 +14,20 @@ from reviewlm.core.config.sections.data import SplitConfig
 from reviewlm.models.specs import ModelSpec, NPLMSpec, RecurrentSpec
 from reviewlm.tasks.planning.gain_law import gain
 from reviewlm.tasks.planning.rule import (
-    PROBE,
-    REFERENCE_SPEED,
     SCORING,
-    THREADS_POWER,
     ChosenNetwork,
     Data,
+    Machine,
     choose,
+    reference_machine,
     seconds_after,
-    token_cost,
 )
 
 CHOICES = (5, 10, 15, 30, 60, 120, 240, 480, 960)
 """Minutes of which one is advised."""
 WORTH = 0.02
 """Share of the n-gram model's bits that twice the time must save to be advised."""
-START = 40.0
+START = 20.0
 REVIEWS_PER_SECOND = 20_000.0
 """Seconds of any run before its training; reviews that are read and prepared in a second, on two idle cores."""
 TOKENS_PER_BYTE = 0.21
@@ -71,9 +69,10 @@ def forecast_run(
     """Return the forecast for so many reviews of this mean length, on so many idle cores."""
     data = _sizes(split, reviews * bytes_of_review)
     before = START + reviews / REVIEWS_PER_SECOND
+    machine = reference_machine(cores)
     networks = {}
     for m in (*CHOICES, 2 * CHOICES[-1]):
-        networks[m] = _network(data, 60.0 * m - before, cores)
+        networks[m] = _network(data, 60.0 * m - before, machine)
 
     saved = {m: _saved(network, data) for m, network in networks.items()}
     enough = []
@@ -89,7 +88,7 @@ def forecast_run(
         network.passes if network else 0.0,
         saved[advised],
         saved[2 * advised] if 2 * advised in saved else saved[advised],
-        _minutes_of_preset(models, data, before, cores),
+        _minutes_of_preset(models, data, before, machine),
     )
 
 
@@ -103,17 +102,13 @@ def _sizes(split: SplitConfig, text_bytes: float) -> Data:
     )
 
 
-def _network(data: Data, seconds: float, cores: int) -> ChosenNetwork | None:
+def _network(data: Data, seconds: float, machine: Machine) -> ChosenNetwork | None:
     """Return the network for the seconds after the data are prepared; the time after it depends on it."""
-    network = choose(data, _speed(cores), seconds - seconds_after(None, data, 1.0))
+    network = choose(data, machine, seconds - seconds_after(None, data, machine))
     for _ in range(3):
         if network is not None:
-            network = choose(data, _speed(cores), seconds - seconds_after(network, data, 1.0))
+            network = choose(data, machine, seconds - seconds_after(network, data, machine))
     return network
-
-
-def _speed(cores: int) -> float:
-    return float(REFERENCE_SPEED * cores**THREADS_POWER)
 
 
 def _saved(network: ChosenNetwork | None, data: Data) -> float:
@@ -123,19 +118,19 @@ def _saved(network: ChosenNetwork | None, data: Data) -> float:
 
 
 def _minutes_of_preset(
-    models: Sequence[ModelSpec], data: Data, before: float, cores: int
+    models: Sequence[ModelSpec], data: Data, before: float, machine: Machine
 ) -> float | None:
     """Return the minutes of a run with the models of a configuration, if its networks are recurrent."""
     if any(isinstance(spec, NPLMSpec) for spec in models):
         return None
 
-    speed = _speed(cores) * token_cost(*PROBE)  # reference seconds in a second
-    train = after = 0.0
+    train = 0.0
+    after = seconds_after(None, data, machine)
     for spec in models:
         if not isinstance(spec, RecurrentSpec):
             continue
-        cost = token_cost(spec.hidden, spec.embedding)
-        train += spec.training.epochs * data.train_tokens * cost / speed
-        after += SCORING * data.held_out_tokens * cost / speed
+        speed = machine.speed(spec.hidden, spec.embedding)
+        train += spec.training.epochs * data.train_tokens / speed
+        after += SCORING * data.held_out_tokens / speed
 
-    return (before + train + after + seconds_after(None, data, 1.0)) / 60
+    return (before + train + after) / 60

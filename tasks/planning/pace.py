@@ -25,7 +25,7 @@ from reviewlm.tasks.execution.stage import run_stage, stage
 from reviewlm.tasks.fitting.fit import plan_fit, remove
 from reviewlm.tasks.fitting.fit_process import run_job
 from reviewlm.tasks.planning.plan import PlanRequest, RunPlan
-from reviewlm.tasks.planning.rule import NETWORK, PROBE, token_cost
+from reviewlm.tasks.planning.rule import NETWORK, Machine
 from reviewlm.tasks.records.track import JOURNAL
 from reviewlm.training.context import CHECKPOINTS, PAUSED, Pace
 
@@ -62,9 +62,8 @@ def keep_time(
             request.seconds_left() - plan.start
         )  # the clock of a training begins at its first update
         seconds = max(LEAST_SHARE * network.seconds + plan.after, left)
-        speed = (
-            plan.tokens_per_second * token_cost(*PROBE) / token_cost(spec.hidden, spec.embedding)
-        )
+        trial = Machine(plan.tokens_per_second, products=plan.products)
+        speed = trial.speed(spec.hidden, spec.embedding)
         fit = plan_fit(config, spec, prepared)
         cluster = fit.on_cluster()
         if cluster:

@@ -44,11 +44,11 @@ from reviewlm.tasks.planning.rule import (
     MOST_PASSES,
     NETWORK,
     PROBE,
-    REFERENCE_SPEED,
-    THREADS_POWER,
     VOCABULARY,
     ChosenNetwork,
     Data,
+    Machine,
+    Products,
     choose,
     seconds_after,
 )
@@ -86,6 +86,7 @@ class RunPlan:
 
     Args:
         tokens_per_second: Measured speed of the probe network.
+        products: Number format of its products.
         after: Seconds that are planned for all that follows the training, the start of the fit that ends it included.
         start: Measured seconds of a short training that were no updates: the start and the end of its process.
         needs: Least whole minutes of a run with a network here, if there is none; None if there is one, or if the
@@ -101,6 +102,7 @@ class RunPlan:
     expected: Expectation
     tokens_per_second: float
     after: float
+    products: Products = "bf16"
     start: float = 0.0
     needs: int | None = None
     ended_by: str = ""
@@ -229,22 +231,20 @@ def _choose(
         streams["train"]["tokens"],
         streams["validation"]["tokens"] + streams["test"]["tokens"],
     )
-    probes = {
-        threads: measured_speed(config, prepared, threads)
-        for threads in thread_numbers(config.execution)
-    }
-    threads = max(probes, key=lambda number: probes[number][0])
-    (speed, start), slow = probes[threads], slowness(probes[threads][0], threads)
+    trials = [
+        measured_speed(config, prepared, threads) for threads in thread_numbers(config.execution)
+    ]
+    here = trainer = max(trials, key=lambda machine: machine.tokens_per_second)
     nodes = config.execution.cluster
     if nodes:  # which train; what follows is this machine's
-        speed, start = measured_on_nodes(config, prepared)
+        trainer = measured_on_nodes(config, prepared)
 
     # One process trains until the time is nearly over, another one to the end.
-    left = request.seconds_left() - 2 * start
-    network = _network(data, speed, slow, left)
+    left = request.seconds_left() - 2 * trainer.start
+    network = _network(data, trainer, here, left)
     fewer = []
-    if threads < threads_of(config.execution) and not nodes:
-        fewer = [f"execution.threads={threads}"]
+    if here.threads < threads_of(config.execution) and not nodes:
+        fewer = [f"execution.threads={here.threads}"]
 
     settings = [*_of_text(dataset), *fewer, *_of_network(network, _baseline(config.models))]
     held_out = streams["validation"]
@@ -257,10 +257,11 @@ def _choose(
         tuple(settings),
         network,
         expected,
-        speed,
-        after=seconds_after(network, data, slow) + (start if network else 0.0),
-        start=start,
-        needs=None if network else _needed_minutes(request.minutes, data, speed, slow, left),
+        trainer.tokens_per_second,
+        after=seconds_after(network, data, here) + (trainer.start if network else 0.0),
+        products=trainer.products,
+        start=trainer.start,
+        needs=None if network else _needed_minutes(request.minutes, data, trainer, here, left),
         busy=bool(busy()),
     )
 
@@ -271,30 +272,30 @@ def _left_out(prepared: Prepared) -> float:
     return float(documents["spelling_nats"].sum())
 
 
-def _network(data: Data, speed: float, slow: float, left: float) -> ChosenNetwork | None:
-    """Return the network for the seconds left until the end of the run; None if they do not suffice for one."""
-    network = choose(data, speed, left - seconds_after(None, data, slow))
-    for _ in range(
-        3
-    ):  # the time after the training depends on the network, and the network on the time
+def _network(data: Data, trainer: Machine, here: Machine, left: float) -> ChosenNetwork | None:
+    """Return the network for the seconds left until the end of the run; None if they do not suffice for one.
+
+    Args:
+        trainer: The machine that trains.
+        here: The machine of the run, which does what follows.
+    """
+    network = choose(data, trainer, left - seconds_after(None, data, here))
+    # The time after the training depends on the network, and the network on the time.
+    for _ in range(3):
         if network is not None:
-            network = choose(data, speed, left - seconds_after(network, data, slow))
+            network = choose(data, trainer, left - seconds_after(network, data, here))
     return network
 
 
 def _needed_minutes(
-    minutes: float, data: Data, speed: float, slow: float, left: float
+    minutes: float, data: Data, trainer: Machine, here: Machine, left: float
 ) -> int | None:
     """Return the least whole minutes, up to a day, of a run with a network, of which *left* seconds are left."""
     longer = range(math.floor(minutes) + 1, MOST_MINUTES)
     return next(
-        (more for more in longer if _network(data, speed, slow, left + 60 * (more - minutes))), None
+        (more for more in longer if _network(data, trainer, here, left + 60 * (more - minutes))),
+        None,
     )
-
-
-def slowness(tokens_per_second: float, threads: int) -> float:
-    """Return how many seconds this machine needs for a reference second of work, by the training of the probe."""
-    return REFERENCE_SPEED * threads**THREADS_POWER / tokens_per_second
 
 
 def thread_numbers(execution: ExecutionConfig) -> list[int]:
@@ -314,23 +315,18 @@ def thread_numbers(execution: ExecutionConfig) -> list[int]:
     return sorted({threads, fewer})
 
 
-def measured_speed(config: RunConfig, prepared: Prepared, threads: int) -> tuple[float, float]:
-    """Train the probe network on the real tokens for some seconds, without evaluations.
-
-    Returns:
-        Tokens per second, by the median update, and the seconds around its updates: start and end of its process.
-    """
+def measured_speed(config: RunConfig, prepared: Prepared, threads: int) -> Machine:
+    """Train the probe network on the real tokens for some seconds, without evaluations; return what was measured."""
     with tempfile.TemporaryDirectory() as folder:
         job = _probe(config, prepared).job(Path(folder), Pace(PROBE_SECONDS, evaluations=1))
         with gpu_slot(job.device, job.ranks) as gpus:
             return _speed_of(run_job, replace(job, gpus=gpus, threads=threads))
 
 
-def measured_on_nodes(config: RunConfig, prepared: Prepared) -> tuple[float, float]:
-    """Train the probe network on every node that may get the fit, at the same time.
+def measured_on_nodes(config: RunConfig, prepared: Prepared) -> Machine:
+    """Train the probe network on every node that may get the fit, at the same time; return the slowest.
 
-    Returns:
-        As of `measured_speed`, of the slowest node; the most seconds around the updates.
+    Its start is the longest of all.
 
     Raises:
         ClusterFailed: No node has a place free within a minute.
@@ -343,7 +339,7 @@ def measured_on_nodes(config: RunConfig, prepared: Prepared) -> tuple[float, flo
         cluster.send_inputs(job)
         places = cluster.places(job)
 
-        def measure(number: int) -> tuple[float, float] | None:
+        def measure(number: int) -> Machine | None:
             work = Path(folder) / str(number)
             work.mkdir()
             try:
@@ -353,17 +349,18 @@ def measured_on_nodes(config: RunConfig, prepared: Prepared) -> tuple[float, flo
                 return None
 
         with ThreadPoolExecutor(len(places)) as pool:
-            found = [one for one in pool.map(measure, range(len(places))) if one]
+            machines = [machine for machine in pool.map(measure, range(len(places))) if machine]
 
-    if not found:
+    if not machines:
         raise ClusterFailed(
             "No node of the cluster has a place free for the network",
             where="execution.cluster",
             value=config.execution.cluster,
             remedy="run the command again when the fits of others have ended, or without --minutes, which then waits",
         )
-    log.info("plan: measured on %d of %d places for the network", len(found), len(places))
-    return min(speed for speed, _ in found), max(around for _, around in found)
+    log.info("plan: measured on %d of %d places for the network", len(machines), len(places))
+    slowest = min(machines, key=lambda machine: machine.tokens_per_second)
+    return replace(slowest, start=max(machine.start for machine in machines))
 
 
 def _probe(config: RunConfig, prepared: Prepared) -> FitPlan:
@@ -377,12 +374,17 @@ def _probe(config: RunConfig, prepared: Prepared) -> FitPlan:
     return plan_fit(config, probe, prepared)
 
 
-def _speed_of(run: RunJob, job: FitJob) -> tuple[float, float]:
-    """Return the speed of a training by its median update, and the seconds around its updates."""
+def _speed_of(run: RunJob, job: FitJob) -> Machine:
+    """Return the speed of a training by its median update, and the start by the seconds around its updates."""
     begun = monotonic()
-    speed = run(job, lambda news: None)
-    around = monotonic() - begun - speed["seconds"]
-    return speed["tokens"] / speed["updates"] / speed["step_seconds"], max(0.0, around)
+    summary = run(job, lambda news: None)
+    around = monotonic() - begun - summary["seconds"]
+    return Machine(
+        summary["tokens"] / summary["updates"] / summary["step_seconds"],
+        job.threads,
+        "bf16" if summary["bf16"] else "float32",
+        max(0.0, around),
+    )
 
 
 def _baseline(models: Sequence[ModelSpec]) -> NGramSpec:

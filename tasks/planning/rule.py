@@ -9,17 +9,29 @@ that it depends on no other machine. `docs/concepts/models/minutes.md` explains 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ConfigError
 from reviewlm.models.specs import RecurrentSpec
 
 REFERENCE_SPEED = 24_000.0
-"""Tokens per second of the training of `PROBE` on one idle core of the machine of our measurements."""
-FIXED = 33e-6
-PER_WEIGHT = 17.5e-6
-"""Reference seconds of a trained token: for output, look-ups and dropout, and per million weights of the layers."""
+REFERENCE_START = 2.5
+"""Of the machine of our measurements, idle: tokens per second of the training of `PROBE` on one core; seconds of the
+start and the end of a training's process.
+"""
+Products = Literal["bf16", "float32"]
+"""Number format of the products of matrices in a training."""
+TOKEN_COSTS: Mapping[Products, tuple[float, float]] = {
+    "bf16": (33e-6, 17.5e-6),
+    "float32": (57e-6, 112e-6),
+}
+"""Seconds of a trained token on one idle core: for output, look-ups and dropout; per million weights of the layers. In
+bf16 they are those of the machine of our measurements, so *reference seconds*. In float32 they are those of a processor
+with AVX2 alone: only their ratio counts, because the speed is measured.
+"""
 SHAPES = (
     (128, 128),
     (192, 128),
@@ -51,10 +63,13 @@ BPTT_LEN = 50
 BATCHES = (16, 32, 64, 128)
 MOST_PASSES = 60.0
 """A longer training would only repeat what it knows; a run with more time ends early."""
-AFTER = 22.0
-AFTER_MODEL = 8.0
+STARTS_AFTER = 5.5
+STARTS_AFTER_MODEL = 1.2
+"""Time for registration and report, and for each model's samples and audit, in starts of a training's process: like
+these they are mostly imports, files and processes, and depend little on the speed of products.
+"""
 AFTER_TOKEN = 8e-6
-"""Reference seconds for registration and report, for each model's samples and audit, and for each held-out token."""
+"""Reference seconds of a model for each held-out token, besides the products of a network."""
 SCORING = 0.5
 """Time of scoring a token relative to training on it: without gradients, and in larger batches."""
 LEAST_SLOWNESS = 0.7
@@ -116,17 +131,59 @@ def weights(hidden: int, embedding: int) -> float:
     return (4 * hidden * (embedding + hidden) + hidden * embedding) / 1e6
 
 
-def token_cost(hidden: int, embedding: int) -> float:
-    """Return the reference seconds of training on one token."""
-    return FIXED + PER_WEIGHT * weights(hidden, embedding)
+def token_cost(hidden: int, embedding: int, products: Products = "bf16") -> float:
+    """Return the seconds of training on one token (`TOKEN_COSTS`): in bf16, reference seconds."""
+    fixed, per_weight = TOKEN_COSTS[products]
+    return fixed + per_weight * weights(hidden, embedding)
 
 
-def shape_for(cost: float, train_bytes: float) -> tuple[int, int]:
-    """Return cells and embedding for a training of so many reference seconds on so many bytes."""
+@dataclass(frozen=True)
+class Machine:
+    """Measured speed of the trainings on a machine.
+
+    Args:
+        tokens_per_second: Of the training of `PROBE`.
+        threads: Of that training.
+        products: Number format of its products.
+        start: Seconds of the start and the end of its process.
+    """
+
+    tokens_per_second: float
+    threads: int = 1
+    products: Products = "bf16"
+    start: float = REFERENCE_START
+
+    @property
+    def slowness(self) -> float:
+        """Seconds that this machine needs for a reference second of work, by the training of `PROBE`."""
+        return REFERENCE_SPEED * self.threads**THREADS_POWER / self.tokens_per_second
+
+    def speed(self, hidden: int, embedding: int) -> float:
+        """Return the tokens per second of the training of another network."""
+        relative = token_cost(hidden, embedding, self.products) / token_cost(*PROBE, self.products)
+        return self.tokens_per_second / relative
+
+
+def reference_machine(cores: int) -> Machine:
+    """Return the machine of our measurements, idle, with so many cores."""
+    return Machine(REFERENCE_SPEED * cores**THREADS_POWER, cores)
+
+
+def width_for(cost: float, train_bytes: float) -> float:
+    """Return the cells that suit a training of so many reference seconds on so many bytes."""
     by_time = WIDTH * (max(cost, 1e-9) / WIDTH_SECONDS) ** WIDTH_POWER
     by_text = WIDTH * (max(train_bytes, 1.0) / WIDTH_BYTES) ** WIDTH_POWER
-    width = min(by_time, by_text)
-    return min(SHAPES, key=lambda shape: abs(math.log(shape[0] / width)))
+    return min(by_time, by_text)
+
+
+def shape_for(data: Data, machine: Machine, seconds: float) -> tuple[int, int]:
+    """Return cells and embedding of the network whose training in so many seconds suits its own width best."""
+
+    def misfit(shape: tuple[int, int]) -> float:
+        cost = seconds * machine.speed(*shape) * token_cost(*shape)
+        return abs(math.log(shape[0] / width_for(cost, data.train_bytes)))
+
+    return min(SHAPES, key=misfit)
 
 
 def dropout_for(passes: float) -> float:
@@ -146,39 +203,33 @@ def batch_for(tokens: float) -> int:
     )
 
 
-def seconds_after(network: ChosenNetwork | None, data: Data, slow: float) -> float:
+def seconds_after(network: ChosenNetwork | None, data: Data, machine: Machine) -> float:
     """Return the seconds from the end of the training to the end of the run.
 
     Args:
         network: The network; None if there is only the n-gram model.
         data: Sizes of the data.
-        slow: Seconds of this machine for a reference second.
+        machine: The one that does what follows.
     """
-    if network is None:
-        models = 1
-        cost = 0.0
-    else:
+    models = 1
+    scoring = 0.0
+    if network is not None:
         models = 3
-        cost = token_cost(network.hidden, network.embedding)
+        scoring = SCORING / machine.speed(network.hidden, network.embedding)
 
-    seconds = (
-        AFTER
-        + AFTER_MODEL * models
-        + data.held_out_tokens * (AFTER_TOKEN * models + SCORING * cost)
-    )
-    return max(slow, LEAST_SLOWNESS) * seconds
+    starts = STARTS_AFTER + STARTS_AFTER_MODEL * models
+    a_token = AFTER_TOKEN * models * max(machine.slowness, LEAST_SLOWNESS) + scoring
+    return starts * machine.start + data.held_out_tokens * a_token
 
 
-def choose(data: Data, tokens_per_second: float, seconds: float) -> ChosenNetwork | None:
+def choose(data: Data, machine: Machine, seconds: float) -> ChosenNetwork | None:
     """Return the network for the time left after all else; None if the time is too short for one."""
     if seconds < LEAST_SECONDS or data.train_tokens < BATCHES[0] * BPTT_LEN:
         return None
 
-    speed = tokens_per_second * token_cost(*PROBE)  # reference seconds in a second of this machine
-    hidden, embedding = shape_for(seconds * speed, data.train_bytes)
-    a_token = token_cost(hidden, embedding)
-    tokens = min(seconds * speed / a_token, MOST_PASSES * data.train_tokens)
-    cost = tokens * a_token
+    hidden, embedding = shape_for(data, machine, seconds)
+    speed = machine.speed(hidden, embedding)
+    tokens = min(seconds * speed, MOST_PASSES * data.train_tokens)
     passes = tokens / data.train_tokens
     return ChosenNetwork(
         hidden,
@@ -187,8 +238,8 @@ def choose(data: Data, tokens_per_second: float, seconds: float) -> ChosenNetwor
         learning_rate_for(hidden),
         batch_for(tokens),
         passes,
-        cost / speed,
-        cost,
+        tokens / speed,
+        tokens * token_cost(hidden, embedding),
     )
 
 

@@ -189,6 +189,7 @@ def _pause(
     summary = {
         **state.metrics.summary(state.reports_nats),
         "step_seconds": state.metrics.step_seconds(0.5),
+        "bf16": float(state.network.products == "bf16"),
         "epochs": training.epochs,
         "warmup": training.warmup,
         "all_updates": count_updates(windows, training.epochs),

@@ -19,13 +19,14 @@ PRESET = str(Path(__file__).parents[1] / "minutes.toml")
 def timed_home(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home in which the clock says that a minute is left, on a machine of a known speed."""
     from reviewlm.tasks.planning import plan
+    from reviewlm.tasks.planning.rule import Machine
 
     with (
         pytest.MonkeyPatch.context() as patch,
         other_home(folder := tmp_path_factory.mktemp("minutes")),
     ):
-        patch.setattr(plan, "measured_speed", lambda config, prepared, threads: (4_000.0, 1.0))
-        patch.setattr(plan, "slowness", lambda speed, threads: 1.0)
+        machine = Machine(4_000.0, start=1.0)
+        patch.setattr(plan, "measured_speed", lambda config, prepared, threads: machine)
         patch.setattr(plan.PlanRequest, "seconds_left", lambda self: 75.0)
         yield folder
 
