@@ -219,6 +219,8 @@ def test_tests_lie_where_what_they_test_lies() -> None:
 def test_no_two_test_modules_share_a_name() -> None:
     """pytest imports a test module by its bare name; a second one of that name ends the whole run at collection."""
     names = Counter(
-        path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"
+        path.name
+        for path in (ROOT / "tests").rglob("*.py")
+        if path.name not in ("conftest.py", "__init__.py")
     )
     assert [name for name, count in names.items() if count > 1] == []
