@@ -102,7 +102,12 @@ down: install
 clean:
 	rm -rf $(VENV)
 
+# The project's own modules. Where PYTHONDONTWRITEBYTECODE is set, as in many containers, Python keeps none that it has
+# compiled: each command would compile a hundred of them again.
+ROOMS := core corpus course data_checks evaluation flows models reviewlm serving tasks tracking training
+
 install: $(READY)
+	@$(BIN)/python -m compileall -qq $(ROOMS) || true
 
 # What the user sees of the installation: the large packages, one line each. A pipe hides whether pip succeeded.
 LARGE := (Downloading|Using cached|Processing) [^ ]+ \([0-9]{2,}\.[0-9] MB\)
