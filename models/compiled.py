@@ -25,6 +25,7 @@ from numba.core.caching import (
     UserWideCacheLocator,
 )
 from numba.core.environment import _rebuild_env
+from numba.core.runtime import rtsys
 from numba.extending import intrinsic
 
 fcntl: ModuleType | None
@@ -178,8 +179,15 @@ class KernelCache(FunctionCache):
                 shutil.rmtree(other, ignore_errors=True)
 
     def _load(self, sig: Any, target_context: Any) -> Any:
+        """Return the compiled code of the disk.
+
+        numba would first import all that it can compile, half a second; code that is compiled needs its allocator alone.
+        """
+        rtsys.initialize(target_context)
         try:
-            return super().load_overload(sig, target_context)
+            with self._guard_against_spurious_io_errors():  # type: ignore[no-untyped-call]
+                return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+            return None
         except (EOFError, UnpicklingError):  # a loss of power has torn a file
             self.flush()
             return None

@@ -65,11 +65,11 @@ def test_a_change_in_a_file_from_which_a_kernel_takes_something_compiles_it_agai
     assert run() == price
 
 
-def copy_of_the_package(folder: Path, name: str) -> list[str]:
-    """Make a package that has a copy of this module and kernels; return the command that calls one."""
+def copy_of_the_package(folder: Path, name: str, module: str = "kernels") -> list[str]:
+    """Make a package that has a copy of this module and kernels; return the command that imports a module of it."""
     package = shutil.copytree(FOLDER / "vendored", folder / name)
     shutil.copyfile(compiled.__file__, package / "compiled.py")
-    return [sys.executable, "-B", "-c", f"import {name}.kernels"]
+    return [sys.executable, "-B", "-c", f"import {name}.{module}"]
 
 
 @pytest.fixture
@@ -89,6 +89,17 @@ def test_a_copy_of_the_package_takes_the_code_that_another_has_compiled(
         answers.append(done.stdout.split())
         (tmp_path / name).rename(tmp_path / f"{name} is gone")
     assert answers == [["21.0", "1"], ["21.0", "0"]]
+
+
+def test_code_from_the_disk_runs_without_the_libraries_that_compile_it(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    command = copy_of_the_package(tmp_path, "shop", "allocating")
+    answers = []
+    for _ in range(2):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        answers.append(done.stdout.split())
+    assert answers == [["6.0", "True"], ["6.0", "False"]]
 
 
 def test_processes_that_need_a_kernel_at_once_compile_it_once(
