@@ -14,6 +14,7 @@ from reviewlm import options, terminal
 from reviewlm.core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from reviewlm.core.errors import ConfigError, ReviewLMError
 from reviewlm.core.processes.interrupts import during
+from reviewlm.core.processes.memory import lasting_objects
 from reviewlm.live_reviews import LiveReviews
 from reviewlm.options import (
     Json,
@@ -116,7 +117,9 @@ def generate(
     """
     _require_effect(context, beam, require or [], n)
     config = configure(preset, set, create=False)
-    bundle, version = open_registered(config, model)
+    with lasting_objects():
+        bundle, version = open_registered(config, model)
+
     from reviewlm.models.bundles.bundle import unseen_warnings
     from reviewlm.models.completion.beam import beam_search
     from reviewlm.models.sampling import generate as sample
@@ -216,7 +219,10 @@ def suggest(
             remedy='give one: `reviewlm suggest "the food was"`',
         )
 
-    bundle, version = open_registered(configure(preset, set, create=False), model)
+    config = configure(preset, set, create=False)
+    with lasting_objects():
+        bundle, version = open_registered(config, model)
+
     from reviewlm.models.bundles.bundle import unseen_warnings
     from reviewlm.models.completion.suggestions import suggest as likely_words
 
@@ -268,7 +274,9 @@ def score(
     """
     numbers, texts = zip(*terminal.read_lines(file), strict=True)
     config = configure(preset, set, create=False)
-    bundle, version = open_registered(config, model)
+    with lasting_objects():
+        bundle, version = open_registered(config, model)
+
     from reviewlm.models.bundles.bundle import unseen_warnings
     from reviewlm.models.bundles.text_scores import sum_of_scores
     from reviewlm.models.sampling.watermark import evidence_of
