@@ -112,8 +112,9 @@ RUN_PAGE = "run/page"
 """The other models of the run that judged a version, as a JSON object of addresses of logged models by model name; the
 path of that run's report in the MLflow UI."""
 SINCE = "champion/since"
-STATE = "state"
-"""What a version is now, with the day: "in use since 2026-11-30", "replaced on 2026-12-07"."""
+NOW = "now"
+"""What a version is now, with the day: "in use since 2026-11-30", "replaced on 2026-12-07". MLflow's list of versions shows
+29 letters of name and value."""
 LATER = "gate/later"
 """Of a former champion: that the gate, asked about it again, has refused it."""
 BY_HAND = "by_hand"
@@ -135,7 +136,7 @@ BOOKKEEPING = frozenset(
 )
 PACKED = "mlflow.reviewlm"
 """Tag of a version with all tags that are not shown, as JSON."""
-SHOWN = frozenset({MODEL_KIND, MODEL_NAME, FAMILY_TAG, OUTCOME, REASON, STATE, LATER, BY_HAND})
+SHOWN = frozenset({MODEL_KIND, MODEL_NAME, FAMILY_TAG, OUTCOME, REASON, NOW, LATER, BY_HAND})
 """Tags of a version that MLflow's pages show."""
 PARAM_LENGTH = 6000
 TAG_LENGTH = 8000

@@ -121,7 +121,7 @@ def history(
                 "aliases": row["aliases"],
                 "model": row["run_model"] or row["kind"],
                 "created (UTC)": _to_the_minute(row["created"]),
-                "now": row["state"],
+                "now": row["now"],
                 "outcome": ", ".join(filter(None, _outcomes(row))),
             }
             rows.append(line)

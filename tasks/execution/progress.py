@@ -27,7 +27,7 @@ LINE_SECONDS = 10.0
 MOST_LINE_SECONDS = 300.0
 LINE_SHARE = 0.1
 """Seconds between two log lines: this share of the time so far, within these limits."""
-EARLY_SHARE = 0.01
+EARLY_SHARE = 0.05
 EARLY_SECONDS = 30.0
 """Below both limits no remaining time is shown: the first step compiles and warms up, so it would mislead."""
 TOLD_ELSEWHERE = (
@@ -44,7 +44,7 @@ ACTIVITIES = {
     "canaries": "place canaries {}",
     "card": "data card {}",
     "compare-classifiers": "compare the classifiers",
-    "floor": "lowest possible bits {}",
+    "floor": "probability {} under the grammar of the demo",
     "intervals": "confidence intervals of {}",
     "observe": "look at single tokens of {}",
     "pace": "train {} while the time lasts",

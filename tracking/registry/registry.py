@@ -189,7 +189,7 @@ class Registry:
         self._look()
         for number, state in version_states(self.log, self.state).items():
             if number in (event.version, event.against, previous) and number in self.there:
-                retag(self.tracker, self.there[number], {tag.STATE: str(state)})
+                retag(self.tracker, self.there[number], {tag.NOW: str(state)})
 
     def _look(self) -> None:
         self.log = self.events()
@@ -384,7 +384,7 @@ class Registry:
             tags[tag.LATER] = later
         state = version_states(self.log, self.state).get(number)
         if state is not None:
-            tags[tag.STATE] = str(state)
+            tags[tag.NOW] = str(state)
         retag(self.tracker, entry, tags, gone - tags.keys())
 
     def register(self, model_uri: str, run_id: str, tags: Mapping[str, Any] | None = None) -> int:
@@ -464,11 +464,11 @@ class Registry:
         state = fold_events(events)
         valid = [event for event in events if state.states[event.number] in VALID]
         by_hand = {number: words for event in valid for number, words in event.by_hand.items()}
-        now = version_states(events, state)
+        states = version_states(events, state)
         rows = []
         for version in self.versions():
             number = version.version
-            row = {"state": str(now.get(number, "")), "by_hand": by_hand.get(number, "")}
+            row = {"now": str(states.get(number, "")), "by_hand": by_hand.get(number, "")}
             rows.append(version.as_row() | row)
 
         return rows

@@ -63,7 +63,7 @@ NAMES = f"SELECT DISTINCT name FROM model_versions WHERE (source = ?) = ? AND {E
 MODEL_DESCRIPTION = (
     "Models of reviews, registered by ReviewLM. `@champion` is in use, `@challenger` is not decided yet, `@previous` "
     "is the champion before it: `reviewlm rollback --model {name} --why TEXT` returns to it, unless it was rolled back "
-    "from. The description of a version says what the gate, and later a person, decided about it; "
+    "from. The tag `now` of a version says what it is, its description what the gate, and later a person, decided; "
     "`reviewlm history --model {name}` lists all decisions (the model `{name}-decisions`)."
 )
 """Description of a registered model in MLflow, for its name."""

@@ -29,7 +29,7 @@ def test_history_calls_a_model_by_its_name(
     registry = SimpleNamespace(
         name="reviewlm",
         decisions=list,
-        version_rows=lambda: [{**row, "by_hand": "", "state": ""}],
+        version_rows=lambda: [{**row, "by_hand": "", "now": ""}],
         events=list,
     )
     monkeypatch.setattr("reviewlm.verbs.champion._registry", lambda *_: registry)

@@ -113,12 +113,12 @@ def test_a_first_step_that_warms_up_foretells_nothing(
         caplog.at_level(logging.INFO, "reviewlm.tasks.execution.progress"),
         progress("lstm", 1_000_000, "tokens") as report,
     ):
-        for second, done in ((12.0, 1_200), (40.0, 2_000)):
+        for second, done in ((12.0, 10_000), (40.0, 40_000)):
             clock[0] = second
             report(done)
     assert [record.message for record in caplog.records] == [
-        "lstm 0 %, 100 tokens/s",
-        "lstm 0 %, 50 tokens/s, 5 h 32 min left",
+        "lstm 1 %, 833 tokens/s",
+        "lstm 4 %, 1,000 tokens/s, 16 min 0 s left",
     ]
 
 

@@ -239,9 +239,9 @@ def test_a_former_champion_keeps_its_verdict_when_it_is_refused_later(store, ref
 def test_history_says_what_a_version_is_now_beside_what_it_was(store, refused_later):
     first, second = refused_later
     rows = {row["version"]: row for row in store.registry.version_rows()}
-    assert rows[first]["state"].startswith("replaced on ")
+    assert rows[first]["now"].startswith("replaced on ")
     assert (rows[first]["outcome"], bool(rows[first]["later"])) == ("promoted", True)
-    assert rows[second]["state"].startswith("in use since ")
+    assert rows[second]["now"].startswith("in use since ")
     assert (rows[second]["outcome"], rows[second]["later"]) == ("promoted", "")
 
 
@@ -270,7 +270,7 @@ def test_the_tag_of_a_version_says_what_it_is_now(store):
     versions = [store.version(word) for word in "abcd"]
 
     def words() -> list[str]:
-        tags = [registry.version(number).tags.get("state", "") for number in versions]
+        tags = [registry.version(number).tags.get("now", "") for number in versions]
         return [" ".join(tag.split()[:-2]) for tag in tags]
 
     registry.settle(versions[0], None, True, "", {})
@@ -283,8 +283,8 @@ def test_the_tag_of_a_version_says_what_it_is_now(store):
     with registry.changing():
         pass
     assert words() == ["replaced", "rolled back", "refused", "in use"]
-    told = [row["state"] for row in registry.version_rows()][::-1]
-    assert told == [registry.version(number).tags["state"] for number in versions]
+    told = [row["now"] for row in registry.version_rows()][::-1]
+    assert told == [registry.version(number).tags["now"] for number in versions]
 
 
 def test_the_run_of_a_former_champion_that_is_refused_later_is_named_as_replaced(store):
