@@ -1,1 +1,1 @@
-"""Code that teaches and no stage uses: BPTT by hand, a character RNN in NumPy, gradient flow, toy tasks."""
+"""Teach one idea a program, by topic: words, networks, context, optimization, memory, uses; no stage imports them."""

@@ -44,7 +44,7 @@ Optimizer = Literal[
     "adadelta",
     "nt_asgd",
 ]
-"""Names of the optimisers, which `course/rules.py` explains."""
+"""Names of the optimisers, which `course/optimization/rules.py` explains."""
 WITH_MOMENTUM = ("momentum", "nesterov", "rmsprop", "adadelta")
 WITH_BETAS = ("adamw", "adam")
 WEIGHTS = "weights.safetensors"
@@ -77,7 +77,7 @@ class TrainingSpec:
         precision: Number format of the matrix products; parameters and optimiser state are always float32. "bf16" is
             float32 on a CPU that has no instructions for bfloat16.
         seed: For initialisation, dropout and order.
-        optimizer: A rule of `course/rules.py`.
+        optimizer: A rule of `course/optimization/rules.py`.
         momentum: γ of "momentum", "nesterov" and "rmsprop", ρ of "adadelta".
         l2: λ of the penalty λ‖θ‖² of the weight matrices. Unlike `weight_decay`, its gradient 2 λ θ goes through the
             optimiser; it is added after clipping.

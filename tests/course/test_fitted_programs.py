@@ -13,21 +13,27 @@ from reviewlm.models.neural.architectures import RecurrentNetwork
 from tests.marked_cases import long_but
 
 PROGRAMS = {
-    "ngram_methods": "--reviews 60",
-    "state_carry": "--reviews 60",
-    "context_use": "--reviews 250 --tokens 20",
-    "lr_find": "--reviews 120",
-    "brown_clusters": "--reviews 60 --clusters 5",
-    "word_laws": "--reviews 60",
-    "gradient_flow": "--hidden 8 --distances 5",
-    "optimizers": "--reviews 60 --rules adamw --epochs 0.5",
-    "scaling": "--reviews 120 --epochs 4",
-    "toy": "recall --lag 3 --networks gru --updates 3",
-    "forecast": "--epochs 1",
-    "probes": "--reviews 60",
-    "dynamic_evaluation": "--reviews 60",
+    "words.ngram_methods": "--reviews 60",
+    "context.state_carry": "--reviews 60",
+    "context.context_use": "--reviews 250 --tokens 20",
+    "optimization.lr_find": "--reviews 120",
+    "words.brown_clusters": "--reviews 60 --clusters 5",
+    "words.word_laws": "--reviews 60",
+    "context.gradient_flow": "--hidden 8 --distances 5",
+    "optimization.optimizers": "--reviews 60 --rules adamw --epochs 0.5",
+    "optimization.scaling": "--reviews 120 --epochs 4",
+    "memory.toy": "recall --lag 3 --networks gru --updates 3",
+    "networks.forecast": "--epochs 1",
+    "context.probes": "--reviews 60",
+    "context.dynamic_evaluation": "--reviews 60",
 }
-QUICK = {"brown_clusters", "gradient_flow", "ngram_methods", "toy", "word_laws"}
+QUICK = {
+    "words.brown_clusters",
+    "context.gradient_flow",
+    "words.ngram_methods",
+    "memory.toy",
+    "words.word_laws",
+}
 
 
 @pytest.mark.slow

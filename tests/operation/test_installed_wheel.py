@@ -180,7 +180,7 @@ def served(installed: Installed) -> Iterator[str]:
 
 
 def test_a_course_program_runs(installed: Installed) -> None:
-    said = installed.answer("python", "-P", "-m", "reviewlm.course.lr_find", "--help")
+    said = installed.answer("python", "-P", "-m", "reviewlm.course.optimization.lr_find", "--help")
     assert "usage" in said
 
 

@@ -1,6 +1,6 @@
 """Fit skip-gram and CBOW vectors with gensim on the words of a token stream.
 
-The formulas are written out, and proved, in `course/word_vectors.py`. With one thread, the same stream, options and
+The formulas are written out, and proved, in `course/words/word_vectors.py`. With one thread, the same stream, options and
 seed give the same bytes; with more, threads change the vectors without locks, and they differ slightly every time.
 """
 

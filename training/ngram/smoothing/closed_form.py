@@ -24,7 +24,7 @@ def estimate_maximum_likelihood(counts: NGramCounts) -> Estimate:
     Every smoothing method corrects this estimate: an unseen n-gram has probability 0, so a single one makes the
     perplexity of a text infinite. Such events are counted and reported (`validation/zero_probability_events`), never
     left out of the mean. After a context that was never seen, the ratio is 0 / 0. Then it uses the longest suffix of the
-    context that was seen, so that there is a distribution after any context. `course/maximum_likelihood.py` has the same
+    context that was seen, so that there is a distribution after any context. `course/words/maximum_likelihood.py` has the same
     probabilities as exact rational numbers.
 
     Returns:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reviewlm.course.maximum_likelihood import count_of
+from reviewlm.course.words.maximum_likelihood import count_of
 from reviewlm.training.ngram.counting.counts import count_ngrams
 from reviewlm.training.ngram.lines.line_lm import LineLM
 from reviewlm.training.ngram.lines.text_corpus import BEGIN, END, GIVEN_OF_LINES, LineCorpus

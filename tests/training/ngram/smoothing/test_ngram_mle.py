@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from reviewlm.course.maximum_likelihood import MaximumLikelihood, count_of
+from reviewlm.course.words.maximum_likelihood import MaximumLikelihood, count_of
 from reviewlm.models.base import ModelError
 from reviewlm.models.specs import NGramSpec
 from reviewlm.models.tokens.special import CONTEXT_IDS
