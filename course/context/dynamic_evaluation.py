@@ -15,7 +15,7 @@ are measured, on one stream whose state is carried from document to document.
 B. Krause, E. Kahembwe, I. Murray and S. Renals (2018), "Dynamic evaluation of neural sequence models"; T. Mikolov et
 al. (2010), "Recurrent neural network based language model", whose network already learns while it is tested.
 
-    python -m reviewlm.course.context.dynamic_evaluation                       # an LSTM of one grammar reads reviews of one star alone
+    python -m reviewlm.course.context.dynamic_evaluation         # an LSTM of one grammar reads reviews of one star alone
     python -m reviewlm.course.context.dynamic_evaluation --model BUNDLE --text reviews.txt
 
 Rate and decay are chosen on the first third of the stream, and all figures are of the rest.

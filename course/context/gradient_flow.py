@@ -23,8 +23,8 @@ of tensors. It uses float64, since after a hundred steps float32 may underflow. 
 c(j) constant, "c" is ∂J(i)/∂c(j) with h(j) constant, and "all" is the norm of both together, which can be compared with
 other cells.
 
-    python -m reviewlm.course.context.gradient_flow                           # new networks of every cell, on random tokens
-    python -m reviewlm.course.context.gradient_flow --model champion          # the networks of a version, beside their initial weights
+    python -m reviewlm.course.context.gradient_flow                     # new networks of every cell, on random tokens
+    python -m reviewlm.course.context.gradient_flow --model champion    # the networks of a version, beside their initial weights
 
 Shape legend: see `models/base.py`; D distances, N pairs of a stream and a position i.
 """

@@ -23,10 +23,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from reviewlm.course.inputs import program, show
 from reviewlm.course.memory.end_to_end_memory import EndToEndMemoryNetwork
 from reviewlm.course.memory.external_memory import ExternalMemoryNetwork
-from reviewlm.course.inputs import program, show
-from reviewlm.course.memory.toy_tasks import Addition, Association, Examples, Implication, Recall, Task
+from reviewlm.course.memory.toy_tasks import (
+    Addition,
+    Association,
+    Examples,
+    Implication,
+    Recall,
+    Task,
+)
 from reviewlm.models.base import ModelError
 from reviewlm.models.neural.architectures import RecurrentNetwork
 from reviewlm.models.neural.device import limited_threads

@@ -1,7 +1,8 @@
 """Choose the optimiser of a training, torch's own, and its learning-rate schedule.
 
-`course/optimization/rules.py` writes the rules out from their equations; the tests compare both. In all of them the weight decay is
-decoupled from the rule: θ ← (1 − η · decay) θ before the step (Loshchilov & Hutter 2019, algorithm 2, with η included).
+`course/optimization/rules.py` writes the rules out from their equations; the tests compare both. In all of them the
+weight decay is decoupled from the rule: θ ← (1 − η · decay) θ before the step (Loshchilov & Hutter 2019, algorithm 2,
+with η included).
 It grows with η: a decay that suits AdamW's η = 0.003 is far too large for an η of 1.
 
 Schedules: Loshchilov & Hutter 2017, "SGDR", eq. 5 (half a cosine); Goyal et al. 2017, "Accurate, large minibatch SGD",

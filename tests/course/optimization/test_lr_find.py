@@ -8,7 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reviewlm.course.networks.forecast import LINEAR, RECIPE, TODAY, ForecastOptions, forecast, noisy_cycle
+from reviewlm.course.networks.forecast import (
+    LINEAR,
+    RECIPE,
+    TODAY,
+    ForecastOptions,
+    forecast,
+    noisy_cycle,
+)
 from reviewlm.course.optimization.lr_find import read_curve, sweep_losses
 from reviewlm.course.optimization.scaling import Law, foretell
 from reviewlm.models.base import ModelError
