@@ -21,6 +21,7 @@ from reviewlm.boundary import run_verb
 from reviewlm.core.errors import ConfigError, EmptyInput, without_password, without_secrets
 from reviewlm.core.processes.standard_streams import answer_now
 from tests.marked_cases import long_but
+from tests.programs import command
 
 
 class PanicException(BaseException):
@@ -250,10 +251,10 @@ def nobody_reads(home: Path, arguments: str) -> subprocess.CompletedProcess[str]
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        command = [sys.executable, "-m", "reviewlm.cli", *arguments.split()]
+        words = [sys.executable, "-m", "reviewlm.cli", *arguments.split()]
         environment = {**os.environ, "REVIEWLM_HOME": str(home)}
         done = subprocess.run(
-            command, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+            words, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
         )
     finally:
         os.close(writing)
@@ -263,19 +264,8 @@ def nobody_reads(home: Path, arguments: str) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.parametrize("resumable", [True, False])
 def test_with_json_an_interrupt_is_json_too(resumable: bool) -> None:
-    code = (
-        "import contextlib, os, signal, sys, time; from reviewlm.core.processes import interrupts\n"
-        "from reviewlm.boundary import run_verb\n"
-        "def verb():\n"
-        f"    with interrupts.resumable('again') if {resumable} else contextlib.nullcontext():\n"
-        "        os.kill(os.getpid(), signal.SIGTERM)\n"
-        "        time.sleep(20)\n"
-        "with interrupts.watch_signals():\n"
-        "    run_verb(verb, sys.argv[1:])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "--json"], capture_output=True, text=True, check=False
-    )
+    program = command("terminate_verb", "resumable" if resumable else "lost", "--json")
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
     error = json.loads(done.stdout)["error"]
     assert (done.returncode, error["kind"], error["exit_code"]) == (143, "Interrupted", 143)
     assert error["remedy"] == ("again" if resumable else "")

@@ -16,18 +16,19 @@ from typer.testing import CliRunner
 from reviewlm import terminal
 from reviewlm.cli import app
 from reviewlm.core.errors import Unreadable
+from tests.programs import command
 
 
 def reviewlm(*arguments: str, home: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "reviewlm.cli", *arguments]
+    words = [sys.executable, "-m", "reviewlm.cli", *arguments]
     environment = {**os.environ, "REVIEWLM_HOME": str(home)}
     return subprocess.run(
-        command, env=environment, input=stdin, capture_output=True, text=True, check=False
+        words, env=environment, input=stdin, capture_output=True, text=True, check=False
     )
 
 
-def test_help_comes_quickly_because_nothing_heavy_is_imported(tmp_path: Path) -> None:
-    heavy = {
+def test_the_command_line_imports_nothing_heavy() -> None:
+    heavy = (
         "numpy",
         "torch",
         "prefect",
@@ -35,10 +36,13 @@ def test_help_comes_quickly_because_nothing_heavy_is_imported(tmp_path: Path) ->
         "polars",
         "great_expectations",
         "reviewlm.core.config.run_config",
-    }
-    code = f"import sys; from reviewlm import cli; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    )
+    program = command("list_loaded_modules", "reviewlm.cli", *heavy)
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
     done = reviewlm("--help", home=tmp_path)
     for verb in (
         "run",
@@ -55,10 +59,10 @@ def test_help_comes_quickly_because_nothing_heavy_is_imported(tmp_path: Path) ->
 
 
 def test_a_closed_standard_input_is_an_empty_one(tmp_path: Path) -> None:
-    command = f"{shlex.quote(sys.executable)} -m reviewlm.cli score - --json <&-"
+    line = f"{shlex.quote(sys.executable)} -m reviewlm.cli score - --json <&-"
     environment = {**os.environ, "REVIEWLM_HOME": str(tmp_path)}
     done = subprocess.run(
-        ["sh", "-c", command], env=environment, capture_output=True, text=True, check=False
+        ["sh", "-c", line], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 3
     assert json.loads(done.stdout)["error"]["kind"] == "EmptyInput"
@@ -81,7 +85,7 @@ def test_a_file_that_is_no_text_is_refused(content: bytes, tmp_path: Path) -> No
 
 
 @pytest.mark.long
-def test_a_flow_that_fails_ends_in_one_message_and_prints_no_traceback_of_any_library(
+def test_a_flow_that_fails_ends_in_one_message_without_a_traceback(
     tmp_path: Path,
 ) -> None:
     single = tmp_path / "single.jsonl"
@@ -114,7 +118,7 @@ def test_a_flow_that_fails_ends_in_one_message_and_prints_no_traceback_of_any_li
         (("home", "sync"), "No runs wait for MLflow, and nothing was rejected."),
     ],
 )
-def test_an_empty_list_says_what_there_is_none_of_and_what_to_do(
+def test_an_empty_list_is_one_line_that_says_what_is_missing(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
 ) -> None:
     monkeypatch.setattr(terminal, "program", lambda: "reviewlm")
@@ -124,13 +128,7 @@ def test_an_empty_list_says_what_there_is_none_of_and_what_to_do(
 
 
 @pytest.mark.parametrize("module", ["typer", "reviewlm.cli", "reviewlm.verbs"])
-def test_ctrl_c_during_the_imports_is_one_line_and_no_traceback(module: str) -> None:
-    code = (
-        "import os, signal, sys; from reviewlm.__main__ import main\n"
-        "class Presses:\n"
-        "    def find_spec(self, name, *rest):\n"
-        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
-        "sys.meta_path.insert(0, Presses()); sys.argv = ['reviewlm', '--version']; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+def test_ctrl_c_during_the_imports_is_one_line(module: str) -> None:
+    program = command("interrupt_during_import", module)
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted\n")

@@ -6,7 +6,6 @@ import json
 import os
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from reviewlm.core.config.presets import load_config
 from reviewlm.tracking.tags import MODEL_NAME, RUN_MODELS
+from tests.programs import command
 from tests.tracking.registry.made_registry import register
 
 
@@ -24,9 +24,8 @@ def completed(home: Path, *words: str) -> list[str]:
         "_REVIEWLM_COMPLETE": "complete_bash",
         "REVIEWLM_HOME": str(home),
     }
-    program = "import sys; sys.argv = ['reviewlm']; from reviewlm.__main__ import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        command("complete_words"),
         env={**os.environ, **asked},
         capture_output=True,
         text=True,
@@ -66,6 +65,10 @@ def test_the_word_at_the_cursor_is_completed(
     assert set(completed(own_home, *words)) == wanted
 
 
-def test_without_a_home_no_model_is_offered_and_nothing_is_created(own_home: Path) -> None:
+def test_without_a_home_no_model_is_offered(own_home: Path) -> None:
     assert completed(own_home, "suggest", "--model", "re") == []
+
+
+def test_completion_creates_no_home(own_home: Path) -> None:
+    completed(own_home, "suggest", "--model", "re")
     assert not own_home.exists()

@@ -16,6 +16,7 @@ from typing import Any
 
 from reviewlm.core.sqlite_files import LibraryTables, stored_revision
 from reviewlm.tracking import backup
+from tests.programs import path_of
 
 TOUCHES = {
     "open",
@@ -27,22 +28,8 @@ TOUCHES = {
     "subprocess.Popen",
 }
 OLD, NEW = ("one", [("a",), ("b",)]), ("two", [("a", 0), ("b", 1)])
+MIGRATION = path_of("migrate_until_killed")
 DATABASES = {"MLflow": "mlflow.db", "Prefect": "prefect/prefect.db"}
-MIGRATION = """
-import os, signal, sqlite3, sys, time
-file, last = sys.argv[1], int(sys.argv[2])
-steps = (
-    "CREATE TABLE _new_rows (name TEXT, number INT)", "INSERT INTO _new_rows SELECT name, rowid - 1 FROM rows",
-    "DROP TABLE rows", "ALTER TABLE _new_rows RENAME TO rows", "UPDATE alembic_version SET version_num = 'two'",
-)
-database = sqlite3.connect(file, isolation_level=None)
-for number, step in enumerate(steps):
-    if number == last:
-        os.kill(os.getppid(), signal.SIGKILL)
-        time.sleep(60)
-    database.execute(step)
-database.close()
-"""
 
 
 def make_home(home: Path) -> None:
@@ -69,12 +56,11 @@ def contents(home: Path) -> dict[str, Any]:
     return found
 
 
-def run(home: str, program: str, at: int = 0, die: int = -1, said: str = "") -> None:
+def run(home: str, at: int = 0, die: int = -1, said: str = "") -> None:
     """Upgrade a home; die before the touch number `at`, or when the migration of a database comes to step `die`.
 
     Args:
         home: The home folder.
-        program: File with `MIGRATION`.
         at: 0: live on.
         die: -1: live on.
         said: File for the result and the number of touches.
@@ -83,7 +69,7 @@ def run(home: str, program: str, at: int = 0, die: int = -1, said: str = "") -> 
 
     def tables(library: str) -> LibraryTables:
         def migration(file: Path) -> tuple[list[str], dict[str, str]]:
-            return [program, str(file), str(die)], dict(os.environ)
+            return [MIGRATION, str(file), str(die)], dict(os.environ)
 
         file = base / DATABASES[library]
         return LibraryTables(library, file, migration, stored_revision(file), "two")

@@ -28,14 +28,13 @@ Started = Callable[..., int]
 
 
 @pytest.fixture(scope="module")
-def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Started:
+def upgraded() -> Started:
     """Run an upgrade in a child, forked from a server that has everything imported; return the exit code."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.tracking.killed_upgrade"])
-    (program := tmp_path_factory.mktemp("program") / "migrate.py").write_text(MIGRATION)
 
     def start(home: Path, **options: Any) -> int:
-        child = context.Process(target=run, args=(str(home), str(program)), kwargs=options)
+        child = context.Process(target=run, args=(str(home),), kwargs=options)
         child.start()
         child.join(120)
         assert child.exitcode is not None
@@ -101,14 +100,10 @@ def test_a_kill_in_the_midst_of_a_migration_hits_the_copy_only(
     require_upgraded(home)
 
 
-def older_tables(
-    file: Path, folder: Path, meanwhile: Callable[[], object] = lambda: None
-) -> LibraryTables:
-    (program := folder / "migrate.py").write_text(MIGRATION)
-
+def older_tables(file: Path, meanwhile: Callable[[], object] = lambda: None) -> LibraryTables:
     def migration(copy: Path) -> tuple[list[str], dict[str, str]]:
         meanwhile()
-        return [str(program), str(copy), "-1"], dict(os.environ)
+        return [MIGRATION, str(copy), "-1"], dict(os.environ)
 
     return LibraryTables("MLflow", file, migration, "one", "two")
 
@@ -121,7 +116,7 @@ def test_no_database_is_migrated_if_the_migration_of_another_fails(
 
     failing = LibraryTables("Prefect", home / "prefect" / "prefect.db", fails, "one", "two")
     with pytest.raises(ArtifactError):
-        migrate([older_tables(home / "mlflow.db", tmp_path), failing], tmp_path, "backup.tar")
+        migrate([older_tables(home / "mlflow.db"), failing], tmp_path, "backup.tar")
     assert contents(home) == {"MLflow": OLD, "Prefect": OLD}
 
 
@@ -133,7 +128,7 @@ def test_a_database_that_another_program_locks_stays_as_it_was(
     with closing(sqlite3.connect(file)) as database:
         database.execute("BEGIN IMMEDIATE")
         with pytest.raises(ConfigError, match="in use"):
-            migrate([older_tables(file, tmp_path)], tmp_path, "backup.tar")
+            migrate([older_tables(file)], tmp_path, "backup.tar")
     assert contents(home)["MLflow"] == OLD
 
 
@@ -148,6 +143,6 @@ def test_a_database_that_is_written_to_while_its_copy_is_migrated_keeps_what_was
             database.execute("INSERT INTO rows VALUES ('c')")
 
     with pytest.raises(ConfigError, match="in use"):
-        migrate([older_tables(file, tmp_path, write)], tmp_path, "backup.tar")
+        migrate([older_tables(file, write)], tmp_path, "backup.tar")
     with closing(sqlite3.connect(file)) as database:
         assert database.execute("SELECT * FROM rows").fetchall() == [("a",), ("b",), ("c",)]

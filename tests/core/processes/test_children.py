@@ -22,20 +22,14 @@ from reviewlm.core.processes.leftovers import (
 )
 from reviewlm.core.store import Store
 from tests.marked_cases import long_but
-from tests.programs import command
+from tests.programs import command, path_of
 
 ROOT = Path(__file__).resolve().parents[3]
-SLEEPER = "import subprocess, sys, time\nprint('ready', flush=True)\ntime.sleep(600)\n"
+PROGRAM = path_of("say_ready")
+WITH_CHILD = path_of("say_ready_beside_child")
 
 
-@pytest.fixture
-def program(tmp_path: Path) -> Path:
-    file = tmp_path / "program.py"
-    file.write_text(SLEEPER)
-    return file
-
-
-def parent_of(program: Path, group: bool) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+def parent_of(program: str, group: bool) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     """Start a process that starts a program, which says "ready"; return it and its living descendants."""
     words = command("start_child_and_wait", program, "group" if group else "alone")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -48,26 +42,24 @@ def parent_of(program: Path, group: bool) -> tuple[subprocess.Popen[str], list[p
 @pytest.mark.parametrize(
     "number", long_but([signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], {signal.SIGKILL})
 )
-def test_a_child_ends_with_its_parent_whatever_ends_that(program: Path, number: int) -> None:
-    parent, family = parent_of(program, True)
+def test_a_child_ends_with_its_parent_whatever_ends_that(number: int) -> None:
+    parent, family = parent_of(PROGRAM, True)
     assert len(family) == 1
     parent.send_signal(number)
     parent.wait(60)
     assert psutil.wait_procs(family, timeout=20)[1] == []
 
 
-def test_a_child_is_a_session_of_its_own(program: Path) -> None:
-    child = start_child([str(program)], stdout=subprocess.PIPE)
+def test_a_child_is_a_session_of_its_own() -> None:
+    child = start_child([PROGRAM], stdout=subprocess.PIPE)
     try:
         assert os.getsid(child.pid) == child.pid
     finally:
         end_child(child)
 
 
-def test_a_child_that_is_ended_takes_what_it_has_started_with_it(tmp_path: Path) -> None:
-    file = tmp_path / "program.py"
-    file.write_text("import subprocess, time\nsubprocess.Popen(['sleep', '600'])\n" + SLEEPER)
-    child = start_child([str(file)], stdout=subprocess.PIPE)
+def test_a_child_that_is_ended_takes_what_it_has_started_with_it() -> None:
+    child = start_child([WITH_CHILD], stdout=subprocess.PIPE)
     assert child.stdout is not None
     assert child.stdout.readline() == b"ready\n"
     family = psutil.Process(child.pid).children(recursive=True)
@@ -79,11 +71,9 @@ def test_a_child_that_is_ended_takes_what_it_has_started_with_it(tmp_path: Path)
 
 @pytest.mark.parametrize("group", [True, False])
 def test_what_a_child_has_started_ends_with_a_killed_parent_if_that_was_asked_for(
-    tmp_path: Path, group: bool
+    group: bool,
 ) -> None:
-    file = tmp_path / "program.py"
-    file.write_text("import subprocess, time\nsubprocess.Popen(['sleep', '600'])\n" + SLEEPER)
-    parent, family = parent_of(file, group)
+    parent, family = parent_of(WITH_CHILD, group)
     assert sorted(one.name() == "sleep" for one in family) == [False, True]
     parent.kill()
     parent.wait(60)
@@ -95,16 +85,14 @@ def test_what_a_child_has_started_ends_with_a_killed_parent_if_that_was_asked_fo
             one.kill()
 
 
-def test_a_child_that_takes_too_long_is_ended(program: Path) -> None:
+def test_a_child_that_takes_too_long_is_ended() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
-        run_child([str(program)], 1.0)
-    assert not [p for p in psutil.Process().children() if str(program) in p.cmdline()]
+        run_child([PROGRAM], 1.0)
+    assert not [p for p in psutil.Process().children() if PROGRAM in p.cmdline()]
 
 
-def test_a_child_reads_nothing_from_its_lifeline(tmp_path: Path) -> None:
-    program = tmp_path / "echo.py"
-    program.write_text("import sys\nprint(sys.stdin.readline().strip() or 'nothing', flush=True)\n")
-    child = start_child([str(program)], stdout=subprocess.PIPE, text=True)
+def test_a_child_reads_nothing_from_its_lifeline() -> None:
+    child = start_child([path_of("repeat_line")], stdout=subprocess.PIPE, text=True)
     try:
         child.stdin.write("a line\n")
         child.stdin.flush()

@@ -15,6 +15,7 @@ import pytest
 
 from reviewlm.core.processes.children import end_child
 from reviewlm.core.processes.forks import ForkedChild, can_fork, fork_child
+from tests.programs import command
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this system cannot fork")
 ROOT = Path(__file__).resolve().parents[3]
@@ -42,17 +43,23 @@ def test_an_error_of_its_work_stands_in_its_messages(tmp_path: Path) -> None:
     assert messages.read_text().splitlines()[-1] == "ValueError: no such luck"
 
 
-def test_it_has_its_own_variables_and_none_of_the_files_of_its_parent(tmp_path: Path) -> None:
+def test_it_has_its_own_variables(tmp_path: Path) -> None:
+    messages = tmp_path / "messages"
+    tell = lambda: print(dict(os.environ), file=sys.stderr)  # noqa: E731
+    assert forked(tell, messages, {"A": "1"}).wait(20) == 0
+    assert messages.read_text() == "{'A': '1'}\n"
+
+
+def test_it_has_none_of_the_files_of_its_parent(tmp_path: Path) -> None:
     def tell() -> None:
-        variables = dict(os.environ)
         files = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
-        print(variables, str(parents.resolve()) in files, file=sys.stderr)
+        print(str(parents.resolve()) in files, file=sys.stderr)
 
     parents = tmp_path / "parent's"
     messages = tmp_path / "messages"
     with parents.open("wb"):
-        assert forked(tell, messages, {"A": "1"}).wait(20) == 0
-    assert messages.read_text() == "{'A': '1'} False\n"
+        assert forked(tell, messages).wait(20) == 0
+    assert messages.read_text() == "False\n"
 
 
 def test_it_is_a_session_of_its_own_that_can_be_ended(tmp_path: Path) -> None:
@@ -67,13 +74,8 @@ def test_it_is_a_session_of_its_own_that_can_be_ended(tmp_path: Path) -> None:
 
 
 def test_it_ends_with_its_parent() -> None:
-    code = (
-        "import time; from reviewlm.core.processes.forks import fork_child\n"
-        "print(fork_child(lambda: time.sleep(600), 'child', {}, [], 2).pid, flush=True)\n"
-        "time.sleep(600)"
-    )
     parent = subprocess.Popen(
-        [sys.executable, "-c", code],
+        command("fork_sleeping_child"),
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

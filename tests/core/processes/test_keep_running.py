@@ -10,23 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import command
+from tests.programs import command, path_of
 
 
-def keeper(folder: Path, program: str) -> subprocess.Popen[str]:
-    """Run a program, which notes each of its starts in the file `starts`."""
-    file = folder / "program.py"
-    file.write_text(f"""
-import os, sys, time
-with open({str(folder / "starts")!r}, "a") as log:
-    print(os.getpid(), file=log, flush=True)
-starts = len(open({str(folder / "starts")!r}).readlines())
-time.sleep(0.1)
-{program}
-""")
-    return subprocess.Popen(
-        command("keep_program_running", 0.05, file), stderr=subprocess.PIPE, text=True
-    )
+def keeper(folder: Path) -> subprocess.Popen[str]:
+    """Keep a program running, which notes each of its starts in the file `starts`."""
+    words = command("keep_program_running", 0.05, path_of("note_start"), folder)
+    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
 
 
 def starts(folder: Path) -> list[int]:
@@ -43,7 +33,7 @@ def wait_for(folder: Path, number: int) -> list[int]:
 
 
 def test_a_program_that_is_killed_is_started_again(tmp_path: Path) -> None:
-    process = keeper(tmp_path, "time.sleep(60)")
+    process = keeper(tmp_path)
     time.sleep(0.3)
     os.kill(wait_for(tmp_path, 1)[0], signal.SIGKILL)
     assert len(set(wait_for(tmp_path, 2))) == 2
@@ -61,17 +51,7 @@ def test_a_program_that_cannot_start_is_not_started_again(tmp_path: Path) -> Non
     "whole_family", [True, False], ids=["the whole family", "the keeper alone"]
 )
 def test_a_program_that_is_stopped_is_not_started_again(tmp_path: Path, whole_family: bool) -> None:
-    process = keeper(
-        tmp_path,
-        f"""
-import signal
-def note(*_):
-    raise SystemExit(3)
-signal.signal(signal.SIGTERM, note)
-open({str(tmp_path / "ready")!r}, "w").close()
-time.sleep(60)
-""",
-    )
+    process = keeper(tmp_path)
     while not (tmp_path / "ready").exists():
         time.sleep(0.02)
     if whole_family:

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from reviewlm.corpus.synthetic import synth
+from tests.programs import command
 
 
 @pytest.fixture(autouse=True)
@@ -17,24 +18,26 @@ def _small_chunks(request, monkeypatch):
         monkeypatch.setattr(synth, "CHUNK", 100)
 
 
-def test_equal_seeds_give_equal_bytes_and_other_seeds_other_ones(tmp_path):
-    digests = [
-        synth.write_reviews(tmp_path / f"{name}.jsonl", 250, seed, malformed=0.05, duplicates=0.05)[
-            "sha256"
-        ]
-        for name, seed in (("a", 1), ("b", 1), ("c", 2))
-    ]
-    assert digests[0] == digests[1] != digests[2]
-    assert hashlib.sha256((tmp_path / "a.jsonl").read_bytes()).hexdigest() == digests[0]
+def digest_of(file, seed):
+    """Write reviews with a seed, and return the digest that the result names."""
+    return synth.write_reviews(file, 250, seed, malformed=0.05, duplicates=0.05)["sha256"]
+
+
+def test_equal_seeds_give_equal_bytes(tmp_path):
+    first = digest_of(tmp_path / "a.jsonl", 1)
+    assert digest_of(tmp_path / "b.jsonl", 1) == first
+    assert hashlib.sha256((tmp_path / "a.jsonl").read_bytes()).hexdigest() == first
+
+
+def test_other_seeds_give_other_bytes(tmp_path):
+    assert digest_of(tmp_path / "a.jsonl", 1) != digest_of(tmp_path / "b.jsonl", 2)
 
 
 @pytest.mark.slow
 def test_bytes_do_not_depend_on_pythons_hash_seed_between_workers_or_runs():
-    code = "from reviewlm.corpus.synthetic.synth import make_chunk; import hashlib; "
-    code += "print(hashlib.sha256(make_chunk(0, 50, 1)[0]).hexdigest())"
     digests = {
         subprocess.run(
-            [sys.executable, "-c", code],
+            command("digest_reviews"),
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
             check=True,
             capture_output=True,
@@ -45,11 +48,10 @@ def test_bytes_do_not_depend_on_pythons_hash_seed_between_workers_or_runs():
     assert len(digests) == 1
 
 
-def test_malformed_lines_come_at_the_asked_rate_and_in_every_way(tmp_path):
-    facts = synth.write_reviews(tmp_path / "bad", 2_000, 4, malformed=0.1)
-    assert facts["malformed"] == pytest.approx(200, abs=4 * 180**0.5)
+def malformed_kinds(content):
+    """Count the malformed lines of a file by what is wrong with them."""
     found = Counter()
-    for line in (tmp_path / "bad").read_bytes().split(b"\n")[:-1]:
+    for line in content.split(b"\n")[:-1]:
         try:
             review = json.loads(line.decode())
         except UnicodeDecodeError:
@@ -60,7 +62,18 @@ def test_malformed_lines_come_at_the_asked_rate_and_in_every_way(tmp_path):
             found["stars in words"] += isinstance(review["stars"], str)
             found["no text"] += "text" not in review
             found["empty text"] += review.get("text") == ""
-    assert sum(found.values()) == facts["malformed"]
+    return found
+
+
+def test_malformed_lines_come_at_the_asked_rate(tmp_path):
+    facts = synth.write_reviews(tmp_path / "bad", 2_000, 4, malformed=0.1)
+    assert facts["malformed"] == pytest.approx(200, abs=4 * 180**0.5)
+    assert sum(malformed_kinds((tmp_path / "bad").read_bytes()).values()) == facts["malformed"]
+
+
+def test_malformed_lines_come_in_every_way(tmp_path):
+    synth.write_reviews(tmp_path / "bad", 2_000, 4, malformed=0.1)
+    found = malformed_kinds((tmp_path / "bad").read_bytes())
     assert set(found) == set(synth.MALFORMED)
     assert min(found.values()) > 10
 

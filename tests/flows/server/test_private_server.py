@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,44 +10,31 @@ import pytest
 
 from reviewlm.core.errors import NotWritable, ReviewLMError, StoreFull, TrackingUnavailable
 from reviewlm.flows.server import private_server
-
-FAILS = "import sys; sys.exit({code})"
-ANSWERS = """
-import socket, sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
-class Health(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200); self.end_headers()
-    def log_message(self, *said): pass
-server = HTTPServer(("127.0.0.1", 0), Health, bind_and_activate=False)
-server.socket = socket.socket(fileno=int(sys.argv[1]))
-server.serve_forever()
-"""
+from tests.programs import command
 
 
 @pytest.fixture
-def programs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The programs that the next starts will run."""
-    listed: list[str] = []
+def programs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The programs that the next starts will run, without the number of the socket."""
+    listed: list[list[str]] = []
 
-    def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-        program = listed.pop(0)
-        return subprocess.Popen(
-            [sys.executable, "-c", program, command[-1]], stdin=subprocess.PIPE, **options
-        )
+    def start(asked: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*listed.pop(0), asked[-1]], stdin=subprocess.PIPE, **options)
 
     monkeypatch.setattr(private_server, "start_child", start)
     monkeypatch.setattr(private_server, "ASK_SECONDS", 0.2)
     return listed
 
 
-def test_a_server_that_answers_is_waited_for_and_one_that_never_starts_is_an_error(
-    programs: list[str],
-) -> None:
-    programs += [ANSWERS, FAILS.format(code=7)]
+def test_a_server_that_answers_is_waited_for(programs: list[list[str]]) -> None:
+    programs.append(command("answer_health"))
     server = private_server._PrivateServer(private_server._start, {})
     server.wait()
     server.end()
+
+
+def test_a_server_that_never_starts_is_an_error(programs: list[list[str]]) -> None:
+    programs.append(command("fail_at_start", 7))
     server = private_server._PrivateServer(private_server._start, {})
     with pytest.raises(TrackingUnavailable, match="ended with exit code 7"):
         server.wait()
@@ -68,16 +54,13 @@ def test_a_server_that_answers_is_waited_for_and_one_that_never_starts_is_an_err
     ],
 )
 def test_a_disk_that_refuses_the_server_is_one_error_without_the_server_s_traceback(
-    programs: list[str],
+    programs: list[list[str]],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     said: str,
     kind: type[ReviewLMError],
 ) -> None:
-    traceback = (
-        f"import sys; print('  File x\\n' * 700, {said!r}, file=sys.stderr); " if said else ""
-    )
-    programs.append(traceback + FAILS.format(code=3))
+    programs.append(command("fail_at_start", 3, said))
     server = private_server._PrivateServer(private_server._start, {}, tmp_path / "prefect.db")
     with pytest.raises(kind) as error:
         server.wait()

@@ -113,7 +113,7 @@ def bundle_folder(tmp_path, table_kind, monkeypatch):
     return folder, model
 
 
-def test_a_bundle_keeps_options_and_weights(bundle_folder):
+def test_a_bundle_keeps_its_model(bundle_folder):
     folder, model = bundle_folder
     bundle = load_bundle(folder)
     assert spec_from_dict(to_dict(bundle.spec)) == model.spec

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests import command_line
+from tests.programs import command
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "training" / "ngram" / "data"
@@ -22,17 +22,18 @@ ngram, complaint = (
 )
 
 
-def test_a_memory_limit_changes_where_the_work_is_done_and_nothing_else(
-    tmp_path: Path, own_home: Path
-) -> None:
+def test_a_memory_limit_changes_no_byte_of_a_model(tmp_path: Path, own_home: Path) -> None:
     for name, limit in (("free", "0"), ("bound", "8000")):
-        ngram(
-            "fit", "--text", TRAIN, "--order", "3", "--binary", tmp_path / name, "--memory", limit
-        )
-    files = sorted(path.name for path in (tmp_path / "free").iterdir())
-    assert files == sorted(path.name for path in (tmp_path / "bound").iterdir())
+        given = ("--order", "3", "--binary", tmp_path / name, "--memory", limit)
+        ngram("fit", "--text", TRAIN, *given)
+    free, bound = tmp_path / "free", tmp_path / "bound"
+    files = sorted(path.name for path in free.iterdir())
+    assert files == sorted(path.name for path in bound.iterdir())
     for name in files:
-        assert (tmp_path / "free" / name).read_bytes() == (tmp_path / "bound" / name).read_bytes()
+        assert (free / name).read_bytes() == (bound / name).read_bytes()
+
+
+def test_a_memory_limit_that_is_too_low_is_refused(tmp_path: Path, own_home: Path) -> None:
     error = complaint("fit", "--text", TRAIN, "--binary", tmp_path / "tight", "--memory", "1")
     assert error.exit_code == 3
     assert "memory" in str(error)
@@ -47,17 +48,11 @@ def test_a_memory_limit_changes_where_the_work_is_done_and_nothing_else(
         pytest.param((*FIT, "--binary=m"), marks=pytest.mark.long),
     ],
 )
-def test_a_full_disk_has_one_exit_code_and_advice_that_helps(
+def test_a_full_disk_is_an_error_with_advice_that_helps(
     verb: tuple[str, ...], tmp_path: Path, own_home: Path
 ) -> None:
-    code = (
-        "import resource, signal; "
-        "import reviewlm.training.ngram.arpa_writer, reviewlm.training.ngram.lines.text_files; "
-        "from reviewlm.cli import main; "
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)); main()"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", code, "models", "ngram", *verb],
+        command("run_in_little_space", "models", "ngram", *verb),
         capture_output=True,
         text=True,
         check=False,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import gzip
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from reviewlm.cli import app
 from tests import command_line
+from tests.programs import command
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "training" / "ngram" / "data"
@@ -23,27 +24,37 @@ ngram, complaint = (
 )
 
 
-def test_a_model_is_fitted_and_scores_as_query_does(tmp_path: Path, own_home: Path) -> None:
-    fitted = ngram(
-        "fit", "--text", TRAIN, "--order", "3", "--prune", "0,1,2", "--arpa", tmp_path / "m.arpa"
-    )
-    header = (
-        gzip.decompress((GOLDEN / "train_012.3.arpa.gz").read_bytes()).decode().splitlines()[1:4]
-    )
-    assert [
-        f"ngram {order}={count}" for order, count in enumerate(fitted["ngrams"], start=1)
-    ] == header
-    assert {"discounts", "seconds", "peak_mib", "tokens", "types"} <= fitted.keys()
-    assert [len(of_order) for of_order in fitted["discounts"]] == [3, 3, 3]
-    scored = ngram("score", "--model", tmp_path / "m.arpa", "--text", HELD_OUT)
+@pytest.fixture
+def fitted(tmp_path: Path, own_home: Path) -> tuple[Path, dict[str, Any]]:
+    """The file of a pruned model, and what its fit says of it."""
+    file = tmp_path / "m.arpa"
+    facts = ngram("fit", "--text", TRAIN, "--order", "3", "--prune", "0,1,2", "--arpa", file)
+    return file, facts
+
+
+def test_a_fitted_model_has_the_ngrams_of_kenlm(fitted: tuple[Path, dict[str, Any]]) -> None:
+    _, facts = fitted
+    golden = gzip.decompress((GOLDEN / "train_012.3.arpa.gz").read_bytes()).decode()
+    counts = [f"ngram {order}={count}" for order, count in enumerate(facts["ngrams"], start=1)]
+    assert counts == golden.splitlines()[1:4]
+
+
+def test_a_fit_says_what_it_took(fitted: tuple[Path, dict[str, Any]]) -> None:
+    _, facts = fitted
+    assert {"discounts", "seconds", "peak_mib", "tokens", "types"} <= facts.keys()
+    assert [len(of_order) for of_order in facts["discounts"]] == [3, 3, 3]
+
+
+def test_a_fitted_model_scores_as_query_does(fitted: tuple[Path, dict[str, Any]]) -> None:
+    file, _ = fitted
+    scored = ngram("score", "--model", file, "--text", HELD_OUT)
     query = [line.split("\t") for line in (GOLDEN / "query.tsv").read_text().splitlines()]
     theirs = {
         label.rstrip(":"): float(value) for model, label, value in query if model == "train_012 3"
     }
-    assert scored["perplexity"] == pytest.approx(theirs["Perplexity including OOVs"], rel=1e-6)
-    assert scored["perplexity_without_oov"] == pytest.approx(
-        theirs["Perplexity excluding OOVs"], rel=1e-6
-    )
+    including, excluding = "Perplexity including OOVs", "Perplexity excluding OOVs"
+    assert scored["perplexity"] == pytest.approx(theirs[including], rel=1e-6)
+    assert scored["perplexity_without_oov"] == pytest.approx(theirs[excluding], rel=1e-6)
     assert (scored["tokens"], scored["oov"]) == (theirs["Tokens"], theirs["OOVs"])
 
 
@@ -126,10 +137,10 @@ def test_a_fit_replaces_neither_its_text_nor_a_folder(tmp_path: Path, own_home: 
     assert [path.read_text() for path in (tmp_path / "mine").iterdir()] == ["mine"]
 
 
-def test_fitting_and_scoring_need_no_torch(tmp_path: Path) -> None:
-    code = "import sys, reviewlm.training.ngram.lines.text_files; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+def test_models_of_text_files_need_no_torch() -> None:
+    program = command("list_loaded_modules", "reviewlm.training.ngram.lines.text_files", "torch")
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_damaged_folder_has_the_exit_code_of_damaged_models(
