@@ -27,7 +27,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     }
 
 
-def test_a_home_that_does_not_exist_has_no_problem_and_is_not_created(
+def test_a_home_that_does_not_exist_has_no_problem(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     done = call(monkeypatch, capfd, "doctor", "--json")
@@ -35,6 +35,12 @@ def test_a_home_that_does_not_exist_has_no_problem_and_is_not_created(
     assert {"packages", "disk", "GPU", "home", "tracking"} <= set(found)
     assert found["home"]["state"] == found["tracking"]["state"] == "ok"
     assert done.code == (1 if done.facts["problems"] else 0)
+
+
+def test_a_home_that_does_not_exist_is_not_created(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    call(monkeypatch, capfd, "doctor", "--json")
     assert not own_home.exists()
 
 
@@ -60,17 +66,30 @@ def test_other_work_on_this_machine_is_a_warning(
     assert line.state == state
 
 
-def test_a_problem_is_a_line_with_a_remedy_and_the_exit_code(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def damaged_home(own_home: Path) -> Path:
+    """A home whose tracking database is cut off."""
     own_home.mkdir()
     (own_home / "mlflow.db").write_bytes(b"SQLite format 3\0, cut off")
+    return own_home
+
+
+@pytest.mark.usefixtures("damaged_home")
+def test_a_problem_is_a_line_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     done = call(monkeypatch, capfd, "doctor")
     [line] = [line for line in done.out.splitlines() if " tracking: " in line]
     assert line.startswith("problem  tracking: The tracking database is damaged")
     assert "To do: restore a backup" in line
-    assert done.code == 1
     assert "Traceback" not in done.out + done.err
+
+
+@pytest.mark.usefixtures("damaged_home")
+def test_a_problem_gives_the_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, capfd, "doctor").code == 1
 
 
 def spoil_with_a_file(home: Path) -> None:
@@ -112,7 +131,7 @@ def spoil_with_folders(home: Path) -> None:
     ],
     ids=lambda spoil: spoil.__name__,
 )
-def test_a_broken_home_gives_lines_and_no_exception(
+def test_a_broken_home_gives_lines_instead_of_an_exception(
     spoil: Callable[[Path], None], own_home: Path
 ) -> None:
     spoil(own_home)
@@ -167,7 +186,7 @@ def test_packages_that_differ_from_the_declared_versions_are_named(
     ],
     ids=["no-gpu", "wanted-but-absent", "old-driver", "old-driver-wanted", "usable"],
 )
-def test_the_gpu_s_line_says_whether_it_is_used_and_why_not(
+def test_the_gpu_s_line_says_whether_it_can_be_used(
     device: str,
     present: bool,
     reason: str,

@@ -43,7 +43,7 @@ def test_runs_that_wait_are_a_warning_that_names_their_store(own_home: Path) -> 
     )
 
 
-def test_open_runs_of_killed_processes_are_a_warning_and_stay(own_home: Path) -> None:
+def test_open_runs_of_killed_processes_are_only_a_warning(own_home: Path) -> None:
     from reviewlm.core.processes.leftovers import hold
 
     alive, dead = (own_home / "runs" / "home" / name / "open.lock" for name in ("alive", "dead"))

@@ -42,13 +42,20 @@ def test_without_the_variable_nothing_is_said(
     assert lines() == {}
 
 
-def test_a_healthy_server_has_only_good_lines_and_no_secret_is_shown(
-    named: MadePrefect, own_home: Path
-) -> None:
+def test_a_healthy_server_has_only_good_lines(named: MadePrefect) -> None:
     found = lines()
     assert {name: line.state for name, line in found.items()} == {"": "ok"}
     assert found[""].found.startswith(f"{named.address}/api answers, version {version('prefect')}")
-    assert "a-password" not in str(found)
+
+
+@pytest.mark.usefixtures("named")
+def test_the_password_of_a_server_is_not_shown() -> None:
+    assert "a-password" not in str(lines())
+
+
+@pytest.mark.usefixtures("named")
+def test_to_ask_a_server_no_home_is_created(own_home: Path) -> None:
+    lines()
     assert not own_home.exists()
 
 

@@ -136,17 +136,27 @@ def flows_run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return given
 
 
-def test_a_verb_about_a_version_says_which_data_and_settings_it_takes(
+def test_a_verb_about_a_version_says_which_data_it_takes(
     champion: Path, flows_run: list[tuple[Any, ...]]
 ) -> None:
     done = CliRunner().invoke(app, ["version", "rescore", "--json"], catch_exceptions=False)
-    whose = "version 1 (champion) of 'reviewlm'"
-    assert f"Data: {whose}: the embedded corpus, 20,000 synthetic reviews." in done.stdout
+    data = "version 1 (champion) of 'reviewlm': the embedded corpus, 20,000 synthetic reviews."
+    assert f"Data: {data}" in done.stdout
+
+
+def test_a_verb_about_a_version_says_whose_settings_it_takes(
+    champion: Path, flows_run: list[tuple[Any, ...]]
+) -> None:
+    done = CliRunner().invoke(app, ["version", "rescore", "--json"], catch_exceptions=False)
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found["settings"] == whose
-    assert flows_run == [("rescore", "", None, [], {"versions": "champion"})], (
-        "the flow comes to the same by itself"
-    )
+    assert found["settings"] == "version 1 (champion) of 'reviewlm'"
+
+
+def test_a_verb_about_a_version_leaves_the_choice_of_data_to_its_flow(
+    champion: Path, flows_run: list[tuple[Any, ...]]
+) -> None:
+    CliRunner().invoke(app, ["version", "rescore", "--json"], catch_exceptions=False)
+    assert flows_run == [("rescore", "", None, [], {"versions": "champion"})]
 
 
 @pytest.mark.parametrize(
@@ -303,15 +313,24 @@ def test_options_without_effect_are_refused(arguments, message):
     assert message in done.output
 
 
-def test_drift_starts_a_retrain_on_the_champions_reviews_and_the_new_ones(
-    own_home: Path, tmp_path: Path
-) -> None:
-    file, new = (tmp_path / name for name in ("mine.jsonl", "new.jsonl"))
+@pytest.fixture
+def reviews_of_champion(own_home: Path, tmp_path: Path) -> str:
+    """The file with the reviews of the registered champion."""
+    file = tmp_path / "mine.jsonl"
     register(own_home, load_config("small").with_input([str(file)]), 1, ["champion"], [file])
-    asked = [retrain_request("", given, None)["input"] for given in ([str(new)], None)]
-    assert asked == [[str(file), str(new)], None], (
-        "without input a retrain reads the champion's files as they are then"
-    )
+    return str(file)
+
+
+def test_drift_adds_the_new_reviews_to_those_of_the_champion(
+    reviews_of_champion: str, tmp_path: Path
+) -> None:
+    new = str(tmp_path / "new.jsonl")
+    assert retrain_request("", [new], None)["input"] == [reviews_of_champion, new]
+
+
+@pytest.mark.usefixtures("reviews_of_champion")
+def test_drift_without_input_lets_a_retrain_read_the_files_as_they_are_then() -> None:
+    assert retrain_request("", None, None)["input"] is None
 
 
 @pytest.mark.usefixtures("champion")
@@ -323,7 +342,7 @@ def test_names_of_models_alone_are_compared_with_the_settings_of_the_champion_s_
 
 
 @pytest.mark.usefixtures("champion")
-def test_a_misspelled_model_is_answered_with_the_nearest_and_with_all_that_exist() -> None:
+def test_a_misspelled_model_is_answered_with_the_names_that_exist() -> None:
     error = complaint("compare", "lstn", "champion")
     assert error.remedy.startswith("did you mean 'lstm'?")
     assert "champion, 1" in error.remedy

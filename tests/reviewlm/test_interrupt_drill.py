@@ -113,16 +113,21 @@ def serves(terminal: Terminal) -> bool:
 
 
 @pytest.mark.drill(
-    "cancelled",
-    "Ctrl-C while the server starts and in a fit",
-    "exit code 130; no process is left; runs are ended",
+    "cancelled", "Ctrl-C while the server starts", "exit code 130; no process is left"
 )
 @pytest.mark.long
-def test_ctrl_c_while_the_server_starts_and_during_a_fit(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    with started(home, "none", False, *RUN) as (terminal, _):
+def test_ctrl_c_while_the_server_starts(tmp_path: Path) -> None:
+    with started(tmp_path / "home", "none", False, *RUN) as (terminal, _):
         terminal.wait_for(lambda: serves(terminal))
         check(terminal.press(), f"Interrupted during start-up; {RESUME}")
+
+
+@pytest.mark.drill(
+    "cancelled", "Ctrl-C in a fit", "exit code 130; no process is left; runs are ended"
+)
+@pytest.mark.long
+def test_ctrl_c_during_a_fit(tmp_path: Path) -> None:
+    home = tmp_path / "home"
     ended = interrupted_in(
         home, "fit lstm", False, runs("reviewlm.tasks.fitting.fit_worker"), (*RUN, *LONG_FIT)
     )
@@ -140,7 +145,7 @@ def test_ctrl_c_while_the_server_starts_and_during_a_fit(tmp_path: Path) -> None
 )
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_ctrl_c_at_every_stage_of_one_run_that_is_resumed_again_and_again(tmp_path: Path) -> None:
+def test_ctrl_c_at_every_stage_of_one_run_that_is_resumed_each_time(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with started(home, "none", False, *RUN) as (terminal, _):
         terminal.wait_for(lambda: "starting" in terminal.text())

@@ -36,16 +36,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_bundle_is_opened_from_its_folder_and_answers_as_the_models_do(folder: Path) -> None:
+def test_a_bundle_is_opened_from_its_folder(folder: Path) -> None:
     lm = reviewlm.load(folder)
     assert (lm.name, lm.version) == ("kn2", None)
-    assert lm.generate(2, stars=4, seed=3) == generate(
-        lm.bundle, 2, 4, "", 300, 3, temperature=0.8, top_p=0.95
-    )
+
+
+def test_a_loaded_model_writes_as_the_sampler_does(folder: Path) -> None:
+    lm = reviewlm.load(folder)
+    texts = generate(lm.bundle, 2, 4, "", 300, 3, temperature=0.8, top_p=0.95)
+    assert lm.generate(2, stars=4, seed=3) == texts
     assert "".join(lm.stream(stars=4, seed=3)) == lm.generate(1, stars=4, seed=3)[0]
+    assert lm.search(3, max_tokens=8) == beam_search(lm.bundle, 3, max_tokens=8)
+
+
+def test_a_loaded_model_suggests_as_its_bundle_does(folder: Path) -> None:
+    lm = reviewlm.load(folder)
     assert lm.suggest("The", 3) == suggest(lm.bundle, "The", 3)
     assert lm.suggest("The", 3, both=True) == suggest(lm.bundle, "The", 3, both=True)
-    assert lm.search(3, max_tokens=8) == beam_search(lm.bundle, 3, max_tokens=8)
+
+
+def test_a_loaded_model_scores_as_its_bundle_does(folder: Path) -> None:
+    lm = reviewlm.load(folder)
     assert lm.score(TEXTS[0]).open_bits_per_byte < lm.score("zxqv blorf gneep").open_bits_per_byte
     assert math.isclose(lm.score(TEXTS[0], 4).nats, lm.bundle.score_text(TEXTS[0], 4).nats)
 
@@ -103,18 +114,25 @@ def test_the_demos_model_in_place_of_an_own_one_is_a_warning(
     assert [warning.filename for warning in recwarn] == ([__file__] if warns else [])
 
 
-def test_texts_are_encoded_by_a_network_and_refused_by_a_model_of_counts(
-    folder: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def network_folder(tmp_path: Path) -> Path:
     network = bundle_of("lstm")
     save_bundle(tmp_path / "lstm", network.spec, network.vocabulary, network.model, [], {})
-    lm = reviewlm.load(tmp_path / "lstm")
-    vectors = lm.encode(["Cold tacos.", "Great pizza.", "Cold tacos."])
-    assert (
-        vectors == Encoder(network).encode(["Cold tacos.", "Great pizza.", "Cold tacos."])
-    ).all()
+    return tmp_path / "lstm"
+
+
+def test_texts_are_encoded_by_a_network(network_folder: Path) -> None:
+    texts = ["Cold tacos.", "Great pizza.", "Cold tacos."]
+    vectors = reviewlm.load(network_folder).encode(texts)
+    assert (vectors == Encoder(bundle_of("lstm")).encode(texts)).all()
+
+
+def test_a_single_text_to_encode_is_refused(network_folder: Path) -> None:
     with pytest.raises(ReviewLMError, match="must be a list"):
-        lm.encode("Cold tacos.")
+        reviewlm.load(network_folder).encode("Cold tacos.")
+
+
+def test_a_model_of_counts_encodes_no_text(folder: Path) -> None:
     with pytest.raises(ReviewLMError, match="has no network"):
         reviewlm.load(folder).encode(["Cold tacos."])
 

@@ -65,15 +65,21 @@ def test_maximum_likelihood_gives_the_relative_frequencies() -> None:
     )  # 6 tokens with the end
 
 
-def test_a_saved_model_is_opened_by_load_and_replaces_nothing(tmp_path: Path) -> None:
+def test_a_saved_model_is_opened_by_load(tmp_path: Path) -> None:
     lm = reviewlm.ngram.fit(TEXTS, order=2, stars=STARS)
     lm.save(tmp_path / "models" / "kn2")
     again = reviewlm.load(tmp_path / "models" / "kn2")
     assert (again.name, again.bundle.stars_prior) == (lm.name, lm.bundle.stars_prior)
     assert again.score(TEXTS[0], 4) == lm.score(TEXTS[0], 4)
+
+
+def test_a_saved_model_replaces_nothing(tmp_path: Path) -> None:
+    lm = reviewlm.ngram.fit(TEXTS, order=2, stars=STARS)
+    lm.save(tmp_path / "models" / "kn2")
     with pytest.raises(InputError, match="models exists"):
         lm.save(tmp_path / "models")
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["kn2"]
 
 
 def test_methods_that_tune_use_the_held_out_texts() -> None:

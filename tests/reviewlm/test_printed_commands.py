@@ -69,17 +69,23 @@ def texts_of(file: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, str(node.value)
 
 
-def test_every_printed_command_is_in_backquotes_and_names_no_place_of_the_program() -> None:
-    wrong = []
+def printed_texts() -> Iterator[tuple[str, str]]:
+    """Every text of the program that a user may see on a terminal, after its place in the code."""
     for room in ROOMS:
         for file in (ROOT / room).rglob("*.py"):
             name = file.relative_to(ROOT).as_posix()
             if "site-packages" in name or name in COPIED_ELSEWHERE:
                 continue
             for line, text in texts_of(file):
-                if BARE.search(text) or ".venv/bin" in text:
-                    wrong.append(f"{name}:{line}: {text[:80]}")
-    assert wrong == []
+                yield f"{name}:{line}", text
+
+
+def test_every_printed_command_is_in_backquotes() -> None:
+    assert [(place, text) for place, text in printed_texts() if BARE.search(text)] == []
+
+
+def test_no_printed_command_names_a_place_of_the_program() -> None:
+    assert [(place, text) for place, text in printed_texts() if ".venv/bin" in text] == []
 
 
 @pytest.mark.parametrize(

@@ -38,5 +38,5 @@ def settings() -> list[tuple[str, list[str]]]:
     return found
 
 
-def test_every_setting_has_default_range_and_meaning() -> None:
+def test_the_row_of_every_setting_is_complete() -> None:
     assert [name for name, cells in settings() if len(cells) != 4 or not all(cells)] == []

@@ -70,35 +70,61 @@ def test_the_verdict_of_a_plan_comes_before_the_models(
     assert capsys.readouterr().out.startswith("Plan not kept.\nNothing was trained.\n")
 
 
-@pytest.mark.parametrize("units", [("word", "word"), ("word", "character")])
-def test_the_table_of_models_fits_eighty_columns_and_says_what_each_means(
-    units: tuple[str, str], columns: Any, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def table_of_models(columns: Any, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return a function that shows a table of two models with such vocabularies on 80 columns."""
+
+    def show(*units: str) -> str:
+        columns(80)
+        test = {
+            "perplexity": 294.5,
+            "word_perplexity": 1075.1,
+            "open_bits_per_byte": 1.874,
+            "open_bits_per_byte_lo": 1.864,
+            "open_bits_per_byte_hi": 1.884,
+            "gap": 1.614,
+            "gap_lo": 1.604,
+            "gap_hi": 1.624,
+            "baseline_gain": -2.183,
+            "hit@1": 0.0924,
+            "oov": 516,
+        }
+        names = zip(("kn5+lstm", "unigram"), units, strict=True)
+        models = [{"name": name, "unit": unit, "test": test} for name, unit in names]
+        floor = {"bits_per_byte": 0.26, "statement": "No model can need less."}
+        shown_results.show_models({"models": models, "baseline": "kn5", "floor": floor})
+        return capsys.readouterr().out
+
+    return show
+
+
+UNITS = pytest.mark.parametrize("units", [("word", "word"), ("word", "character")], ids="-".join)
+
+
+@UNITS
+def test_the_table_of_models_fits_eighty_columns(
+    units: tuple[str, str], table_of_models: Any
 ) -> None:
-    columns(80)
-    test = {
-        "perplexity": 294.5,
-        "word_perplexity": 1075.1,
-        "open_bits_per_byte": 1.874,
-        "open_bits_per_byte_lo": 1.864,
-        "open_bits_per_byte_hi": 1.884,
-        "gap": 1.614,
-        "gap_lo": 1.604,
-        "gap_hi": 1.624,
-        "baseline_gain": -2.183,
-        "hit@1": 0.0924,
-        "oov": 516,
-    }
-    names = zip(("kn5+lstm", "unigram"), units, strict=True)
-    models = [{"name": name, "unit": unit, "test": test} for name, unit in names]
-    floor = {"bits_per_byte": 0.26, "statement": "No model can need less."}
-    shown_results.show_models({"models": models, "baseline": "kn5", "floor": floor})
-    shown = capsys.readouterr().out
+    shown = table_of_models(*units)
     assert max(map(len, shown.splitlines())) <= 80
     for whole in ("kn5+lstm", "unigram", "1.874 ±0.010", "-218.3%", "9.2%"):
         assert whole in shown
+
+
+@UNITS
+def test_the_table_of_models_says_what_each_column_means(
+    units: tuple[str, str], table_of_models: Any
+) -> None:
+    shown = table_of_models(*units)
     for column in ("perplexity", "bits/byte", "gain over kn5", "first guess"):
         assert f"\n  {column}: " in shown
-    assert ("character" in shown) == (len(set(units)) > 1)
+
+
+@UNITS
+def test_the_table_of_models_names_units_that_differ(
+    units: tuple[str, str], table_of_models: Any
+) -> None:
+    assert ("character" in table_of_models(*units)) == (len(set(units)) > 1)
 
 
 @pytest.mark.parametrize(("same", "proposed"), [(True, False), (False, True)])
@@ -123,7 +149,7 @@ def test_who_has_the_services_running_is_not_told_to_start_them(
     assert ("services start" in said) != runs
 
 
-def test_a_run_until_prepare_ends_with_reviews_quarantine_and_vocabulary(
+def test_a_run_until_prepare_ends_with_an_account_of_its_data(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     split = {"reviews": 30, "words": 1200, "bytes": 6000}
@@ -153,12 +179,18 @@ def test_a_run_until_prepare_ends_with_reviews_quarantine_and_vocabulary(
         assert fact in shown
 
 
-def test_a_table_without_rows_says_what_there_is_none_of_and_nothing_if_nothing_was_asked(
+def test_a_table_without_rows_says_what_there_is_none_of(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     terminal.show_rows([], "Open bits per byte by month")
-    terminal.show_rows([])
     assert capsys.readouterr().out == "Open bits per byte by month: none\n"
+
+
+def test_a_table_without_rows_that_nobody_asked_for_is_not_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    terminal.show_rows([])
+    assert capsys.readouterr().out == ""
 
 
 def recorded(*runs: tuple[str, str, str, bool, float], steps: Mapping[str, float]) -> RunRecord:
@@ -194,7 +226,7 @@ def test_a_text_in_the_place_of_a_file_is_told_how_it_is_given(text: str) -> Non
     assert "echo" in caught.value.remedy
 
 
-def test_the_mark_of_utf8_and_the_kind_of_line_ends_are_no_part_of_a_text(tmp_path: Path) -> None:
+def test_a_text_of_windows_is_read_as_any_other(tmp_path: Path) -> None:
     (tmp_path / "windows.txt").write_bytes("\ufeffcafé\r\n\r\ntwo\u2028lines\rlast".encode())
     assert terminal.read_lines(str(tmp_path / "windows.txt")) == [
         (1, "café"),

@@ -72,7 +72,7 @@ def test_words_too_improbable_to_show_are_not_offered() -> None:
     assert [word for word, _ in TypedLine("gre", COMPLETED).words] == ["great", "green"]
 
 
-def test_letters_and_sequences_of_a_paste_are_told_apart() -> None:
+def test_a_paste_is_parted_into_letters_with_sequences_kept_whole() -> None:
     assert keys_in("a\x1b[Cß\t") == ["a", "\x1b[C", "ß", "\t"]
 
 

@@ -30,7 +30,7 @@ def test_values_are_those_of_the_preset_after_the_overrides() -> None:
     assert {row["setting"] for row in only} == {key for key, row in rows.items() if row["changed"]}
 
 
-def test_a_setting_is_explained_with_range_default_and_meaning() -> None:
+def test_a_setting_is_explained_by_all_that_is_known_of_it() -> None:
     one = run("config", "explain", "promotion.confidence")
     assert (one["value"], one["default"]) == ("0.95", "0.95")
     assert "below 1" in one["values"] or "less than 1" in one["values"]

@@ -29,32 +29,36 @@ def reviewlm(
     return partial(call, monkeypatch, capfd)
 
 
-def test_a_suggested_suite_passes_its_source_and_stops_what_differs(
-    reviewlm: Called, tmp_path: Path
-) -> None:
-    ROWS.write_parquet(tmp_path / "reviews.parquet")
-    ROWS.with_columns(stars=pl.lit(9.0)).write_parquet(tmp_path / "other.parquet")
-    suite = tmp_path / "suite.json"
-    made = reviewlm(
-        "data",
-        "checks",
-        "suggest",
-        "--table",
-        tmp_path / "reviews.parquet",
-        "--out",
-        suite,
-        "--json",
-    )
-    assert made.facts["columns"] == 2
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A table of reviews, from which suites are suggested."""
+    file = tmp_path / "reviews.parquet"
+    ROWS.write_parquet(file)
+    return file
 
-    passed = reviewlm(
-        "data", "checks", "run", "--suite", suite, "--table", tmp_path / "reviews.parquet", "--json"
-    )
-    assert passed.facts["passed"] is True
+
+@pytest.fixture
+def suite(reviewlm: Called, source: Path, tmp_path: Path) -> Path:
+    """A suite that was suggested for the table."""
+    file = tmp_path / "suite.json"
+    asked = ("data", "checks", "suggest", "--table", source, "--out", file, "--json")
+    assert reviewlm(*asked).facts["columns"] == 2
+    return file
+
+
+def test_a_suggested_suite_passes_its_source(
+    reviewlm: Called, suite: Path, source: Path, tmp_path: Path
+) -> None:
+    checked = reviewlm("data", "checks", "run", "--suite", suite, "--table", source, "--json")
+    assert checked.facts["passed"] is True
     assert (tmp_path / "data_docs" / "index.html").is_file()
 
-    failed = reviewlm(
-        "data", "checks", "run", "--suite", suite, "--table", tmp_path / "other.parquet"
-    )
+
+def test_a_suggested_suite_stops_a_table_that_differs(
+    reviewlm: Called, suite: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.parquet"
+    ROWS.with_columns(stars=pl.lit(9.0)).write_parquet(other)
+    failed = reviewlm("data", "checks", "run", "--suite", suite, "--table", other)
     assert failed.code == 4
     assert "stars" in failed.err

@@ -30,14 +30,20 @@ def record(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Lineage:
     return made
 
 
-def test_the_chain_is_shown_for_people_and_as_json(
-    record: Lineage, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def chain(record: Lineage, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines of a chain that was asked for as JSON."""
     verbs.lineage("champion", json=True)
-    *shown, last = capsys.readouterr().out.splitlines()
-    assert shown[0] == "version 7 (champion): lstm, lstm"
-    assert any({"fit", "lstm"} <= set(line.split()) for line in shown)
-    found = json.loads(last)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_chain_is_shown_for_people(chain: list[str]) -> None:
+    assert chain[0] == "version 7 (champion): lstm, lstm"
+    assert any({"fit", "lstm"} <= set(line.split()) for line in chain[:-1])
+
+
+def test_the_chain_is_given_as_json(chain: list[str], record: Lineage) -> None:
+    found = json.loads(chain[-1])
     assert (found["version"], found["root"], found["findings"]) == (7, record.root, [])
     assert [row["stage"] for row in found["steps"]] == ["read", "tokens", "fit", "score"]
     assert found["sources"][0]["sha256"] == record.sources[0].sha256
@@ -84,7 +90,7 @@ def verdict(**other: Any) -> dict[str, Any]:
     }
 
 
-def test_a_version_that_comes_out_differently_is_an_error_that_names_stage_file_and_reasons(
+def test_a_version_that_comes_out_differently_is_an_error_that_names_the_first_difference(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = {

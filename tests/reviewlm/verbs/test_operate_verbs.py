@@ -63,7 +63,7 @@ def test_passwords_are_told_once(
     assert ("services password" in said) == (not terminal)
 
 
-def test_without_a_champion_nothing_is_served_and_that_is_said(started: Path) -> None:
+def test_without_a_champion_it_is_said_that_nothing_is_served(started: Path) -> None:
     lines = ui_start("--serve")
     assert not any(line.startswith("champion") for line in lines)
     assert (
@@ -72,7 +72,7 @@ def test_without_a_champion_nothing_is_served_and_that_is_said(started: Path) ->
     )
 
 
-def test_the_status_tells_which_services_run_and_which_of_them_answer(migrated_home: Path) -> None:
+def test_the_status_tells_whether_services_that_run_answer(migrated_home: Path) -> None:
     with http_server(lambda path, *_: (200 if path == "/api/health" else 503, "")) as address:
         mine = process_name(os.getpid())
         remember(
@@ -91,7 +91,9 @@ def test_the_status_tells_which_services_run_and_which_of_them_answer(migrated_h
     assert (found["prefect"]["address"], found["prefect"]["process"]) == (address, os.getpid())
 
 
-def test_gc_says_what_would_go_and_then_removes_it(migrated_home: Path) -> None:
+@pytest.fixture
+def old_crash(migrated_home: Path) -> Path:
+    """The old log of a crash, in a home with a finished run."""
     from reviewlm.tasks.records.track import parent_run
 
     with parent_run(load_config("small"), "retrain"):
@@ -100,16 +102,28 @@ def test_gc_says_what_would_go_and_then_removes_it(migrated_home: Path) -> None:
     crash.parent.mkdir()
     crash.write_text("Traceback")
     os.utime(crash, (1, 1))
-    for options, goes in ((("--dry-run",), "would go"), ((), "gone")):
-        done = CliRunner().invoke(
-            app, ["home", "gc", "--set", "upkeep.runs=1", *options], catch_exceptions=False
-        )
-        assert (done.exit_code, goes in done.stdout, crash.exists()) == (
-            0,
-            True,
-            goes == "would go",
-        )
-    done = CliRunner().invoke(app, ["home", "gc", "--json"], catch_exceptions=False)
-    found = json.loads(done.stdout.splitlines()[-1])
+    return crash
+
+
+def gc(*options: str) -> str:
+    """Return what `reviewlm home gc` prints."""
+    done = CliRunner().invoke(app, ["home", "gc", *options], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.stdout
+
+
+def test_a_dry_gc_says_what_would_go(old_crash: Path) -> None:
+    assert "would go" in gc("--set", "upkeep.runs=1", "--dry-run")
+    assert old_crash.exists()
+
+
+def test_gc_removes_what_is_old(old_crash: Path) -> None:
+    assert "gone" in gc("--set", "upkeep.runs=1")
+    assert not old_crash.exists()
+
+
+@pytest.mark.usefixtures("old_crash")
+def test_gc_gives_its_notes_as_json() -> None:
+    found = json.loads(gc("--json").splitlines()[-1])
     assert found["dry_run"] is False
     assert found["notes"] == ["fewer than 5 runs have finished: all results count as recent"]

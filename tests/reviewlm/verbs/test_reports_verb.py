@@ -35,16 +35,20 @@ def result_with(*others: str) -> dict[str, Any]:
     }
 
 
-def test_two_compared_models_have_years_and_whole_counts_in_their_tables(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def table_rows(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    """The cells of the tables of two compared models."""
     compare._show(result_with(), samples=False)
-    rows = [line.replace("│", "|").split() for line in capsys.readouterr().out.splitlines()]
-    assert [row[1:4:2] for row in rows if "2008" in row or "2008-03" in row] == [
-        ["year", "2008"],
-        ["month", "2008-03"],
-    ]
-    assert ["|", "parameters", "|", "1,513,966", "|", "–", "|"] in rows
+    return [line.replace("│", "|").split() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_two_compared_models_have_tables_by_year_beside_month(table_rows: list[list[str]]) -> None:
+    found = [row[1:4:2] for row in table_rows if "2008" in row or "2008-03" in row]
+    assert found == [["year", "2008"], ["month", "2008-03"]]
+
+
+def test_two_compared_models_have_whole_counts_in_their_tables(table_rows: list[list[str]]) -> None:
+    assert ["|", "parameters", "|", "1,513,966", "|", "–", "|"] in table_rows
 
 
 def test_the_last_line_is_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,32 +81,50 @@ def flow(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return given
 
 
-def test_fit_hands_its_options_to_the_flow_and_shows_the_table_best_first_and_the_decision(
-    flow: list[Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_fit_hands_its_options_to_the_flow(
+    flow: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = (
-        "fit",
-        "--input",
-        "mine.json",
-        "--set",
-        "classification.label=stars",
-        "--rebuild",
-        "fit-classifier",
-    )
-    assert call(monkeypatch, *asked) == 0
-    name, preset, input, overrides, check = flow
+    given = ("--input", "mine.json", "--set", "classification.label=stars")
+    assert call(monkeypatch, "fit", *given, "--rebuild", "fit-classifier") == 0
+    name, preset, input, overrides, _ = flow
     assert (name, preset, input) == ("classify", "classify", ["mine.json"])
     assert overrides == ["classification.label=stars", "execution.rebuild=['fit-classifier']"]
+
+
+def test_fit_refuses_settings_without_classifiers(
+    flow: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(monkeypatch, "fit") == 0
+    check = flow[-1]
     check(load_config("classify"))
     with pytest.raises(ConfigError, match="has no classifiers"):
         check(load_config("small"))
-    shown = capfd.readouterr().out
-    assert "1,234 answered" in shown
-    assert shown.index("cnn") < shown.index("tfidf_logistic")
-    assert "Always answering '5', the most frequent label: accuracy 45.0%." in shown
-    assert "'1', has 7 test reviews; recognised of them: tfidf_logistic 2, cnn 0." in shown
-    assert "reviewlm-stars version 3 (cnn): not champion." in shown
-    assert "Gate: the gain is too small." in shown
+
+
+@pytest.fixture
+def shown_fit(
+    flow: list[Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> str:
+    """What a fit shows of its result."""
+    assert call(monkeypatch, "fit") == 0
+    return capfd.readouterr().out
+
+
+def test_fit_shows_the_table_best_first(shown_fit: str) -> None:
+    assert "1,234 answered" in shown_fit
+    assert shown_fit.index("cnn") < shown_fit.index("tfidf_logistic")
+
+
+def test_fit_names_the_rarest_label_beside_the_most_frequent_one(shown_fit: str) -> None:
+    frequent = "Always answering '5', the most frequent label: accuracy 45.0%."
+    rare = "'1', has 7 test reviews; recognised of them: tfidf_logistic 2, cnn 0."
+    assert frequent in shown_fit
+    assert rare in shown_fit
+
+
+def test_fit_shows_the_decision_of_the_gate(shown_fit: str) -> None:
+    assert "reviewlm-stars version 3 (cnn): not champion." in shown_fit
+    assert "Gate: the gain is too small." in shown_fit
 
 
 def classifier(kind: str, work: Path) -> ClassifierBundle:
@@ -135,26 +153,39 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_home: Path) -> l
     return asked
 
 
-def test_each_answer_names_the_line_and_the_text_that_it_is_about(
+@pytest.fixture
+def predicted(
     opened: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+) -> dict[str, Any]:
+    """What `predict` gives as JSON for a file of texts."""
     assert call(monkeypatch, "predict", "texts.txt", "--json") == 0
-    told = answer(capfd)
-    assert (told["model"], told["version"], opened) == ("reviewlm-stars", 4, ["champion"])
-    assert [(one["line"], one["text"]) for one in told["answers"]] == [
+    return answer(capfd)
+
+
+def test_predict_names_the_model_that_answers(predicted: dict[str, Any], opened: list[str]) -> None:
+    assert (predicted["model"], predicted["version"]) == ("reviewlm-stars", 4)
+    assert opened == ["champion"]
+
+
+def test_each_answer_names_the_text_that_it_is_about(predicted: dict[str, Any]) -> None:
+    assert [(one["line"], one["text"]) for one in predicted["answers"]] == [
         (1, "great lovely"),
         (4, "awful rude"),
         (5, "та-та great"),
     ]
-    assert [(one["label"], one["known_words"]) for one in told["answers"][:2]] == [
-        ("5", 1),
-        ("1", 1),
-    ]
-    assert ["line 5" in warning for warning in told["warnings"]] == [False, True]
-    for one in told["answers"]:
+
+
+def test_each_answer_has_the_likeliest_label(predicted: dict[str, Any]) -> None:
+    assert [one["label"] for one in predicted["answers"][:2]] == ["5", "1"]
+    for one in predicted["answers"]:
         assert one["probability"] == max(one["probabilities"].values())
         assert sum(one["probabilities"].values()) == pytest.approx(1)
         assert list(one["probabilities"]) == ["1", "3", "5"]
+
+
+def test_predict_warns_of_texts_with_few_known_words(predicted: dict[str, Any]) -> None:
+    assert [one["known_words"] for one in predicted["answers"][:2]] == [1, 1]
+    assert ["line 5" in warning for warning in predicted["warnings"]] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -219,12 +250,9 @@ COMPARED = {
 }
 
 
-def test_compare_takes_the_data_of_the_versions_says_which_and_names_the_reviews_that_it_left_out(
-    own_home: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def compared(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The flow of `compare`, which returns `COMPARED`; the list gets what was asked for."""
     file = tmp_path / "mine.jsonl"
     file.write_text('{"text": "great", "stars": 5}\n')
     asked: list[Any] = []
@@ -244,22 +272,49 @@ def test_compare_takes_the_data_of_the_versions_says_which_and_names_the_reviews
 
     monkeypatch.setattr("reviewlm.tracking.registry.version_settings.settings_of", settings)
     monkeypatch.setattr("reviewlm.flow_runs._run", run)
+    return asked
+
+
+def test_compare_takes_the_data_of_the_versions(
+    compared: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert call(monkeypatch, "compare", "champion", "previous") == 0
-    assert asked == [
+    assert compared == [
         (["champion", "previous"], "", [], [], CLASSIFIER),
         ("compare_classifiers_of", "", None, [], {"first": "champion", "second": "previous"}),
     ]
+
+
+@pytest.mark.usefixtures("compared")
+def test_compare_says_whose_data_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "compare", "champion", "previous") == 0
     shown = capfd.readouterr().out
     assert "Data: version 2: mine.jsonl." in shown
     assert "Settings: version 2." in shown
+
+
+@pytest.mark.usefixtures("compared")
+def test_compare_counts_the_reviews_that_it_leaves_out(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "compare", "champion", "previous") == 0
+    shown = capfd.readouterr().out
     assert "the same 80 test reviews" in shown
     assert "Note: B was fitted or chosen on 20 of the 100 test reviews: they are left out." in shown
     assert "B is right and A wrong on 2 reviews." in shown
+
+
+@pytest.mark.usefixtures("compared")
+def test_compare_gives_its_result_as_json(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert call(monkeypatch, "compare", "champion", "previous", "--json") == 0
     assert answer(capfd) == {**COMPARED, "data": "version 2: mine.jsonl", "settings": "version 2"}
 
 
-def test_compare_in_a_home_without_classifiers_says_how_to_make_one_and_takes_no_data(
+def test_compare_in_a_home_without_classifiers_says_how_to_make_one(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert call(monkeypatch, "compare", "champion", "previous", "--json") == 7

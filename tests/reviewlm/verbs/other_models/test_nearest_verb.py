@@ -16,7 +16,7 @@ from reviewlm.evaluation.text_vectors import query_likelihood
 from reviewlm.models.bundles.bundle import Bundle, save_bundle
 from reviewlm.models.neural.encoder import Encoder
 from reviewlm.options import configure
-from tests.command_line import call
+from tests.command_line import Done, call
 from tests.serving.engine.small_models import TEXTS, bundle_of
 
 ROWS = [
@@ -62,37 +62,51 @@ def cosine(bundle: Bundle, one: str, other: str) -> float:
     return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
 
 
-def test_the_nearest_reviews_of_a_file_are_those_that_make_the_text_likeliest_and_need_no_model(
+@pytest.fixture
+def found_in_file(
     reviews: Path,
     own_home: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-) -> None:
-    done = call(
-        monkeypatch, capfd, "models", "nearest", QUERY, "--input", reviews, "--n", 3, "--json"
-    )
+) -> Done:
+    """The answer for a text and a file of reviews, in a home without a model."""
+    asked = ("models", "nearest", QUERY, "--input", reviews, "--n", 3, "--json")
+    done = call(monkeypatch, capfd, *asked)
     assert done.code == 0, done.err
-    assert "1 record cannot be used" in done.err
-    facts, texts = done.facts, [str(row["text"]) for row in ROWS]
-    assert (facts["model"], facts["version"], facts["reviews"], facts["same_text"]) == (
-        None,
-        None,
-        12,
-        [],
-    )
+    return done
+
+
+def test_the_nearest_reviews_of_a_file_are_those_that_make_the_text_likeliest(
+    found_in_file: Done,
+) -> None:
+    facts, texts = found_in_file.facts, [str(row["text"]) for row in ROWS]
     scores = query_likelihood(texts)(QUERY, texts)
     order = np.argsort(-scores, kind="stable")[:3]
     assert facts["typical_score"] == pytest.approx(np.median(scores), abs=1e-5)
     assert [near["review_id"] for near in facts["nearest"]] == [
         ROWS[row]["review_id"] for row in order
     ]
-    for near, row in zip(facts["nearest"], order, strict=True):
-        assert near["score"] == pytest.approx(scores[row], abs=1e-5)
+    assert [near["score"] for near in facts["nearest"]] == pytest.approx(scores[order], abs=1e-5)
+
+
+def test_the_nearest_reviews_of_a_file_have_the_fields_of_their_records(
+    found_in_file: Done,
+) -> None:
+    records = {row["review_id"]: row for row in ROWS}
+    for near in found_in_file.facts["nearest"]:
         assert set(near) == {"score", "passage", "review_id", "stars", "business_id", "text"}
-        assert (near["stars"], near["business_id"]) == (
-            ROWS[row]["stars"],
-            ROWS[row]["business_id"],
-        )
+        record = records[near["review_id"]]
+        assert (near["stars"], near["business_id"]) == (record["stars"], record["business_id"])
+
+
+def test_the_nearest_reviews_of_a_file_need_no_model(found_in_file: Done) -> None:
+    facts = found_in_file.facts
+    assert (facts["model"], facts["version"]) == (None, None)
+    assert (facts["reviews"], facts["same_text"]) == (12, [])
+
+
+def test_records_of_a_file_that_cannot_be_used_are_counted(found_in_file: Done) -> None:
+    assert "1 record cannot be used" in found_in_file.err
 
 
 def test_no_review_is_near_that_has_no_word_of_the_text(
@@ -239,8 +253,7 @@ def test_a_wrong_question_is_an_error(
     assert call(monkeypatch, capfd, "models", "nearest", *arguments).code == 2
 
 
-def test_a_model_without_a_network_and_reviews_that_are_gone_are_errors(
-    folder: Path,
+def test_a_model_without_a_network_is_an_error(
     tmp_path: Path,
     own_home: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -248,18 +261,16 @@ def test_a_model_without_a_network_and_reviews_that_are_gone_are_errors(
 ) -> None:
     counted = bundle_of("ngram")
     save_bundle(tmp_path / "ngram", counted.spec, counted.vocabulary, counted.model, [], {})
-    refused = call(
-        monkeypatch,
-        capfd,
-        "models",
-        "nearest",
-        "tacos",
-        "--by",
-        "model",
-        "--model",
-        tmp_path / "ngram",
-    )
-    assert refused.code == 3
+    asked = ("models", "nearest", "tacos", "--by", "model", "--model", tmp_path / "ngram")
+    assert call(monkeypatch, capfd, *asked).code == 3
+
+
+def test_reviews_that_are_gone_are_an_error(
+    folder: Path,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     gone = call(monkeypatch, capfd, "models", "nearest", "cold tacos", "--model", folder)
     assert gone.code == 5
     assert "--input FILES" in gone.err

@@ -53,30 +53,31 @@ def test_a_form_without_a_file_is_an_error(
     assert "no effect without --out" in capfd.readouterr().err
 
 
-def test_neighbours_and_an_analogy_are_shown_and_given_as_json(
+NEIGHBOURS = ("models", "neighbours", "King", "--analogy", "man", "king", "woman", "--n", "2")
+
+
+def test_neighbours_are_given_as_json(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    asked = (
-        "models",
-        "neighbours",
-        "King",
-        "--analogy",
-        "man",
-        "king",
-        "woman",
-        "--n",
-        "2",
-        "--vectors",
-        str(folder),
-    )
-    assert exit_code(monkeypatch, *asked, "--json") == 0
-    told = answer(capfd)
-    assert [near["word"] for near in told["neighbours"]["King"]] == ["man", "\n"]
-    assert told["analogy"] == {
+    assert exit_code(monkeypatch, *NEIGHBOURS, "--vectors", folder, "--json") == 0
+    neighbours = answer(capfd)["neighbours"]["King"]
+    assert [near["word"] for near in neighbours] == ["man", "\n"]
+
+
+def test_an_analogy_is_given_as_json(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(monkeypatch, *NEIGHBOURS, "--vectors", folder, "--json") == 0
+    assert answer(capfd)["analogy"] == {
         "given": ["man", "king", "woman"],
         "answers": [{"word": "queen", "cosine": 0.958569}, {"word": "\n", "cosine": 0.561517}],
     }
-    assert exit_code(monkeypatch, *asked) == 0
+
+
+def test_an_analogy_is_shown_as_a_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(monkeypatch, *NEIGHBOURS, "--vectors", folder) == 0
     assert "'man' is to 'king' as 'woman' is to" in capfd.readouterr().out
 
 
