@@ -374,30 +374,36 @@ def test_a_full_disk_is_no_damaged_database(
     assert not list(tmp_path.glob("b.tar*"))
 
 
-def test_the_commands_say_how_to_restore_and_what_a_remote_store_needs(
+@pytest.fixture
+def saved(
     migrated_home: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-) -> None:
-    uri = "execution.tracking_uri=http://mlflow.example:5000"
-    saved = call(
-        monkeypatch, capfd, "home", "backup", "--to", tmp_path / "b.tar.gz", "--set", uri, "--json"
-    )
-    assert saved.code == 0
-    assert "Not part of the backup" in saved.facts["warnings"][0]
-    assert "http://mlflow.example:5000" in saved.facts["warnings"][0]
-    done = call(
-        monkeypatch,
-        capfd,
-        "home",
-        "restore",
-        tmp_path / "b.tar.gz",
-        "--home",
-        tmp_path / "restored",
-    )
+) -> tuple[Path, dict[str, Any]]:
+    """The backup of a home whose runs are on another server, and what the command says of it."""
+    file, uri = tmp_path / "b.tar.gz", "execution.tracking_uri=http://mlflow.example:5000"
+    done = call(monkeypatch, capfd, "home", "backup", "--to", file, "--set", uri, "--json")
     assert done.code == 0
-    assert f"REVIEWLM_HOME={tmp_path / 'restored'} reviewlm history" in done.out
+    return file, done.facts
+
+
+def test_a_backup_names_the_store_that_is_no_part_of_it(saved: tuple[Path, dict[str, Any]]) -> None:
+    [warning, *_] = saved[1]["warnings"]
+    assert "Not part of the backup" in warning
+    assert "http://mlflow.example:5000" in warning
+
+
+def test_a_restored_home_is_named_in_a_command(
+    saved: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    target = tmp_path / "restored"
+    done = call(monkeypatch, capfd, "home", "restore", saved[0], "--home", target)
+    assert done.code == 0
+    assert f"REVIEWLM_HOME={target} reviewlm history" in done.out
 
 
 def test_a_backup_says_which_files_of_its_runs_are_in_a_bucket(

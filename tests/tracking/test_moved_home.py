@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -72,32 +73,42 @@ def restored(origin: Path, place: Path) -> None:
     restore_backup(place.with_name("b.tar"), place)
 
 
-@pytest.mark.parametrize("way", [copied, restored, shutil.move])
-def test_models_and_artifacts_of_a_home_at_another_place_open(
-    way: Any, origin: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(params=[copied, restored, shutil.move], ids=lambda way: way.__name__)
+def moved(request: pytest.FixtureRequest, origin: Path, tmp_path: Path) -> Path:
+    """The home at another place, whose name needs quoting; nothing is left at the old one."""
     home = tmp_path / "another höme #2, 100% new"
-    way(origin, home)
-    tracker = tracker_in(home)
+    request.param(origin, home)
+    return home
+
+
+def test_the_model_of_a_home_at_another_place_opens(moved: Path) -> None:
+    tracker = tracker_in(moved)
     version = find_version(tracker, Reference("reviewlm", "champion"))
     assert version is not None
-    assert version.folder.is_relative_to(home)
+    assert version.folder.is_relative_to(moved)
     assert Registry(tracker, "reviewlm").bundle_folder(1) == version.folder
     [run] = runs_of(tracker)
     assert has_bundle(tracker, tracker.tag(run.id, MODEL_URI_TAG))
+    [model] = models_of(tracker, [])
+    assert model.folder.is_relative_to(moved)
+
+
+def test_the_artifacts_of_a_home_at_another_place_open(moved: Path, tmp_path: Path) -> None:
+    tracker = tracker_in(moved)
+    [run] = runs_of(tracker)
     assert run.files is not None
     assert (run.files / "tables" / "a.json").is_file()
-    [model] = models_of(tracker, [])
-    assert model.folder.is_relative_to(home)
     with tracker.reaching() as client:
-        assert (
-            "a.json" in Path(client.download_artifacts(run.id, "tables/a.json", str(tmp_path))).name
-        )
-    write_run(home, "second")
+        file = Path(client.download_artifacts(run.id, "tables/a.json", str(tmp_path)))
+    assert "a.json" in file.name
+
+
+def test_a_home_at_another_place_writes_nothing_to_the_old_one(moved: Path, origin: Path) -> None:
+    write_run(moved, "second")
     assert not origin.exists()
 
 
-def test_copies_and_the_original_each_write_into_themselves(origin: Path) -> None:
+def test_every_copy_of_a_home_writes_into_itself(origin: Path) -> None:
     homes = [origin, origin.with_name("b"), origin.with_name("c")]
     for copy in homes[1:]:
         shutil.copytree(origin, copy)
@@ -108,13 +119,29 @@ def test_copies_and_the_original_each_write_into_themselves(origin: Path) -> Non
         assert [digests(other) for other in homes if other != place] == before
 
 
-@pytest.mark.slow
-def test_the_pages_of_a_copied_home_show_and_give_its_files(
+@pytest.fixture
+def copied_server(
     origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Iterator[tuple[Path, str]]:
+    """A copied home, and the address of its MLflow server."""
     copied(origin, home := tmp_path / "copy")
-    [run] = runs_of(tracker_in(home))
     monkeypatch.setenv("REVIEWLM_HOME", str(home))
+
+    def command(port: int) -> list[str]:
+        return launch.command_of("mlflow", "127.0.0.1", port)
+
+    server = Served(command, tmp_path, "/health", program="python", PYTHONPATH=str(ROOT))
+    server.start()
+    try:
+        yield home, server.address
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+def test_the_page_of_a_copied_home_gives_its_files(copied_server: tuple[Path, str]) -> None:
+    home, address = copied_server
+    [run] = runs_of(tracker_in(home))
     login = base64.b64encode(f"{USER}:{password_of(home)}".encode()).decode()
 
     def ask(path: str) -> bytes:
@@ -124,24 +151,22 @@ def test_the_pages_of_a_copied_home_show_and_give_its_files(
         with urllib.request.urlopen(request, timeout=60) as answer:
             return bytes(answer.read())
 
-    def command(port: int) -> list[str]:
-        return launch.command_of("mlflow", "127.0.0.1", port)
+    listed = json.loads(ask(f"ajax-api/2.0/mlflow/artifacts/list?run_id={run.id}&path=tables"))
+    assert {file["path"] for file in listed["files"]} == {"tables/a.json"}
+    assert b'"a"' in ask(f"get-artifact?run_uuid={run.id}&path=tables/a.json")
 
-    server = Served(command, tmp_path, "/health", program="python", PYTHONPATH=str(ROOT))
-    address = server.address
-    server.start()
-    try:
-        listed = json.loads(ask(f"ajax-api/2.0/mlflow/artifacts/list?run_id={run.id}&path=tables"))
-        assert {file["path"] for file in listed["files"]} == {"tables/a.json"}
-        assert b'"a"' in ask(f"get-artifact?run_uuid={run.id}&path=tables/a.json")
-        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER)
-        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password_of(home))
-        stranger = Tracker(address, "reviewlm", tmp_path / "elsewhere" / "mlartifacts")
-        version = find_version(stranger, Reference("reviewlm", "champion"))
-        assert version is not None
-        assert version.folder.is_relative_to(tmp_path / "elsewhere")
-    finally:
-        server.stop()
+
+@pytest.mark.slow
+def test_the_model_of_a_copied_home_is_fetched_through_its_server(
+    copied_server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, address = copied_server
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password_of(home))
+    stranger = Tracker(address, "reviewlm", tmp_path / "elsewhere" / "mlartifacts")
+    version = find_version(stranger, Reference("reviewlm", "champion"))
+    assert version is not None
+    assert version.folder.is_relative_to(tmp_path / "elsewhere")
 
 
 def test_a_copy_neither_joins_nor_stops_the_services_of_the_original(origin: Path) -> None:

@@ -139,20 +139,34 @@ def test_it_is_said_once_that_the_model_of_the_demo_answers(
     assert told == ["INFO"]
 
 
-def test_a_model_of_ones_own_answers_from_then_on_and_the_demo_s_by_its_name(
-    home: Home, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def both_models(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    """A home with a model of one's own beside the demo's."""
     home.register(DEMO_MODEL)
     home.register(OWN_MODEL, order=3)
     caplog.set_level(logging.INFO)
+
+
+@pytest.mark.usefixtures("both_models")
+def test_a_model_of_ones_own_answers_from_then_on(caplog: pytest.LogCaptureFixture) -> None:
     assert open_version(RunConfig().workspace, OWN_MODEL)[1].name == OWN_MODEL
-    for reference in (
+    assert f"'{DEMO_MODEL}'" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
         DEMO_MODEL,
         f"{DEMO_MODEL}@champion",
         f"{DEMO_MODEL}/1",
         f"models:/{DEMO_MODEL}@champion",
-    ):
-        assert open_version(RunConfig().workspace, OWN_MODEL, reference)[1].name == DEMO_MODEL
+    ],
+)
+@pytest.mark.usefixtures("both_models")
+def test_the_model_of_the_demo_answers_by_its_name(
+    reference: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert open_version(RunConfig().workspace, OWN_MODEL, reference)[1].name == DEMO_MODEL
     assert f"'{DEMO_MODEL}'" not in caplog.text
 
 

@@ -102,10 +102,16 @@ def test_a_wrong_name_is_told_the_models_there_are(
     assert "kn2, lstm" in caught.value.remedy
 
 
-@pytest.mark.usefixtures("light_models", "measured")
-def test_mlflow_gets_every_table_and_the_document(
-    config: Any, prepared: Any, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.fixture
+def compared(
+    config: Any,
+    prepared: Any,
+    store: Any,
+    light_models: None,
+    measured: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Any:
+    """The comparison of versions 1 and 2, and the run in MLflow that has it."""
     documents = pl.DataFrame(
         {
             "review_id": [f"r{n}" for n in range(40)],
@@ -114,13 +120,22 @@ def test_mlflow_gets_every_table_and_the_document(
         }
     ).with_columns(pl.col("date").str.to_date())
     monkeypatch.setattr(comparison, "documents_of", lambda clean: documents)
-    store.version("w1"), store.version("w2")
+    store.version("w1")
+    store.version("w2")
     run_id = store.tracker.start_run("compare 1 2")
     found = compare_two.fn(config, prepared, "1", "2", run_id)
-    row = found.figures.row(by_predicate=pl.col("figure") == "open bits per byte", named=True)
+    return SimpleNamespace(found=found, run_id=run_id)
+
+
+def test_the_figures_say_which_version_is_better(compared: Any):
+    figures = compared.found.figures
+    row = figures.row(by_predicate=pl.col("figure") == "open bits per byte", named=True)
     assert row["gain"] == pytest.approx(0.5)
     assert row["verdict"] == "B is better"
-    folder = store.tracker.artifact_root / run_id / "artifacts"
+
+
+def test_mlflow_gets_every_table_of_a_comparison(compared: Any, store: Any):
+    folder = store.tracker.artifact_root / compared.run_id / "artifacts"
     assert {path.name for path in folder.iterdir()} >= {
         "figures.json",
         "slices.json",
@@ -128,13 +143,17 @@ def test_mlflow_gets_every_table_and_the_document(
         "costs.json",
         "comparison.md",
     }
-    metrics = store.tracker.metrics(run_id)
+
+
+def test_mlflow_gets_the_figures_of_a_comparison(compared: Any, store: Any):
+    metrics = store.tracker.metrics(compared.run_id)
     assert metrics["compared/open_bits_per_byte_gain"] == pytest.approx(50.0)  # per cent
-    assert (
-        metrics["compared/open_bits_per_byte_lo"]
-        <= metrics["compared/open_bits_per_byte_difference"]
-    )
-    assert "version 2 is better" in store.tracker.tag(run_id, "mlflow.note.content")
-    file = write_markdown(found, tmp_path / "comparisons")
+    difference = metrics["compared/open_bits_per_byte_difference"]
+    assert metrics["compared/open_bits_per_byte_lo"] <= difference
+    assert "version 2 is better" in store.tracker.tag(compared.run_id, "mlflow.note.content")
+
+
+def test_a_comparison_is_written_as_a_document(compared: Any, tmp_path: Path):
+    file = write_markdown(compared.found, tmp_path / "comparisons")
     assert file.name == "version-1--version-2.md"
     assert "> w1" in file.read_text()

@@ -10,19 +10,33 @@ from reviewlm.tracking.logged_models.bundles import download
 from reviewlm.tracking.runs.runs import Tracker
 
 
-def test_a_version_is_fetched_once_and_not_taken_for_one_of_the_same_number_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    fetched = []
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The servers and addresses from which bundles were fetched; each bundle names its own."""
+    listed: list[tuple[str, str]] = []
 
     def fetch(artifact_uri: str, dst_path: str, tracking_uri: str) -> str:
-        fetched.append((tracking_uri, artifact_uri))
+        listed.append((tracking_uri, artifact_uri))
         folder = Path(dst_path) / "artifacts"
         folder.mkdir()
         (folder / "from").write_text(f"{tracking_uri} {artifact_uri}", encoding="utf-8")
         return str(folder)
 
     monkeypatch.setattr("mlflow.artifacts.download_artifacts", fetch)
+    return listed
+
+
+def test_a_version_is_fetched_once(fetched: list[tuple[str, str]], tmp_path: Path):
+    tracker = Tracker("http://one:5000", "reviewlm", tmp_path / "mlartifacts")
+    for _ in range(2):
+        folder = download(tracker, "mlflow-artifacts:/m-1", "reviewlm", "1")
+        assert (folder / "from").is_file()
+    assert fetched == [(tracker.uri, "mlflow-artifacts:/m-1")]
+
+
+def test_a_version_is_not_taken_for_one_of_the_same_number_elsewhere(
+    fetched: list[tuple[str, str]], tmp_path: Path
+):
     one, other = (
         Tracker(f"http://{host}:5000", "reviewlm", tmp_path / "mlartifacts")
         for host in ("one", "other")
@@ -38,7 +52,7 @@ def test_a_version_is_fetched_once_and_not_taken_for_one_of_the_same_number_else
     assert fetched == [(tracker.uri, address) for tracker, address in asked]
 
 
-def test_of_two_processes_that_fetch_at_once_both_get_the_bundle_and_nothing_is_left_over(
+def test_two_processes_that_fetch_at_once_share_one_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The slower one has everything fetched when the faster one begins, and renames after it."""

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import venv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,14 +158,15 @@ def test_the_environment_has_nothing_of_the_project(python: Path, tmp_path: Path
     assert done.stdout.strip() == "[]"
 
 
-def test_a_champion_answers_and_streams_in_python(
-    python: Path, tracker: Tracker, champion: tuple[str, Bundle], tmp_path: Path
-) -> None:
-    name, bundle = champion
+@pytest.fixture(scope="module")
+def said(
+    python: Path, tracker: Tracker, champion: tuple[str, Bundle], folder: Path
+) -> dict[str, Any]:
+    """What a program in the environment is told by the champion, whose files are all it has."""
     program = path_of("ask_logged_model")
     done = subprocess.run(
-        [python, "-I", program, PROMPT, json.dumps(DRAW), model_folder(tracker, name)],
-        cwd=tmp_path,
+        [python, "-I", program, PROMPT, json.dumps(DRAW), model_folder(tracker, champion[0])],
+        cwd=folder,
         capture_output=True,
         text=True,
         env=environment_of(python),
@@ -172,14 +174,26 @@ def test_a_champion_answers_and_streams_in_python(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    [text] = generate(bundle, prompt=PROMPT, **DRAW)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_a_champion_writes_in_python(said: dict[str, Any], champion: tuple[str, Bundle]) -> None:
+    [text] = generate(champion[1], prompt=PROMPT, **DRAW)
     assert said["generate"] == [text]
-    assert ("".join(said["stream"]), len(said["stream"]) > 1) == (text, True)
-    assert [word["word"] for word in said["suggest"]] == [
-        word for word, _ in suggest(bundle, PROMPT, 3, 5).words
-    ]
-    assert said["score"] == pytest.approx(bundle.score_text(PROMPT, 5).nats, rel=1e-5)
+
+
+def test_a_champion_streams_in_python(said: dict[str, Any]) -> None:
+    assert "".join(said["stream"]) == said["generate"][0]
+    assert len(said["stream"]) > 1
+
+
+def test_a_champion_suggests_in_python(said: dict[str, Any], champion: tuple[str, Bundle]) -> None:
+    words = [word for word, _ in suggest(champion[1], PROMPT, 3, 5).words]
+    assert [word["word"] for word in said["suggest"]] == words
+
+
+def test_a_champion_scores_in_python(said: dict[str, Any], champion: tuple[str, Bundle]) -> None:
+    assert said["score"] == pytest.approx(champion[1].score_text(PROMPT, 5).nats, rel=1e-5)
 
 
 def test_mlflow_serves_a_champion(

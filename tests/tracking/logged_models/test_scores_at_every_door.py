@@ -176,19 +176,33 @@ def test_the_served_model_scores_each_row_as_the_evaluation_did(
         )
 
 
-def test_words_are_suggested_and_reviews_written_from_the_fresh_state(model: ReviewModel) -> None:
+def ask_once(model: ReviewModel, text: str, **params: Any) -> dict[str, Any]:
+    """Return the answer of a logged model for one text."""
+    return model.predict(None, pd.DataFrame({"text": [text]}), params)[0]  # type: ignore[arg-type]
 
-    def ask(text: str, **params: Any) -> dict[str, Any]:
-        return model.predict(None, pd.DataFrame({"text": [text]}), params)[0]  # type: ignore[arg-type]
 
-    before = ask("The soup was", task="suggest", k=5), ask("The", task="generate", n=2, seed=3)
-    ask("cold soup cold soup cold soup", task="suggest")
-    assert (
-        ask("The soup was", task="suggest", k=5),
-        ask("The", task="generate", n=2, seed=3),
-    ) == before
-    after = ask("stale stale stale The soup was", task="suggest")
+@pytest.mark.parametrize(
+    ("text", "params"),
+    [
+        ("The soup was", {"task": "suggest", "k": 5}),
+        ("The", {"task": "generate", "n": 2, "seed": 3}),
+    ],
+    ids=["suggest", "generate"],
+)
+def test_an_answer_begins_from_the_fresh_state(
+    text: str, params: dict[str, Any], model: ReviewModel
+) -> None:
+    before = ask_once(model, text, **params)
+    ask_once(model, "cold soup cold soup cold soup", task="suggest")
+    assert ask_once(model, text, **params) == before
+
+
+def test_the_cache_remembers_the_text_itself(model: ReviewModel) -> None:
     warm, cold = (
-        {word["word"]: word["probability"] for word in each["words"]} for each in (after, before[0])
+        {
+            word["word"]: word["probability"]
+            for word in ask_once(model, text, task="suggest")["words"]
+        }
+        for text in ("stale stale stale The soup was", "The soup was")
     )
-    assert warm["stale"] > cold.get("stale", 0), "the text itself is what the cache remembers"
+    assert warm["stale"] > cold.get("stale", 0)

@@ -36,20 +36,35 @@ def package(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_vendored_name_follows_the_code_and_nothing_else(package: Path, tmp_path: Path):
+def test_the_vendored_name_follows_the_code(package: Path, tmp_path: Path):
     first = vendor(package, tmp_path / "one")
-    (package / "notes.txt").write_text("not code")
-    (package / "deep" / "__pycache__").mkdir()
-    (package / "deep" / "__pycache__" / "a.pyc").write_bytes(b"0")
-    moved = shutil.move(package, tmp_path / "elsewhere")
-    second = vendor(Path(moved), tmp_path / "two")
-    assert first.name == second.name
     assert first.name.startswith("lm_")
     assert len(first.name) == len("lm_") + 12
-    files = sorted(path.relative_to(second).as_posix() for path in second.rglob("*.*"))
+    (package / "deep" / "a.py").write_text("X = 2\n")
+    assert vendor(package, tmp_path / "two").name != first.name
+
+
+@pytest.fixture
+def package_with_others(package: Path, tmp_path: Path) -> Path:
+    """A copy of the package at another place, with files that are no code."""
+    folder = Path(shutil.copytree(package, tmp_path / "elsewhere"))
+    (folder / "notes.txt").write_text("not code")
+    (folder / "deep" / "__pycache__").mkdir()
+    (folder / "deep" / "__pycache__" / "a.pyc").write_bytes(b"0")
+    return folder
+
+
+def test_the_vendored_name_follows_nothing_but_the_code(
+    package: Path, package_with_others: Path, tmp_path: Path
+):
+    first, second = vendor(package, tmp_path / "one"), vendor(package_with_others, tmp_path / "two")
+    assert first.name == second.name
+
+
+def test_only_code_is_vendored(package_with_others: Path, tmp_path: Path):
+    folder = vendor(package_with_others, tmp_path / "vendored")
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
     assert files == ["__init__.py", "deep/__init__.py", "deep/a.py"]
-    (Path(moved) / "deep" / "a.py").write_text("X = 2\n")
-    assert vendor(Path(moved), tmp_path / "three").name != first.name
 
 
 @pytest.fixture
@@ -120,16 +135,23 @@ def test_the_real_package_imports_itself_only_relatively():
             )
 
 
-def test_a_logged_model_belongs_to_its_run_and_carries_its_digest(store):
-    uri = store.model("a")
-    model = store.tracker.client.get_logged_model(uri.removeprefix("models:/"))
-    assert model.source_run_id == store.run_id
-    assert model.status == "READY"
-    assert model.tags["kind"] == "fake"
-    assert model.tags["bundle_digest"] == sha256_of(store.folder / "bundle-0" / "spec.json")
-    assert model.params == {"order": "3"}
+@pytest.fixture
+def logged(store: Any) -> Any:
+    """MLflow's entry of a logged model."""
+    return store.tracker.client.get_logged_model(store.model("a").removeprefix("models:/"))
+
+
+def test_a_logged_model_belongs_to_its_run(logged: Any, store: Any):
+    assert logged.source_run_id == store.run_id
     outputs = store.tracker.client.get_run(store.run_id).outputs.model_outputs
-    assert [output.model_id for output in outputs] == [model.model_id]
+    assert [output.model_id for output in outputs] == [logged.model_id]
+
+
+def test_a_logged_model_is_described(logged: Any, store: Any):
+    assert logged.status == "READY"
+    assert logged.tags["kind"] == "fake"
+    assert logged.tags["bundle_digest"] == sha256_of(store.folder / "bundle-0" / "spec.json")
+    assert logged.params == {"order": "3"}
 
 
 @pytest.mark.drill(
@@ -151,7 +173,9 @@ def test_a_model_that_could_not_be_saved_is_marked_as_failed(
 
 
 @pytest.mark.long
-def test_two_versions_and_a_host_with_its_own_models_run_their_own_code(store, tmp_path: Path):
+def test_two_versions_run_their_own_code_in_a_host_that_has_a_package_of_that_name(
+    store, tmp_path: Path
+):
     versions = [
         store.registry.register(store.model("w", code), store.run_id) for code in ("one", "two")
     ]

@@ -248,7 +248,7 @@ def test_a_rollback_goes_to_any_former_champion_but_to_nothing_else(names: Names
     assert names.registry.alias(CHAMPION).version == versions[0]
 
 
-def test_a_rollback_that_was_cut_off_is_finished_and_not_undone_by_asking_for_it_again(
+def test_a_rollback_that_was_cut_off_is_finished_by_asking_for_it_again(
     names: Names,
 ):
     first, second = names.version(), names.version()
@@ -311,7 +311,7 @@ def test_an_alias_that_another_machine_is_still_moving_is_not_taken_for_a_person
     ("message", "calls"),
     [("(x) UNIQUE constraint failed: registered_model_aliases.name", 2), ("(x) no such table", 1)],
 )
-def test_a_write_that_another_machine_made_first_is_made_again_and_no_other(
+def test_only_a_write_that_another_machine_made_first_is_made_again(
     names: Names, monkeypatch: pytest.MonkeyPatch, message: str, calls: int
 ):
     from mlflow.exceptions import MlflowException
@@ -331,7 +331,7 @@ def test_a_write_that_another_machine_made_first_is_made_again_and_no_other(
     assert len(tried) == calls
 
 
-def test_a_champion_that_was_deleted_in_mlflow_leaves_none_and_the_gate_goes_on(names: Names):
+def test_the_gate_goes_on_after_the_champion_was_deleted_in_mlflow(names: Names):
     first, second = names.version(), names.version()
     names.registry.promote(first, None)
     names.tracker.client.delete_model_version("reviewlm", str(first))
@@ -411,9 +411,7 @@ def test_an_event_rewritten_together_with_its_digest_is_noticed_by_the_one_after
     "it goes back to the former champion; the aliases are recorded as they were",
 )
 @pytest.mark.parametrize("harmed", ["1", "2"])
-def test_a_rollback_works_beside_a_damaged_event_and_takes_the_aliases_as_they_are(
-    names: Names, harmed: str
-):
+def test_a_rollback_beside_a_damaged_event_takes_the_aliases_as_they_are(names: Names, harmed: str):
     first, second = names.version(), names.version()
     names.registry.settle(first, None, True, "one", {"gate/outcome": "promoted"})
     names.registry.settle(second, first, True, "two", {"gate/outcome": "promoted"})

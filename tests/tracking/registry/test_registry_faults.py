@@ -64,7 +64,7 @@ def undisturbed(drill: Home, operation: str) -> tuple[list[str], list[Any]]:
     "as before or whole; a second try completes it",
 )
 @pytest.mark.parametrize("operation", long_but(OPERATIONS, {"rollback"}))
-def test_after_a_fault_at_any_call_all_is_as_before_or_whole_and_a_rerun_succeeds(
+def test_a_change_with_a_fault_at_any_call_is_completed_by_a_second_try(
     drill: Home, operation: str
 ):
     before = state(drill.registry)
@@ -131,7 +131,7 @@ def test_when_the_server_goes_away_at_any_call_the_next_change_finishes_what_was
 )
 @pytest.mark.long
 @pytest.mark.parametrize("operation", long_but(["gate promotes", "rollback"], {"rollback"}))
-def test_a_process_that_is_killed_before_any_write_leaves_a_champion_and_the_next_change_heals(
+def test_a_change_that_is_killed_before_any_write_is_completed_by_the_next_one(
     drill: Home, operation: str
 ):
     """Reads change nothing: being killed between them is being killed before the next write."""
@@ -169,7 +169,7 @@ def test_a_process_that_is_killed_before_any_write_leaves_a_champion_and_the_nex
     "one champion, one refused promotion",
 )
 @pytest.mark.long
-def test_another_machine_that_promotes_at_any_call_leads_to_one_champion_and_one_refused_promotion(
+def test_of_two_machines_that_promote_at_once_one_is_refused(
     drill: Home,
 ):
     """The other machine shares no lock with this one: only the order of the decision log decides."""

@@ -116,7 +116,7 @@ def classifiers(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPat
     ],
     ids=["aliases", "numbers", "names"],
 )
-def test_the_newest_classifier_decides_which_data_and_which_split(
+def test_the_newest_classifier_decides_which_data_are_taken(
     references: list[str], files: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     chosen = settings_of(references, form=CLASSIFIER)

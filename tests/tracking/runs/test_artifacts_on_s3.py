@@ -120,16 +120,24 @@ def registered(shared: Shared, home: Path) -> Registry:
     return registry
 
 
-def test_a_second_home_opens_the_champion_and_its_figures(shared: Shared, tmp_path: Path) -> None:
-    """One home registers a model in the bucket, and another one, and a program without the project, opens it."""
-    first = registered(shared, tmp_path / "one" / "home")
+@pytest.fixture
+def first(shared: Shared, tmp_path: Path) -> Registry:
+    """The registry of a home that has registered a model in the bucket."""
+    return registered(shared, tmp_path / "one" / "home")
+
+
+def test_a_model_is_in_the_bucket_instead_of_the_home(
+    first: Registry, shared: Shared, tmp_path: Path
+) -> None:
     names = shared.names()
     assert any(name.endswith("/artifacts/plots/loss.png") for name in names)
     assert any("/models/m-" in name and name.endswith("/spec.json") for name in names)
-    assert list((tmp_path / "one" / "home" / "mlartifacts").rglob("*.png")) == [], (
-        "nothing is in the home"
-    )
+    assert list((tmp_path / "one" / "home" / "mlartifacts").rglob("*.png")) == []
 
+
+def test_a_second_home_opens_the_champion_of_the_first(
+    first: Registry, shared: Shared, tmp_path: Path
+) -> None:
     tracker = Tracker(shared.address, "reviewlm", tmp_path / "two" / "home" / "mlartifacts")
     bundle, version = open_champion(tracker)
     original, _ = open_champion(first.tracker)
@@ -139,6 +147,10 @@ def test_a_second_home_opens_the_champion_and_its_figures(shared: Shared, tmp_pa
         picture = Path(client.download_artifacts(version.run_id, "plots/loss.png", str(tmp_path)))
     assert picture.read_bytes().startswith(b"\x89PNG")
 
+
+def test_a_program_without_the_project_scores_with_the_champion(
+    first: Registry, shared: Shared, tmp_path: Path
+) -> None:
     environment = {**os.environ, "MLFLOW_TRACKING_URI": shared.address, "PYTHONPATH": ""}
     done = subprocess.run(
         command("score_by_mlflow", TEXT),
@@ -148,9 +160,9 @@ def test_a_second_home_opens_the_champion_and_its_figures(shared: Shared, tmp_pa
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3_000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == pytest.approx(
-        bundle.score_text(TEXT, 5).nats, rel=1e-6
-    )
+    bundle, _ = open_champion(first.tracker)
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said == pytest.approx(bundle.score_text(TEXT, 5).nats, rel=1e-6)
 
 
 @pytest.mark.drill(
@@ -158,7 +170,7 @@ def test_a_second_home_opens_the_champion_and_its_figures(shared: Shared, tmp_pa
     "while MLflow itself answers",
     "figures and models wait; each arrives once",
 )
-def test_while_the_bucket_is_away_writes_wait_and_then_arrive(
+def test_what_is_written_while_the_bucket_is_away_arrives_later(
     shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publish, "PAUSE", 0.0)
@@ -184,17 +196,20 @@ def test_while_the_bucket_is_away_writes_wait_and_then_arrive(
 
 
 @pytest.mark.long
-def test_gc_leaves_the_bucket_alone_and_backup_says_what_it_leaves_out(
-    shared: Shared, tmp_path: Path
-) -> None:
-    home = tmp_path / "one" / "home"
-    registered(shared, home)
+@pytest.mark.usefixtures("first")
+def test_gc_leaves_the_bucket_alone(shared: Shared, tmp_path: Path) -> None:
     before = shared.names()
-    variables = {TRACKING_VARIABLE: shared.address}
-    collected = answer(home, "home", "gc", **variables)
+    home = tmp_path / "one" / "home"
+    collected = answer(home, "home", "gc", **{TRACKING_VARIABLE: shared.address})
     assert shared.names() == before
-    saved = answer(home, "home", "backup", "--to", str(tmp_path / "backup.tar.gz"), **variables)
-    [warning] = saved["warnings"]
-    assert shared.address in warning
     notes = [note for note in collected["notes"] if "mlflow gc" in note]
     assert [shared.address in note for note in notes] == [True] * shared.address.startswith("http")
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("first")
+def test_a_backup_says_that_the_bucket_is_left_out(shared: Shared, tmp_path: Path) -> None:
+    home, file = tmp_path / "one" / "home", str(tmp_path / "backup.tar.gz")
+    saved = answer(home, "home", "backup", "--to", file, **{TRACKING_VARIABLE: shared.address})
+    [warning] = saved["warnings"]
+    assert shared.address in warning

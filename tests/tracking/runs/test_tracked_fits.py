@@ -108,44 +108,62 @@ def runs(tracker: Tracker, **wanted: str) -> list[Any]:
     ]
 
 
-def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
-    config: Any, prepared: Any, fitted: Any, tracker: Tracker
-):
+@pytest.fixture
+def logged_fit(config: Any, prepared: Any, fitted: Any, tracker: Tracker) -> Any:
+    """MLflow's runs of a fit and of the flow that it belongs to."""
     with parent_run(config, "retrain") as parent:
         log_inputs(config.workspace, prepared, parent)
         run_id = write_model_run(config, prepared, fitted, parent)
-    run, above = tracker.client.get_run(run_id), tracker.client.get_run(parent)
-    assert (run.info.status, above.info.status) == ("FINISHED", "FINISHED")
-    assert re.fullmatch(
-        r"retrain, embedded corpus, \d\d [A-Z][a-z]+ \d\d:\d\d", above.info.run_name
+    return SimpleNamespace(
+        run=tracker.client.get_run(run_id), above=tracker.client.get_run(parent), run_id=run_id
     )
-    assert (above.data.tags["reviewlm.flow"], above.data.tags["reviewlm.data"]) == (
-        "retrain",
-        "embedded corpus",
-    )
-    assert {name: run.data.tags[f"reviewlm.{name}"] for name in ("kind", "unit", "preset")} == {
+
+
+def test_the_runs_of_a_fit_are_finished(logged_fit: Any):
+    assert (logged_fit.run.info.status, logged_fit.above.info.status) == ("FINISHED", "FINISHED")
+
+
+def test_the_run_of_a_flow_is_named_by_its_data(logged_fit: Any):
+    above = logged_fit.above
+    name = r"retrain, embedded corpus, \d\d [A-Z][a-z]+ \d\d:\d\d"
+    assert re.fullmatch(name, above.info.run_name)
+    assert above.data.tags["reviewlm.flow"] == "retrain"
+    assert above.data.tags["reviewlm.data"] == "embedded corpus"
+
+
+def test_a_fit_has_tags_to_choose_by(logged_fit: Any, config: Any):
+    tags = logged_fit.run.data.tags
+    assert {name: tags[f"reviewlm.{name}"] for name in ("kind", "unit", "preset")} == {
         "kind": "ngram",
         "unit": "word",
         "preset": config.preset,
     }
-    assert value_of(above.data.tags, "reviewlm.child.kn2") == run_id
-    assert sorted(entry.dataset.name for entry in run.inputs.dataset_inputs) == [
+    assert value_of(logged_fit.above.data.tags, "reviewlm.child.kn2") == logged_fit.run_id
+
+
+def test_a_fit_names_its_data(logged_fit: Any, prepared: Any):
+    assert sorted(entry.dataset.name for entry in logged_fit.run.inputs.dataset_inputs) == [
         "word-test",
         "word-train",
         "word-validation",
     ]
-    assert {entry.dataset.name: entry.dataset.digest for entry in above.inputs.dataset_inputs} == {
+    inputs = logged_fit.above.inputs.dataset_inputs
+    assert {entry.dataset.name: entry.dataset.digest for entry in inputs} == {
         "reviews": prepared.clean.digest,
         **{f"word-{name}": s.digest for name, s in prepared.tokens["word"].items()},
     }
-    assert len(tracker.client.get_metric_history(run_id, "train/nats")) == 20
-    assert run.data.metrics["x_fit/parameters"] == 10
-    model = tracker.client.get_logged_model(run.outputs.model_outputs[0].model_id)
+
+
+def test_a_fit_has_its_curves(logged_fit: Any, tracker: Tracker):
+    assert len(tracker.client.get_metric_history(logged_fit.run_id, "train/nats")) == 20
+    assert logged_fit.run.data.metrics["x_fit/parameters"] == 10
+
+
+def test_a_fit_has_its_model(logged_fit: Any, tracker: Tracker):
+    model_id = logged_fit.run.outputs.model_outputs[0].model_id
+    model = tracker.client.get_logged_model(model_id)
     assert (model.name, str(model.status)) == ("kn2", "READY")
-    assert (
-        value_of(run.data.tags, "reviewlm.model_uri")
-        == f"models:/{run.outputs.model_outputs[0].model_id}"
-    )
+    assert value_of(logged_fit.run.data.tags, "reviewlm.model_uri") == f"models:/{model_id}"
 
 
 def test_a_fit_that_was_killed_gets_a_new_run_with_each_point_once(
@@ -163,27 +181,45 @@ def test_a_fit_that_was_killed_gets_a_new_run_with_each_point_once(
     assert steps == list(range(1, 21))
 
 
-def test_a_fit_whose_logged_files_are_gone_is_logged_anew_and_can_be_registered(
-    config: Any, prepared: Any, fitted: Any, tracker: Tracker, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The store has the fit, MLflow's folder has lost the model: linked to the old run it could never be scored."""
+@pytest.fixture
+def lost_fit(config: Any, prepared: Any, fitted: Any, tracker: Tracker) -> Any:
+    """A stored fit whose registered model has lost its files: linked to the old run it could never be scored."""
     parent = tracker.start_run("retrain")
     first = write_model_run(config, prepared, fitted, parent)
     registry = Registry(tracker, "reviews")
     lost = registry.register(tracker.tag(first, MODEL_URI_TAG), first)
     shutil.rmtree(registry.bundle_folder(lost))
+
+    def log_again() -> str:
+        return write_model_run(config, prepared, fitted, parent, there=True)
+
+    return SimpleNamespace(
+        first=first, lost=lost, parent=parent, registry=registry, log_again=log_again
+    )
+
+
+def test_a_version_whose_logged_files_are_gone_is_an_error(lost_fit: Any) -> None:
     with pytest.raises(BundleError, match="is logged and registered again"):
-        registry.bundle_folder(lost)
+        lost_fit.registry.bundle_folder(lost_fit.lost)
+
+
+def test_a_fit_whose_logged_files_are_gone_is_logged_anew_once(
+    lost_fit: Any, tracker: Tracker, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level("WARNING"):
-        second = write_model_run(config, prepared, fitted, parent, there=True)
-    assert second != first
-    assert f"(MLflow run {first}) are gone or damaged" in caplog.text
+        second = lost_fit.log_again()
+    assert second != lost_fit.first
+    assert f"(MLflow run {lost_fit.first}) are gone or damaged" in caplog.text
     assert "`reviewlm history`" in caplog.text
-    version = registry.register(tracker.tag(second, MODEL_URI_TAG), second)
-    assert version != lost
-    assert (registry.bundle_folder(version) / "spec.json").is_file()
-    assert tracker.tag(parent, "reviewlm.child.kn2") == second
-    assert write_model_run(config, prepared, fitted, parent, there=True) == second
+    assert tracker.tag(lost_fit.parent, "reviewlm.child.kn2") == second
+    assert lost_fit.log_again() == second
+
+
+def test_a_fit_that_was_logged_anew_can_be_registered(lost_fit: Any, tracker: Tracker) -> None:
+    second = lost_fit.log_again()
+    version = lost_fit.registry.register(tracker.tag(second, MODEL_URI_TAG), second)
+    assert version != lost_fit.lost
+    assert (lost_fit.registry.bundle_folder(version) / "spec.json").is_file()
 
 
 def test_a_logged_model_that_was_deleted_is_gone_too(

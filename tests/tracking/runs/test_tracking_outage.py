@@ -146,7 +146,7 @@ def test_wherever_the_line_is_cut_everything_is_there_once_in_the_end(
     "MLflow server away", "away for a whole run", "writes wait; the next process sends each once"
 )
 @pytest.mark.slow
-def test_an_outage_of_the_whole_run_and_another_process_that_sends_it(
+def test_what_waits_after_an_outage_of_the_whole_run_is_sent_by_another_process(
     whole: Any, tracker: Tracker, pieces: Path, caplog: pytest.LogCaptureFixture
 ):
     expected, _ = whole

@@ -36,7 +36,7 @@ def cluster() -> Iterator[Cluster]:
 )
 @pytest.mark.long
 @pytest.mark.usefixtures("light_models")
-def test_a_database_that_is_stopped_and_back_has_everything_once(
+def test_a_database_that_was_stopped_has_everything_once(
     cluster: Cluster,
     tmp_path: Path,
     pieces: Path,
@@ -64,7 +64,7 @@ def test_a_database_that_is_stopped_and_back_has_everything_once(
 
 
 @pytest.mark.usefixtures("light_models")
-def test_two_homes_register_and_promote_through_one_database(
+def test_two_homes_share_one_registry_through_one_database(
     cluster: Cluster, tmp_path: Path, pieces: Path
 ):
     """Each has a home folder, so a lock file, of its own; the models' files lie where both can read them."""

@@ -119,9 +119,7 @@ def append(journal: Path, *steps: int) -> None:
         )
 
 
-def test_a_journal_is_forwarded_once_by_however_many_calls_and_processes(
-    tracker: Tracker, tmp_path: Path
-):
+def test_a_journal_is_forwarded_once_by_however_many_processes(tracker: Tracker, tmp_path: Path):
     run_id, journal = tracker.start_run("a"), tmp_path / "metrics.jsonl"
     append(journal, 1, 2)
     tracker.log_journal(run_id, journal)
@@ -243,7 +241,7 @@ def _log_some(uri: str, root: Path, number: int) -> None:
 
 
 @pytest.mark.long
-def test_processes_create_and_share_a_new_database(tmp_path: Path):
+def test_processes_that_begin_at_once_share_a_new_database(tmp_path: Path):
     tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "reviewlm", tmp_path / "mlartifacts")
     context = multiprocessing.get_context("spawn")
     store = tracker.uri, tracker.artifact_root
