@@ -38,7 +38,7 @@ QUICK = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", long_but(list(PROGRAMS), QUICK))
-def test_every_program_runs_and_shows_a_table(name, monkeypatch, capsys):
+def test_every_program_shows_a_table(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, *PROGRAMS[name].split()])
     threads, forward = set(), RecurrentNetwork.forward
 
@@ -57,14 +57,20 @@ def test_every_program_runs_and_shows_a_table(name, monkeypatch, capsys):
     assert threads <= {1}, "networks this small only wait for further threads"
 
 
-def test_a_program_keeps_its_number_of_reviews_and_names_one_that_fits_the_file(tmp_path, capsys):
+@pytest.fixture
+def six_lines(tmp_path):
+    """Options of a program that asks for more reviews than its file has."""
     (tmp_path / "text").write_text("a\n\nb\nc\nd\ne")
-    options = program("", reviews=5).parse_args(["--text", str(tmp_path / "text")])
+    return program("", reviews=5).parse_args(["--text", str(tmp_path / "text")])
+
+
+def test_a_program_names_a_number_of_reviews_that_fits_the_file(six_lines):
     with pytest.raises(SystemExit, match="--reviews 2 "):
-        learnt_and_held_out(options)
-    options.reviews = 2
-    assert [part["text"].to_list() for part in learnt_and_held_out(options)] == [
-        ["a", "b"],
-        ["c", "d"],
-    ]
+        learnt_and_held_out(six_lines)
+
+
+def test_a_program_keeps_its_number_of_reviews(six_lines, capsys):
+    six_lines.reviews = 2
+    parts = [part["text"].to_list() for part in learnt_and_held_out(six_lines)]
+    assert parts == [["a", "b"], ["c", "d"]]
     assert "first 4 of 5" in capsys.readouterr().err

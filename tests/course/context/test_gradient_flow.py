@@ -99,15 +99,33 @@ def test_an_open_forget_gate_lets_the_gradient_through_undiminished():
     assert (norms > 0).all()
 
 
-def test_decay_and_reach_of_known_curves():
+@pytest.fixture
+def halves():
+    """Two gradients that halve every seven steps."""
     ell = np.arange(1, 41)
-    halves = GradientFlow(np.stack([3 * 0.5 ** (ell / 7), 5 * 0.5 ** (ell / 7)]))
+    return GradientFlow(np.stack([3 * 0.5 ** (ell / 7), 5 * 0.5 ** (ell / 7)]))
+
+
+def test_the_decay_of_a_known_curve(halves):
     assert halves.decay().half_length == pytest.approx(7)
     assert halves.decay().slope == pytest.approx(-math.log(2) / 7)
+
+
+def test_the_reach_of_a_known_curve(halves):
     assert halves.reach(0.26) == 14
+
+
+def test_the_mean_of_known_curves(halves):
+    ell = np.arange(1, 41)
     np.testing.assert_allclose(halves.mean_D, 4 * 0.5 ** (ell / 7))
     np.testing.assert_allclose(halves.quantile_D(0.5), halves.mean_D)
-    growing = GradientFlow(1.1 ** ell[None])
+
+
+def test_a_gradient_that_grows_has_no_half_length():
+    growing = GradientFlow(1.1 ** np.arange(1, 41)[None])
     assert growing.decay().half_length == math.inf
     assert growing.reach() == 40
+
+
+def test_a_gradient_of_zeros_has_no_length():
     assert GradientFlow(np.zeros((2, 5))).decay() == (-math.inf, 0.0)

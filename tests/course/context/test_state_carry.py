@@ -267,7 +267,7 @@ def swapped(one: ProbePair) -> bool:
     return (first.right, first.wrong) == (second.wrong, second.right) and first[:2] != second[:2]
 
 
-def test_english_pairs_differ_before_the_choice_and_swap_their_answers():
+def test_english_pairs_swap_their_answers():
     pairs = list(english_pairs())
     assert Counter(one.kind for one in pairs).keys() == {
         "number of the verb",

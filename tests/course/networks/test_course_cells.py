@@ -89,16 +89,24 @@ def test_C3_activations(name, f):
     assert {*ACTIVATIONS} == {"sigmoid", "tanh", "arctan", "relu"}
 
 
-def test_C4_relu_carries_a_gradient_over_any_distance_and_tanh_lets_it_fade():
-    """R 40–43: ∂h_t/∂h_0 = ∏ diag(f'(a)) W_h; with W_h = I that is 1 for active ReLUs and ∏ (1 − h²) < 1 for tanh."""
-    reach, identity, zeros = {}, torch.eye(H).double(), torch.zeros(1, H).double()
-    for name in ("relu", "tanh"):
-        h = h_0 = (random(1, H).abs() + 0.1).requires_grad_()
-        for _ in range(50):
-            (h,) = elman_cell(zeros, (h,), identity, zeros[0], f=ACTIVATIONS[name])
-        (reach[name],) = torch.autograd.grad(h.sum(), h_0)
-    assert torch.equal(reach["relu"], torch.ones(1, H).double())
-    assert reach["tanh"].max() < 0.2
+def gradient_after_50_steps(name):
+    """Return ∂h_50/∂h_0 of a network with W_h = I."""
+    identity, zeros = torch.eye(H).double(), torch.zeros(1, H).double()
+    h = h_0 = (random(1, H).abs() + 0.1).requires_grad_()
+    for _ in range(50):
+        (h,) = elman_cell(zeros, (h,), identity, zeros[0], f=ACTIVATIONS[name])
+    (gradient,) = torch.autograd.grad(h.sum(), h_0)
+    return gradient
+
+
+def test_C4_relu_carries_a_gradient_over_any_distance():
+    """R 40–43: ∂h_t/∂h_0 = ∏ diag(f'(a)) W_h; with W_h = I that is 1 for active ReLUs."""
+    assert torch.equal(gradient_after_50_steps("relu"), torch.ones(1, H).double())
+
+
+def test_C4_tanh_lets_a_gradient_fade():
+    """R 40–43: with W_h = I it is ∏ (1 − h²) < 1."""
+    assert gradient_after_50_steps("tanh").max() < 0.2
 
 
 def test_C7_vanilla_recurrent_network():
@@ -118,7 +126,7 @@ def test_C7_vanilla_recurrent_network():
         torch.testing.assert_close(y, scores / scores.sum(), atol=1e-6, rtol=0)
 
 
-def test_C8_every_kind_of_model_has_the_same_input_state_and_output():
+def test_C8_every_kind_of_model_has_the_same_interface():
     """R 8: (word, state) → (distribution, state); n-gram, mixtures and cache included."""
     for kind in KINDS:
         step, start = (getattr(model_class(kind), name) for name in ("step", "start"))
@@ -243,7 +251,7 @@ def test_C18_neural_probabilistic_language_model(direct):
 
 
 @pytest.mark.slow
-def test_C19_feed_forward_and_recurrent_models_differ_in_the_layer_of_features_alone(tmp_path):
+def test_C19_all_neural_models_differ_in_the_layer_of_features_alone(tmp_path):
     """L 829–840: Bengio's input and output with the features of Mikolov's network, all else equal.
 
     In this language each token is followed by one of two, so a perplexity below 3 is that of a model that looks back.
@@ -328,7 +336,7 @@ def test_D11_einsum_form_of_a_step(kind):
     torch.testing.assert_close(*steps, atol=1e-13, rtol=0)
 
 
-def test_D12_and_X3_hand_derived_back_propagation_is_that_sum():
+def test_D12_hand_derived_back_propagation_is_that_sum():
     """N 152–159, G 62: bptt's gradient of U against copies of U, one per step, differentiated by autograd."""
     rng = np.random.default_rng(1)
     shapes = {"C": (V, E), "W": (H, E), "U": (H, H), "b": (H,), "V": (V, H), "c": (V,)}

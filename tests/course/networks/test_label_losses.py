@@ -64,9 +64,7 @@ def test_hinges_equal_the_formulas_term_by_term(example):
 
 
 @given(quarters, quarters)
-def test_ranking_and_squared_error_are_never_negative_and_zero_only_where_there_is_nothing_to_learn(
-    first, second
-):
+def test_losses_of_two_scores_are_zero_only_where_there_is_nothing_to_learn(first, second):
     one, other = (
         torch.tensor([first], dtype=torch.float64),
         torch.tensor([second], dtype=torch.float64),

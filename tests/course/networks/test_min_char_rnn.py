@@ -70,7 +70,7 @@ def test_without_a_file_the_text_is_made_by_the_embedded_grammar(capsys) -> None
     assert different < 100
 
 
-def test_clipping_bounds_every_entry_and_leaves_small_ones_alone():
+def test_clipping_bounds_only_entries_that_are_too_large():
     gradient = bptt.Elman(*(np.array([[-9.0, -5.0, 0.3, 4.9, 1e9]]) for _ in range(6)))
     clip_entries(gradient, 5.0)
     for name in min_char_rnn.TRAINED:

@@ -40,7 +40,7 @@ def curve(rates, falls_at, explodes_at, noise=0.0):
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 @pytest.mark.parametrize("falls_at", [1e-4, 1e-3])
-def test_the_steepest_fall_and_the_divergence_are_found_where_they_were_put(falls_at, noise):
+def test_marks_of_a_curve_are_found_where_they_were_put(falls_at, noise):
     rates = rates_of(1e-6, 1.0, 400)
     sweep = read_curve(rates, curve(rates, falls_at, 0.1, noise))
     assert sweep.steepest == pytest.approx(falls_at, rel=0.35)
@@ -49,7 +49,7 @@ def test_the_steepest_fall_and_the_divergence_are_found_where_they_were_put(fall
 
 
 @pytest.mark.slow
-def test_a_sweep_begins_at_the_initial_weights_and_ends_where_the_loss_explodes():
+def test_a_sweep_ends_where_the_loss_explodes():
     training = TrainingSpec(batch=8, bptt_len=10, precision="float32", seed=5, weight_decay=0.0)
     spec = RecurrentSpec(
         kind="gru", hidden=16, embedding=12, objective=ObjectiveSpec(head=10), training=training
@@ -88,7 +88,7 @@ def test_without_noise_the_law_itself_comes_back() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seeds", long_but([1, 2], {2}))
-def test_intervals_of_80_percent_hold_between_70_and_90_percent_of_the_time(seeds: int) -> None:
+def test_intervals_of_80_percent_hold_about_as_often(seeds: int) -> None:
     """Learning curves with known E, A, α and noise, drawn anew each time; the whole fit is 4 times the largest."""
     generator = np.random.default_rng(11)
     held = []

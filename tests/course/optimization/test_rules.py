@@ -51,7 +51,7 @@ def test_a_rule_takes_the_steps_of_its_counterpart_in_torch(name, changing):
     assert (path[-1] - path[0]).abs().min() > 0
 
 
-def test_adam_without_bias_correction_is_torch_adam_with_the_correction_taken_out_of_rate_and_epsilon():
+def test_adam_without_bias_correction_is_torch_adam_with_the_correction_taken_out():
     ours, theirs, some = Parts(), Parts(), draws(60)
     path = go(
         ours, rules.AdamSimplified(ours.parameters(), 0.02, beta1=BETAS[0], beta2=BETAS[1]), some
@@ -78,13 +78,16 @@ def test_the_first_step_without_bias_correction_is_longer_by_the_shares_of_the_n
     assert steps[1] / steps[0] == pytest.approx((1 - betas[0]) / (1 - betas[1]) ** 0.5)
 
 
-def test_momentum_as_some_lectures_print_it_climbs_and_as_it_is_meant_falls():
+def test_momentum_as_some_lectures_print_it_climbs():
     """v ← γ v − η g followed by θ ← θ − v has one minus too many."""
     theta, v = 1.0, 0.0
     for _ in range(20):
         v = 0.9 * v - 0.1 * 2 * theta
         theta -= v
     assert theta**2 > 1
+
+
+def test_momentum_as_it_is_meant_falls():
     weight = nn.Parameter(torch.ones(1, dtype=torch.float64))
     rule = rules.Momentum([weight], 0.1, momentum=0.9)
     meant, v = 1.0, 0.0

@@ -22,9 +22,7 @@ WORDS = st.text("abc", max_size=6)
 
 
 @given(WORDS, WORDS)
-def test_edits_lead_from_the_meant_to_the_written_word_and_are_the_fewest(
-    written: str, meant: str
-) -> None:
+def test_edits_are_the_fewest(written: str, meant: str) -> None:
     def least(a: str, b: str) -> int:
         if not a or not b:
             return len(a) + len(b)

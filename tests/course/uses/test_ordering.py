@@ -31,16 +31,14 @@ def test_a_wide_beam_finds_the_likeliest_order(kind: str) -> None:
     assert made == order_words(bundle, sorted(words), width=24), "whatever order they come in"
 
 
-def test_a_word_that_comes_twice_is_used_twice_and_an_unknown_one_is_refused() -> None:
-    bundle = bundle_of("ngram")
-    assert sorted(order_words(bundle, ["the", "soup", "the", "staff"], 5)) == [
-        "soup",
-        "staff",
-        "the",
-        "the",
-    ]
+def test_a_word_that_comes_twice_is_used_twice() -> None:
+    found = order_words(bundle_of("ngram"), ["the", "soup", "the", "staff"], 5)
+    assert sorted(found) == ["soup", "staff", "the", "the"]
+
+
+def test_an_unknown_word_is_refused() -> None:
     with pytest.raises(ValueError, match="zeppelin"):
-        order_words(bundle, ["zeppelin", "soup"], 5)
+        order_words(bundle_of("ngram"), ["zeppelin", "soup"], 5)
 
 
 def test_bleu_is_the_geometric_mean_of_clipped_precisions_with_a_brevity_penalty() -> None:

@@ -47,17 +47,26 @@ class Predicted(torch.autograd.Function):
         return out * ctx.slopes[0], out * ctx.slopes[1], None
 
 
-def test_the_objective_is_that_of_the_papers_and_its_gradients_pass_gradcheck():
+@pytest.fixture
+def sampled_word():
+    """Hidden features, the vectors of a word and of three noise words, and the signs of their labels."""
     torch.manual_seed(3)
     h, u = (
         torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((7,), (4, 7))
     )
-    signs = torch.tensor([1.0, -1, -1, -1], dtype=torch.float64)
-    assert torch.autograd.gradcheck(Predicted.apply, (h, u, signs))
+    return h, u, torch.tensor([1.0, -1, -1, -1], dtype=torch.float64)
+
+
+def test_the_objective_is_that_of_the_papers(sampled_word):
+    h, u, signs = sampled_word
     expected = sum(
         torch.nn.functional.logsigmoid(s * (row @ h)) for s, row in zip(signs, u, strict=True)
     )
     assert Predicted.apply(h, u, signs).item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+def test_the_gradients_of_the_objective_pass_gradcheck(sampled_word):
+    assert torch.autograd.gradcheck(Predicted.apply, sampled_word)
 
 
 @given(counts_of_words)
@@ -76,7 +85,7 @@ def test_the_expected_code_length_is_the_smallest_possible(counts):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["negative", "tree", "ranking"])
-def test_words_of_one_meaning_come_near_each_other_and_the_objective_rises(method):
+def test_words_of_one_meaning_come_near_each_other(method):
     """Words 2m and 2m + 1 are written for meaning m by a coin; a meaning follows one of two others."""
     draw, texts = np.random.default_rng(4), []
     for _ in range(60):

@@ -111,13 +111,21 @@ def test_figures_that_do_not_apply_are_none():
     ) == (None,) * 4
 
 
-def test_probabilities_that_are_not_a_number_give_figures_that_are_not_and_json_has_null():
+@pytest.fixture
+def diverged():
+    """Figures of a classifier one of whose probabilities is not a number."""
     table = np.full((3, 2), 0.5)
     table[1] = np.nan
-    found = figures(predicted([0, 1, 0], [0, 1, 1], ("bad", "good"), table))
-    assert math.isnan(found.log_loss)
-    assert math.isnan(found.calibration_error)
-    values = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    return figures(predicted([0, 1, 0], [0, 1, 1], ("bad", "good"), table))
+
+
+def test_probabilities_that_are_not_a_number_give_figures_that_are_not(diverged):
+    assert math.isnan(diverged.log_loss)
+    assert math.isnan(diverged.calibration_error)
+
+
+def test_figures_that_are_not_a_number_are_null_in_json(diverged):
+    values = json.loads(json.dumps(diverged.to_dict(), allow_nan=False))
     assert values["log_loss"] is None
     assert values["accuracy"] == pytest.approx(2 / 3)
     assert values["confusion"] == [[1, 1], [0, 1]]

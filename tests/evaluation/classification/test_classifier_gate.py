@@ -143,15 +143,16 @@ def promoted():
     return decide(POLICY, EVIDENCE)
 
 
-def test_a_better_classifier_is_promoted_and_the_decision_says_what_it_is_based_on(promoted):
+def test_a_better_classifier_is_promoted(promoted):
     assert promoted.promote
     assert failed(promoted) == []
-    assert (
-        promoted.reason
-        == f"its macro-F1 is {100 * promoted.figures['gain over the champion']:.2f} points above champion bag's"
-    )
-    assert (promoted.challenger, promoted.champion, promoted.test_set) == ("new", "old", "test1")
     assert promoted.figures["gain over the champion, lower end"] > 0.05
+    gain = 100 * promoted.figures["gain over the champion"]
+    assert promoted.reason == f"its macro-F1 is {gain:.2f} points above champion bag's"
+
+
+def test_the_decision_says_what_it_is_based_on(promoted):
+    assert (promoted.challenger, promoted.champion, promoted.test_set) == ("new", "old", "test1")
     assert len(promoted.challenger_scores) == 64
     assert promoted.challenger_scores != promoted.champion_scores
 

@@ -31,7 +31,7 @@ def losses(ours, theirs, facts=None, **changes):
     return accuracy_losses(ours.sort_by_review(), theirs.sort_by_review(), facts, **options)
 
 
-def test_slices_are_labels_and_whatever_is_known_of_the_reviews():
+def test_slices_are_what_is_known_of_the_reviews_beside_their_labels():
     found = drawn(300)
     facts = documents(
         found,

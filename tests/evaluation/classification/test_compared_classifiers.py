@@ -19,14 +19,24 @@ from tests.evaluation.classification.made_answers import STARS, drawn, predicted
 OPTIONS = {"confidence": 0.95, "resamples": 2_000, "seed": 1}
 
 
-def test_figures_have_intervals_and_the_estimate_is_the_figure():
+@pytest.fixture(scope="module")
+def drawn_intervals():
+    """Figures of random answers and their intervals."""
     found = drawn()
-    known, boot = figures(found), intervals(found, **OPTIONS)
+    return figures(found), intervals(found, **OPTIONS), len(found)
+
+
+def test_the_estimate_of_an_interval_is_the_figure(drawn_intervals):
+    known, boot, _ = drawn_intervals
     for name in ("accuracy", "macro_f1", "log_loss", "mean_absolute_error", "quadratic_kappa"):
         assert boot[name].estimate == pytest.approx(getattr(known, name))
         assert boot[name].low < boot[name].estimate < boot[name].high
     assert boot["recall", 2].estimate == pytest.approx(known.per_label[2].recall)
-    error = math.sqrt(known.accuracy * (1 - known.accuracy) / len(found))
+
+
+def test_the_interval_of_the_accuracy_is_as_wide_as_that_of_a_share(drawn_intervals):
+    known, boot, reviews = drawn_intervals
+    error = math.sqrt(known.accuracy * (1 - known.accuracy) / reviews)
     assert boot["accuracy"].high - boot["accuracy"].low == pytest.approx(2 * 1.96 * error, rel=0.05)
 
 
@@ -46,20 +56,29 @@ def test_one_group_has_no_interval():
     assert math.isnan(intervals(found, **OPTIONS)["accuracy"].low)
 
 
-def test_the_difference_is_that_of_the_figures_and_is_surer_than_the_figures():
+@pytest.fixture(scope="module")
+def mended():
+    """Answers of a classifier, and the same with 16 of its mistakes mended."""
     a, b = drawn(400, 0.7), drawn(400, 0.7)
     answers = b.answers_N.copy()
-    mended = np.flatnonzero(~b.correct_N)[:16]
-    answers[mended] = b.truth_N[mended]
-    b = predicted(b.truth_N, answers)
+    wrong = np.flatnonzero(~b.correct_N)[:16]
+    answers[wrong] = b.truth_N[wrong]
+    return a, predicted(b.truth_N, answers)
+
+
+def test_the_difference_is_that_of_the_figures(mended):
+    a, b = mended
     found = compare(a, b, **OPTIONS)
     assert (found.only_a, found.only_b, found.differ) == (0, 16, 16)
     assert found.accuracy.estimate == pytest.approx(0.04)
     assert found.macro_f1.estimate == pytest.approx(figures(b).macro_f1 - figures(a).macro_f1)
-    assert found.accuracy.low > 0.015
-    assert intervals(a, **OPTIONS)["accuracy"].high > figures(b).accuracy, (
-        "each interval alone is wider than the gain"
-    )
+
+
+def test_the_difference_is_surer_than_the_figures(mended):
+    a, b = mended
+    assert compare(a, b, **OPTIONS).accuracy.low > 0.015
+    alone = intervals(a, **OPTIONS)["accuracy"]
+    assert alone.high > figures(b).accuracy, "each interval alone is wider than the gain"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def told(**columns):
     return pl.DataFrame({"review_id": scores()["review_id"], **columns})
 
 
-def test_the_loss_of_a_slice_and_its_lower_end_are_those_of_a_ratio_estimate():
+def test_the_loss_of_a_slice_is_a_ratio_estimate():
     ours, theirs = scores(1.02, seed=3, noise=0.1), scores()
     table = losses(PromotionConfig(slice_dimensions=("stars",)), challenger=ours, champion=theirs)
     assert sorted(table["slice"]) == ["1", "2", "3", "4", "5"]
@@ -122,7 +122,7 @@ def test_nothing_is_judged_on_reviews_that_the_champion_remembers():
     ]
 
 
-def test_a_loss_above_the_limit_that_may_be_luck_refuses_nothing_and_is_told():
+def test_a_loss_above_the_limit_that_may_be_luck_refuses_nothing():
     """6 % worse on 40 reviews whose differences are 60 % up or down: half a standard error."""
     ones = (scores()["stars"] == 1).to_numpy()
     factor = np.where(ones, np.where(np.random.default_rng(2).random(200) < 0.5, 0.4, 1.6), 0.6)
@@ -359,21 +359,28 @@ def test_the_loss_is_the_share_of_bits_on_top_of_the_champions():
     assert decision.figures["champion's reviews, loss"] == pytest.approx(0.07)
 
 
+def times_refused(level: float) -> int:
+    """Return how often such a loss is refused in 200 pairs of 300 reviews with 12 % noise a review."""
+    refused = 0
+    for seed in range(1, 201):
+        decision = judge(champion_reviews=on_champions(level, 300, 0.12, seed), resamples=300)
+        refused += rule(decision, "no forgetting").passed is False
+    return refused
+
+
 @pytest.mark.long
-def test_a_loss_of_just_the_limit_is_refused_as_rarely_as_the_policy_allows_and_a_larger_one_nearly_always():
-    """Of 200 pairs 2.5 % is 5, give or take 2.2: 300 reviews, 12 % noise a review. A loss of 5 % is 4 above the limit.
+def test_a_loss_of_just_the_limit_is_refused_as_rarely_as_the_policy_allows():
+    """Of 200 pairs 2.5 % is 5, give or take 2.2.
 
     Equal models, 1 % within the limit, are refused more rarely still.
     """
-    refused = dict.fromkeys((1.01, 1.05), 0)
-    for level in refused:
-        for seed in range(1, 201):
-            found = on_champions(level, 300, 0.12, seed)
-            refused[level] += (
-                rule(judge(champion_reviews=found, resamples=300), "no forgetting").passed is False
-            )
-    assert refused[1.01] <= 9
-    assert refused[1.05] >= 190
+    assert times_refused(1.01) <= 9
+
+
+@pytest.mark.long
+def test_a_loss_far_above_the_limit_is_refused_nearly_always():
+    """A loss of 5 % is 4 above the limit."""
+    assert times_refused(1.05) >= 190
 
 
 def test_what_the_challenger_learnt_from_is_told():

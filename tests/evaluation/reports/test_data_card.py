@@ -134,7 +134,7 @@ def test_the_page_fits_a_small_screen(page):
     assert 'name="viewport"' in page
 
 
-def test_what_a_review_a_file_or_a_category_says_is_shown_and_never_run(card):
+def test_what_a_review_says_is_never_run(card):
     html = (card / HTML).read_text()
     assert "<script" not in html
     assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;" in html

@@ -235,13 +235,19 @@ def test_the_report_of_a_run_holds_hostile_text_as_text():
     assert "<script>alert(1)</script>" in found.text
 
 
-def test_the_model_card_and_the_decision_hold_it_as_text():
-    results = hostile_run()
-    card = run_page(replace(results, commands=("reviewlm run",)), []).to_markdown()
-    for markdown in (card, results.decision.to_markdown()):
-        found = rendered(markdown)
-        assert {tag for tag, _ in found.tags} <= PLAIN
-        assert "<script>alert(1)</script>" in found.text
+def assert_held_as_text(markdown):
+    found = rendered(markdown)
+    assert {tag for tag, _ in found.tags} <= PLAIN
+    assert "<script>alert(1)</script>" in found.text
+
+
+def test_the_model_card_holds_it_as_text():
+    results = replace(hostile_run(), commands=("reviewlm run",))
+    assert_held_as_text(run_page(results, []).to_markdown())
+
+
+def test_the_decision_holds_it_as_text():
+    assert_held_as_text(hostile_run().decision.to_markdown())
 
 
 def test_the_data_card_holds_it_as_text():
@@ -298,7 +304,7 @@ def drift_report():
 
 
 @pytest.mark.slow
-def test_the_drift_report_and_its_figures_hold_it_as_text():
+def test_the_drift_report_holds_it_as_text():
     rows = pl.DataFrame({"review_id": HOSTILE, "text": HOSTILE}).with_columns(
         bits_per_byte=pl.lit(1.0),
         expected=pl.lit(1.0),

@@ -65,18 +65,25 @@ def test_there_are_at_most_eight_figures_each_described_for_those_who_cannot_see
     assert all(len(attrs["aria-label"]) > 20 for attrs in read.all("svg"))
 
 
-def test_rules_that_failed_come_first_and_warnings_stand_above_them():
+@pytest.fixture
+def refused_decision():
+    """A decision with one rule that failed, and with a warning."""
     rules = tuple(
         RuleOutcome(*one)
         for one in (("far", True, "ok"), ("none", None, "no"), ("lost", False, "no"))
     )
     noted = {"warnings": ("on <b>1</b> review",), "passed_over": ("lstm adapts",)}
-    decision = replace(made_decision(False), rules=rules, **noted)
-    assert [row["rule"] for row in report_tables.rules(decision)] == ["lost", "far", "none"]
-    assert (
-        report_tables.count_of_rules(decision) == "3 rules: 1 failed, 1 passed, 1 not applicable."
-    )
-    text = text_of(run_page(made_results(decision=decision), []))
+    return replace(made_decision(False), rules=rules, **noted)
+
+
+def test_rules_that_failed_come_first(refused_decision):
+    assert [row["rule"] for row in report_tables.rules(refused_decision)] == ["lost", "far", "none"]
+    counted = report_tables.count_of_rules(refused_decision)
+    assert counted == "3 rules: 1 failed, 1 passed, 1 not applicable."
+
+
+def test_warnings_stand_above_the_rules(refused_decision):
+    text = text_of(run_page(made_results(decision=refused_decision), []))
     assert text.index("Warning: on <b>1</b> review.") < text.index("lost")
     assert "Passed over: lstm adapts." in text
 
@@ -140,18 +147,24 @@ def card(results, pictures):
     return run_page(results, pictures).to_markdown()
 
 
-def test_the_card_is_the_page_without_pictures_and_texts_of_reviews(card, results):
+def test_the_card_has_the_sections_of_the_page(card):
     assert card.startswith("# yelp.csv, 6,956 reviews → reviews version 3, promoted\n")
     assert "| lstm+cache (word) (promoted) | 12.36 | 0.800 ±0.012 | 20.0% |" in card
     assert "| better than the champion | passed |" in section_of(card, "Why it was promoted")
     assert "| licence | not stated |" in section_of(card, "Data")
     assert section_of(card, "Where it is weak").strip().startswith("Hardest: month 2022")
     assert "| lstm+cache: bundle | bundle of lstm+cache |" in card
+
+
+def test_the_card_has_no_pictures(card):
     assert "<svg" not in card
+
+
+def test_the_card_has_no_texts_of_reviews(card, results):
     assert results.models[0].samples["text"][0] not in card
 
 
-def test_the_card_states_uses_limits_and_how_to_ask(card):
+def test_the_card_states_what_the_model_is_for(card):
     limits = section_of(card, "What it is for, and its limits")
     for part in (
         "Meant for",
@@ -186,7 +199,7 @@ def put(tmp_path):
     return write
 
 
-def test_a_record_is_plain_json_with_settings_data_and_figures(results):
+def test_a_record_is_plain_json(results):
     config = json.dumps(
         {"seed": 7, "models": [{"name": "lstm", "hidden": 128}], "clean": {"edition": "3"}}
     )
@@ -213,18 +226,23 @@ def test_the_run_of_the_champion_is_the_one_that_promoted_its_bundle(results, pu
     assert run_of_bundle(reports, "") is None
 
 
-def test_records_are_listed_newest_first_and_damaged_ones_by_name_only(results, put):
+@pytest.fixture
+def listed_records(results, put):
+    """The records of four runs in the order of their list; only that of the first can be read."""
     put("a", record_of(results))
     put("b", None)
     put("c", "{")
     reports = put("d", {"format": 999})
     (reports / "latest").symlink_to("a")
-    assert {name: bool(record) for name, record in read_records(reports).items()} == {
-        "d": False,
-        "c": False,
-        "b": False,
-        "a": True,
-    }
+    return read_records(reports)
+
+
+def test_records_are_listed_newest_first(listed_records):
+    assert list(listed_records) == ["d", "c", "b", "a"]
+
+
+def test_damaged_records_are_listed_by_name_only(listed_records):
+    assert [name for name, record in listed_records.items() if record] == ["a"]
 
 
 def test_the_report_shows_what_changed_since_the_champion_s_run(results):

@@ -58,7 +58,7 @@ def test_a_uniform_model_has_the_perplexity_of_its_entries(uniform_bundle, strea
     assert found.perplexity == pytest.approx(vocabulary.size - len(CONTEXT_IDS), rel=1e-12)
 
 
-def test_product_two_power_and_exponential_forms_agree():
+def test_all_forms_of_perplexity_agree():
     p = [0.5, 0.25, 0.125, 0.5]
     found = figures_of(rows_of([-math.log(p[0] * p[1]), -math.log(p[2] * p[3])], [2, 2]))
     assert found.perplexity == pytest.approx(math.prod(p) ** (-1 / 4), rel=1e-12)
@@ -141,18 +141,19 @@ def nats_by_hand(bundle, ids):
     )
 
 
-def test_each_review_starts_afresh_and_gets_the_nats_of_its_own_tokens_in_stream_order(
-    bundle, stream, reviews
-):
+def test_scores_stand_in_the_order_of_the_stream(bundle, stream, reviews):
     rows = score_stream(bundle, stream)
     assert rows["review_id"].to_list() == reviews["review_id"].to_list()
+
+
+def test_each_review_starts_afresh(bundle, stream):
+    rows = score_stream(bundle, stream)
     for row in range(len(stream)):
-        assert rows["nats"][row] == pytest.approx(
-            nats_by_hand(bundle, stream.document(row)), rel=1e-12
-        )
+        expected = nats_by_hand(bundle, stream.document(row))
+        assert rows["nats"][row] == pytest.approx(expected, rel=1e-12)
 
 
-def test_scored_tokens_are_those_of_the_text_and_the_end(bundle, stream, reviews):
+def test_the_end_of_a_text_is_a_scored_token(bundle, stream, reviews):
     words = reviews["text"].str.split(" ").list.len()
     assert score_stream(bundle, stream)["tokens"].to_list() == (words + 1).to_list()
 
@@ -178,9 +179,7 @@ def test_perplexity_is_recomputed_from_the_scores_of_the_tokens(bundle, stream, 
     assert math.exp(tokens["nats"].mean()) == pytest.approx(figures.perplexity, rel=1e-9)
 
 
-def test_what_a_run_keeps_of_its_scores_are_tables_figures_and_the_policies_beside_them(
-    bundle, stream, tmp_path
-):
+def test_a_run_keeps_its_scores_with_the_policies_of_scoring(bundle, stream, tmp_path):
     facts = score_into_folder(bundle, stream, tmp_path, [3, 5])
     assert facts["perplexity"] == figures_of(pl.read_parquet(tmp_path / SCORES_FILE)).perplexity
     assert pl.read_parquet(tmp_path / TOKEN_NATS)["review_id"].unique(

@@ -65,7 +65,7 @@ def by_hand(bundle, stream, rows):
     return found
 
 
-def test_rank_entropy_and_confidence_equal_a_search_by_hand(bundle, stream, tmp_path):
+def test_each_column_equals_a_search_by_hand(bundle, stream, tmp_path):
     _, rows = observed(bundle, stream, tmp_path)
     assert rows.schema == COLUMNS
     rank, suggestion, entropy, confidence = zip(
@@ -131,15 +131,22 @@ def test_batches_change_nothing(network, stream, tmp_path, tokens_per_batch):
     assert parts.select(other).equals(whole.select(other))
 
 
-def test_a_uniform_model_has_the_entropy_of_all_entries_and_ranks_by_id(
-    uniform_bundle, stream, tmp_path
-):
+@pytest.fixture
+def uniform_rows(uniform_bundle, stream, tmp_path):
+    """What is seen of a model to which all entries are equally likely."""
     _, rows = observed(uniform_bundle, stream, tmp_path)
+    return rows
+
+
+def test_a_uniform_model_has_the_entropy_of_all_entries(uniform_rows, uniform_bundle):
     entries = uniform_bundle.vocabulary.size - len(CONTEXT_IDS)
-    np.testing.assert_allclose(rows["entropy"], math.log(entries), rtol=1e-6)
-    np.testing.assert_allclose(rows["confidence"], 1 / entries, rtol=1e-6)
+    np.testing.assert_allclose(uniform_rows["entropy"], math.log(entries), rtol=1e-6)
+    np.testing.assert_allclose(uniform_rows["confidence"], 1 / entries, rtol=1e-6)
+
+
+def test_a_uniform_model_ranks_by_id(uniform_rows, uniform_bundle):
     ids = sorted(set(range(uniform_bundle.vocabulary.size)) - CONTEXT_IDS)
-    assert rows["rank"].to_list() == [ids.index(token) + 1 for token in rows["id"]]
+    assert uniform_rows["rank"].to_list() == [ids.index(token) + 1 for token in uniform_rows["id"]]
 
 
 def impossible(bundle, token):
@@ -165,7 +172,7 @@ def test_an_impossible_token_has_no_rank(bundle, make_bundle, stream, tmp_path):
     assert scores["nats"].is_infinite().any()
 
 
-def test_hits_and_mean_reciprocal_rank_are_those_of_the_suggestions(bundle, stream, tmp_path):
+def test_figures_of_usefulness_are_those_of_the_suggestions(bundle, stream, tmp_path):
     _, rows = observed(bundle, stream, tmp_path)
     ranks = [
         math.inf if suggestion is None else suggestion
@@ -222,24 +229,30 @@ def judged(logp_NV, target_N):
     return np.exp(logp_NV.max(1)).astype(float), logp_NV.argmax(1) == target_N
 
 
-def test_bins_are_of_equal_width_and_hold_means():
-    table = reliability(np.array([0.0, 0.05, 0.11, 0.19, 1.0]), np.array([0, 1, 0, 1, 1]), bins=10)
-    assert table["count"].to_list() == [2, 2, 0, 0, 0, 0, 0, 0, 0, 1]
-    first, second, third, *_, last = table.to_dicts()
-    assert (first["low"], first["high"], first["mean_probability"], first["mean_accuracy"]) == (
-        0,
-        0.1,
-        0.025,
-        0.5,
-    )
-    assert (second["bin"], second["mean_probability"], second["mean_accuracy"]) == (
-        1,
-        pytest.approx(0.15),
-        0.5,
-    )
+@pytest.fixture
+def bins():
+    """The table of reliability of five predictions."""
+    p, right = np.array([0.0, 0.05, 0.11, 0.19, 1.0]), np.array([0, 1, 0, 1, 1])
+    return reliability(p, right, bins=10)
+
+
+def test_bins_are_of_equal_width(bins):
+    assert bins["count"].to_list() == [2, 2, 0, 0, 0, 0, 0, 0, 0, 1]
+    first, *_, last = bins.to_dicts()
+    assert (first["low"], first["high"]) == (0, 0.1)
+    assert (last["low"], last["high"]) == (0.9, 1.0)
+
+
+def test_bins_hold_means(bins):
+    first, second, third, *_ = bins.to_dicts()
+    assert (first["mean_probability"], first["mean_accuracy"]) == (0.025, 0.5)
+    assert (second["bin"], second["mean_accuracy"]) == (1, 0.5)
+    assert second["mean_probability"] == pytest.approx(0.15)
     assert (third["mean_probability"], third["mean_accuracy"]) == (None, None)
-    assert (last["low"], last["high"], last["count"]) == (0.9, 1.0, 1)
-    assert calibration_error(table) == pytest.approx((2 * 0.475 + 2 * 0.35 + 0) / 5)
+
+
+def test_the_calibration_error_weighs_bins_by_their_predictions(bins):
+    assert calibration_error(bins) == pytest.approx((2 * 0.475 + 2 * 0.35 + 0) / 5)
 
 
 @pytest.mark.slow

@@ -153,12 +153,15 @@ def judged_by(grammar, reviews, monkeypatch):
     return judged_reviews(reviews)
 
 
-def test_the_grammar_has_a_text_with_two_derivations_and_the_forward_algorithm_sums_them():
+def test_the_grammar_has_a_text_with_two_derivations():
     probabilities = GRAMMAR.probabilities()
     assert math.fsum(probabilities.values()) == pytest.approx(1, abs=1e-12)
     assert probabilities["the hot tea"] == pytest.approx((3 / 6 * 1 / 7 + 2 / 6 * 2 / 7) * 2 / 3)
+
+
+def test_the_forward_algorithm_sums_all_derivations_of_a_text():
     forward = GRAMMAR.forward()
-    for text, probability in probabilities.items():
+    for text, probability in GRAMMAR.probabilities().items():
         assert forward.log_probability(text, {}) == pytest.approx(math.log(probability), abs=1e-12)
 
 
@@ -189,7 +192,7 @@ def test_another_unit_of_the_same_model_changes_nothing_per_byte_or_word(
     )
 
 
-def test_only_the_unit_that_drops_case_and_spaces_pays_for_them(vocabularies):
+def test_only_the_unit_that_drops_case_pays_for_it(vocabularies):
     probabilities = GRAMMAR.probabilities()
     tables = scores(
         vocabularies, probabilities, reviews_of(drawn(probabilities, 60, seed=1)), whole=True

@@ -45,7 +45,7 @@ def brute_force(one, draws):
     return np.array(deviations)
 
 
-def test_the_interval_is_the_hull_of_the_bootstrap_t_and_of_random_weights_with_one_group_more():
+def test_the_interval_is_the_hull_of_two_bootstraps():
     """The same quantiles as those of draws made one by one, within what so many draws tell of a quantile."""
     random = np.random.default_rng(3)
     x = random.gamma(2.0, 50, 60)
@@ -149,7 +149,7 @@ def test_long_reviews_widen_the_interval():
     assert interval(ratio(values)).high < interval(ratio(values, lengths=lengths)).high
 
 
-def test_above_some_thousand_reviews_groups_are_drawn_and_say_the_same():
+def test_above_some_thousand_reviews_groups_say_what_single_reviews_say():
     values = np.random.default_rng(4).normal(size=20_000)
     found = interval(ratio(values), resamples=1_000)
     half = 1.96 * values.std() / np.sqrt(20_000)

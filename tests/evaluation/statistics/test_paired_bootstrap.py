@@ -30,7 +30,7 @@ def test_the_interval_of_a_ratio_is_the_one_of_linearisation():
 
 
 @pytest.mark.parametrize("numbers", [[], [1.0, np.nan], [1.0, np.inf]])
-def test_nothing_and_numbers_that_are_none_are_refused(numbers):
+def test_numbers_that_are_not_finite_are_refused(numbers):
     with pytest.raises(ValueError, match="finite"):
         interval(np.array(numbers), np.ones(len(numbers)))
 
@@ -84,32 +84,41 @@ def test_a_single_group_has_no_interval():
     assert np.isnan([found.low, found.high]).all()
 
 
-def test_draws_that_are_taken_some_at_a_time_are_all_taken_and_all_different(monkeypatch):
+def test_draws_that_are_taken_some_at_a_time_are_all_different(monkeypatch):
     monkeypatch.setattr(bootstrap, "DRAWS_AT_ONCE", 400)
     found = boot({"x": np.random.default_rng(9).normal(size=40), "one": np.ones(40)}, resamples=123)
     assert (found.drawn["one"] == 40).all()
     assert len(set(found.drawn["x"])) == 123
 
 
-def test_a_column_with_an_infinite_number_has_no_interval_and_spoils_no_other():
-    values = np.random.default_rng(3).normal(size=50)
-    found = boot({"x": values, "bad": np.append(values[:-1], np.inf)})
-    assert np.isnan(
-        [
-            found.interval(lambda sums: sums["bad"]).low,
-            found.interval(lambda sums: sums["bad"]).high,
-        ]
-    ).all()
-    assert found.interval(lambda sums: sums["bad"]).estimate == np.inf
-    assert found.interval(lambda sums: sums["x"]) == boot({"x": values}).interval(
-        lambda sums: sums["x"]
-    )
+@pytest.fixture
+def normal_values():
+    return np.random.default_rng(3).normal(size=50)
 
 
-def test_tails_are_farther_out_for_few_reviews_and_plain_for_many():
+def test_a_column_with_an_infinite_number_has_no_interval(normal_values):
+    found = boot({"x": normal_values, "bad": np.append(normal_values[:-1], np.inf)})
+    interval_of_bad = found.interval(lambda sums: sums["bad"])
+    assert np.isnan([interval_of_bad.low, interval_of_bad.high]).all()
+    assert interval_of_bad.estimate == np.inf
+
+
+def test_a_column_with_an_infinite_number_spoils_no_other(normal_values):
+    found = boot({"x": normal_values, "bad": np.append(normal_values[:-1], np.inf)})
+    alone = boot({"x": normal_values})
+    assert found.interval(lambda sums: sums["x"]) == alone.interval(lambda sums: sums["x"])
+
+
+def test_tails_are_farther_out_for_few_reviews():
     """Hesterberg 2015, section 3.3: for n = 10 the tail is Φ(−√(10/9) · 2.262) = Φ(−2.384)."""
     assert expanded_tail(0.95, 10) == pytest.approx(0.00855, abs=1e-4)
+
+
+def test_tails_are_plain_for_many_reviews():
     assert expanded_tail(0.95, 100_000) == pytest.approx(0.025, abs=1e-5)
+
+
+def test_the_tail_is_plain_for_a_single_review():
     assert expanded_tail(0.95, 1) == pytest.approx(0.025)
 
 
@@ -119,18 +128,20 @@ def test_columns_that_are_not_of_the_same_reviews_are_refused(columns):
         boot(columns)
 
 
-def test_a_slice_that_is_empty_in_a_few_draws_has_an_interval_and_in_many_has_none():
-    rare = np.zeros(200)
-    rare[:1] = 1.0
-    few = np.zeros(200)
-    few[:8] = 1.0
-    found = boot({"rare": rare, "few": few}, resamples=2_000)
-    share = {
-        name: found.interval(lambda sums, name=name: sums[name] / sums[name])
-        for name in ("rare", "few")
-    }
-    assert np.isnan(share["rare"].low)
-    assert (share["few"].low, share["few"].high) == (1.0, 1.0)
+def interval_of_slice(members):
+    """Return the interval of a ratio in a slice of so many of 200 reviews."""
+    slice_N = np.zeros(200)
+    slice_N[:members] = 1.0
+    return boot({"x": slice_N}, resamples=2_000).interval(lambda sums: sums["x"] / sums["x"])
+
+
+def test_a_slice_that_is_empty_in_a_few_draws_has_an_interval():
+    found = interval_of_slice(8)
+    assert (found.low, found.high) == (1.0, 1.0)
+
+
+def test_a_slice_that_is_empty_in_many_draws_has_no_interval():
+    assert np.isnan(interval_of_slice(1).low)
 
 
 # --- The simulation of coverage, with few test sets: the intervals of a run hold the truth about as often as they say
@@ -211,11 +222,14 @@ def test_the_effective_number_is_that_of_equal_groups():
     assert effective_number(np.array([1.0, 1e-12])) == pytest.approx(1)
 
 
-def test_the_design_effect_of_copies_is_their_number_and_of_independent_reviews_one():
-    random = np.random.default_rng(1)
-    values = random.normal(size=3_000)
+def test_the_design_effect_of_copies_is_their_number():
+    values = np.random.default_rng(1).normal(size=3_000)
     copied, _ = design_effect(np.tile(values, 4), np.tile(np.arange(3_000), 4))
     assert copied == pytest.approx(4)
+
+
+def test_the_design_effect_of_independent_reviews_is_one():
+    random = np.random.default_rng(1)
     found = np.array(
         [design_effect(random.normal(size=600), np.arange(600) % 200) for _ in range(300)]
     )

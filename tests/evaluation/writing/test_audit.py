@@ -136,11 +136,16 @@ def audited(fitted, regular, reference, canaries, tmp_path_factory):
 
 
 @pytest.mark.long
-def test_a_model_that_was_trained_far_too_long_copies_and_is_told_by_every_figure(audited):
+def test_a_model_that_was_trained_far_too_long_copies(audited):
     (regular, _), (overtrained, _) = audited["regular"], audited["overtrained"]
     assert overtrained["copied_8"] > 0.2 > 0.01 > regular["copied_8"]
     assert overtrained["longest_copied"] >= 9 > 5 >= regular["longest_copied"]
     assert overtrained["real_longest_copied"] == regular["real_longest_copied"] <= 4
+
+
+@pytest.mark.long
+def test_a_model_that_was_trained_far_too_long_knows_the_canaries(audited):
+    (regular, _), (overtrained, _) = audited["regular"], audited["overtrained"]
     assert overtrained["exposure_mean"] == pytest.approx(np.log2(501), abs=0.5)
     assert regular["exposure_mean"] < 5
     for facts, passed in ((regular, True), (overtrained, False)):
@@ -250,7 +255,7 @@ def test_tables_say_what_the_facts_say(audited):
 
 
 @pytest.mark.slow
-def test_every_figure_is_there_and_those_of_texts_have_their_real_counterpart(audited):
+def test_figures_of_samples_have_their_real_counterpart(audited):
     facts = audited["regular"][0]
     names = ["copied_4", "copied_8", "copied_passages", "longest_copied", "private_patterns"]
     assert {*names, *(f"real_{name}" for name in names), *FACTS} <= facts.keys()
@@ -258,7 +263,7 @@ def test_every_figure_is_there_and_those_of_texts_have_their_real_counterpart(au
 
 
 @pytest.mark.slow
-def test_a_sample_is_what_its_number_and_seed_write_again(regular, audited):
+def test_a_sample_can_be_written_again(regular, audited):
     row = (
         pl.read_parquet(audited["regular"][1] / "samples.parquet")
         .filter(stars=5, number=3)
@@ -319,7 +324,7 @@ def test_real_reviews_are_cut_where_samples_end(regular, clean, monkeypatch, tmp
     )
 
 
-def test_personal_data_in_a_sample_is_counted_and_shown_with_its_text(
+def test_personal_data_in_a_sample_is_shown_with_its_text(
     regular, reference, monkeypatch, tmp_path
 ):
     texts = ["bar bas", "mail joe@example.com, call 480-555-1234"]

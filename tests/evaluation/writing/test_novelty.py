@@ -60,17 +60,26 @@ TEXTS = st.lists(st.text("ab", max_size=40), min_size=1, max_size=6)
 VARIED = st.lists(st.text("abcde", max_size=25), min_size=1, max_size=6)
 
 
-@given(
+ANY_TEXTS = given(
     samples=st.one_of(TEXTS, VARIED), training=st.one_of(TEXTS, VARIED), block=st.integers(1, 60)
 )
+
+
+@ANY_TEXTS
 @examples(150)
-def test_shares_and_longest_spans_are_those_that_are_counted_by_hand(samples, training, block):
+def test_shares_are_those_that_are_counted_by_hand(samples, training, block):
     found = overlap(stream_of(samples), stream_of(training), block)
     for n in range(1, ORDERS + 1):
         known = {each for text in training for each in stretches(text, n)}
         expected = [each in known for text in samples for each in stretches(text, n)]
         assert found.found[n - 1].tolist() == expected
         assert found.share(n) == (pytest.approx(np.mean(expected)) if expected else None)
+
+
+@ANY_TEXTS
+@examples(150)
+def test_the_longest_span_is_that_of_a_search_by_hand(samples, training, block):
+    found = overlap(stream_of(samples), stream_of(training), block)
     assert found.longest_D.tolist() == [longest_by_hand(sample, training) for sample in samples]
     joined = "".join(training)
     for sample, n, start, at in zip(
@@ -79,7 +88,7 @@ def test_shares_and_longest_spans_are_those_that_are_counted_by_hand(samples, tr
         assert joined[at : at + n] == sample[start : start + n] if n else at == -1
 
 
-def test_copied_spans_name_text_and_review_and_the_longest_comes_first():
+def test_the_longest_copied_span_comes_first():
     training = pl.Series(["Nothing here.", "We will never come back to this awful place again!"])
     samples = pl.DataFrame(
         {"number": [0, 1, 2], "text": ["Zzz", "I say: never come back to THIS awful town", "here"]}
@@ -97,7 +106,7 @@ def test_copied_spans_name_text_and_review_and_the_longest_comes_first():
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), max_size=8))
 @examples(150)
-def test_equal_words_have_equal_fingerprints_and_others_have_not(texts):
+def test_only_equal_words_have_equal_fingerprints(texts):
     series = pl.Series(texts, dtype=pl.String)
     stream, pieces = word_stream(series), pieces_of(series).to_list()
     assert stream.lengths_D.tolist() == [len(words) for words in pieces]
@@ -164,11 +173,15 @@ def test_a_rank_is_the_place_behind_all_candidates_that_are_at_least_as_likely(p
     assert exposures(np.array(planted), np.array(candidates)) == pytest.approx(bits)
 
 
-def test_what_the_model_calls_impossible_comes_last_and_what_has_no_score_has_no_rank():
-    found = ranks(np.array([1.0, np.inf, np.nan]), np.array([2.0, np.inf, np.inf]))
-    assert found[:2].tolist() == [1, 4]
-    assert np.isnan(found[2])
+def test_what_the_model_calls_impossible_comes_last():
+    found = ranks(np.array([1.0, np.inf]), np.array([2.0, np.inf, np.inf]))
+    assert found.tolist() == [1, 4]
     assert exposures(np.array([np.inf]), np.array([2.0, np.inf, np.inf])).tolist() == [0.0]
+
+
+def test_what_has_no_score_has_no_rank():
+    found = ranks(np.array([1.0, np.nan]), np.array([2.0, np.inf, np.inf]))
+    assert np.isnan(found[1])
 
 
 @given(st.lists(st.sampled_from([0.0, 1.0, 2.0, np.inf]), min_size=2, max_size=40))
@@ -216,9 +229,7 @@ def measured(
     return measure_exposure(bundle, canaries, 200, pl.Series(samples), tmp_path / "scored")
 
 
-def test_a_canary_that_is_known_by_heart_has_the_largest_exposure_and_the_other_one_has_not(
-    vocabulary, tmp_path
-):
+def test_only_a_canary_that_is_known_by_heart_has_the_largest_exposure(vocabulary, tmp_path):
     table, facts = measured(vocabulary, tmp_path, "cheap nice nice")
     assert table["canary"].to_list() == list(CANARIES.texts)
     assert table["copies"].to_list() == [1, 3]
@@ -248,7 +259,7 @@ def test_where_nothing_was_planted_nothing_is_said(vocabulary, tmp_path):
 # --- Personal data in samples is found by the patterns that mask it in training
 
 
-def test_planted_addresses_and_numbers_are_found_and_placeholders_are_not():
+def test_planted_personal_data_are_found_beside_placeholders():
     texts = [
         "Nice place, 5 stars, open 10-12.",
         "Write to jo.doe@mail.example.com or call 480-555-1234, or (480) 555-9876!",

@@ -56,7 +56,7 @@ def test_a_written_model_comes_back_with_float32_values(name, order, tmp_path):
 
 
 @WRITTEN
-def test_a_model_that_is_read_and_written_again_stays_the_same(name, order, tmp_path):
+def test_a_model_that_is_written_again_stays_the_same(name, order, tmp_path):
     small(order).to_arpa(tmp_path / name)
     back = LineLM.from_arpa(tmp_path / name)
     back.to_arpa(tmp_path / "again.arpa")
