@@ -19,7 +19,7 @@ from reviewlm.corpus.synthetic.synth import write_reviews
 from reviewlm.models.specs import parts_of
 from reviewlm.tasks import quick_check
 from reviewlm.tasks.quick_check import StageLog, tiny, write_sample
-from tests.command_line import call
+from tests.command_line import Done, call
 
 
 @pytest.fixture
@@ -78,13 +78,16 @@ def test_every_preset_has_a_tiny_form_with_one_model_of_each_kind(
     assert RunConfig.model_validate(small.model_dump()) == small, "its settings are valid together"
 
 
-def test_a_failing_stage_is_named_and_its_files_are_kept(
+@pytest.fixture
+def failed_check(
     own_home: Path,
     reviews: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-) -> None:
+) -> Done:
+    """A check whose second stage fails, with its files below the test's folder."""
+
     def diverge() -> None:
         raise FitError("The loss is not a number", remedy="lower the rate")
 
@@ -94,16 +97,26 @@ def test_a_failing_stage_is_named_and_its_files_are_kept(
 
     monkeypatch.setattr(quick_check, "try_stages", failing)
     monkeypatch.setattr("reviewlm.verbs.check.lasting_folder", lambda: tmp_path)
-    done = call(monkeypatch, capfd, "check", "--input", reviews, "--json")
-    assert done.code == FitError.exit_code
-    assert [(stage["stage"], stage["result"]) for stage in done.facts["stages"]] == [
+    return call(monkeypatch, capfd, "check", "--input", reviews, "--json")
+
+
+def test_a_failing_stage_is_named(failed_check: Done) -> None:
+    assert failed_check.code == FitError.exit_code
+    facts = failed_check.facts
+    assert [(stage["stage"], stage["result"]) for stage in facts["stages"]] == [
         ("read the input", "ok"),
         ("fit lstm", "failed"),
     ]
-    assert done.facts["failed"] == "fit lstm"
-    assert done.facts["error"]["what"] == "The loss is not a number"
-    assert Path(done.facts["home"]).parent == tmp_path
-    assert Path(done.facts["home"]).is_dir()
+    assert facts["failed"] == "fit lstm"
+    assert facts["error"]["what"] == "The loss is not a number"
+
+
+def test_the_files_of_a_failed_check_are_kept(
+    failed_check: Done, tmp_path: Path, own_home: Path
+) -> None:
+    folder = Path(failed_check.facts["home"])
+    assert folder.parent == tmp_path
+    assert folder.is_dir()
     assert not own_home.exists()
 
 
@@ -137,7 +150,7 @@ def test_the_wall_time_of_the_command_is_told_also_if_a_stage_fails(
 @pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [".jsonl", ".txt"])
-def test_all_stages_pass_and_nothing_is_left(
+def test_a_check_of_all_stages_leaves_nothing(
     ending: str,
     own_home: Path,
     reviews: Path,

@@ -203,13 +203,20 @@ def test_reviews_that_the_challenger_has_learnt_from_altogether_leave_none(
 
 
 @pytest.mark.parametrize("file", ["spec.json", "vocabulary.json"])
-def test_a_damaged_champion_is_a_finding_and_the_challenger_is_registered(
+def test_a_damaged_champion_is_a_finding(
     gate: Gate, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     found = gate.ask(monkeypatch, damage=file)
     assert found.champion.scored.problem.startswith("the champion, version 4, cannot be measured: ")
     assert found.champion.scored.rows is None
     assert found.kept is None
+
+
+@pytest.mark.parametrize("file", ["spec.json", "vocabulary.json"])
+def test_beside_a_damaged_champion_the_challenger_is_registered(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    found = gate.ask(monkeypatch, damage=file)
     monkeypatch.setattr("reviewlm.tasks.promotion.promote.register_fit", lambda *given: 5)
     same = SimpleNamespace(fitted=SimpleNamespace(bundle=gate.registered), measurements=())
     for challenger in (found.challenger, same):

@@ -33,7 +33,7 @@ def test_each_known_rating_has_its_label(label: str, expected: list[int]) -> Non
     assert LABELLINGS[label].numbers(reviews).tolist() == expected
 
 
-def test_a_field_labels_the_reviews_by_their_id_and_leaves_out_unknown_values(
+def test_a_field_labels_the_reviews_by_their_id(
     tmp_path: Path,
 ) -> None:
     pl.DataFrame({"review_id": ["a", "b", "c"], "label": ["bar", "café", "zoo"]}).write_parquet(

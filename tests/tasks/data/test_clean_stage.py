@@ -35,12 +35,10 @@ def cleaned(dataset, **options) -> Artifact:
 
 
 @pytest.mark.slow
-def test_sections_that_decide_about_the_rows_prepare_again_and_others_do_not(dataset):
+def test_only_sections_that_decide_about_the_rows_prepare_again(dataset):
     first = cleaned(dataset)
-    assert (
-        cleaned(dataset, checks={"max_quarantined": 0.2}, execution={"threads": 1}).digest
-        == first.digest
-    )
+    others = {"checks": {"max_quarantined": 0.2}, "execution": {"threads": 1}}
+    assert cleaned(dataset, **others).digest == first.digest
     changes = [
         {"clean": {"mask_personal_data": False}},
         {"duplicates": {"near": False}},

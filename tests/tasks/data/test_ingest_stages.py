@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_of_a_growing_folder_only_the_new_file_is_read(config: RunConfig, tmp_pa
     assert (again, again.facts["new_sources"], again.facts["reused_sources"]) == (second, 0, 2)
 
 
-def test_a_copy_of_a_file_is_not_read_and_changes_no_row(config: RunConfig, tmp_path: Path) -> None:
+def test_a_copy_of_a_file_is_not_read(config: RunConfig, tmp_path: Path) -> None:
     first, _ = run(ingest_files, config)
     (tmp_path / "in" / "a (1).jsonl").write_bytes((tmp_path / "in" / "a.jsonl").read_bytes())
     second, stages = run(ingest_files, config)
@@ -150,15 +151,19 @@ def small_files(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return config
 
 
-def test_many_small_files_make_few_results_and_of_a_new_one_few_are_read_again(
+def test_many_small_files_make_few_results(small_files: RunConfig) -> None:
+    dataset, stages = run(ingest_files, small_files)
+    assert dataset.facts["rows"] == 40
+    assert [stage for stage, _ in stages].count("read") == len(dataset.facts["sources"]) <= 10
+
+
+def test_of_a_new_small_file_few_others_are_read_again(
     small_files: RunConfig, tmp_path: Path
 ) -> None:
-    first, stages = run(ingest_files, small_files)
-    assert first.facts["rows"] == 40
-    assert [stage for stage, _ in stages].count("read") == len(first.facts["sources"]) <= 10
+    run(ingest_files, small_files)
     write(tmp_path / "in" / "20a.jsonl", "new")
-    second, stages = run(ingest_files, small_files)
-    assert second.facts["rows"] == 41
+    dataset, stages = run(ingest_files, small_files)
+    assert dataset.facts["rows"] == 41
     assert stages.count(("read", False)) == 1
 
 
@@ -190,26 +195,33 @@ def test_labels_are_read_from_the_archives_even_if_the_files_are_gone(
     assert labels["label"].value_counts(sort=True, name="n")["n"].to_list() == [20, 20]
 
 
-def test_too_many_damaged_small_files_end_the_run_and_few_are_set_aside(
+def replace_by_pointers(folder: Path, numbers: Iterable[int]) -> None:
+    """Write pointers of Git LFS in place of small files."""
+    for number in numbers:
+        pointer = b"version https://git-lfs.github.com/spec/v1\n"
+        (folder / f"{number:02d}.jsonl").write_bytes(pointer)
+
+
+def test_a_damaged_small_file_is_set_aside(
     small_files: RunConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def damage(number: int) -> None:
-        (tmp_path / "in" / f"{number:02d}.jsonl").write_bytes(
-            b"version https://git-lfs.github.com/spec/v1\n"
-        )
-
-    damage(3)
+    replace_by_pointers(tmp_path / "in", [3])
     dataset, _ = run(ingest_files, small_files)
     assert (dataset.facts["rows"], dataset.facts["reasons"]) == (39, {"unreadable_file": 1})
     assert any("03.jsonl was set aside" in message for message in caplog.messages)
     assert describe_dataset(dataset)["unreadable_files"] == 1
-    for number in range(4, 10):
-        damage(number)
-    with pytest.raises(Unreadable, match="7 of 40 files cannot be read"):
-        run(ingest_files, small_files)
-    for number in range(40):
-        damage(number)
-    with pytest.raises(Unreadable, match="Git LFS"):
+
+
+@pytest.mark.parametrize(
+    ("damaged", "said"),
+    [(range(3, 10), "7 of 40 files cannot be read"), (range(40), "Git LFS")],
+    ids=["seven", "all"],
+)
+def test_too_many_damaged_small_files_end_the_run(
+    damaged: range, said: str, small_files: RunConfig, tmp_path: Path
+) -> None:
+    replace_by_pointers(tmp_path / "in", damaged)
+    with pytest.raises(Unreadable, match=said):
         run(ingest_files, small_files)
 
 

@@ -77,7 +77,7 @@ def damage(*files: Path) -> None:
 @pytest.mark.drill(
     "poison file", "one of many files is cut off", "set aside and told; the others are read"
 )
-def test_a_cut_off_file_is_set_aside_and_all_others_are_read(
+def test_a_cut_off_file_is_set_aside_among_others(
     config: RunConfig, folder: Path, events: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     damage(folder / "03.jsonl.gz")

@@ -104,7 +104,7 @@ def fitted(prepared: Prepared, tmp_path: Path) -> Fitted:
     return Fitted(spec, Artifact("fit", "", str(tmp_path)), "", True)
 
 
-def test_canaries_stand_in_the_training_stream_and_in_no_other(prepared: Prepared) -> None:
+def test_canaries_stand_in_the_training_stream_alone(prepared: Prepared) -> None:
     streams = {
         split: TokenStream.open(one.folder) for split, one in prepared.tokens["word"].items()
     }
@@ -129,19 +129,27 @@ def test_without_canaries_a_training_stream_is_what_it_was_before_there_were_any
     assert bare.digest != prepared.tokens["word"]["train"].digest
 
 
-def test_a_model_is_audited_once_and_the_reference_serves_all(
-    prepared: Prepared, fitted: Fitted
-) -> None:
+def test_a_model_is_audited_once(prepared: Prepared, fitted: Fitted) -> None:
     first = audit.fn(config_of(), fitted, prepared)
     again: Any = audit.fn(config_of(), fitted, prepared)
-    more = audit.fn(config_of(samples=12), fitted, prepared)
     assert (again.name, result_of(again)) == ("Reused", first)
+
+
+def test_an_audit_with_more_samples_finds_the_same_exposure(
+    prepared: Prepared, fitted: Fitted
+) -> None:
+    first = result_of(audit.fn(config_of(), fitted, prepared))
+    more = audit.fn(config_of(samples=12), fitted, prepared)
     assert first.facts["samples"] == 10
     assert more.facts["samples"] == 12
     assert first.facts["exposure_max"] == more.facts["exposure_max"] > 4  # it counts what it read
+    assert all((first.folder / table).exists() for table in TABLES)
+
+
+def test_one_reference_serves_all_audits(prepared: Prepared, fitted: Fitted) -> None:
+    audit.fn(config_of(), fitted, prepared)
     config = config_of()
     assert reference_of(config.workspace, config.audit, prepared.clean).reused
-    assert all((first.folder / table).exists() for table in TABLES)
 
 
 def test_where_nothing_was_planted_the_rest_is_audited_all_the_same(
@@ -153,10 +161,10 @@ def test_where_nothing_was_planted_the_rest_is_audited_all_the_same(
     assert facts["copied_4"] is not None
 
 
-def test_figures_are_logged_in_one_batch_and_tables_beside_them(
-    prepared: Prepared, fitted: Fitted
-) -> None:
-    artifact = audit.fn(config_of(), fitted, prepared)
+@pytest.fixture
+def logged(prepared: Prepared, fitted: Fitted) -> Any:
+    """The facts of an audit, and the batches of figures and the tables that MLflow gets of it."""
+    artifact = result_of(audit.fn(config_of(), fitted, prepared))
     batches: list[dict[str, float]] = []
     tables: dict[str, pl.DataFrame] = {}
     tracker: Any = SimpleNamespace(
@@ -164,9 +172,15 @@ def test_figures_are_logged_in_one_batch_and_tables_beside_them(
         log_table=lambda run, table, file: tables.update({file: table}),
     )
     log_audit(tracker, "run", artifact)
-    [figures] = batches
-    assert figures["audit/exposure_max"] == artifact.facts["exposure_max"]
+    return SimpleNamespace(facts=artifact.facts, batches=batches, tables=tables)
+
+
+def test_the_figures_of_an_audit_are_logged_in_one_batch(logged: Any) -> None:
+    [figures] = logged.batches
+    assert figures["audit/exposure_max"] == logged.facts["exposure_max"]
     assert all(isinstance(value, float) for value in figures.values())
-    assert {
-        f"audit/{name}.json" for name in ("samples", "copied", "exposure", "novelty", "private")
-    } == set(tables)
+
+
+def test_the_tables_of_an_audit_are_logged(logged: Any) -> None:
+    names = ("samples", "copied", "exposure", "novelty", "private")
+    assert logged.tables.keys() == {f"audit/{name}.json" for name in names}

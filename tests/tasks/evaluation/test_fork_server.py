@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
 CONFIG = parse_config({"execution": {"device": "cpu"}})
 
 
-def test_processes_that_wait_are_ended_and_the_next_work_starts_others(
+def test_work_after_the_end_of_all_processes_starts_others(
     made: tuple[Path, Path, Path],
 ) -> None:
     with model_processes(CONFIG.execution, LEAST_TOKENS):

@@ -185,7 +185,7 @@ def models(config: RunConfig, **bits: float) -> list[Measured]:
     return [measured(config, name, each) for name, each in {**MODELS, **bits}.items()]
 
 
-def test_the_table_has_intervals_gaps_cost_and_front(comparison: Evaluated) -> None:
+def test_the_figures_of_the_table_lie_in_their_intervals(comparison: Evaluated) -> None:
     rows = {row["model"]: row for row in comparison.table.to_dicts()}
     assert list(rows) == ["kn5+lstm", "lstm", "kn5"]
     for name, bits in MODELS.items():
@@ -199,25 +199,22 @@ def test_the_table_has_intervals_gaps_cost_and_front(comparison: Evaluated) -> N
     assert rows["lstm"]["baseline_gain_lo"] > 0.1
 
 
-def test_equal_scores_are_not_compared_again_and_other_resamples_are(
-    config: RunConfig, comparison: Evaluated
-) -> None:
-    again = compare(
-        config.workspace, config.evaluation, config.baseline, prepared(config), models(config)
-    )
+def compared_again(config: RunConfig, resamples: int) -> Evaluated:
+    """Compare the same scores with so many resamples."""
+    evaluation = config.evaluation.model_copy(update={"resamples": resamples})
+    return compare(config.workspace, evaluation, config.baseline, prepared(config), models(config))
+
+
+def test_equal_scores_are_not_compared_again(config: RunConfig, comparison: Evaluated) -> None:
+    again = compared_again(config, config.evaluation.resamples)
     assert again.artifact.manifest["created"] == comparison.artifact.manifest["created"]
-    other = config.model_copy(
-        update={"evaluation": config.evaluation.model_copy(update={"resamples": 200})}
-    )
-    assert (
-        compare(
-            other.workspace, other.evaluation, other.baseline, prepared(config), models(config)
-        ).artifact.digest
-        != comparison.artifact.digest
-    )
 
 
-def test_a_model_below_the_floor_is_named_in_the_log_and_the_table(
+def test_other_resamples_are_compared_again(config: RunConfig, comparison: Evaluated) -> None:
+    assert compared_again(config, 200).artifact.digest != comparison.artifact.digest
+
+
+def test_a_model_below_the_floor_is_named(
     config: RunConfig, grammar: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "reviewlm.tasks.evaluation.intervals"):
@@ -232,7 +229,7 @@ def test_a_model_below_the_floor_is_named_in_the_log_and_the_table(
     assert found.table.filter("below_floor")["model"].to_list() == ["lstm"]
 
 
-def test_reviews_of_others_have_no_floor_and_no_gaps(
+def test_reviews_of_others_have_no_floor(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -319,16 +316,21 @@ class Tracker:
         return self.tags.get((run_id, name), "")
 
 
-def test_the_run_of_the_flow_gets_tables_and_the_few_figures_of_the_model_it_puts_forward(
-    config: RunConfig, comparison: Evaluated, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def logged(config: RunConfig, comparison: Evaluated, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What MLflow gets of a comparison, of the model that is put forward, and of its gain."""
     tracker: Any = Tracker()
     monkeypatch.setattr("reviewlm.tasks.evaluation.compare.tracker_of", lambda config: tracker)
     _log_comparison(tracker, comparison, "parent")
     log_headline(config.workspace, comparison, "lstm", "parent")
     for measured in ({"gain over the champion": 0.0095}, {}):  # the first model of all has no gain
         log_gain(config.workspace, Decision(True, "", (), "", "", "", "", measured), "parent")
-    (run_id, metrics), gain = tracker.batches
+    return tracker
+
+
+def test_the_run_of_the_flow_gets_the_figures_of_the_model_it_puts_forward(
+    logged: Any, comparison: Evaluated
+) -> None:
     row = comparison.table.row(by_predicate=pl.col("model") == "lstm", named=True)
     figures = {
         "perplexity": row["perplexity"],
@@ -336,18 +338,25 @@ def test_the_run_of_the_flow_gets_tables_and_the_few_figures_of_the_model_it_put
         "reviews": REVIEWS,
         "baseline_gain": 100 * row["baseline_gain"],
     }
-    assert (run_id, metrics) == ("parent", pytest.approx(figures, abs=5e-5))
+    headline, gain = logged.batches
+    assert headline == ("parent", pytest.approx(figures, abs=5e-5))
     assert gain == ("parent", {"champion_gain": 0.95})
-    assert set(tracker.tables) == {
+
+
+def test_the_run_of_the_flow_gets_the_tables_of_the_comparison(logged: Any) -> None:
+    assert set(logged.tables) == {
         "models.json",
         "differences.json",
         "slices.json",
         "worst_slices.json",
     }
-    assert tracker.tags["parent", "reviewlm.below_floor"] == "none"
 
 
-def test_the_task_compares_and_logs(
+def test_the_run_of_the_flow_names_the_models_below_the_floor(logged: Any) -> None:
+    assert logged.tags["parent", "reviewlm.below_floor"] == "none"
+
+
+def test_the_task_logs_its_comparison_for_each_model(
     config: RunConfig, grammar: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracker = Tracker()
@@ -389,29 +398,43 @@ def test_an_explanation_replaces_the_one_before_it() -> None:
     assert tracker.tag("run", NOTE) == "**lstm**: static"
 
 
-def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(
-    config: RunConfig, comparison: Evaluated, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def described(config: RunConfig, comparison: Evaluated) -> dict[str, Any]:
+    """The result of a comparison as a command gets it."""
+    return describe_compared(config.baseline, comparison)
+
+
+def test_the_json_has_the_figures_of_all_models(
+    described: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = describe_compared(config.baseline, comparison)
-    assert [model["name"] for model in found["models"]] == list(MODELS)
-    test = found["models"][1]["test"]
+    assert [model["name"] for model in described["models"]] == list(MODELS)
+    test = described["models"][1]["test"]
     assert {"perplexity_lo", "gap", "gap_hi", "megabytes", "ece", "baseline_gain_lo"} <= test.keys()
-    assert found["slices"]["looked_at"]["stars"] == 5
-    assert {row["model"] for row in found["slices"]["worst"]} == set(MODELS)
-    shown_results.show_models(found)
-    terminal.last_line(found, True)
-    *shown, last = capsys.readouterr().out.splitlines()
-    assert json.loads(last)["models"][1]["test"]["gap"] == pytest.approx(test["gap"])
-    table = [line for line in shown if line.startswith(("┃", "│"))]
+    terminal.last_line(described, True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["models"][1]["test"]["gap"] == pytest.approx(test["gap"])
+
+
+def test_the_json_has_the_worst_slices_of_all_models(described: dict[str, Any]) -> None:
+    assert described["slices"]["looked_at"]["stars"] == 5
+    assert {row["model"] for row in described["slices"]["worst"]} == set(MODELS)
+
+
+def test_the_table_on_the_terminal_fits_a_hundred_columns(
+    described: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown_results.show_models(described)
+    lines = capsys.readouterr().out.splitlines()
+    table = [line for line in lines if line.startswith(("┃", "│"))]
     assert max(map(len, table)) <= 100
     assert [line.split("│")[1].strip() for line in table[1:]] == ["kn5+lstm", "lstm", "kn5"]
-    assert f"{test['open_bits_per_byte']:.3f} ±" in table[2]
+    assert f"{described['models'][1]['test']['open_bits_per_byte']:.3f} ±" in table[2]
     assert any("gain over kn5" in line for line in table)
 
 
-def test_what_may_be_luck_and_what_is_below_the_floor_is_marked(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def shown_doubtful(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    """Output and messages about a model below the floor whose gain may be chance."""
     figures = figures_of(scores(1.0, 1)).to_dict()
     figures |= {
         "baseline_gain": 0.01,
@@ -424,8 +447,16 @@ def test_what_may_be_luck_and_what_is_below_the_floor_is_marked(
     model = {"name": "lstm", "unit": "word", "test": figures}
     floor = {"bits_per_byte": 1.1, "statement": "Nothing is below."}
     shown_results.show_models({"models": [model], "baseline": "kn5", "floor": floor})
-    out, err = capsys.readouterr()
+    return capsys.readouterr()
+
+
+def test_a_gain_that_may_be_luck_is_marked(shown_doubtful: tuple[str, str]) -> None:
+    out, _ = shown_doubtful
     assert "≈1.0%" in out
     assert "≈: may be chance" in out
     assert "±0.100" in out
+
+
+def test_a_model_below_the_floor_is_a_warning(shown_doubtful: tuple[str, str]) -> None:
+    _, err = shown_doubtful
     assert err.startswith("warning: lstm is significantly below the floor")

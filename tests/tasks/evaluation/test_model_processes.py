@@ -74,7 +74,7 @@ def works(made: tuple[Path, Path, Path], folder: Path) -> dict[str, ModelWork]:
 
 
 @pytest.mark.parametrize("name", slow_but(["scored", "drawn"], {"scored"}))
-def test_a_process_gives_the_files_and_facts_that_this_one_gives(
+def test_a_process_gives_what_this_one_gives(
     made: tuple[Path, Path, Path], running: ModelProcesses, tmp_path: Path, name: str
 ) -> None:
     here, there = (works(made, tmp_path / place)[name] for place in ("here", "there"))
@@ -84,23 +84,28 @@ def test_a_process_gives_the_files_and_facts_that_this_one_gives(
     files = sorted(file.name for file in (tmp_path / "here").iterdir())
     assert set(files) >= MADE[name]
     for file in files:
-        assert (tmp_path / "there" / file).read_bytes() == (
-            tmp_path / "here" / file
-        ).read_bytes(), file
+        bytes_there = (tmp_path / "there" / file).read_bytes()
+        assert bytes_there == (tmp_path / "here" / file).read_bytes(), file
 
 
-def test_one_process_does_the_works_with_a_model_and_reports_how_far_it_is(
+def test_one_process_does_all_works_with_a_model(
     made: tuple[Path, Path, Path], running: ModelProcesses
 ) -> None:
-    told: list[int] = []
     one, same, other = (
-        running.do(bare(tell, bundle), told.append)["process"]
+        running.do(bare(tell, bundle), lambda done: None)["process"]
         for bundle in (*made[:1] * 2, made[1])
     )
     assert one == same != os.getpid()
     assert other != one
     in_time(lambda: not psutil.pid_exists(one))  # what a model leaves behind ends with its process
-    assert told == [1, 2] * 3
+
+
+def test_a_process_reports_how_far_it_is(
+    made: tuple[Path, Path, Path], running: ModelProcesses
+) -> None:
+    told: list[int] = []
+    running.do(bare(tell, made[0]), told.append)
+    assert told == [1, 2]
 
 
 def test_the_memory_that_a_work_has_freed_is_returned_before_the_next_one(
@@ -145,7 +150,7 @@ def test_a_bundle_that_does_not_open_is_an_error_of_the_work(
 
 
 @pytest.mark.parametrize("work", [fall, fall_in_a_line])
-def test_a_killed_process_is_an_error_and_the_next_work_gets_another(
+def test_work_after_a_killed_process_gets_another(
     made: tuple[Path, Path, Path], running: ModelProcesses, work: Any
 ) -> None:
     before = running.do(bare(tell, made[0]), lambda done: None)["process"]
@@ -186,7 +191,7 @@ def test_a_process_whose_work_was_not_heard_to_its_end_gets_no_other(
 
 
 @pytest.mark.slow
-def test_a_block_ends_its_processes_and_an_inner_one_uses_them(
+def test_processes_live_as_long_as_the_outermost_block(
     made: tuple[Path, Path, Path],
 ) -> None:
     with model_processes(CONFIG.execution, LEAST_TOKENS):
@@ -207,7 +212,7 @@ def test_a_block_ends_its_processes_and_an_inner_one_uses_them(
         (parse_config({"execution": {"device": "cuda"}}), LEAST_TOKENS),
     ],
 )
-def test_little_work_and_work_for_a_gpu_or_a_cluster_is_done_here(
+def test_work_that_gains_nothing_by_processes_is_done_here(
     made: tuple[Path, Path, Path], config: RunConfig, held_out: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "chosen_device", lambda device: device)
@@ -220,32 +225,19 @@ def test_numpy_computes_in_a_process_as_in_the_command_that_has_chosen_its_featu
     made: tuple[Path, Path, Path],
 ) -> None:
     """On processors without such features both are equal anyway."""
-    code = """
-import sys
-from pathlib import Path
-import reviewlm.cli
-assert "numpy" not in sys.modules  # else a command would choose too late for itself, but not for its children
-from tests.tasks.evaluation import made_works, test_model_processes as here
-from reviewlm.tasks.evaluation.processes import LEAST_TOKENS, model_processes, with_model
-execution, work = here.CONFIG.execution, made_works.bare(made_works.tell_numpy, Path(sys.argv[1]))
-in_command = with_model(execution, work)
-with model_processes(execution, LEAST_TOKENS):
-    assert with_model(execution, work) == in_command
-print(sorted(in_command))
-"""
     said = subprocess.run(
-        [sys.executable, "-c", code, made[0]],
+        command("compare_numpy_in_processes", made[0]),
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, **numpy_features()},
+        env={**os.environ, **numpy_features(), "PYTHONPATH": str(ROOT)},
         check=True,
     )
     assert said.stdout == "['exp', 'log']\n"
 
 
 @pytest.mark.slow
-def test_a_process_holds_no_library_of_a_run_and_has_all_of_what_it_computes_with() -> None:
+def test_a_process_holds_only_the_libraries_that_it_computes_with() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     said = subprocess.run(
         command("list_late_imports"), capture_output=True, text=True, env=environment, check=True

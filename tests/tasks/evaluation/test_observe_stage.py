@@ -114,25 +114,35 @@ def observed(config: RunConfig, made: Any, name: str) -> tuple[Artifact, Artifac
     return scores, result.data if reused else result, reused
 
 
-def test_the_stage_leaves_two_tables_and_the_figures_that_follow_from_them(
-    config: RunConfig, made: Any
-) -> None:
+@pytest.fixture
+def seen(config: RunConfig, made: Any) -> Any:
+    """The facts and tables of the stage, with the nats of its reviews as they were scored."""
     scores, artifact, _ = observed(config, made, "kn")
     rows = pl.read_parquet(artifact.folder / TOKEN_SCORES_FILE)
-    assert rows.schema == COLUMNS
     sums = rows.group_by("review_id", maintain_order=True).agg(pl.col("nats").sum(), pl.len())
     joined = sums.join(scores_of(scores), on="review_id", suffix="_scored")
-    assert len(joined) == artifact.facts["reviews"] == 8
-    np.testing.assert_allclose(joined["nats"], joined["nats_scored"], rtol=1e-9)
-    assert artifact.facts["tokens"] == len(rows) == joined["tokens"].sum()
-    facts = artifact.facts
+    table = pl.read_parquet(artifact.folder / RELIABILITY_FILE)
+    return SimpleNamespace(facts=artifact.facts, rows=rows, joined=joined, reliability=table)
+
+
+def test_the_tokens_of_the_stage_cost_what_their_reviews_do(seen: Any) -> None:
+    assert seen.rows.schema == COLUMNS
+    assert len(seen.joined) == seen.facts["reviews"] == 8
+    np.testing.assert_allclose(seen.joined["nats"], seen.joined["nats_scored"], rtol=1e-9)
+    assert seen.facts["tokens"] == len(seen.rows) == seen.joined["tokens"].sum()
+
+
+def test_the_figures_of_the_stage_follow_from_its_tokens(seen: Any) -> None:
+    facts, rows, joined = seen.facts, seen.rows, seen.joined
     assert facts["hit@1"] == pytest.approx((rows["suggestion"] == 1).fill_null(False).mean())
     assert facts["nll"] == pytest.approx(joined["nats_scored"].sum() / joined["tokens"].sum())
-    assert facts["keystroke_savings"] == pytest.approx(
-        rows["keys_spared"].sum() / joined["bytes"].sum()
-    )
+    spared = rows["keys_spared"].sum() / joined["bytes"].sum()
+    assert facts["keystroke_savings"] == pytest.approx(spared)
     assert facts["entropy"] == pytest.approx(rows["entropy"].mean())
-    table = pl.read_parquet(artifact.folder / RELIABILITY_FILE)
+
+
+def test_the_table_of_reliability_counts_every_token(seen: Any) -> None:
+    table, rows = seen.reliability, seen.rows
     assert table["count"].sum() == len(rows)
     accuracy = (table["mean_accuracy"].fill_null(0) * table["count"]).sum() / len(rows)
     assert accuracy == pytest.approx((rows["rank"] == 1).mean())

@@ -111,12 +111,18 @@ def shop(migrated_home: Path, tmp_path: Path) -> Shop:
     return Shop(tmp_path)
 
 
-def test_months_like_those_of_its_data_are_no_decay_and_strange_ones_are(shop: Shop):
-    usual, strange = lines("2024-05", USUAL), lines("2024-06", STRANGE)
-    [(version, decay)] = shop.rescored(usual).items()
+def test_months_like_those_of_its_data_are_no_decay(shop: Shop):
+    [(version, decay)] = shop.rescored(lines("2024-05", USUAL)).items()
     assert (version, decay.worse, decay.month) == (1, False, "2024-05")
-    [decay] = shop.rescored(usual, strange).values()
+
+
+def test_a_strange_month_is_decay(shop: Shop):
+    [decay] = shop.rescored(lines("2024-05", USUAL), lines("2024-06", STRANGE)).values()
     assert (decay.worse, decay.month) == (True, "2024-06")
+
+
+def test_the_table_of_decay_has_new_months_beside_held_out_ones(shop: Shop):
+    [decay] = shop.rescored(lines("2024-05", USUAL), lines("2024-06", STRANGE)).values()
     parts = decay.table.group_by("part").agg(pl.col("month").sort(), pl.col("reviews").sum())
     found = {row["part"]: (row["month"], row["reviews"]) for row in parts.to_dicts()}
     assert found[NEW] == (["2024-05", "2024-06"], 64)
@@ -134,7 +140,7 @@ def test_only_the_month_that_is_new_is_scored_again(shop: Shop):
 
 
 @pytest.mark.slow
-def test_curve_table_and_metrics_by_month_are_kept_in_mlflow(shop: Shop):
+def test_the_curve_of_decay_is_kept_in_mlflow(shop: Shop):
     told = report_decay.fn(
         shop.config, shop.rescored(lines("2024-05", USUAL), lines("2024-06", STRANGE)), shop.run_id
     )
@@ -154,7 +160,7 @@ def damage(shop: Shop, order: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_damaged_former_champion_is_left_out_and_the_others_are_scored(shop: Shop):
+def test_a_damaged_former_champion_is_left_out(shop: Shop):
     shop.registry.settle(2, 1, True, "", {"gate/outcome": "promoted"})
     damage(shop, 1)
     decays = shop.rescored(lines("2024-05", USUAL), versions="all")

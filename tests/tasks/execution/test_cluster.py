@@ -104,7 +104,7 @@ def test_a_local_cluster_is_started_again_where_a_busy_machine_was_too_slow_for_
     assert len(caplog.records) == machinery.STARTS - 1
 
 
-def test_a_process_ends_with_the_head_of_its_cluster_and_outlives_a_pause_of_it(
+def test_a_process_ends_only_if_the_head_of_its_cluster_stays_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     answers, ended = iter([True, False, True, *[False] * machinery.HEAD_FAILURES]), list[int]()
@@ -144,7 +144,7 @@ def test_tables_made_by_workers_are_bit_equal_to_those_of_one_process(
 
 
 @pytest.mark.slow
-def test_what_nodes_say_of_their_end_is_logged_and_not_printed(
+def test_what_nodes_say_of_their_end_is_only_logged(
     engine: RayEngine, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Ray would write the last lines of the node's log to standard output, where results stand."""
@@ -163,7 +163,7 @@ def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(engine: Ray
 
 
 @pytest.mark.slow
-def test_cleaning_words_and_tokens_are_the_same_bytes_whoever_makes_them(
+def test_prepared_data_are_the_same_bytes_whoever_makes_them(
     engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "reviews"

@@ -15,7 +15,7 @@ from reviewlm.tasks.execution import stage
 
 
 @pytest.mark.parametrize("deployment", ["weekly", None], ids=["deployment", "command"])
-def test_a_deployments_run_keeps_its_first_name_as_tag_and_in_its_log(
+def test_the_first_name_of_a_deployments_run_can_still_be_found(
     deployment: str | None,
     own_home: Path,
     monkeypatch: pytest.MonkeyPatch,

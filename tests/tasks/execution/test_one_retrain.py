@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -70,7 +70,7 @@ def waiting(home: Path) -> int:
     return len(list((home / FOLDER).glob("waiting-*.lock")))
 
 
-def test_a_second_retrain_waits_for_the_first_and_an_equal_third_one_ends(
+def test_retrains_wait_for_the_first_unless_an_equal_one_waits_already(
     shared: Places, tmp_path: Path, threads: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "reviewlm.tasks.execution.limits")
@@ -103,24 +103,43 @@ def test_a_wait_for_another_retrain_is_recorded(
     assert running.result(30) == "done"
 
 
-def test_a_command_always_waits_and_one_without_a_lasting_server_never(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor, shared: Places
-) -> None:
-    first, others = threading.Event(), threading.Event()
-    others.set()
-    running = threads.submit(retrain, tmp_path, first)
+@pytest.fixture
+def running(
+    tmp_path: Path, threads: ThreadPoolExecutor, shared: Places
+) -> Iterator[tuple[Future[str], threading.Event]]:
+    """A retrain by a command that runs until the event is set."""
+    first = threading.Event()
+    future = threads.submit(retrain, tmp_path, first)
     until(lambda: (tmp_path / "begun").exists())
+    yield future, first
+    first.set()
+    assert future.result(30) == "done"
+
+
+def test_equal_commands_wait_for_a_retrain(
+    tmp_path: Path,
+    threads: ThreadPoolExecutor,
+    running: tuple[Future[str], threading.Event],
+) -> None:
+    others = threading.Event()
+    others.set()
     commands = [threads.submit(retrain, tmp_path, others) for _ in range(2)]
     time.sleep(0.05)
     assert not any(command.done() for command in commands)
+    running[1].set()
+    assert [future.result(30) for future in commands] == ["done"] * 2
+
+
+@pytest.mark.usefixtures("running")
+def test_a_command_without_a_lasting_server_waits_for_no_retrain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("PREFECT_API_URL")
     with ExitStack() as stack:
         stack.enter_context(one_retrain(tmp_path))
-    first.set()
-    assert [future.result(30) for future in (running, *commands)] == ["done"] * 3
 
 
-def test_a_retrain_waits_for_that_of_another_home_and_an_equal_one_of_its_own_ends(
+def test_retrains_of_two_homes_run_one_after_the_other(
     shared: Places, tmp_path: Path, threads: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "reviewlm.tasks.execution.limits")

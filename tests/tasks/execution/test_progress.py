@@ -151,23 +151,22 @@ def shown(columns: int, label: str, done: int, total: int, figures: Mapping[str,
     return capture.get().rstrip("\n")
 
 
-@pytest.mark.parametrize("columns", [80, 100, 120, 200])
-def test_the_line_of_a_fit_has_bar_share_remaining_time_speed_and_perplexity(
-    columns: int, clock: list[float]
-) -> None:
+COLUMNS = pytest.mark.parametrize("columns", [80, 100, 120, 200])
+
+
+@COLUMNS
+def test_the_line_of_a_fit_says_how_far_it_is(columns: int, clock: list[float]) -> None:
     line = shown(columns, "lstm", 880, 1_000, LSTM)
-    assert len(line) <= columns
     assert re.fullmatch(
         r"lstm +━+╸?╺?━* +88% +ETA 1:05:00 +33,802 tokens/s +ppl 3\.571, val 3\.694 *", line
     )
-    assert (
-        len(
-            shown(
-                columns, "kn5+lstm with a long name", 300, 1_000, {"tokens_per_second": 1_234_567.0}
-            )
-        )
-        <= columns
-    )
+
+
+@COLUMNS
+def test_the_line_of_a_fit_fits_the_terminal(columns: int, clock: list[float]) -> None:
+    fast = {"tokens_per_second": 1_234_567.0}
+    assert len(shown(columns, "lstm", 880, 1_000, LSTM)) <= columns
+    assert len(shown(columns, "kn5+lstm with a long name", 300, 1_000, fast)) <= columns
 
 
 @pytest.mark.parametrize("name", ["tokens/s", "ppl"])
@@ -183,9 +182,8 @@ def test_a_narrow_terminal_shows_the_time_left(clock: list[float], columns: int)
     assert "ETA 1:05:00" in shown(columns, "lstm", 880, 1_000, LSTM)
 
 
-def test_a_long_fit_writes_ever_fewer_lines_and_none_moves_the_cursor(
-    clock: list[float], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
+def report_long_fit(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    """Report the progress of a fit of two hours."""
     with (
         caplog.at_level(logging.INFO, "reviewlm.tasks.execution.progress"),
         progress("lstm", 7_200, "tokens") as report,
@@ -193,8 +191,19 @@ def test_a_long_fit_writes_ever_fewer_lines_and_none_moves_the_cursor(
         for second in range(7_200):
             clock[0] = float(second)
             report(second, LSTM)
+
+
+def test_a_long_fit_writes_ever_fewer_lines(
+    clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    report_long_fit(clock, caplog)
     assert 30 < len(caplog.records) < 80
-    assert not {"\r", "\x1b"} & set(
-        capsys.readouterr().err
-    )  # lines, if an earlier test has set up the log
     assert caplog.records[-1].message.endswith("; perplexity 3.571, validation perplexity 3.694")
+
+
+def test_a_line_of_a_long_fit_does_not_move_the_cursor(
+    clock: list[float], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report_long_fit(clock, caplog)
+    written = capsys.readouterr().err  # lines, if an earlier test has set up the log
+    assert not {"\r", "\x1b"} & set(written)

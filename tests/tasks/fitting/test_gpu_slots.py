@@ -146,13 +146,20 @@ def opened(three: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     return happened
 
 
-def test_scoring_holds_a_gpu_from_the_first_use_on_and_gives_its_memory_back(
+def test_scoring_holds_a_gpu_from_the_first_use_on(
     opened: list[str], three: list[str], tmp_path: Path
 ) -> None:
     with gpu_slot("cuda"), OpenBundle(ON_GPU.execution, tmp_path) as bundle:
         assert opened == []  # the scores may be stored: then no GPU is needed
         assert bundle() is bundle()
         assert opened == ["cuda:1"]
+
+
+def test_scoring_gives_the_memory_of_a_gpu_back(
+    opened: list[str], three: list[str], tmp_path: Path
+) -> None:
+    with gpu_slot("cuda"), OpenBundle(ON_GPU.execution, tmp_path) as bundle:
+        bundle()
     assert opened == ["cuda:1", "freed"]
     with gpu_slot("cuda", 3) as free:
         assert free == (0, 1, 2)

@@ -63,12 +63,17 @@ def test_the_fit_calls_the_perplexity_infinite(fitted: dict[str, Any]) -> None:
     assert fitted["validation/perplexity"] == math.inf
 
 
-def test_the_bundle_remembers_that_a_probe_was_impossible_and_insists_on_it(
-    folder: Path, fitted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_the_bundle_remembers_that_a_probe_was_impossible(
+    folder: Path, fitted: dict[str, Any]
 ) -> None:
     probes = json.loads((folder / "work" / "bundle" / SPEC).read_text())["probes"]
     assert [probe["nats"] for probe in probes] == [None] * 3
     assert load_bundle(folder / "work" / "bundle").spec.smoothing == "maximum_likelihood"
+
+
+def test_a_bundle_with_a_probe_that_is_no_longer_impossible_is_refused(
+    folder: Path, fitted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     score = NGramLM.score
 
     def lenient(model: NGramLM, *arguments: Any) -> Any:

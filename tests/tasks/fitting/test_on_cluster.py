@@ -63,7 +63,7 @@ LONG = network(epochs=40, evaluations=40)
 """A fit with many checkpoints."""
 
 
-def test_a_node_needs_neither_prefect_nor_mlflow_and_ray_is_imported_for_a_cluster_only() -> None:
+def test_a_node_imports_no_framework_of_a_run() -> None:
     said = subprocess.run(
         command("list_node_imports"), capture_output=True, text=True, cwd=PACKAGE.parent, check=True
     )
@@ -116,7 +116,7 @@ def test_a_checkpoint_that_is_replaced_while_its_folder_is_read_is_not_missing_i
     assert {file.name: file.sha256 for file in news.changed} == dict.fromkeys(news.names, "2")
 
 
-def test_a_checkpoint_arrives_after_its_journal_and_a_bundle_when_it_is_whole(
+def test_files_of_a_fit_arrive_in_an_order_that_keeps_them_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ["bundle/spec.json", "checkpoints/00000007-good-ab12.safetensors", "metrics.jsonl"]
@@ -205,7 +205,7 @@ def halted(cluster: Any, job: LanguageModelJob) -> Iterator[Any]:
 
 
 @pytest.mark.slow
-def test_a_fit_whose_node_is_lost_goes_on_elsewhere_and_tells_mlflow_each_figure_once(
+def test_a_fit_whose_node_is_lost_goes_on_elsewhere(
     cluster: Any, undisturbed: LanguageModelJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = home(tmp_path, "here", cluster=cluster.address)
@@ -236,9 +236,7 @@ def test_a_fit_whose_node_is_lost_goes_on_elsewhere_and_tells_mlflow_each_figure
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_for_memory_ends_the_fit_with_its_node_and_a_remedy(
-    cluster: Any, tmp_path: Path
-) -> None:
+def test_a_process_that_is_killed_for_memory_ends_the_fit(cluster: Any, tmp_path: Path) -> None:
     config = home(tmp_path, "here", cluster=cluster.address)
     job = job_in(config, LONG, tmp_path / "here" / "work")
     with ThreadPoolExecutor(1) as thread:
@@ -254,7 +252,7 @@ def test_a_process_that_is_killed_for_memory_ends_the_fit_with_its_node_and_a_re
 
 
 @pytest.mark.slow
-def test_a_fit_that_rays_memory_monitor_kills_again_and_again_is_given_up_for_memory(
+def test_a_fit_that_rays_memory_monitor_kills_each_time_is_given_up(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
@@ -271,7 +269,7 @@ def test_a_fit_that_rays_memory_monitor_kills_again_and_again_is_given_up_for_me
 
 
 @pytest.mark.slow
-def test_ranks_on_two_nodes_go_on_after_the_loss_of_one_and_fit_what_two_ranks_of_one_machine_do(
+def test_ranks_on_two_nodes_go_on_after_the_loss_of_one(
     cluster: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     here, there = (
@@ -376,7 +374,7 @@ class OtherCode(SourceCode):
 
 
 @pytest.mark.slow
-def test_other_code_is_refused_through_the_cluster_and_nothing_is_fitted(
+def test_other_code_is_refused_through_the_cluster(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(on_cluster, "running_code", OtherCode)
@@ -405,7 +403,7 @@ def test_no_step_or_item_is_computed_by_other_code(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_leaves_no_fit_behind_and_goes_on_where_it_was(
+def test_a_run_after_a_killed_one_goes_on_where_it_was(
     cluster: Any, undisturbed: LanguageModelJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = home(tmp_path, "here", cluster=cluster.address)

@@ -75,7 +75,7 @@ def command_of(process: psutil.Process) -> str:
 @pytest.mark.parametrize(
     "first", [0, 1], ids=["the failed one speaks first", "the other one speaks first"]
 )
-def test_a_rank_that_runs_out_of_memory_is_named_and_the_one_that_lost_it_is_not(
+def test_the_rank_that_runs_out_of_memory_is_named_instead_of_one_that_lost_it(
     monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
     deeds = (
@@ -208,7 +208,7 @@ def workers() -> list[psutil.Process]:
 
 
 @pytest.mark.long
-def test_a_fit_killed_in_one_rank_and_then_in_all_ends_as_if_nothing_had_happened(
+def test_a_fit_that_was_killed_twice_ends_as_if_nothing_had_happened(
     data: Path, tmp_path: Path
 ) -> None:
     undisturbed = run_job(job_of(data, tmp_path / "undisturbed", short_fit(), ranks=2), silent)

@@ -102,7 +102,7 @@ def test_values_come_from_the_space(seeded: list[Any]) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_goes_on_where_it_stopped_and_may_be_made_longer_or_shorter(tmp_path: Path) -> None:
+def test_a_sweep_that_was_stopped_comes_out_as_one_that_was_not(tmp_path: Path) -> None:
     work(tmp_path / "pieces", until=4)
     work(tmp_path / "longer", trials=3)
     whole = work(tmp_path / "whole")
@@ -291,8 +291,6 @@ def test_trials_of_another_champion_are_another_study_if_fits_start_from_it(
 
 
 @pytest.mark.parametrize("gone", [None, ""])
-def test_without_a_champion_all_fits_start_fresh_and_the_study_is_one(
-    champion: Champion, gone: Any
-) -> None:
+def test_without_a_champion_a_sweep_is_one_study(champion: Champion, gone: Any) -> None:
     champion.name = gone
     assert name_of(config(start="champion"))

@@ -232,7 +232,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, ended_by: str = "time", **reached: f
         ("time", {"bits": -1.5}, True, False),
     ],
 )
-def test_a_plan_is_kept_if_passes_time_and_bits_are_as_planned_or_better(
+def test_a_plan_is_kept_if_all_is_as_planned_or_better(
     ended_by: str,
     reached: dict[str, float],
     kept: bool,

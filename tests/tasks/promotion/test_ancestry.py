@@ -95,7 +95,7 @@ def test_a_test_review_that_the_start_weights_were_trained_on_is_named(today: Ar
     assert 'training.start = "fresh"' in past.detail
 
 
-def test_it_is_found_two_warm_starts_back_and_inside_a_mixture(today: Artifact) -> None:
+def test_it_is_found_inside_a_mixture_of_two_warm_starts_before(today: Artifact) -> None:
     oldest = prepared("another salt", train=["d"], test=["a"])
     mixture = fitted(oldest, fitted(oldest))
     second = fitted(prepared("before", train=["a"], test=["d"]), mixture)

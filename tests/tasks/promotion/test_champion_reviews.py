@@ -159,9 +159,7 @@ def test_data_that_are_gone_or_damaged_are_a_finding_that_says_what_to_do(
 
 
 @pytest.mark.parametrize("past", ["gone", "damaged", "unknown"])
-def test_start_weights_of_which_the_data_are_not_known_are_a_finding_and_end_no_run(
-    gate: Gate, past: str
-) -> None:
+def test_start_weights_of_which_the_data_are_not_known_are_a_finding(gate: Gate, past: str) -> None:
     """Which of the champion's test reviews the challenger has learnt from cannot be told then."""
     digest = past
     if past == "damaged":

@@ -104,7 +104,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return Run(tmp_path, monkeypatch)
 
 
-def test_the_best_on_validation_is_tried_and_infinite_figures_come_last(
+def test_the_best_on_validation_is_tried_before_models_with_infinite_figures(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     run.model("mle", math.inf)
@@ -199,13 +199,16 @@ def test_where_none_may_pass_the_best_is_tried_so_that_the_gate_says_why(run: Ru
     assert run.notes(run.models[1], None, "promotion.max_megabytes=1") == ()
 
 
-def test_the_note_stands_in_the_decision_and_older_decisions_are_read_without_one() -> None:
-    decision = Decision(
-        False, "no", (), "bits", "new", None, "t", {}, passed_over=("'a' is too large",)
-    )
-    assert "- passed over: 'a' is too large" in decision.to_markdown()
-    assert Decision.from_json(decision.to_json()) == decision
-    old = json.loads(decision.to_json())
+NOTED = Decision(False, "no", (), "bits", "new", None, "t", {}, passed_over=("'a' is too large",))
+
+
+def test_the_note_stands_in_the_decision() -> None:
+    assert "- passed over: 'a' is too large" in NOTED.to_markdown()
+    assert Decision.from_json(NOTED.to_json()) == NOTED
+
+
+def test_older_decisions_are_read_without_a_note() -> None:
+    old = json.loads(NOTED.to_json())
     del old["passed_over"]
     assert Decision.from_json(json.dumps(old)).passed_over == ()
 

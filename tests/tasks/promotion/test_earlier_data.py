@@ -119,15 +119,20 @@ def test_growing_data_are_compared_once(champion: Chain) -> None:
     assert earlier_data(config_of(), data_set("may", "june", "july")) == [june]
 
 
-def test_a_lost_data_set_replaces_nothing_and_a_damaged_bundle_has_taught_nothing(
-    champion: Chain, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_data_set_replaces_nothing(champion: Chain) -> None:
     may = prepared("may")
     june = prepared("may", "june", earlier=(may,))
     for file in data_set("may").folder.iterdir():
         file.unlink()
     champion(june, may)
     assert earlier_data(config_of(), data_set("may", "june", "july")) == [june, may]
+
+
+def test_a_damaged_bundle_has_taught_nothing(
+    champion: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may = prepared("may")
+    champion(prepared("may", "june", earlier=(may,)), may)
 
     def damaged(*given: Any) -> Any:
         raise json.JSONDecodeError("cut off", "", 0)

@@ -111,7 +111,7 @@ def bench(
     )
 
 
-def test_a_champion_is_scored_now_and_again_when_the_store_has_its_scores(bench: Bench) -> None:
+def test_the_scores_of_a_champion_are_the_same_from_the_store(bench: Bench) -> None:
     first, again = bench.champion(), bench.champion()
     for champion in (first, again):
         assert champion.scored.problem == ""

@@ -30,7 +30,7 @@ def test_the_reviews_for_a_gain_are_those_with_which_it_is_the_least(
     assert reviews_for_gain(least, 0.95, 1.0, limit) == pytest.approx(reviews)
 
 
-def test_for_single_reviews_it_is_the_upper_limit_of_clopper_and_pearson_for_no_loss() -> None:
+def test_for_single_reviews_it_is_the_exact_binomial_limit_for_no_loss() -> None:
     """Of n independent reviews none was a loss: the weight of the losses is at most 1 - α^(1/n), α four fifths."""
     for reviews in (10, 189, 5_000):
         assert independent_reviews(np.ones(reviews)) == pytest.approx(reviews)

@@ -58,7 +58,7 @@ def registry(tmp_path: Path, template_home: Path) -> Registry:
         pytest.param(("one", "two"), id="no lock in common", marks=pytest.mark.long),
     ],
 )
-def test_two_gates_in_two_processes_make_one_decision_each_and_the_better_challenger_is_champion(
+def test_of_two_gates_at_once_the_better_challenger_becomes_champion(
     registry: Registry, tmp_path: Path, machines: tuple[str, str]
 ):
     context = multiprocessing.get_context("forkserver")

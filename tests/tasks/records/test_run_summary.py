@@ -17,7 +17,7 @@ TEST = {"open_bits_per_byte": 0.4531, "perplexity": 3.5862, "reviews": 1679}
         (False, None, "Not promoted: lstm ("),
     ],
 )
-def test_the_verdict_of_a_retrain_has_decision_figures_and_reason(
+def test_the_verdict_of_a_retrain_says_why(
     promoted: bool, version: int | None, begins: str
 ) -> None:
     result = {

@@ -42,7 +42,7 @@ def run_at(
 
 
 @pytest.mark.drill(*DONE)
-def test_results_of_runs_from_before_and_after_the_clock_was_set_back_stay(
+def test_results_of_runs_around_a_clock_that_was_set_back_stay(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, after = result(config, "before", TODAY), result(config, "after", BACK)

@@ -43,18 +43,28 @@ def whole(bundles: list[Path]) -> list[int]:
     return [number for number, bundle in enumerate(bundles, 1) if files(bundle) == sorted(FILES)]
 
 
-def test_refused_versions_go_except_the_newest_and_their_decisions_stay(config: RunConfig) -> None:
-    """Version 1 has no alias any more; the registry's own log says that it was champion."""
+@pytest.fixture
+def six_versions(config: RunConfig) -> list[Path]:
+    """The bundles of three champions and three refused versions; the first champion has no alias any more."""
     bundles = judged(config, True, True, True, False, False, False)
     assert registry(config).version(1).aliases == ()
-    decided = registry(config).decisions()
+    return bundles
+
+
+def test_refused_versions_go_except_the_newest(config: RunConfig, six_versions: list[Path]) -> None:
     done = collected(config)
-    assert whole(bundles) == [1, 2, 3, 6]
-    assert not any(bundle.parents[2].exists() for bundle in bundles[3:5])
+    assert whole(six_versions) == [1, 2, 3, 6]
+    assert not any(bundle.parents[2].exists() for bundle in six_versions[3:5])
     assert [version.version for version in registry(config).versions()] == [6, 3, 2, 1]
-    assert registry(config).decisions() == decided
     [row] = [row for row in done["kinds"] if row["kind"] == "refused versions"]
     assert (row["kept"], row["gone"]) == (0, 2)
+
+
+@pytest.mark.usefixtures("six_versions")
+def test_decisions_about_versions_that_are_gone_stay(config: RunConfig) -> None:
+    decided = registry(config).decisions()
+    collected(config)
+    assert registry(config).decisions() == decided
 
 
 @pytest.mark.slow

@@ -95,13 +95,19 @@ def holding(home: Path) -> list[str]:
 SIGNS = (WORDS.encode(), PERSON.encode())
 
 
-def test_a_dry_run_names_everything_and_changes_nothing(config: RunConfig) -> None:
+def test_a_dry_run_of_forget_changes_nothing(config: RunConfig) -> None:
     prepared(config)
     plant(config.home)
     before = holding(config.home)
-    done = forget(config.workspace, [], [PERSON], dry_run=True)
+    forget(config.workspace, [], [PERSON], dry_run=True)
     assert holding(config.home) == before
     assert not (config.home / FILE).exists()
+
+
+def test_a_dry_run_of_forget_names_everything(config: RunConfig) -> None:
+    prepared(config)
+    plant(config.home)
+    done = forget(config.workspace, [], [PERSON], dry_run=True)
     assert done["reviews"] == 2
     assert done["files"] == [{"name": "first.jsonl", "records": 3}]
     kinds = {row["kind"] for row in done["removed"]}
@@ -123,19 +129,23 @@ def test_nothing_in_the_home_holds_the_reviews_afterwards(config: RunConfig) -> 
     ]
 
 
-def test_the_next_run_reads_only_that_file_again_and_accounts_for_what_it_leaves_out(
-    config: RunConfig,
-) -> None:
+def test_the_next_run_reads_only_that_file_again(config: RunConfig) -> None:
     read(config)
     forget(config.workspace, [], [PERSON])
     again = read(config)
     assert (again.facts["new_sources"], again.facts["reused_sources"]) == (1, 1)
+    assert read(config) == again
+
+
+def test_the_next_run_accounts_for_the_records_that_it_leaves_out(config: RunConfig) -> None:
+    read(config)
+    forget(config.workspace, [], [PERSON])
+    again = read(config)
     assert again.facts["rows"] == 120
     [entry] = [one for one in account_of(again).entries if one.kind is Kind.FORGOTTEN]
     assert (entry.count, entry.file, entry.odd) == (3, "first.jsonl", True)
     users = {user for part in iter_parts(again.folder) for user in part["user_id"]}
     assert PERSON not in users
-    assert read(config) == again
 
 
 def test_a_new_file_with_a_forgotten_review_does_not_bring_it_back(
@@ -159,13 +169,16 @@ def test_a_second_person_in_the_same_file_is_forgotten_too(config: RunConfig) ->
     assert (first.facts["rows"], second.facts["rows"]) == (120, 119)
 
 
-def test_an_id_that_nobody_has_removes_nothing_and_is_remembered(
-    config: RunConfig, tmp_path: Path
-) -> None:
+def test_an_id_that_nobody_has_removes_nothing(config: RunConfig) -> None:
     before = prepared(config)
     done = forget(config.workspace, [], ["user-0200"])
     assert (done["removed"], done["reviews"]) == ([], 0)
     assert prepared(config) == before
+
+
+def test_an_id_that_nobody_has_yet_is_remembered(config: RunConfig, tmp_path: Path) -> None:
+    prepared(config)
+    forget(config.workspace, [], ["user-0200"])
     (tmp_path / "in" / "third.jsonl").write_text(lines(record(200), record(201)))
     assert read(config).facts["rows"] == 123
 
@@ -178,19 +191,28 @@ def test_the_results_of_other_reviews_stay(config: RunConfig, tmp_path: Path) ->
     assert Store.of(config.home).find("prepare", theirs.digest) is not None
 
 
-def test_versions_that_have_learnt_from_it_are_named_and_deleted_on_demand(
-    config: RunConfig,
-) -> None:
+@pytest.fixture
+def learnt_versions(config: RunConfig) -> None:
+    """Three versions that have learnt from the person's reviews, of which two were champions, and a fourth one."""
     judged(config, True, False, True, tags={DATA_TAG: prepared(config).digest})
     judged(config, None, tags={DATA_TAG: "0123456789abcdef"})
     with registry(config).tracker.reaching() as client:
         client.set_registered_model_alias(registry(config).name, "mine", "2")
+
+
+@pytest.mark.usefixtures("learnt_versions")
+def test_versions_that_have_learnt_from_it_are_named(config: RunConfig) -> None:
     named = forget(config.workspace, [], [PERSON])["versions"]
     assert sorted((row["version"], row["aliases"], row["learnt"]) for row in named) == [
         (1, ["previous"], True),
         (2, ["mine"], True),
         (3, ["champion"], True),
     ]
+
+
+@pytest.mark.usefixtures("learnt_versions")
+def test_versions_that_have_learnt_from_it_are_deleted_on_demand(config: RunConfig) -> None:
+    forget(config.workspace, [], [PERSON])
     done = forget(config.workspace, [], [PERSON], delete_versions=True)
     assert done["removed"] == [{"kind": "registered versions", "number": 1}]
     assert sorted(row["version"] for row in done["versions"]) == [2, 3]

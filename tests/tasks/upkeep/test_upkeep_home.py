@@ -117,23 +117,37 @@ def test_what_was_used_since_a_run_in_progress_began_stays(config: RunConfig) ->
     assert not used.folder.is_dir()
 
 
-def test_a_dry_run_changes_no_byte_and_says_what_goes(config: RunConfig) -> None:
+@pytest.fixture
+def old_files(config: RunConfig) -> tuple[Path, Path]:
+    """An old result and the old log of a crash."""
     old = result(config, "old")
     run(config)
     (config.home / "crashes").mkdir()
     crash = config.home / "crashes" / "reviewlm-x.log"
     crash.write_text("Traceback")
     os.utime(crash, ns=(LONG_AGO, LONG_AGO))
+    return old.folder, crash
+
+
+def test_a_dry_run_of_upkeep_changes_no_byte(
+    config: RunConfig, old_files: tuple[Path, Path]
+) -> None:
     before = _bytes(config.home)
-    planned = collected(config, dry_run=True)
+    collected(config, dry_run=True)
     assert _bytes(config.home) == before
-    assert old.folder.is_dir()
+    assert old_files[0].is_dir()
+
+
+def test_a_dry_run_of_upkeep_says_what_goes(
+    config: RunConfig, old_files: tuple[Path, Path]
+) -> None:
+    planned = collected(config, dry_run=True)
     done = collected(config)
     assert planned["kinds"] == done["kinds"]
-    assert not crash.exists()
+    assert not old_files[1].exists()
 
 
-def test_what_old_runs_left_behind_goes_and_the_work_of_people_stays(config: RunConfig) -> None:
+def test_what_old_runs_left_behind_goes_beside_the_work_of_people(config: RunConfig) -> None:
     old = result(config, "old")
     run(config)
     home, store = config.home, config.home / "store"
@@ -162,7 +176,9 @@ def test_what_old_runs_left_behind_goes_and_the_work_of_people_stays(config: Run
     assert not (store / ".trash").exists()
 
 
-def test_the_files_of_killed_runs_go_and_their_metrics_stay(config: RunConfig) -> None:
+@pytest.fixture
+def ended_runs(config: RunConfig) -> tuple[str, str]:
+    """MLflow's old runs of a fit that was killed and of one that has finished."""
     tracker = tracker_of(config.workspace)
     killed, good = tracker.start_run("a fit"), tracker.start_run("another fit")
     for run_id, status in ((killed, "KILLED"), (good, "FINISHED")):
@@ -171,9 +187,18 @@ def test_the_files_of_killed_runs_go_and_their_metrics_stay(config: RunConfig) -
         tracker.end_run(run_id, status)
         _started(config, run_id, LONG_AGO)
     run(config)
+    return killed, good
+
+
+def test_only_the_files_of_killed_runs_go(config: RunConfig, ended_runs: tuple[str, str]) -> None:
     collected(config)
-    assert [_files(tracker, run_id) for run_id in (killed, good)] == [[], ["note.txt"]]
-    assert tracker.metrics(killed) == {"nats": 2.5}
+    tracker = tracker_of(config.workspace)
+    assert [_files(tracker, run_id) for run_id in ended_runs] == [[], ["note.txt"]]
+
+
+def test_the_metrics_of_killed_runs_stay(config: RunConfig, ended_runs: tuple[str, str]) -> None:
+    collected(config)
+    assert tracker_of(config.workspace).metrics(ended_runs[0]) == {"nats": 2.5}
 
 
 def test_reports_stay_that_are_newest_or_of_a_recent_run(config: RunConfig) -> None:

@@ -149,7 +149,7 @@ def test_of_equal_vocabularies_only_the_one_of_the_same_data_is_an_input(tmp_pat
     }
 
 
-def test_the_data_that_a_fit_and_its_start_weights_have_learnt_from_stay(tmp_path: Path) -> None:
+def test_all_data_that_a_fit_has_learnt_from_stay(tmp_path: Path) -> None:
     store = Store(tmp_path)
     may, june = (
         store.build("prepare", 1, {"month": month}, {}, lambda _: {}).artifact for month in (5, 6)
