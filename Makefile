@@ -134,7 +134,7 @@ $(READY): constraints.txt pyproject.toml
 	@( ( minutes=0; while sleep 60 >/dev/null; do minutes=$$((minutes + 1)); echo "Still installing, $$minutes min"; done ) & ticker=$$!; \
 	  $(PIP) --no-deps torch uv && ( $(UV) -e . 2>&1 || { $(PIP_INSTEAD); $(PIP) -e .; } ) && \
 	  touch $(READY)-pip; kill $$ticker ) | grep --line-buffered -oE '$(LINES)' | \
-	  sed -u 's/^Installing collected packages.*/Unpacking 1.9 GB: one to five minutes/' || true
+	  sed -u 's/^Installing collected packages.*/Unpacking: one to three minutes/' || true
 	@test -e $(READY)-pip && rm $(READY)-pip
 	@echo "Compiling its modules …"
 	@$(BIN)/python -m compileall -qq -j 0 -x '$(SELDOM)' $(VENV)/lib || true
