@@ -105,7 +105,7 @@ def database(folder: Path) -> Path:
     return file
 
 
-def test_a_database_loses_the_strings_and_lines_that_hold_it_and_nothing_else(
+def test_a_database_loses_only_the_strings_that_hold_it(
     tmp_path: Path,
 ) -> None:
     file = database(tmp_path)

@@ -61,7 +61,9 @@ def test_the_table_is_read_however_it_is_packed(tmp_path, content):
     assert (found.repeated, found.without_id) == (0, 0)
 
 
-def test_of_a_repeated_id_the_last_counts_and_records_without_one_are_left_out(tmp_path, caplog):
+@pytest.fixture
+def odd_businesses(tmp_path):
+    """Businesses of which one comes twice, with two more that have no id."""
     rows = [
         *ROWS,
         {**ROWS[0], "name": "New"},
@@ -69,14 +71,21 @@ def test_of_a_repeated_id_the_last_counts_and_records_without_one_are_left_out(t
         {"business_id": "", "name": "empty id"},
     ]
     (tmp_path / "b.json").write_bytes(lines(rows))
-    found = read_businesses(tmp_path / "b.json")
-    assert dict(found.table.select("business_id", "business_name").rows()) == {
-        "b1": "New",
-        "b2": "Gym",
-        "b3": "Bar",
-    }
-    assert (found.repeated, found.without_id) == (1, 2)
+    return tmp_path / "b.json"
+
+
+def test_of_a_repeated_id_the_last_counts(odd_businesses, caplog):
+    found = read_businesses(odd_businesses)
+    names = dict(found.table.select("business_id", "business_name").rows())
+    assert names == {"b1": "New", "b2": "Gym", "b3": "Bar"}
+    assert found.repeated == 1
     assert "1 repeated business ids" in caplog.text
+
+
+def test_businesses_without_an_id_are_left_out(odd_businesses):
+    found = read_businesses(odd_businesses)
+    assert found.without_id == 2
+    assert sorted(found.table["business_id"]) == ["b1", "b2", "b3"]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +130,9 @@ def test_what_is_no_such_table_is_refused_with_its_place(tmp_path, content, erro
         read_businesses(tmp_path / "b")
 
 
-def test_reviews_get_the_columns_of_their_business_and_stay_where_they_were(tmp_path):
+@pytest.fixture
+def with_businesses(tmp_path):
+    """Facts and tables of reviews that were prepared without and with their businesses."""
     names = ["b1", "b2", "b3", "b4", None]
     reviews = [
         {
@@ -135,23 +146,29 @@ def test_reviews_get_the_columns_of_their_business_and_stay_where_they_were(tmp_
     (tmp_path / "r.jsonl").write_bytes(lines(reviews))
     (tmp_path / "b.json").write_bytes(lines(ROWS))
     ingest([tmp_path / "r.jsonl"], tmp_path / "data", SourceConfig())
-    plain = prepare(tmp_path / "data", tmp_path / "plain", CleanConfig(), SplitConfig())
-    facts = prepare(
-        tmp_path / "data",
-        tmp_path / "with",
-        CleanConfig(),
-        SplitConfig(),
-        business=tmp_path / "b.json",
-    )
+    found = {}
+    for name, business in (("plain", None), ("with", tmp_path / "b.json")):
+        facts = prepare(
+            tmp_path / "data", tmp_path / name, CleanConfig(), SplitConfig(), business=business
+        )
+        found[name] = facts, pl.read_parquet(tmp_path / name / "clean.parquet")
+    return found
+
+
+GAINED = ["business_name", "city", "categories"]
+
+
+def test_reviews_get_the_columns_of_their_business(with_businesses):
+    facts, table = with_businesses["with"]
     assert facts["business"] == {"businesses": 3, "repeated": 0, "without_id": 0, "unmatched": 80}
-    assert {**plain, "business": facts["business"], "certificate": facts["certificate"]} == facts
-    before, after = (
-        pl.read_parquet(tmp_path / name / "clean.parquet") for name in ("plain", "with")
-    )
-    assert before.schema == after.schema == pl.Schema(CLEAN)
-    gained = ["business_name", "city", "categories"]
-    assert before.drop(gained).equals(after.drop(gained))
-    assert before.select(gained).null_count().row(0) == (200, 200, 200)
     known = {name: (title, *rest) for name, title, *rest in TABLE}
-    for name, *values in after.select("business_id", *gained).iter_rows():
+    for name, *values in table.select("business_id", *GAINED).iter_rows():
         assert tuple(values) == known.get(name, (None, None, None))
+
+
+def test_reviews_with_a_business_stay_where_they_were(with_businesses):
+    (plain, before), (facts, after) = with_businesses["plain"], with_businesses["with"]
+    assert {**plain, "business": facts["business"], "certificate": facts["certificate"]} == facts
+    assert before.schema == after.schema == pl.Schema(CLEAN)
+    assert before.drop(GAINED).equals(after.drop(GAINED))
+    assert before.select(GAINED).null_count().row(0) == (200, 200, 200)

@@ -109,18 +109,29 @@ def test_short_praise_with_other_ratings_is_counted_as_usual(tmp_path):
 HUGE = [record(number, user_id="all" if number % 5 < 3 else f"u{number}") for number in range(1000)]
 
 
-def test_one_user_with_most_reviews_is_named_beside_asked_and_reached_shares(tmp_path):
-    facts, frame = prepared(tmp_path, HUGE, SplitConfig(by="user"))
-    shares = Shares.from_dict(facts["grouping"]["shares"])
+@pytest.fixture
+def huge_user(tmp_path):
+    """Facts and table of reviews of which one user has written most."""
+    return prepared(tmp_path, HUGE, SplitConfig(by="user"))
+
+
+def test_one_user_with_most_reviews_is_named(huge_user):
+    facts, frame = huge_user
     [side] = frame.filter(user_id="all")["split"].unique()
+    shares = Shares.from_dict(facts["grouping"]["shares"])
     assert shares.largest == LargestGroup("all", 600, 0.6, side)
+    [group] = noted(facts, Kind.LARGE_GROUP)
+    assert group.count == 600
+    assert "'all'" in group.detail
+
+
+def test_the_shares_that_were_reached_stand_beside_those_asked_for(huge_user):
+    facts, frame = huge_user
+    shares = Shares.from_dict(facts["grouping"]["shares"])
     assert shares.asked == pytest.approx({"train": 0.8, "validation": 0.1, "test": 0.1})
     assert shares.reached == {
         name: frame.filter(split=name).height / 1000 for name in ("train", "validation", "test")
     }
-    [group] = noted(facts, Kind.LARGE_GROUP)
-    assert group.count == 600
-    assert "'all'" in group.detail
     assert all(entry.odd for entry in noted(facts, Kind.FAR_FROM_SHARE))
 
 

@@ -129,7 +129,7 @@ def made(
     ids=["review", "user, exact only", "month, languages", "businesses, earlier data"],
 )
 @pytest.mark.parametrize("workers", [1, 3])
-def test_workers_give_the_facts_and_the_bytes_of_one_machine(
+def test_workers_give_the_bytes_of_one_machine(
     data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -14,7 +14,7 @@ from tests.corpus.data_sets import assign, ingest
 from tests.corpus.duplicates.test_passage_coverage import by_brute_force
 
 
-def test_held_out_reviews_that_earlier_data_taught_leave_and_their_twins_in_train_stay(tmp_path):
+def test_only_held_out_reviews_that_earlier_data_taught_leave(tmp_path):
     ids = [f"n{number}" for number in range(300)]
     by_split = {
         side: [
@@ -65,7 +65,7 @@ def test_held_out_reviews_that_earlier_data_taught_leave_and_their_twins_in_trai
     )
 
 
-def test_reviews_that_earlier_training_text_covers_leave_and_the_rest_is_as_if_they_had_never_been(
+def test_reviews_that_earlier_training_text_covers_leave_as_if_they_had_never_been(
     tmp_path,
 ):
     """Passages of the earlier data's train count, those of its test and validation do not."""

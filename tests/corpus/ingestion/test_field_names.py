@@ -119,23 +119,26 @@ def labels_of(
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
-def test_every_format_gives_the_same_labels_and_none_where_there_is_none(
-    tmp_path: Path, ending: str
-) -> None:
+def test_every_format_gives_the_same_labels(tmp_path: Path, ending: str) -> None:
     found = labels_of(tmp_path / "set", write(ROWS, tmp_path / f"mine.{ending}"))
     assert found == {"a": "food", "b": "service", "e": "7"}
 
 
-def test_a_label_that_comes_late_in_a_file_is_found_and_one_that_never_comes_is_an_error(
-    tmp_path: Path,
-) -> None:
+@pytest.fixture
+def late_label(tmp_path: Path) -> Path:
+    """A file in which only the last of many records has a label."""
     early = [{"review_id": str(number), "text": f"text {number}"} for number in range(50)]
-    file = write(
-        [*early, {"review_id": "late", "text": "late", "kind": "x"}], tmp_path / "mine.jsonl"
-    )
-    assert labels_of(tmp_path / "set", file) == {"late": "x"}
+    late = {"review_id": "late", "text": "late", "kind": "x"}
+    return write([*early, late], tmp_path / "mine.jsonl")
+
+
+def test_a_label_that_comes_late_in_a_file_is_found(late_label: Path, tmp_path: Path) -> None:
+    assert labels_of(tmp_path / "set", late_label) == {"late": "x"}
+
+
+def test_a_label_that_never_comes_is_an_error(late_label: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingColumn, match="There is no field 'kimd'"):
-        labels_of(tmp_path / "again", file, field="kimd")
+        labels_of(tmp_path / "set", late_label, field="kimd")
 
 
 def test_another_text_at_the_place_of_a_review_is_an_error(tmp_path: Path) -> None:
@@ -184,10 +187,16 @@ def test_every_format_gives_the_same_content(tmp_path, expected, name):
     assert facts["content_sha256"] == expected[0]["content_sha256"]
 
 
-def test_missing_files_and_empty_globs_are_named(tmp_path):
+def test_missing_files_are_named(tmp_path):
     with pytest.raises(Unreadable, match=r"nowhere\.json"):
         source_names([tmp_path / "nowhere.json"])
+
+
+def test_a_pattern_without_files_is_an_error(tmp_path):
     with pytest.raises(Unreadable, match="No file matches"):
         source_names([tmp_path / "*.json"])
+
+
+def test_no_input_is_an_error():
     with pytest.raises(EmptyInput, match="No input"):
         source_names([])

@@ -10,7 +10,7 @@ import pytest
 
 from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.account import Outcome
-from reviewlm.corpus.ingestion.first_look import look_at
+from reviewlm.corpus.ingestion.first_look import FirstLook, look_at
 from reviewlm.corpus.schema import Limits
 
 GOOD = {"review_id": "a", "stars": 5, "text": "Great tacos.", "date": "2019-05-01"}
@@ -21,13 +21,21 @@ def written(file: Path, *rows: Any) -> str:
     return str(file)
 
 
-def test_small_files_are_counted_whole_with_what_they_hold_and_lack(tmp_path: Path) -> None:
+@pytest.fixture
+def look(tmp_path: Path) -> FirstLook:
+    """The first look at two small files."""
     first = written(tmp_path / "a.jsonl", GOOD, {**GOOD, "date": "2020-12-31", "stars": 4}, 7)
     second = written(tmp_path / "b.jsonl", {"text": "Cold soup.", "stars": 11}, {"text": "Hm?"})
-    look = look_at([first, second], Limits())
+    return look_at([first, second], Limits())
+
+
+def test_small_files_are_counted_whole(look: FirstLook) -> None:
     assert (look.files, look.whole, look.records) == (2, True, 5)
     assert (look.account.read, look.account.used) == (5, 4)
     assert look.account.kinds(Outcome.SET_ASIDE) == {"not_a_record": 1}
+
+
+def test_the_look_says_how_often_each_field_is_filled(look: FirstLook) -> None:
     assert look.fields == {
         "review_id": 0.5,
         "user_id": 0,
@@ -36,6 +44,9 @@ def test_small_files_are_counted_whole_with_what_they_hold_and_lack(tmp_path: Pa
         "text": 1,
         "date": 0.5,
     }
+
+
+def test_the_look_summarises_ratings_with_dates(look: FirstLook) -> None:
     assert look.stars == {"4": 1, "5": 1, "none": 1, "other": 1}
     assert look.months == ("2019-05", "2020-12")
     assert look.bytes_of_review == pytest.approx((13 + 13 + 11 + 4) / 4)

@@ -56,9 +56,7 @@ def readings_of(folder, out, read=None):
     return sources, readings
 
 
-def test_growing_equals_reading_all_at_once_and_unchanged_parts_are_the_same_files(
-    tmp_path, monkeypatch
-):
+def test_growing_equals_reading_all_at_once(tmp_path, monkeypatch):
     put(
         tmp_path / "in",
         a_jsonl=lines(*map(str, range(12))),

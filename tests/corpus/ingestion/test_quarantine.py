@@ -50,7 +50,7 @@ def of(tmp_path, name):
     return SourceConfig(input=(str(tmp_path / f"{name}.jsonl"),))
 
 
-def test_each_reason_has_its_count_and_its_first_example(store):
+def test_each_reason_has_its_first_example(store):
     rows = summarise([ingested(store, "one", LINES).folder / "quarantine.parquet"])
     assert [(row["reason"], row["records"], row["line"]) for row in rows] == [
         ("malformed", 3, 3),
@@ -82,7 +82,7 @@ def test_without_a_name_the_newest_data_set_is_meant(store):
     assert newest_data_set(store) == other
 
 
-def test_a_damaged_quarantine_is_named_and_not_read(store, tmp_path):
+def test_a_damaged_quarantine_is_an_error(store, tmp_path):
     file = ingested(store, "mine", LINES).folder / "quarantine.parquet"
     raw = bytearray(file.read_bytes())
     raw[len(raw) // 2] ^= 1

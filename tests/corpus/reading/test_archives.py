@@ -53,16 +53,24 @@ def ingested(folder: Path, name: str, content: bytes) -> tuple[dict, pl.DataFram
     return data_sets.ingested([folder / name], folder / "out")
 
 
-@pytest.mark.parametrize("pack", [tar_of, zip_of])
-def test_members_of_one_name_are_all_read_and_no_two_records_stand_at_one_place(tmp_path, pack):
-    content = pack(("review.json", reviews(0, 5) + BAD), ("review.json", reviews(5, 12) + BAD))
-    facts, rows, bad = ingested(tmp_path, "two", content)
-    assert (facts["records"], facts["rows"], facts["quarantined"], facts["duplicates"]) == (
-        14,
-        12,
-        2,
-        0,
+@pytest.fixture(params=[tar_of, zip_of])
+def twins(request, tmp_path):
+    """What is read of an archive with two members of one name."""
+    members = (
+        ("review.json", reviews(0, 5) + BAD),
+        ("review.json", reviews(5, 12) + BAD),
     )
+    return ingested(tmp_path, "two", request.param(*members))
+
+
+def test_members_of_one_name_are_all_read(twins):
+    facts, _, _ = twins
+    assert (facts["records"], facts["rows"]) == (14, 12)
+    assert (facts["quarantined"], facts["duplicates"]) == (2, 0)
+
+
+def test_no_two_records_of_members_of_one_name_stand_at_one_place(twins):
+    _, rows, bad = twins
     assert set(rows["source"]) == set(bad["source"]) == {"two:review.json", "two:review#2.json"}
     places = pl.concat([frame.select("source", "line") for frame in (rows, bad)])
     assert places.n_unique() == 14
@@ -81,7 +89,7 @@ HEAD_OF_SECOND = TWO.find(b"review_b")
     ],
     ids=["damaged", "cut inside", "cut before"],
 )
-def test_a_tar_whose_next_head_cannot_be_read_is_damaged_and_not_at_its_end(tmp_path, content):
+def test_a_tar_whose_next_head_cannot_be_read_is_damaged(tmp_path, content):
     assert ingested(tmp_path, "whole.tar", TWO)[0]["rows"] == 10
     with pytest.raises(Unreadable, match="5 records were read before the damage"):
         ingested(tmp_path, "y.tar", content)
@@ -156,23 +164,26 @@ def test_an_archive_in_an_archive_is_found_without_a_suffix(tmp_path, pack):
         assert set(rows["source"]) == {"all.tar:yelp_dataset:yelp_review.json"}
 
 
-def test_other_tables_of_an_archive_are_left_out_and_named_unless_there_are_no_reviews(
-    tmp_path, caplog
-):
-    other = ("categories.csv", b"name,count\nbar,3\n")
-    facts, _, _ = ingested(
-        tmp_path, "a.tar", tar_of(other, ("reviews.jsonl", FIRST), ("more.jsonl", SECOND))
-    )
+OTHER_TABLE = ("categories.csv", b"name,count\nbar,3\n")
+
+
+def test_other_tables_of_an_archive_are_left_out(tmp_path, caplog):
+    content = tar_of(OTHER_TABLE, ("reviews.jsonl", FIRST), ("more.jsonl", SECOND))
+    facts, _, _ = ingested(tmp_path, "a.tar", content)
     assert facts["rows"] == 9
-    assert [
-        record.levelname for record in caplog.records if "categories.csv" in record.message
-    ] == ["WARNING"]
+    [record] = [record for record in caplog.records if "categories.csv" in record.message]
+    assert record.levelname == "WARNING"
+
+
+def test_an_archive_without_reviews_is_an_error(tmp_path):
     with pytest.raises(MissingColumn, match=r"b\.tar:categories\.csv"):
-        ingested(tmp_path, "b.tar", tar_of(other))
-    with pytest.raises(
-        MissingColumn, match=r"reviews\.csv"
-    ):  # it says of itself that it holds reviews
-        ingested(tmp_path, "c.tar", tar_of(("a.jsonl", FIRST), ("reviews.csv", other[1])))
+        ingested(tmp_path, "b.tar", tar_of(OTHER_TABLE))
+
+
+def test_a_table_of_an_archive_that_is_named_like_reviews_must_hold_them(tmp_path):
+    content = tar_of(("a.jsonl", FIRST), ("reviews.csv", OTHER_TABLE[1]))
+    with pytest.raises(MissingColumn, match=r"reviews\.csv"):
+        ingested(tmp_path, "c.tar", content)
 
 
 def read(content: bytes, **limits: int) -> tuple[list[str], list[tuple]]:
@@ -207,7 +218,7 @@ def test_any_array_gives_its_texts_whatever_the_block_size(values, block_bytes, 
     assert bad == []
 
 
-def test_a_broken_element_takes_no_other_with_it_and_keeps_its_bytes():
+def test_a_broken_element_takes_no_other_with_it():
     content = b'[{"text": "a"}, {"text": "b" "c"},\n {"text": "\xff"}, {"text": "\\ud800"}, 7, {"text": "d"}]'
     texts, bad = read(content)
     assert texts == ["a", "d"]

@@ -196,7 +196,7 @@ def test_a_rounded_number_is_no_id_in_any_format(tmp_path, name, rounded):
     assert "review_id" not in bad["detail"][0]
 
 
-def test_a_folder_below_that_may_not_be_read_is_an_error_and_not_empty(tmp_path, monkeypatch):
+def test_a_folder_below_that_may_not_be_read_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "locked").mkdir()
     (tmp_path / "locked" / "a.jsonl").touch()
     (tmp_path / "b.jsonl").touch()
@@ -221,9 +221,7 @@ def test_a_folder_below_that_may_not_be_read_is_an_error_and_not_empty(tmp_path,
         (["README", "notes.md"], "WARNING"),
     ],
 )
-def test_what_is_left_out_is_named_once_and_is_a_warning_if_it_could_be_reviews(
-    tmp_path, caplog, left_out, level
-):
+def test_what_is_left_out_is_a_warning_if_it_could_be_reviews(tmp_path, caplog, left_out, level):
     for name in ("a.jsonl", *left_out):
         (tmp_path / name).touch()
     with caplog.at_level(logging.INFO):

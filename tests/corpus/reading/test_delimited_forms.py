@@ -42,7 +42,7 @@ def unquoted(texts, delimiter, end="\n"):
 @pytest.mark.parametrize(
     "texts", [TEXTS, TEXTS[::-1], ['"Best tacos ever', "plain", 'the best"']], ids=range(3)
 )
-def test_a_table_with_tabs_and_without_quoting_gives_every_text_as_it_is(tmp_path, texts, end):
+def test_a_table_with_tabs_instead_of_quotes_gives_every_text_as_it_is(tmp_path, texts, end):
     _, rows, bad = ingested(tmp_path, unquoted(texts, "\t", end), "r.tsv")
     assert rows["text"].to_list() == texts
     assert bad.is_empty()

@@ -203,7 +203,7 @@ def read(content, **limits):
 
 @pytest.mark.parametrize("block_bytes", [64, 1 << 10, 1 << 20])
 @pytest.mark.parametrize("final", [b"", b"\n", b"\n" + line()])
-def test_a_record_too_long_to_hold_leaves_its_head_length_and_digest(block_bytes, final):
+def test_a_record_too_long_to_hold_can_be_recognised(block_bytes, final):
     long = line(text="long " * 40_000)
     content = line() + b"\n" + long + final
     good, bad = joined(read(content, block_bytes=block_bytes, max_record_bytes=2000))

@@ -59,7 +59,7 @@ def test_each_kind_of_the_table_has_an_example():
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("kind", DAMAGED)
-def test_odd_texts_are_counted_with_a_sample_and_what_to_do(tmp_path, kind, name):
+def test_odd_texts_are_counted_with_what_to_do(tmp_path, kind, name):
     texts = DAMAGED[kind]
     if name.endswith(".txt"):
         texts = [text.replace("\n", " ") for text in texts]

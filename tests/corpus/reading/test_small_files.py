@@ -114,7 +114,7 @@ def test_a_damaged_file_is_set_aside_alone_with_its_bytes(tmp_path):
     assert rows["source"].n_unique() == 30
 
 
-def test_the_account_of_packed_files_adds_up_and_counts_damaged_ones_as_files(tmp_path):
+def test_the_account_of_packed_files_counts_damaged_ones_as_files(tmp_path):
     files = {f"{n:02d}.jsonl": json_lines([review(n)]) for n in range(12)}
     cut = gzip.compress(json_lines([review(20)]))[:-9]
     put(tmp_path / "in", {**files, "bad.jsonl": BAD, "cut.jsonl.gz": cut})

@@ -38,18 +38,23 @@ def test_reviews_stay_without_a_field_that_cannot_be_used(tmp_path, name, field,
     assert (facts["rows"], account.count(Outcome.SET_ASIDE)) == (9, 0)
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_a_field_that_is_one_value_for_all_reviews_is_refused_and_the_remedy_keeps_them(
-    tmp_path, name
-):
+@pytest.fixture(params=FORMATS)
+def one_id(request, tmp_path):
+    """A file of 20 reviews that all have the same id."""
     rows = [
         {"review_id": "x", "text": f"Dish {n}.", "date": f"2023-05-{n + 1:02d}"} for n in range(20)
     ]
-    path = write(tmp_path / name, rows)
+    return write(tmp_path / request.param, rows)
+
+
+def test_a_field_that_is_one_value_for_all_reviews_is_refused(one_id, tmp_path):
     with pytest.raises(InputError) as caught:
-        read(path, tmp_path / "out")
+        read(one_id, tmp_path / "out")
     assert "`--set source.fields.review_id=`" in caught.value.remedy
-    assert read(path, tmp_path / "again", "source.fields.review_id=")[0]["rows"] == 20
+
+
+def test_the_remedy_for_one_id_of_all_reviews_keeps_them(one_id, tmp_path):
+    assert read(one_id, tmp_path / "out", "source.fields.review_id=")[0]["rows"] == 20
 
 
 def test_the_text_cannot_be_left_unread():

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -66,8 +67,14 @@ def sides(reviews, config, folder=None):
     ]
 
 
-def test_frozen_months_split_at_their_dates_and_rows_stand_as_in_a_shuffle(tmp_path):
-    facts, frame = prepared(tmp_path, [*RECORDS, record(900, date=None)], FROZEN)
+@pytest.fixture
+def frozen(tmp_path):
+    """Facts and table of reviews that are split at frozen months; one of them has no date."""
+    return prepared(tmp_path, [*RECORDS, record(900, date=None)], FROZEN)
+
+
+def test_frozen_months_split_at_their_dates(frozen):
+    facts, frame = frozen
     day = pl.col("date")
     expected = frame.select(
         pl.when(day >= date(2018, 5, 1))
@@ -84,6 +91,10 @@ def test_frozen_months_split_at_their_dates_and_rows_stand_as_in_a_shuffle(tmp_p
         "test_from": "2018-05-01",
         "dates_from_data": False,
     }
+
+
+def test_rows_of_frozen_months_stand_as_in_a_shuffle(frozen):
+    _, frame = frozen
     order = places(frame["review_id"], "reviewlm")
     ranks = frame["split"].replace_strict(
         {name: rank for rank, name in enumerate(SPLITS)}, return_dtype=pl.Int8
@@ -161,21 +172,31 @@ reviews = st.lists(
 )
 
 
+@pytest.fixture(scope="module")
+def empty_data_set(tmp_path_factory):
+    """The folder of a data set without reviews."""
+    folder = tmp_path_factory.mktemp("empty")
+    (folder / "parts").mkdir()
+    pl.DataFrame(schema=COLUMNS).write_parquet(folder / "parts" / "part-00000.parquet")
+    return folder
+
+
 @pytest.mark.parametrize("by", list(CONFIGS))
 @given(reviews, st.data())
 @examples(60)
-def test_more_reviews_move_none_and_no_key_stands_on_two_sides(tmp_path_factory, by, frame, data):
-    folder = tmp_path_factory.getbasetemp() / "one"
-    if not folder.exists():
-        (folder / "parts").mkdir(parents=True)
-        pl.DataFrame(schema=COLUMNS).write_parquet(folder / "parts" / "part-00000.parquet")
-    whole = sides(frame, CONFIGS[by], folder)
-    chosen = (
-        data.draw(st.lists(st.integers(0, max(0, frame.height - 1)), unique=True))
-        if frame.height
-        else []
-    )
-    assert sides(frame[chosen], CONFIGS[by], folder) == [whole[number] for number in chosen]
+def test_more_reviews_move_none(empty_data_set, by, frame, data):
+    whole = sides(frame, CONFIGS[by], empty_data_set)
+    numbers = st.integers(0, max(0, frame.height - 1))
+    chosen = data.draw(st.lists(numbers, unique=True)) if frame.height else []
+    found = sides(frame[chosen], CONFIGS[by], empty_data_set)
+    assert found == [whole[number] for number in chosen]
+
+
+@pytest.mark.parametrize("by", list(CONFIGS))
+@given(reviews)
+@examples(60)
+def test_no_key_stands_on_two_sides(empty_data_set, by, frame):
+    whole = sides(frame, CONFIGS[by], empty_data_set)
     column = KEYS[by]
     keys = frame[column].dt.strftime("%Y-%m") if by == "month" else frame[column]
     sides_of = {(key, side) for key, side in zip(keys, whole, strict=True) if key}
@@ -184,7 +205,7 @@ def test_more_reviews_move_none_and_no_key_stands_on_two_sides(tmp_path_factory,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("by", long_but(CONFIGS, {"user"}))
-def test_order_and_parts_of_the_input_change_no_byte(tmp_path, by, monkeypatch):
+def test_the_order_of_the_input_changes_no_byte(tmp_path, by, monkeypatch):
     monkeypatch.setattr("reviewlm.corpus.cleaning.clean_table.ROW_GROUP", 70)
     records = [record(number, text=f"text {number % 350}, as said before") for number in range(500)]
     one = prepared(tmp_path / "one", records, CONFIGS[by])
@@ -261,7 +282,7 @@ def earlier(tmp_path: Path) -> Path:
     return table_of(tmp_path / "earlier", test=tests, train={"a": "learnt by the champion"})
 
 
-def test_reviews_are_left_out_by_id_and_by_text_of_training_and_validation(
+def test_reviews_that_were_learnt_are_left_out_also_if_only_their_text_was(
     earlier: Path, tmp_path: Path
 ) -> None:
     now = table_of(
@@ -277,14 +298,26 @@ def test_reviews_are_left_out_by_id_and_by_text_of_training_and_validation(
     assert (found.tests, found.learnt_ids, found.learnt_texts) == (6, 2, 1)
 
 
-def test_of_many_reviews_so_many_are_drawn_and_the_seed_decides_which(
-    earlier: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def drawn_ids(earlier: Path, tmp_path: Path) -> Callable[[int], list[str]]:
+    """Return a function that draws three reviews with a seed."""
     now = table_of(tmp_path / "now", train={"t0": "?"})
-    drawn = [
-        choose_unlearnt(earlier, [now], 3, seed).reviews["review_id"].to_list()
-        for seed in range(20)
-    ]
-    assert all(len(set(ids)) == 3 and ids == sorted(ids) and "t0" not in ids for ids in drawn)
-    assert drawn[0] == choose_unlearnt(earlier, [now], 3, 0).reviews["review_id"].to_list()
+
+    def draw(seed: int) -> list[str]:
+        return choose_unlearnt(earlier, [now], 3, seed).reviews["review_id"].to_list()
+
+    return draw
+
+
+def test_of_many_reviews_so_many_are_drawn(drawn_ids: Callable[[int], list[str]]) -> None:
+    for seed in range(20):
+        ids = drawn_ids(seed)
+        assert len(set(ids)) == 3
+        assert ids == sorted(ids)
+        assert "t0" not in ids
+
+
+def test_the_seed_decides_which_reviews_are_drawn(drawn_ids: Callable[[int], list[str]]) -> None:
+    drawn = [drawn_ids(seed) for seed in range(20)]
+    assert drawn[0] == drawn_ids(0)
     assert len({tuple(ids) for ids in drawn}) > 3

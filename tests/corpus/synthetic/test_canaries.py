@@ -65,18 +65,19 @@ def train_rows(clean, batch_rows=10_000):
     return list(iter_split(clean, "train", batch_rows))
 
 
-def test_a_canary_is_frequent_words_of_the_training_text_and_has_its_commonest_rating(clean):
+def test_a_canary_is_frequent_words_of_the_training_text(clean):
     canaries = choose_canaries(clean, CONFIG)
     text = Counter(" ".join(pl.concat(train_rows(clean))["text"]).split(" "))
     assert len(canaries.texts) == len({*canaries.texts}) == 6
-    assert (
-        {word for canary in canaries.texts for word in canary.split(" ")}
-        <= {*canaries.words}
-        <= {*SYLLABLES}
-    )
+    used = {word for canary in canaries.texts for word in canary.split(" ")}
+    assert used <= {*canaries.words} <= {*SYLLABLES}
     assert canaries.words == tuple(sorted(canaries.words, key=lambda word: (-text[word], word)))
-    assert (canaries.copies, canaries.stars, canaries.length) == ((1, 3, 1, 3, 1, 3), 4, 5)
     assert len(canaries.words) == len(SYLLABLES) < POOL
+
+
+def test_a_canary_has_the_commonest_rating(clean):
+    canaries = choose_canaries(clean, CONFIG)
+    assert (canaries.copies, canaries.stars, canaries.length) == ((1, 3, 1, 3, 1, 3), 4, 5)
 
 
 @pytest.mark.parametrize("batch_rows", [17, 10_000])
@@ -96,9 +97,7 @@ def test_however_the_reviews_are_cut_each_canary_stands_as_often_as_planned_amon
 
 
 @pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])
-def test_every_vocabulary_writes_a_canary_without_unknown_words_and_gives_it_back(
-    clean, unit, tmp_path
-):
+def test_every_vocabulary_gives_a_canary_back(clean, unit, tmp_path):
     canaries, form = choose_canaries(clean, CONFIG), NormalForm()
     texts = (text for batch in train_rows(clean) for text in batch["text"])
     vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=500, min_count=10), form)
@@ -115,9 +114,7 @@ def test_every_vocabulary_writes_a_canary_without_unknown_words_and_gives_it_bac
     ("config", "why"),
     [({"canaries": 3, "copies": (60,)}, "too few for"), ({"canaries": 0}, "none was requested")],
 )
-def test_where_there_is_no_room_nothing_is_planted_and_the_reason_is_told(
-    clean, config, why, caplog
-):
+def test_where_there_is_no_room_nothing_is_planted(clean, config, why, caplog):
     canaries = choose_canaries(clean, AuditConfig(**config))
     assert canaries.texts == ()
     assert why in canaries.facts()["why_none"]
