@@ -16,7 +16,7 @@ MODULES = [module.name for module in pkgutil.walk_packages(benchmarks.__path__, 
 
 
 @pytest.mark.slow
-def test_every_benchmark_is_there_and_its_help_is_written(
+def test_every_benchmark_writes_its_help(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name in MODULES:

@@ -31,7 +31,7 @@ def test_every_entry_names_a_test_that_exists():
 
 
 @pytest.mark.long
-def test_every_error_changes_the_program_and_leaves_one_that_can_be_read():
+def test_every_error_leaves_another_program_that_can_be_read():
     """Compared without layout: an error that is none but in spaces would survive for good reason."""
     for one in ENTRIES:
         right = (ROOT / one.file).read_text(encoding="utf-8")

@@ -23,22 +23,32 @@ def test_every_registered_kind_is_in_the_suite():
     assert set(KINDS) <= {spec.kind for spec in SPECS.values()}
 
 
-def test_models_and_states_keep_the_protocol(model, data):
+def test_a_model_keeps_the_protocol(model, data):
     assert isinstance(model, LanguageModel)
     assert isinstance(model.start(2), State)
     assert model.vocabulary_size == data[0].size
 
 
-def test_the_next_token_sums_to_one_and_given_tokens_are_impossible(model, ids_BT):
+def steps_through(model, ids_BT):
+    """Yield log p of the next token after each token of the streams."""
     state = model.start(len(ids_BT))
     for t in range(ids_BT.shape[1]):
         logp_BV, state = model.step(ids_BT[:, t], state)
+        yield logp_BV
+
+
+def test_the_next_token_sums_to_one(model, ids_BT):
+    for logp_BV in steps_through(model, ids_BT):
         assert logp_BV.shape == (len(ids_BT), model.vocabulary_size)
         assert logp_BV.dtype == torch.float32
-        assert torch.isneginf(logp_BV[:, sorted(CONTEXT_IDS)]).all()
         total = logp_BV.double().exp().sum(1)
         assert total.tolist() == pytest.approx([1.0] * len(ids_BT), abs=2e-5)
-        others = [token for token in range(model.vocabulary_size) if token not in CONTEXT_IDS]
+
+
+def test_only_given_tokens_are_impossible(model, ids_BT):
+    others = [token for token in range(model.vocabulary_size) if token not in CONTEXT_IDS]
+    for logp_BV in steps_through(model, ids_BT):
+        assert torch.isneginf(logp_BV[:, sorted(CONTEXT_IDS)]).all()
         assert torch.isfinite(logp_BV[:, others]).all()
 
 
@@ -111,24 +121,35 @@ def test_a_batch_of_one_equals_a_batch_of_many(model, ids_BT):
         assert alone[0] == pytest.approx(together[row], rel=1e-5, abs=1e-6)
 
 
-def test_states_are_taken_and_joined_row_by_row(model, ids_BT):
-    # Read to where the three streams stand at three different words, so that mixed-up rows show.
+@pytest.fixture
+def read_states(model, ids_BT):
+    """The state of three streams that stand at three different words, so that mixed-up rows show, and what follows."""
     t = next(t for t in range(2, 30) if len(set(ids_BT[:, t - 1])) == 3)
     _, state = model.score(ids_BT[:, :t], model.start(3))
-    following = np.tile(ids_BT[0, 2:6], (3, 1))
+    return state, np.tile(ids_BT[0, 2:6], (3, 1))
+
+
+def test_states_are_taken_row_by_row(model, read_states):
+    state, following = read_states
     expected, _ = model.score(following, state)
-    taken = model.score(following, state.take([2, 0, 2]))[0]
+    taken, _ = model.score(following, state.take([2, 0, 2]))
     assert taken == pytest.approx(expected[[2, 0, 2]], rel=1e-5, abs=1e-6)
+
+
+def test_states_are_joined_row_by_row(model, read_states):
+    state, following = read_states
+    expected, _ = model.score(following, state)
     joined = type(state).join([state.take([1]), state.take([0, 2])])
-    assert model.score(following, joined)[0] == pytest.approx(
-        expected[[1, 0, 2]], rel=1e-5, abs=1e-6
-    )
+    found, _ = model.score(following, joined)
+    assert found == pytest.approx(expected[[1, 0, 2]], rel=1e-5, abs=1e-6)
     stepped = model.step(following[:, 0], joined)[0]
     assert_same(stepped, model.step(following[:, 0], state)[0][[1, 0, 2]])
-    fresh = type(state).join([model.start(2), model.start(1)])
-    assert model.score(ids_BT, fresh)[0] == pytest.approx(
-        model.score(ids_BT, model.start(3))[0], rel=1e-5, abs=1e-6
-    )
+
+
+def test_fresh_states_that_are_joined_are_fresh(model, ids_BT):
+    fresh = type(model.start(1)).join([model.start(2), model.start(1)])
+    expected, _ = model.score(ids_BT, model.start(3))
+    assert model.score(ids_BT, fresh)[0] == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 def test_a_state_can_be_used_twice(model, ids_BT):
@@ -149,7 +170,7 @@ def test_a_later_token_never_changes_an_earlier_score(model, ids_BT):
         assert again[:, :t] == pytest.approx(nats_BT[:, :t], rel=1e-6, abs=1e-7)
 
 
-def test_saved_and_loaded_answers_the_same(model, name, data, ids_BT, tmp_path):
+def test_a_loaded_model_answers_as_the_saved_one(model, name, data, ids_BT, tmp_path):
     model.save(tmp_path)
     again = class_of(SPECS[name]).load(tmp_path, SPECS[name], data[0], "cpu")
     assert again.vocabulary_size == model.vocabulary_size

@@ -283,7 +283,7 @@ def test_mlflow_understands_the_commands_that_name_it() -> None:
 
 
 @pytest.mark.parametrize("block", of("toml", "preset"), ids=str)
-def test_the_settings_of_a_block_exist_and_are_in_range(block: Block, tmp_path: Path) -> None:
+def test_the_settings_of_a_block_can_be_read(block: Block, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(block.text)
     assert load_config(str(tmp_path / "mine.toml")).models
 

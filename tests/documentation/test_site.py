@@ -24,7 +24,7 @@ def test_folders_of_pages_stay_small() -> None:
     assert {name: size for name, size in sizes.items() if size > 14} == {}
 
 
-def test_pages_that_code_and_pages_name_exist() -> None:
+def test_pages_that_are_named_exist() -> None:
     rooms = [
         path
         for path in ROOT.iterdir()
@@ -65,7 +65,7 @@ def test_the_page_of_json_has_every_kind_of_the_account() -> None:
     assert sorted(re.findall("`([^`]+)`", " ".join(rows))) == sorted(Kind)
 
 
-def test_pages_that_show_a_run_for_a_time_show_one_time_and_where_it_is_advised() -> None:
+def test_pages_that_show_a_run_for_a_time_show_the_same_time() -> None:
     shown = {}
     for page in (ROOT / "README.md", *DOCS.rglob("*.md")):
         text = page.read_text(encoding="utf-8")
@@ -100,36 +100,35 @@ def test_the_page_of_python_says_without_a_build_what_the_build_describes() -> N
     assert lacking == []
 
 
-@pytest.mark.long
-@pytest.mark.slow
-def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(
-    tmp_path: Path,
-) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages of the documentation, built with warnings as errors."""
     for name in ("sphinx", "furo", "myst_nb"):
         pytest.importorskip(name, reason="pip install -e '.[docs]'")
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "-q",
-        "-W",
-        "--keep-going",
-        "-d",
-        str(tmp_path / "trees"),
-        str(DOCS),
-    ]
-    done = subprocess.run(
-        [*command, str(tmp_path / "site")], capture_output=True, text=True, check=False
-    )
+    folder = tmp_path_factory.mktemp("documentation")
+    options = ["-q", "-W", "--keep-going", "-d", str(folder / "trees")]
+    command = [sys.executable, "-m", "sphinx", *options, str(DOCS), str(folder / "site")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    pages = [*(tmp_path / "site").rglob("*.html")]
-    assert len(pages) > 25
+    return folder / "site"
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(site: Path) -> None:
+    assert len([*site.rglob("*.html")]) > 25
+    assert "perplex" in (site / "searchindex.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
     loads = re.compile(r'<(?:script|img|iframe|link)\b[^>]*(?:src|href)="(?:https?:)?//')
-    assert [page.name for page in pages if loads.search(page.read_text(encoding="utf-8"))] == []
-    assert "perplex" in (tmp_path / "site" / "searchindex.js").read_text(encoding="utf-8")
+    pages = {page.name: page.read_text(encoding="utf-8") for page in site.rglob("*.html")}
+    assert [name for name, text in pages.items() if loads.search(text)] == []
 
 
-def test_no_formula_is_both_proved_and_not_there() -> None:
+def test_no_formula_with_a_proof_is_called_absent() -> None:
     page = (DOCS / "concepts/models/equations.md").read_text(encoding="utf-8")
     proved, _, absent = page.partition("## Not there")
     rows = re.findall(r"^\| ([ABCDX]\d+) \|", proved, re.MULTILINE)

@@ -99,7 +99,7 @@ RAY_SPECS = {
 
 
 @pytest.mark.parametrize("name", ["ray_cluster", "ray_service"])
-def test_kuberay_finds_only_fields_it_has_and_pods_like_those_of_the_server(name: str) -> None:
+def test_manifests_of_kuberay_agree_with_those_of_the_server(name: str) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     manifest = MANIFESTS[name]
     assert manifest["apiVersion"] == "ray.io/v1"

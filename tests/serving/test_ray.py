@@ -75,26 +75,40 @@ def text_of(number: int) -> str:
     ].removeprefix("The")
 
 
-def test_beyond_this_machine_tokens_are_needed_and_replicas_that_answer_under_every_name_are_warned_of(
+OUTSIDE = {"serving.host": "0.0.0.0"}
+
+
+def test_replicas_beyond_this_machine_need_tokens(own_home: Path) -> None:
+    from reviewlm.serving.ray_app import application
+
+    with pytest.raises(ConfigError):
+        application(OUTSIDE)
+
+
+def test_replicas_that_answer_under_every_name_are_warned_of(
     own_home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     from reviewlm.serving.ray_app import application
 
     caplog.set_level("WARNING", "reviewlm.serving.ray_app")
-    outside = {"serving.host": "0.0.0.0"}
-    with pytest.raises(ConfigError):
-        application(outside)
     add_token(own_home / TOKENS_FILE, "ann")
-    application(outside)
-    assert len(caplog.records) == 1
-    application(outside | {"serving.hosts": '["reviews.example.org"]'})
-    application({})
+    application(OUTSIDE)
     assert len(caplog.records) == 1
 
 
-def test_replicas_give_the_texts_of_the_command_line_grow_in_number_hold_sessions_and_follow_the_champion(
-    served: Process, own_home: Path
+def test_replicas_with_names_are_not_warned_of(
+    own_home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    from reviewlm.serving.ray_app import application
+
+    caplog.set_level("WARNING", "reviewlm.serving.ray_app")
+    add_token(own_home / TOKENS_FILE, "ann")
+    application(OUTSIDE | {"serving.hosts": '["reviews.example.org"]'})
+    application({})
+    assert not caplog.records
+
+
+def test_replicas_do_what_one_server_does(served: Process, own_home: Path) -> None:
     client = served.client
     assert served.told["replicas"] == [1, 2]
     assert client.post("/v1/completions", json=ASKED).json()["choices"][0]["text"] == text_of(1)

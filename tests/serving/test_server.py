@@ -55,7 +55,7 @@ def served(*settings: str) -> Iterator[httpx.Client]:
         assert not thread.is_alive()
 
 
-def test_the_champion_of_the_registry_answers_and_its_changes_are_followed(own_home: Path) -> None:
+def test_the_server_follows_the_champion_of_the_registry(own_home: Path) -> None:
     version(own_home, 1, "champion")
     version(own_home, 2, "challenger")
     damaged = version(own_home, 3)
@@ -88,13 +88,17 @@ def test_without_a_champion_it_says_what_to_do(own_home: Path) -> None:
     assert "`reviewlm promote --version 1 --why TEXT`" in error.value.remedy
 
 
-def test_a_port_that_is_taken_and_an_address_of_another_machine_are_told() -> None:
+def test_a_port_that_is_taken_is_told() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = other.getsockname()[1]
         with pytest.raises(ReviewLMError, match="The port is in use"):
             server.listening(load_config("small", [f"serving.port={port}"]).serving)
+
+
+def test_an_address_of_another_machine_is_told() -> None:
+    other = ["serving.host=192.0.2.1", "serving.port=0"]
     with pytest.raises(ReviewLMError, match="cannot listen on this address"):
-        server.listening(load_config("small", ["serving.host=192.0.2.1", "serving.port=0"]).serving)
+        server.listening(load_config("small", other).serving)
 
 
 def test_beyond_this_machine_tokens_are_needed_unless_the_user_wants_none(
@@ -125,7 +129,7 @@ def test_a_home_with_tokens_answers_only_them(own_home: Path) -> None:
         assert client.post("/suggest", json={"prompt": "The"}, headers=headers).status_code == 200
 
 
-def test_the_server_the_command_and_python_draw_the_same_texts_by_a_key_and_score_tells_them(
+def test_every_door_draws_the_same_texts_by_a_key(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     version(own_home, 1, "champion")

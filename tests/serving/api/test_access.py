@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -96,9 +97,7 @@ def test_another_host_is_refused(local: object, host: str) -> None:
         {"Sec-Fetch-Site": "cross-site"},
     ],
 )
-def test_requests_of_other_web_pages_are_refused_and_no_header_invites_them(
-    local: object, headers: dict[str, str]
-) -> None:
+def test_requests_of_other_web_pages_are_refused(local: object, headers: dict[str, str]) -> None:
     refused = answer(local, **headers)
     assert refused.status_code == 403
     assert refused.json()["error"]["code"] == "foreign_request"
@@ -115,17 +114,23 @@ def test_every_answer_forbids_what_a_page_could_do_with_it(local: object) -> Non
         assert len(headers["x-request-id"]) == 24
 
 
-def test_named_hosts_are_answered_and_beyond_this_machine_all_unless_some_are_named(
-    versions,
+@pytest.mark.parametrize(
+    ("named", "settings", "status"),
+    [
+        ("reviews.example.org", {"hosts": ("reviews.example.org",)}, 200),
+        ("reviews.example.org:8443", {"hosts": ("reviews.example.org",)}, 200),
+        ("other.example.org", {"hosts": ("reviews.example.org",), "host": "0.0.0.0"}, 403),
+        ("other.example.org", {"host": "0.0.0.0"}, 200),
+    ],
+    ids=["named", "with a port", "another one", "beyond this machine"],
+)
+def test_named_hosts_are_answered(
+    versions, named: str, settings: dict[str, object], status: int
 ) -> None:
-    def status(named: str, **settings: object) -> int:
-        options = versions.settings.model_copy(update=settings)
-        return answer(create_app(versions, options, versions.metrics, None), Host=named).status_code
-
-    assert status("reviews.example.org", hosts=("reviews.example.org",)) == 200
-    assert status("reviews.example.org:8443", hosts=("reviews.example.org",)) == 200
-    assert status("other.example.org", hosts=("reviews.example.org",), host="0.0.0.0") == 403
-    assert status("other.example.org", host="0.0.0.0") == 200
+    """Beyond this machine all hosts are answered unless some are named."""
+    options = versions.settings.model_copy(update=settings)
+    app = create_app(versions, options, versions.metrics, None)
+    assert answer(app, Host=named).status_code == status
 
 
 def test_probes_are_answered_under_every_name_but_tell_strangers_only_the_status(versions) -> None:
@@ -206,7 +211,9 @@ def test_a_defect_is_told_in_the_same_form_without_its_traceback(
     assert answer(app).json()["error"]["type"] == "server_error"
 
 
-def test_a_token_has_its_requests_per_minute_and_they_come_back(tmp_path: Path) -> None:
+@pytest.fixture
+def limited(tmp_path: Path) -> SimpleNamespace:
+    """A clock, and a function that asks with one of two tokens; each may ask six times a minute."""
     file, now = tmp_path / "tokens.json", [0.0]
     tokens = {name: add_token(file, name) for name in ("a", "b")}
     access = Access((), AccessTokens(file), 6, clock=lambda: now[0])
@@ -217,14 +224,21 @@ def test_a_token_has_its_requests_per_minute_and_they_come_back(tmp_path: Path) 
 
     for _ in range(6):
         ask("a")
+    return SimpleNamespace(now=now, ask=ask)
+
+
+def test_a_token_has_its_requests_per_minute(limited: SimpleNamespace) -> None:
     with pytest.raises(ApiError, match="'a' has made 6 requests in a minute") as caught:
-        ask("a")
+        limited.ask("a")
     assert (caught.value.status, caught.value.headers["Retry-After"]) == (429, "10")
-    ask("b")
-    now[0] = 10.0
-    ask("a")
+    limited.ask("b")
+
+
+def test_requests_of_a_token_come_back_one_after_another(limited: SimpleNamespace) -> None:
+    limited.now[0] = 10.0
+    limited.ask("a")
     with pytest.raises(ApiError):
-        ask("a")
+        limited.ask("a")
 
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -53,7 +53,7 @@ def asked(source: MadeSource, **settings: object) -> Iterator[tuple[httpx.Client
         yield client, versions
 
 
-def test_a_full_queue_is_told_at_once_and_when_to_come_again(
+def test_a_full_queue_is_told_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ServingConfig, "max_waiting", 1)

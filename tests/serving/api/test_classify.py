@@ -90,7 +90,7 @@ def test_each_text_gets_its_label_with_the_probability_of_every_label() -> None:
         assert answer["probability"] == pytest.approx(row[number])
 
 
-def test_a_new_champion_answers_without_a_restart_and_the_old_one_by_its_number() -> None:
+def test_a_new_champion_answers_without_a_restart() -> None:
     source = MadeClassifiers(champion=1)
     source.count = 2
     with classifying(source) as (client, classifiers):

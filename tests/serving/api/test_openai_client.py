@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -66,7 +66,7 @@ def test_a_completion_is_the_text_that_the_models_write(client: openai.OpenAI) -
     assert made.usage.completion_tokens > 0
 
 
-def test_a_stream_gives_the_same_text_in_pieces_and_its_usage(client: openai.OpenAI) -> None:
+def test_a_stream_gives_in_pieces_what_an_answer_gives_whole(client: openai.OpenAI) -> None:
     asked = {"model": "reviewlm", "prompt": "The", "max_tokens": 30, "seed": 5, "n": 2}
     whole = client.completions.create(**asked)
     texts, reasons, usage = {0: "", 1: ""}, {}, None
@@ -83,34 +83,39 @@ def test_a_stream_gives_the_same_text_in_pieces_and_its_usage(client: openai.Ope
     assert usage == whole.usage
 
 
-def test_log_probabilities_and_echo_have_openais_form(client: openai.OpenAI) -> None:
+@pytest.fixture
+def echoed(client: openai.OpenAI) -> Any:
+    """An answer that repeats its prompt, with log-probabilities of all tokens."""
     made = client.completions.create(
         model="champion", prompt="The pizza", max_tokens=6, logprobs=2, echo=True, seed=1
     )
-    told = made.choices[0].logprobs
+    return made.choices[0]
+
+
+def test_log_probabilities_have_openais_form(echoed: Any) -> None:
+    told = echoed.logprobs
     assert told is not None
-    assert (
-        len(told.tokens)
-        == len(told.token_logprobs)
-        == len(told.top_logprobs)
-        == len(told.text_offset)
-    )
+    columns = (told.token_logprobs, told.top_logprobs, told.text_offset)
+    assert {len(column) for column in columns} == {len(told.tokens)}
+    assert all(logprob is None or logprob <= 0 for logprob in told.token_logprobs)
+
+
+def test_the_likeliest_tokens_have_their_log_probabilities(echoed: Any) -> None:
+    told = echoed.logprobs
+    assert all(len(top) in (2, 3) for top in told.top_logprobs)
+    for token, logprob, top in zip(
+        told.tokens, told.token_logprobs, told.top_logprobs, strict=True
+    ):
+        assert top[token] == logprob
+
+
+def test_the_tokens_of_an_echo_spell_its_text(echoed: Any) -> None:
+    told, text = echoed.logprobs, echoed.text
     ids = told.to_dict()["token_ids"]
     written = [token for token, number in zip(told.tokens, ids, strict=True) if number != EOS]
-    assert "".join(written) == made.choices[0].text
-    assert all(len(top) in (2, 3) for top in told.top_logprobs)
-    assert all(
-        top[token] == logprob
-        for token, logprob, top in zip(
-            told.tokens, told.token_logprobs, told.top_logprobs, strict=True
-        )
-    )
-    assert all(logprob is None or logprob <= 0 for logprob in told.token_logprobs)
-    text = made.choices[0].text
-    assert all(
-        text[at:].startswith(token) or token == "<eos>"
-        for at, token in zip(told.text_offset, told.tokens, strict=True)
-    )
+    assert "".join(written) == text
+    for at, token in zip(told.text_offset, told.tokens, strict=True):
+        assert text[at:].startswith(token) or token == "<eos>"
 
 
 def test_mistakes_raise_the_clients_own_errors(client: openai.OpenAI) -> None:

@@ -102,9 +102,7 @@ def test_a_generated_request_is_answered_as_the_description_says(operation: str)
             answered()
 
 
-def test_every_parameter_has_a_description_its_kinds_and_the_limits_that_hold(
-    client: httpx.Client,
-) -> None:
+def test_every_parameter_is_described(client: httpx.Client) -> None:
     described = client.get("/openapi.json").json()["paths"]
     for methods in described.values():
         for operation in methods.values():
@@ -114,8 +112,10 @@ def test_every_parameter_has_a_description_its_kinds_and_the_limits_that_hold(
                 assert not any("anyOf" in one for one in kind.get("anyOf", ())), name
                 assert "le" not in kind, name
 
-    body = described["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]
-    kinds = body["schema"]["properties"]
+
+def test_parameters_have_the_limits_that_hold(client: httpx.Client) -> None:
+    operation = client.get("/openapi.json").json()["paths"]["/v1/completions"]["post"]
+    kinds = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
     said = {name: {**kinds[name], "description": ""} for name in ("max_tokens", "stars", "echo")}
     assert said == {
         "max_tokens": {**WHOLE, "maximum": MOST_TOKENS, "default": MAX_TOKENS},

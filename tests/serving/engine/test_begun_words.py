@@ -18,7 +18,7 @@ def counting(kind="lstm"):
     return known, model, Bench(replace(known, model=model))
 
 
-def test_prompts_that_come_together_are_searched_together_and_equal_ones_once():
+def test_prompts_that_come_together_are_searched_together():
     known, model, bench = counting()
     one = Bench(bench.bundle)
     one.begin(Generation(PROMPTS[0], 3, max_tokens=1))

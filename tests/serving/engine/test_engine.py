@@ -45,7 +45,7 @@ def test_a_reader_that_leaves_frees_its_place_at_once(gated, engine_of):
     assert engine.figures().finished == {"cancelled": 1, "length": 1}
 
 
-def test_a_text_ends_at_its_deadline_while_it_waits_and_while_it_is_written(gated, engine_of):
+def test_a_text_ends_at_its_deadline_whatever_it_waits_for(gated, engine_of):
     engine = engine_of(gated, live=1)
     written, waiting = (
         engine.submit(replace(LONG, seconds=0.3)),
@@ -60,7 +60,7 @@ def test_a_text_ends_at_its_deadline_while_it_waits_and_while_it_is_written(gate
         assert caught.value.reason == "deadline"
 
 
-def test_a_reader_that_does_not_come_loses_its_text_and_slows_nobody(gated, engine_of):
+def test_a_reader_that_does_not_come_slows_nobody(gated, engine_of):
     engine = engine_of(gated, live=2, buffer_tokens=300)
     idle, fast = engine.submit(LONG), engine.submit(replace(LONG, max_tokens=200))
     assert fast.result().finish == "length"
@@ -73,7 +73,7 @@ def test_a_reader_that_does_not_come_loses_its_text_and_slows_nobody(gated, engi
 @pytest.mark.parametrize(
     "error", [MemoryError("no more"), RuntimeError("a defect"), ModelError("bad", "memory")]
 )
-def test_a_failing_step_ends_its_texts_and_not_the_engine(gated, engine_of, error):
+def test_a_failing_step_ends_only_its_texts(gated, engine_of, error):
     engine = engine_of(gated)
     tickets = [engine.submit(replace(LONG, seed=seed)) for seed in range(3)]
     until(lambda: engine.figures().live == 3 and engine.figures().tokens > 9)
@@ -116,14 +116,25 @@ def test_a_prompt_that_cannot_be_read_fails_alone(unit, bad, place):
 # Saved states
 
 
-def test_saved_states_stay_within_their_bytes_and_the_oldest_go_first():
+@pytest.fixture
+def full_cache():
+    """A cache with room for three states, after five were saved and the first was asked for each time."""
     state = bundle_of("lstm").model.start(1)
     each = OVERHEAD + 8 * 5 + size_of(state)
     cache = PrefixCache(each * 3 / 1e6)
     for number in range(5):
         cache.store([1, 3, 9, 9, number], state)
         assert cache.longest([1, 3, 9, 9, 0, 7]) is not None or number > 2
+    return cache, each
+
+
+def test_saved_states_stay_within_their_bytes(full_cache):
+    cache, each = full_cache
     assert len(cache) == 3
     assert cache.bytes == 3 * each
+
+
+def test_the_oldest_saved_states_go_first(full_cache):
+    cache, _ = full_cache
     found = [cache.longest([1, 3, 9, 9, number, 7]) is not None for number in range(5)]
     assert found == [True, False, False, True, True]

@@ -79,7 +79,7 @@ def test_the_loss_is_the_relative_rise_of_the_perplexity_of_held_out_reviews(kin
 
 
 @pytest.mark.parametrize("kind", ["lstm", "ngram"])
-def test_a_fit_measures_the_loss_on_its_validation_reviews_and_the_bundle_has_it(kind, tmp_path):
+def test_the_bundle_of_a_fit_has_its_loss_on_validation_reviews(kind, tmp_path):
     vocabulary = bundle_of(kind).vocabulary
     vocabulary.save(tmp_path / "vocabulary.json")
     for name, texts in {"train": TEXTS, "validation": TEXTS[3:5]}.items():

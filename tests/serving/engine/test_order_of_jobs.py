@@ -54,7 +54,7 @@ def test_scores_are_answered_in_the_order_in_which_they_came(waiting):
     assert waiting.done == list(range(40))
 
 
-def test_a_search_gets_its_turn_beside_a_long_score_and_a_short_search_beside_a_long_one(waiting):
+def test_a_short_search_gets_its_turn_beside_long_jobs(waiting):
     waiting.add("score", slices=30, in_order=True)
     waiting.add("beam", slices=20, in_order=False)
     waiting.add("word", slices=1, in_order=False)

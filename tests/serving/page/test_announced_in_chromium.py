@@ -25,7 +25,7 @@ USED = {
 
 
 @pytest.mark.parametrize("name", ["write", "generate", "compare", "surprisal", "dasher", "card"])
-def test_every_part_has_a_name_and_the_open_tab_is_known(page: Chromium, name: str) -> None:
+def test_every_part_of_the_open_tab_has_a_name(page: Chromium, name: str) -> None:
     page.click(f"#tab-{name}")
     if name == "surprisal":
         page.fill("#surprisal-text", f"The {food_of(1)}\n\nwas good")

@@ -92,7 +92,7 @@ def bits_of(page: Chromium) -> float:
     return float(page.text("dasher-bits").split()[0])
 
 
-def test_pointing_to_the_right_writes_and_to_the_left_takes_back(boxes: Chromium) -> None:
+def test_pointing_to_the_left_takes_back_what_was_written_to_the_right(boxes: Chromium) -> None:
     point(boxes, 0.9, 0.5)
     boxes.run("window.move(20)")
     assert boxes.text("dasher-text") == "", "nothing moves before the click"

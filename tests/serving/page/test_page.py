@@ -28,7 +28,7 @@ def client() -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize("path", ["/", *(f"/page/{name}" for name in FILES)])
-def test_the_browser_may_load_and_ask_only_this_server(client: httpx.Client, path: str) -> None:
+def test_the_browser_may_ask_only_this_server(client: httpx.Client, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 200
     rules = dict(
@@ -102,7 +102,7 @@ def test_the_path_of_a_proxy_without_its_slash_leads_to_the_page() -> None:
         assert (answer.status_code, answer.headers["location"]) == (307, "/reviews/")
 
 
-def test_a_probe_and_the_page_need_no_token_below_a_path(tmp_path: Path) -> None:
+def test_the_page_needs_no_token_below_a_path(tmp_path: Path) -> None:
     add_token(tmp_path / "tokens.json", "someone")
     tokens = AccessTokens(tmp_path / "tokens.json")
     with running(made_versions(MadeSource(champion=1), root_path="/reviews")) as versions:

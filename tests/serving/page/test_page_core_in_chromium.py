@@ -13,7 +13,7 @@ from tests.serving.page.page_scripts import CUT_OFF, write_until_offered
 pytestmark = [pytest.mark.slow, in_chromium]
 
 
-def test_a_word_is_typed_completed_and_accepted(page: Chromium) -> None:
+def test_a_word_that_was_typed_in_part_is_completed(page: Chromium) -> None:
     write_until_offered(page)
     page.press("Tab")
     page.until(f"document.getElementById('write-text').value === 'The {food_of(1)}'")
@@ -39,7 +39,7 @@ def test_a_review_is_streamed(page: Chromium) -> None:
     assert page.text("generated").startswith(f"The {food_of(1)}")
 
 
-def test_an_error_in_the_middle_of_a_stream_is_said_and_the_text_so_far_stays(
+def test_the_text_so_far_stays_beside_an_error_in_a_stream(
     page: Chromium,
 ) -> None:
     page.click("#tab-generate")
@@ -52,7 +52,7 @@ def test_an_error_in_the_middle_of_a_stream_is_said_and_the_text_so_far_stays(
     assert page.text("generate-state") == ""
 
 
-def test_arrow_keys_choose_a_word_and_enter_takes_it(page: Chromium) -> None:
+def test_enter_takes_the_word_that_arrow_keys_choose(page: Chromium) -> None:
     write_until_offered(page)
     page.press("ArrowDown")
     page.until("document.querySelector('#offers button').classList.contains('marked')")

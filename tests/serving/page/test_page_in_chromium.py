@@ -37,7 +37,7 @@ CONTRASTS = """(() => {
 """The contrast of each visible element that has text, as defined by WCAG, and what the element is."""
 
 
-def test_a_review_is_written_at_the_chosen_rating_and_temperature(page: Chromium) -> None:
+def test_a_review_is_written_with_the_chosen_options(page: Chromium) -> None:
     page.run(
         "{ const ask = window.fetch; window.asked = []; window.fetch = (path, options) => {"
         " window.asked.push([path, options.body]); return ask(path, options); } }"

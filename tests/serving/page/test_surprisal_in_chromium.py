@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.long, in_chromium]
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
-def test_surprising_tokens_are_coloured_and_explained(page: Chromium) -> None:
+def test_surprising_tokens_are_explained(page: Chromium) -> None:
     page.click("#tab-surprisal")
     page.fill("#surprisal-text", f"The {food_of(1)} was {HOSTILE}")
     page.click("#surprisal-form button")

@@ -103,7 +103,7 @@ def asked(model: str) -> tuple[httpx.Response, httpx.Response]:
 
 
 @pytest.mark.parametrize(("kind", "pattern", "write"), PLANTED)
-def test_a_version_with_a_planted_pickle_is_refused_and_nothing_is_executed(
+def test_a_planted_pickle_is_refused_instead_of_executed(
     own_home: Path, mark: Path, kind: str, pattern: str, write: Callable[[Path, Payload], None]
 ) -> None:
     version(own_home, 1, "champion")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -27,7 +29,7 @@ def leased(versions: Versions, reference: str | None = None) -> OpenVersion:
     return asyncio.run(versions.lease(reference))
 
 
-def test_the_champion_answers_and_a_promotion_changes_it() -> None:
+def test_a_promotion_changes_the_champion_that_answers() -> None:
     source = MadeSource(champion=1)
     with running(made_versions(source)) as versions:
         assert food_of(1) in written(leased(versions))
@@ -101,7 +103,7 @@ def test_a_version_that_does_not_answer_in_time_is_refused_as_too_slow(
         assert [refusal.why for refusal in versions.refusals()] == [TOO_SLOW]
 
 
-@pytest.mark.parametrize(
+FAULTS = pytest.mark.parametrize(
     "fault",
     [
         BundleError("its files are damaged", cause="SHA-256"),
@@ -109,25 +111,34 @@ def test_a_version_that_does_not_answer_in_time_is_refused_as_too_slow(
         RuntimeError("anything at all"),
     ],
 )
-def test_a_version_that_cannot_be_opened_is_refused_and_the_champion_goes_on(
-    fault: Exception,
-) -> None:
+
+
+@contextmanager
+def with_broken_champion(fault: Exception) -> Iterator[Any]:
+    """Run a server whose registry has a new champion that cannot be opened."""
     source = MadeSource(champion=1)
     with running(made_versions(source)) as versions:
         source.aliases, source.count, source.broken = {"champion": 2}, 2, {2: fault}
         versions.look()
-        assert versions.champion.key == "1"
-        assert versions.contents().aliases["champion"] == "1"
-        assert food_of(1) in written(leased(versions))
+        yield versions
+
+
+@FAULTS
+def test_a_version_that_cannot_be_opened_is_refused(fault: Exception) -> None:
+    with with_broken_champion(fault) as versions:
         (refusal,) = versions.refusals()
         assert refusal.key == "2"
         assert str(getattr(fault, "what", fault)) in refusal.why
-        assert (
-            versions.metrics.registry.get_sample_value(
-                "reviewlm_versions_total", {"event": "refused"}
-            )
-            == 1
-        )
+        figures, event = versions.metrics.registry, {"event": "refused"}
+        assert figures.get_sample_value("reviewlm_versions_total", event) == 1
+
+
+@FAULTS
+def test_the_champion_goes_on_beside_a_version_that_cannot_be_opened(fault: Exception) -> None:
+    with with_broken_champion(fault) as versions:
+        assert versions.champion.key == "1"
+        assert versions.contents().aliases["champion"] == "1"
+        assert food_of(1) in written(leased(versions))
 
 
 def test_a_model_without_finite_probabilities_is_refused() -> None:
@@ -209,7 +220,7 @@ def test_a_lost_champion_is_followed_by_the_next_one() -> None:
             leased(versions, "1")
 
 
-def test_at_most_the_permitted_versions_are_open_and_one_that_nobody_uses_makes_room() -> None:
+def test_a_version_that_nobody_uses_makes_room_for_another() -> None:
     source = MadeSource(champion=1, challenger=2)
     source.count = 5
     with running(made_versions(source, max_versions=1)) as versions:
