@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -227,6 +228,42 @@ def test_tests_lie_where_what_they_test_lies() -> None:
         "flows/retrain",
         "flows/faults",
     }
+
+
+def text_of(node: ast.expr, assigned: dict[str, ast.expr]) -> str:
+    """Return the text of an expression as far as it stands in the code; {} where it does not."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(part, assigned) for part in node.values)
+    if isinstance(node, ast.BinOp):
+        return text_of(node.left, assigned) + text_of(node.right, assigned)
+    if isinstance(node, ast.Name) and node.id in assigned:
+        return text_of(assigned[node.id], {})
+    return "{}"
+
+
+def test_programs_of_several_lines_are_files() -> None:
+    """mypy checks the files of `tests/programs`, but nothing that a test passes to an interpreter as a text."""
+    wrong = []
+    for path in (ROOT / "tests").rglob("*.py"):
+        code = path.read_text(encoding="utf-8")
+        if '"-c"' not in code:
+            continue
+        nodes = [*ast.walk(ast.parse(code))]
+        assigned = {
+            target.id: node.value
+            for node in nodes
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in nodes:
+            words = node.elts if isinstance(node, ast.List) else []
+            for option, program in pairwise(words):
+                if text_of(option, {}) == "-c" and "\n" in text_of(program, assigned):
+                    wrong.append(f"{path.relative_to(ROOT)}:{program.lineno}")
+    assert wrong == []
 
 
 def test_no_two_test_modules_share_a_name() -> None:
