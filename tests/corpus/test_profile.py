@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
 from reviewlm.corpus.cleaning.clean_table import CLEAN
-from reviewlm.corpus.profile import profile_of
+from reviewlm.corpus.profile import Profile, profile_of
 from reviewlm.corpus.splitting.split import SPLITS, TABLE
 from reviewlm.models.threads import map_in_order
 
@@ -49,51 +48,68 @@ def table(number: int) -> pl.DataFrame:
     )
 
 
-def test_every_figure_is_that_of_a_count_by_hand(tmp_path: Path) -> None:
-    reviews = table(400)
-    reviews.write_parquet(tmp_path / TABLE)
-    profile = profile_of(tmp_path)
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.DataFrame, Profile]:
+    """A table of reviews and its profile."""
+    folder, reviews = tmp_path_factory.mktemp("profile"), table(400)
+    reviews.write_parquet(folder / TABLE)
+    return reviews, profile_of(folder)
+
+
+def test_the_sums_of_each_split_are_those_of_a_count_by_hand(
+    counted: tuple[pl.DataFrame, Profile],
+) -> None:
+    reviews, profile = counted
     assert profile.splits["split"].to_list() == ["train", "validation", "test"]
-    for row, stars, lengths in zip(
-        *(one.iter_rows(named=True) for one in (profile.splits, profile.stars, profile.lengths)),
-        strict=True,
-    ):
+    for row in profile.splits.iter_rows(named=True):
         side = reviews.filter(split=row["split"])
-        assert (row["reviews"], row["words"], row["bytes"]) == (
-            side.height,
-            side["words"].sum(),
-            side["bytes"].sum(),
-        )
-        assert (row["dated"], row["businesses"]) == (
-            side["date"].count(),
-            side["business_id"].n_unique(),
-        )
-        assert row["authors"] == side.height
-        assert [stars[str(star)] for star in range(6)] == [
-            (side["stars"] == star).sum() for star in range(6)
-        ]
-        assert lengths["50%"] == np.quantile(side["words"], 0.5)
-    by_month = Counter(f"{day:%Y-%m}" for day in reviews["date"].drop_nulls())
-    assert (
-        dict(profile.months.group_by("month").agg(pl.col("reviews").sum()).iter_rows()) == by_month
-    )
+        assert (row["reviews"], row["authors"]) == (side.height, side.height)
+        assert (row["words"], row["bytes"]) == (side["words"].sum(), side["bytes"].sum())
+        assert row["dated"] == side["date"].count()
+        assert row["businesses"] == side["business_id"].n_unique()
+
+
+def test_the_ratings_of_each_split_are_those_of_a_count_by_hand(
+    counted: tuple[pl.DataFrame, Profile],
+) -> None:
+    reviews, profile = counted
+    rows = profile.stars.iter_rows(named=True)
+    for split, stars in zip(profile.splits["split"], rows, strict=True):
+        side = reviews.filter(split=split)
+        expected = [(side["stars"] == star).sum() for star in range(6)]
+        assert [stars[str(star)] for star in range(6)] == expected
+
+
+def test_the_lengths_are_those_of_a_count_by_hand(counted: tuple[pl.DataFrame, Profile]) -> None:
+    reviews, profile = counted
+    rows = profile.lengths.iter_rows(named=True)
+    for split, lengths in zip(profile.splits["split"], rows, strict=True):
+        assert lengths["50%"] == np.quantile(reviews.filter(split=split)["words"], 0.5)
     by_length = Counter(1 << (words.bit_length() - 1) for words in reviews["words"])
-    assert (
-        dict(profile.doublings.group_by("words").agg(pl.col("reviews").sum()).iter_rows())
-        == by_length
-    )
-    categorised = reviews["categories"].count()
-    assert profile.names["categories"].rows() == [
-        ("Bars & Grills", categorised),
-        ("Food", categorised),
-    ]
+    found = profile.doublings.group_by("words").agg(pl.col("reviews").sum())
+    assert dict(found.iter_rows()) == by_length
+
+
+def test_the_months_are_those_of_a_count_by_hand(counted: tuple[pl.DataFrame, Profile]) -> None:
+    reviews, profile = counted
+    by_month = Counter(f"{day:%Y-%m}" for day in reviews["date"].drop_nulls())
+    found = profile.months.group_by("month").agg(pl.col("reviews").sum())
+    assert dict(found.iter_rows()) == by_month
+
+
+def test_the_names_are_those_of_a_count_by_hand(counted: tuple[pl.DataFrame, Profile]) -> None:
+    reviews, profile = counted
+    number = reviews["categories"].count()
+    assert profile.names["categories"].rows() == [("Bars & Grills", number), ("Food", number)]
     assert profile.names["cities"].rows() == [("Champaign", 200)]
-    first = (
-        reviews.filter(pl.col("words").is_between(15, 120), split="train", stars=3)["text"]
-        .head(3)
-        .to_list()
-    )
-    assert profile.samples[3] == first
+
+
+def test_the_samples_are_the_first_reviews_of_usual_length(
+    counted: tuple[pl.DataFrame, Profile],
+) -> None:
+    reviews, profile = counted
+    usual = reviews.filter(pl.col("words").is_between(15, 120), split="train", stars=3)
+    assert profile.samples[3] == usual["text"].head(3).to_list()
     assert profile.samples.keys() == {1, 2, 3, 4, 5}
 
 

@@ -1,3 +1,5 @@
+"""Keep which modules the collection of tests has imported."""
+
 import sys
 
 import pytest

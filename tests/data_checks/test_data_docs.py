@@ -1,3 +1,5 @@
+"""The page and the results of checks: what they say, what they never quote, and what a broken check is."""
+
 import html
 import logging
 import os

@@ -1,3 +1,5 @@
+"""A suggested suite passes its source, fails on planted defects, and comes back from its file."""
+
 import json
 import shlex
 from datetime import date, datetime, time, timedelta

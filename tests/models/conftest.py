@@ -1,3 +1,5 @@
+"""A table as a kind of model, a small vocabulary of each unit, and one thread for torch."""
+
 import pytest
 import torch
 

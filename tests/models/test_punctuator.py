@@ -1,7 +1,4 @@
-"""A tagger learns case and punctuation, restores long texts in windows, and opens as it was saved.
-
-Case and marks come off a text as tags, and go back to the same text.
-"""
+"""Case and marks come off a text as tags; a tagger learns them, and restores long texts in windows."""
 
 from __future__ import annotations
 

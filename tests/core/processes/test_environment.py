@@ -1,7 +1,4 @@
-"""What stands in the environment before numpy is imported, and which device is taken by itself.
-
-Memory that is freed goes back to the system, in a process of its own since the settings hold for all of it.
-"""
+"""The environment of a process: variables before numpy is imported, the device, the allocator of memory."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Near-duplicates are those of a brute-force search, found with few comparisons."""
+
 import re
 from itertools import combinations
 

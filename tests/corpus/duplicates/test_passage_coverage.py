@@ -1,7 +1,4 @@
-"""Passages of training texts cover as many words of a held-out text as a comparison of every two texts says.
-
-Who leaves for whose sake: known cases, and the rule written out in plain Python.
-"""
+"""Passages of training texts cover held-out texts as a comparison by hand says, and decide who leaves for whose sake."""
 
 from collections import Counter
 from functools import partial

@@ -1,3 +1,5 @@
+"""The leak certificate of a split says what was compared, and finds what was changed afterwards."""
+
 import hashlib
 import json
 from functools import reduce

@@ -1,3 +1,5 @@
+"""The gate of language models: who is promoted, who is refused, and what the decision says."""
+
 import json
 import math
 

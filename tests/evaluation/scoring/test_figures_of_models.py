@@ -1,3 +1,5 @@
+"""Figures of language models follow from the nats of their tokens, by the formulas of the books."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""The paired bootstrap: draws of whole groups, intervals that hold as often as they say, design effects."""
+
 import itertools
 
 import numpy as np

@@ -1,7 +1,4 @@
-"""A model as a folder of data: refused when damaged, newer, mixed up or changed in its answers.
-
-The model that writes texts: in int8 where this processor is quick at it and the fit says that little is lost.
-"""
+"""A model as a folder of data: refused when damaged, newer or mixed up; writing in int8 where little is lost."""
 
 from __future__ import annotations
 

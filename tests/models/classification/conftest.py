@@ -1,3 +1,5 @@
+"""Made-up reviews for classifiers, and one thread for torch."""
+
 import pytest
 import torch
 

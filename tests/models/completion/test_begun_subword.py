@@ -1,7 +1,4 @@
-"""A prompt that ends inside a word goes on inside it with BPE and Unigram: against brute force over token sequences.
-
-A text goes on inside the word at the end of its prompt, if the vocabulary knows words that begin so.
-"""
+"""A prompt that ends inside a word goes on inside it with BPE and Unigram, as a search by brute force says."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""The device as a fit has it, and one thread for torch."""
+
 import pytest
 import torch
 

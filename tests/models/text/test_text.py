@@ -1,3 +1,5 @@
+"""The normal form of a text, and the masks of personal data in it."""
+
 import time
 
 import pytest

@@ -1,7 +1,4 @@
-"""One contract for four units; UTF-8 itself is the oracle of the lossless ones.
-
-Encoding by distinct pieces gives the ids that the tokenizer gives for the whole text.
-"""
+"""One contract for four units; UTF-8 is the oracle of the lossless ones, the tokenizer that of distinct pieces."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Engines that end with their test, and a model whose steps a test can hold."""
+
 import sys
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,4 @@
-"""Output layers: normalisation and a hand-written gradient, against their definition with autograd.
-
-Output layers at their beginning: levels and biases that follow from counts, and what a saved one brings back.
-"""
+"""Output layers: normalisation and gradients against their definition, and the unigram model that they start from."""
 
 from __future__ import annotations
 
