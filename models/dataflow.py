@@ -2,8 +2,54 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+
+class FilePiece(NamedTuple):
+    """A stretch of a file, between other bytes; it is read where it is needed.
+
+    Args:
+        path: The file.
+        start: Where the stretch begins.
+        size: Its bytes; None: up to the end of the file.
+        head: Bytes before it.
+        tail: Bytes after it.
+    """
+
+    path: Path
+    start: int = 0
+    size: int | None = None
+    head: bytes = b""
+    tail: bytes = b""
+
+    def read(self) -> np.ndarray:
+        """Return all bytes (uint8).
+
+        Raises:
+            OSError: The file ends before the stretch, or cannot be read.
+        """
+        with self.path.open("rb", buffering=0) as file:
+            size = self.size
+            if size is None:
+                size = file.seek(0, io.SEEK_END) - self.start
+
+            content = np.empty(len(self.head) + size + len(self.tail), np.uint8)
+            end = len(self.head) + size
+            content[: len(self.head)] = np.frombuffer(self.head, np.uint8)
+            content[end:] = np.frombuffer(self.tail, np.uint8)
+            file.seek(self.start)
+            place = len(self.head)
+            while place < end:
+                read = file.readinto(content[place:end].data)
+                if not read:
+                    raise OSError(f"{self.path} ends too early")
+                place += read
+        return content
 
 
 class Dataflow(Protocol):
@@ -18,6 +64,10 @@ class Dataflow(Protocol):
 
     def put(self, value: Any) -> Any:
         """Return a reference to a value, for the arguments of several steps."""
+        ...
+
+    def put_file(self, piece: FilePiece) -> Any:
+        """Return a reference to the bytes of a file, for the arguments of a step; workers read what they see."""
         ...
 
     def submit(self, function: Any, *arguments: Any, results: int = 1) -> list[Any]:

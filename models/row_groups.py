@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from copy import deepcopy
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from .dataflow import FilePiece
 
 MAGIC = b"PAR1"
 """First and last bytes of a Parquet file."""
@@ -216,15 +217,12 @@ class RowGroups:
     def __len__(self) -> int:
         return len(self._groups)
 
-    def read(self, number: int) -> np.ndarray:
-        """Return a Parquet file (bytes as uint8) with one of the row groups alone."""
+    def piece(self, number: int) -> FilePiece:
+        """Return what reads a Parquet file with one of the row groups alone."""
         start = self._ends[number]
-        pages = np.fromfile(self._path, np.uint8, self._ends[number + 1] - start, offset=start)
-        group = deepcopy(self._groups[number])
-        _move(group, len(MAGIC) - start, 0)
-        head = np.frombuffer(MAGIC, np.uint8)
-        end = np.frombuffer(_footer_of(self._fields, [group]), np.uint8)
-        return np.concatenate([head, pages, end])
+        group = _moved(self._groups[number], len(MAGIC) - start, 0)
+        size = self._ends[number + 1] - start
+        return FilePiece(self._path, start, size, MAGIC, _footer_of(self._fields, [group]))
 
 
 def join_files(file: BinaryIO, parts: Iterable[np.ndarray]) -> None:
@@ -243,8 +241,7 @@ def join_files(file: BinaryIO, parts: Iterable[np.ndarray]) -> None:
         start = end - _footer_size(part[end:].tobytes())
         footer = _ThriftReader(part[start:end].tobytes()).fields()
         for group in footer[ROW_GROUPS][1][1]:
-            _move(group, position - len(MAGIC), len(groups))
-            groups.append(group)
+            groups.append(_moved(group, position - len(MAGIC), len(groups)))
 
         like = like or footer
         file.write(part[len(MAGIC) : start].data)
@@ -253,19 +250,28 @@ def join_files(file: BinaryIO, parts: Iterable[np.ndarray]) -> None:
     file.write(_footer_of(like, groups))
 
 
-def _move(group: Fields, shift: int, number: int) -> None:
-    """Note that a row group stands so many bytes later, and which number it has."""
-    _add(group, GROUP_OFFSET, shift)
+def _moved(group: Fields, shift: int, number: int) -> Fields:
+    """Return a row group that stands so many bytes later, with its number there."""
+    kind, (of_items, columns) = group[COLUMNS]
+    moved = []
+    for column in columns:
+        of_facts, facts = column[COLUMN_FACTS]
+        there = _shifted(column, COLUMN_OFFSETS, shift)
+        there[COLUMN_FACTS] = of_facts, _shifted(facts, PAGE_OFFSETS, shift)
+        moved.append(there)
+
+    there = _shifted(group, (GROUP_OFFSET,), shift)
+    there[COLUMNS] = kind, (of_items, moved)
     if GROUP_NUMBER in group:
-        group[GROUP_NUMBER] = I16, number
-    for column in group[COLUMNS][1][1]:
-        for name in COLUMN_OFFSETS:
-            _add(column, name, shift)
-        for name in PAGE_OFFSETS:
-            _add(column[COLUMN_FACTS][1], name, shift)
+        there[GROUP_NUMBER] = I16, number
+    return there
 
 
-def _add(fields: Fields, number: int, shift: int) -> None:
-    if number in fields and fields[number][1]:
-        kind, value = fields[number]
-        fields[number] = kind, value + shift
+def _shifted(fields: Fields, numbers: Iterable[int], shift: int) -> Fields:
+    """Return a structure with some places shifted."""
+    there = dict(fields)
+    for number in numbers:
+        if number in fields and fields[number][1]:
+            kind, value = fields[number]
+            there[number] = kind, value + shift
+    return there

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
+from reviewlm.models.dataflow import FilePiece
+
 
 class InProcess:
     """An executor that computes each step at once; values travel as pickles.
@@ -28,6 +30,9 @@ class InProcess:
 
     def put(self, value: Any) -> Any:
         return _Stored(value)
+
+    def put_file(self, piece: FilePiece) -> Any:
+        return _Stored(piece.read())
 
     def submit(self, function: Any, *arguments: Any, results: int = 1) -> list[Any]:
         began = time.process_time()

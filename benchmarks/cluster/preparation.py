@@ -4,7 +4,7 @@
 
 Reviews are synthetic, in 16 files. "here" is one process without a cluster; "in process" computes the steps of the nodes
 in this process and subtracts their processor seconds, so it shows the work of handing out without Ray's; "1" and "2" are
-Ray nodes of one core each. All ways write the same bytes, which is checked.
+Ray nodes of one core each, "shared" with the folder as their storage. All ways write the same bytes, which is checked.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from reviewlm.core.config.sections.data import CleanConfig, SourceConfig, SplitC
 from reviewlm.corpus.cleaning.clean import prepare
 from reviewlm.corpus.splitting.split import TRAIN_FIRST
 from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.models.dataflow import FilePiece
 from reviewlm.models.streams import write_encoded
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.tasks.data.clean_parts import encoded_reviews, training_texts
@@ -39,7 +40,7 @@ from tests.in_process_dataflow import InProcess
 
 FILES = 16
 SAMPLE_SECONDS = 0.02
-WAYS = ("here", "in process", "1", "2")
+WAYS = ("here", "in process", "1", "2", "1 shared", "2 shared")
 
 
 def data_of(folder: Path, reviews: int) -> Path:
@@ -68,15 +69,16 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def engine_of(way: str) -> Iterator[Any]:
-    """Yield who does the work: None, steps in this process, or Ray nodes."""
+def engine_of(way: str, folder: Path) -> Iterator[Any]:
+    """Yield who does the work: None, steps in this process, or Ray nodes, which may exchange files of a folder."""
     if way == "here":
         yield None
     elif way == "in process":
         yield InProcess()
     else:
-        with pinned_nodes(int(way)) as cluster:
-            yield RayEngine(cluster.address)
+        nodes, _, shared = way.partition(" ")
+        with pinned_nodes(int(nodes)) as cluster:
+            yield RayEngine(cluster.address, str(folder) if shared else "")
 
 
 @contextmanager
@@ -106,8 +108,8 @@ def _anonymous() -> int:
 def prepared(data: Path, out: Path, engine: Any) -> dict[str, Any]:
     """Clean, learn a vocabulary and encode; return the processor seconds of this process and digests of the files."""
     shutil.rmtree(out, ignore_errors=True)
-    apart = engine is not None
-    fan_out = engine.ordered if apart else map
+    fan_out = engine.ordered if engine else map
+    keep_file = getattr(engine, "keep_file", FilePiece.read) if engine else None
     seconds = {}
     found: dict[str, Any] = {}
     began = time.process_time()
@@ -123,12 +125,12 @@ def prepared(data: Path, out: Path, engine: Any) -> dict[str, Any]:
     facts = prepare(data, out / "clean", CleanConfig(), SplitConfig(), threads=1, engine=engine)
     note("clean")
     spec = next(iter(load_config("demo", []).vocabulary.values()))
-    texts = training_texts(out / "clean", apart)
+    texts = training_texts(out / "clean", keep_file)
     vocabulary = learn_vocabulary(texts, spec, NormalForm(), out, fan_out)
     note("words")
     clean: Any = SimpleNamespace(folder=out / "clean", facts=facts)
     for split in TRAIN_FIRST:
-        batches = encoded_reviews(clean, split, vocabulary, None, fan_out, apart)
+        batches = encoded_reviews(clean, split, vocabulary, None, fan_out, keep_file)
         write_encoded(out / split, vocabulary, batches)
         found[split] = digests(out / split)
     note("tokens")
@@ -139,7 +141,7 @@ def measured(folder: Path, reviews: int, way: str) -> dict[str, Any]:
     """Return what one way takes, after a small run that loads and compiles everything."""
     small = data_of(folder, 1_600)
     data = data_of(folder, reviews)
-    with engine_of(way) as engine:
+    with engine_of(way, folder) as engine:
         prepared(small, folder / "small", engine)
         children = workers_seconds()
         nodes = node_seconds()

@@ -51,7 +51,7 @@ from reviewlm.corpus.splitting.certificate import Certificate, certify
 from reviewlm.corpus.splitting.learnt import find_learnt
 from reviewlm.corpus.splitting.shares import measure_shares
 from reviewlm.corpus.splitting.split import KEYS, SPLITS, Grouping, remedy_of
-from reviewlm.models.dataflow import Dataflow
+from reviewlm.models.dataflow import Dataflow, FilePiece
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.threads import map_in_order
 
@@ -204,10 +204,10 @@ class _Files:
         for path in part_files(self.folder):
             yield from batches_of(pl.read_parquet(path), self.file_of[path.name])
 
-    def contents(self) -> Iterator[tuple[np.ndarray, int]]:
-        """Yield the bytes of each part, and the number of its file."""
+    def parts(self) -> Iterator[tuple[FilePiece, int]]:
+        """Yield each part, and the number of its file."""
         for path in part_files(self.folder):
-            yield np.fromfile(path, np.uint8), self.file_of[path.name]
+            yield FilePiece(path), self.file_of[path.name]
 
 
 class _Told:
@@ -281,7 +281,7 @@ def _fill(
 ) -> CleanCounts:
     """Clean all reviews and add them to the slices, in the order of the input; return their counts."""
     if isinstance(slices, NodeSlices):
-        counts = slices.fill(files.contents(), cleaning, passes.count)
+        counts = slices.fill(files.parts(), cleaning, passes.count)
         passes.end()
         return counts
 

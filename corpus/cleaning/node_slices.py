@@ -21,7 +21,7 @@ import polars as pl
 from reviewlm.corpus.cleaning.clean_batch import FILE, CleanCounts, Cleaning, batches_of
 from reviewlm.corpus.cleaning.clean_table import ORDER, SliceRule
 from reviewlm.corpus.duplicates.exact import cut_ranges, first_equal
-from reviewlm.models.dataflow import Dataflow
+from reviewlm.models.dataflow import Dataflow, FilePiece
 
 SLICES_PER_WORKER = 2
 MOST_SLICES = 1_024
@@ -86,14 +86,14 @@ class NodeSlices:
 
     def fill(
         self,
-        parts: Iterable[tuple[np.ndarray, int]],
+        parts: Iterable[tuple[FilePiece, int]],
         clean: Cleaning,
         report: Callable[[int], None],
     ) -> CleanCounts:
         """Clean and sort reviews; return their counts.
 
         Args:
-            parts: Bytes of Parquet files of typed reviews, each with the number of the source file.
+            parts: Parquet files of typed reviews, each with the number of the source file.
             clean: The rules.
             report: Is told, again and again, how many reviews are done.
         """
@@ -101,8 +101,8 @@ class NodeSlices:
         cut = engine.put(partial(_clean_part, clean, self._rule))
         number = self._rule.slices
         made = [
-            engine.submit(cut, engine.put(content), file, results=1 + number)
-            for content, file in parts
+            engine.submit(cut, engine.put_file(part), file, results=1 + number)
+            for part, file in parts
         ]
         total = CleanCounts()
         for counts in engine.fetch(one[0] for one in made):

@@ -322,7 +322,7 @@ def _read_on_nodes(folder: Path, engine: Dataflow) -> _TableRead:
     ranges = min(RANGES_PER_WORKER * engine.workers(), MOST_RANGES)
     made = []
     for number in range(len(groups)):
-        content = engine.put(groups.read(number))
+        content = engine.put_file(groups.piece(number))
         made.append(engine.submit(_hash_group, ranges, content, results=1 + ranges))
 
     compared = []

@@ -5,13 +5,12 @@ A row group travels as it stands in the file; the worker that gets it decodes it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
 
 from reviewlm.core.store import Artifact
@@ -23,10 +22,12 @@ from reviewlm.corpus.splitting.split import (
     split_of_group,
 )
 from reviewlm.corpus.synthetic.canaries import Canaries
+from reviewlm.models.dataflow import FilePiece
 from reviewlm.models.row_groups import RowGroups
 from reviewlm.models.streams import EncodedBatch, encode_batch, slice_reviews
 from reviewlm.models.threads import FanOut
 from reviewlm.models.tokens.vocabulary import Vocabulary
+from reviewlm.tasks.execution.partitions import opened
 from reviewlm.training.vocabularies.text_parts import TextParts
 
 TOKENIZED = ("review_id", "text", "stars", "bytes", "words", "user_id")
@@ -36,26 +37,30 @@ TOKENIZED = ("review_id", "text", "stars", "bytes", "words", "user_id")
 class GroupPart(NamedTuple):
     """A row group of the clean table, as a file, and how many reviews of the split are before it."""
 
-    content: np.ndarray
+    content: Any
     start: int
 
 
-def _parts(folder: Path, split: str, first: int) -> Iterator[GroupPart]:
+KeepFile = Callable[[FilePiece], Any]
+"""Returns what a worker opens to get the bytes of a file (`partitions.opened`)."""
+
+
+def _parts(folder: Path, keep_file: KeepFile, split: str, first: int) -> Iterator[GroupPart]:
     """Yield the row groups with reviews of a split, whose first one is in the row *first* of the table."""
     groups = RowGroups(folder / TABLE)
     for number, row in groups_of_split(folder, split):
-        yield GroupPart(groups.read(number), max(0, row - first))
+        yield GroupPart(keep_file(groups.piece(number)), max(0, row - first))
 
 
-def training_texts(folder: Path, apart: bool) -> Iterable[str]:
-    """Return the texts of the training reviews in a folder of prepared data; *apart*: as `TextParts`."""
-    if apart:
-        return TextParts(partial(_parts, folder, "train", 0), _texts_of)
+def training_texts(folder: Path, keep_file: KeepFile | None) -> Iterable[str]:
+    """Return the texts of the training reviews in a folder of prepared data, as `TextParts` if workers read them."""
+    if keep_file:
+        return TextParts(partial(_parts, folder, keep_file, "train", 0), _texts_of)
     return _texts(iter_split(folder, "train", columns=["text"]))
 
 
 def _texts_of(part: GroupPart) -> Iterator[str]:
-    return _texts(split_of_group(part.content, "train", columns=["text"]))
+    return _texts(split_of_group(opened(part.content), "train", columns=["text"]))
 
 
 def _texts(batches: Iterable[pl.DataFrame]) -> Iterator[str]:
@@ -69,7 +74,7 @@ def encoded_reviews(
     vocabulary: Vocabulary,
     canaries: Canaries | None,
     fan_out: FanOut,
-    apart: bool,
+    keep_file: KeepFile | None,
 ) -> Iterator[EncodedBatch]:
     """Yield the encoded reviews of a split, in its order.
 
@@ -77,14 +82,14 @@ def encoded_reviews(
         clean: The prepared data.
         canaries: To be planted among the reviews.
         fan_out: Who encodes.
-        apart: Whether workers read the reviews too.
+        keep_file: How workers get the table, if they read the reviews too.
     """
     whole = split != "train"
-    if apart:
+    if keep_file:
         before = SPLITS[: SPLITS.index(split)]
         first = sum(int(clean.facts["splits"][name]["reviews"]) for name in before)
         encode = partial(_encode_part, vocabulary, split, canaries)
-        return chain.from_iterable(fan_out(encode, _parts(clean.folder, split, first)))
+        return chain.from_iterable(fan_out(encode, _parts(clean.folder, keep_file, split, first)))
 
     batches = iter_split(clean.folder, split, columns=TOKENIZED)
     if canaries:
@@ -96,7 +101,7 @@ def _encode_part(
     vocabulary: Vocabulary, split: str, canaries: Canaries | None, part: GroupPart
 ) -> list[EncodedBatch]:
     """Return the encoded reviews of a row group; on a worker."""
-    batches = split_of_group(part.content, split, columns=TOKENIZED)
+    batches = split_of_group(opened(part.content), split, columns=TOKENIZED)
     if canaries:
         batches = canaries.plant(batches, part.start)
     whole = split != "train"

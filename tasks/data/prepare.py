@@ -232,8 +232,10 @@ def train_vocabulary(
         if file:
             vocabulary = Vocabulary.load(file)
         else:
-            texts = training_texts(clean.folder, apart=bool(config.execution.cluster))
-            vocabulary = learn_vocabulary(texts, spec, form, work, fan_out(config.execution))
+            engine = engine_of(config.execution)
+            texts = training_texts(clean.folder, engine.keep_file if engine else None)
+            workers = fan_out(config.execution, engine)
+            vocabulary = learn_vocabulary(texts, spec, form, work, workers)
         vocabulary.save(work / VOCABULARY_FILE)
         return {
             "name": name,
@@ -271,14 +273,15 @@ def tokenize(
         total = int(clean.facts["splits"][split]["reviews"])
         began = perf_counter()
         planted = Canaries.load(canaries.folder) if canaries else None
+        engine = engine_of(config.execution)
         with progress(f"tokens {label}", total, "reviews") as report:
             batches = encoded_reviews(
                 clean,
                 split,
                 vocabulary,
                 planted,
-                fan_out(config.execution),
-                apart=bool(config.execution.cluster),
+                fan_out(config.execution, engine),
+                engine.keep_file if engine else None,
             )
             facts = write_encoded(work, vocabulary, _count_rows(batches, report))
 

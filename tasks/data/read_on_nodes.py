@@ -1,8 +1,9 @@
 """Read source files on the nodes of a cluster, one file a task.
 
-A file travels to its node in blocks through Ray's object store; typed parts, quarantine and account come back as the
-bytes of the files that a reading here would write. So this process parses nothing. Files that a node cannot read are
-read here again, so that an error says the same, with a path of this machine.
+A node opens a file that lies in the storage of the cluster; another travels there in blocks through Ray's object store.
+Typed parts, quarantine and account come back as the bytes of the files that a reading here would write. So this process
+parses nothing. Files that a node cannot read are read here again, so that an error says the same, with a path of this
+machine.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ import numpy as np
 
 from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import ReviewLMError, disk_errors
+from reviewlm.core.store import sha256_of
 from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.ingestion.forgotten import Forgotten
 from reviewlm.corpus.ingestion.ingest import read_source
 from reviewlm.corpus.reading.sources import Source
-from reviewlm.tasks.execution.cluster import fan_out
+from reviewlm.tasks.execution.cluster import RayEngine
 from reviewlm.tasks.execution.node_files import SentFile, opened_on_node, send_files
+from reviewlm.tasks.execution.partitions import sees
 
-Item = tuple[Source, datetime, list[SentFile]]
+Item = tuple[Source, datetime, list[SentFile] | None]
 Reading = dict[str, np.ndarray]
 """Bytes of the files of a reading, by name."""
 
@@ -52,17 +55,21 @@ class NodeReader:
         self.moments: dict[str, datetime] = {}
         self._handed: deque[str] = deque()
         read = partial(_read_there, settings, Forgotten.of(workspace.home))
-        self._readings = fan_out(workspace.execution)(read, self._items(sources))
+        execution = workspace.execution
+        engine = RayEngine(execution.cluster, execution.storage)
+        self._readings = engine.ordered(read, self._items(sources, execution.storage))
 
-    def _items(self, sources: Sequence[Source]) -> Iterator[Item]:
+    def _items(self, sources: Sequence[Source], storage: str) -> Iterator[Item]:
         for source in sources:
             now = datetime.now(UTC)
             self.moments[source.key] = now
             self._handed.append(source.key)
-            try:
-                files = send_files(source.path)
-            except OSError:  # the reader of this process says so
-                files = []
+            files: list[SentFile] | None = None
+            if not sees(storage, source.path):
+                try:
+                    files = send_files(source.path)
+                except OSError:  # the reader of this process says so
+                    files = []
             yield source, now, files
 
     def read_into(self, source: Source, folder: Path) -> bool:
@@ -96,11 +103,10 @@ def _write(reading: Reading, folder: Path) -> None:
 def _read_there(config: SourceConfig, forgotten: Forgotten, item: Item) -> Reading | None:
     """Return the files of a reading; None if the file cannot be read here; on a node."""
     source, now, files = item
-    if [file.sha256 for file in files] != [source.sha256]:  # changed since its bytes were hashed
-        return None
-    with opened_on_node(files) as folder:
-        path = folder / files[0].name
-        here = replace(source, path=path, modified=path.stat().st_mtime_ns)
+    with opened_on_node(files or []) as folder:
+        here = _source_here(source, files, folder)
+        if here is None:
+            return None
         made = folder / "reading"
         try:
             read_source(here, made, config, None, now, forgotten)
@@ -111,3 +117,16 @@ def _read_there(config: SourceConfig, forgotten: Forgotten, item: Item) -> Readi
             for file in sorted(made.rglob("*"))
             if file.is_file()
         }
+
+
+def _source_here(source: Source, files: list[SentFile] | None, folder: Path) -> Source | None:
+    """Return a source that was sent to a folder of this node, or that it sees; None if it is not that of the run."""
+    path = source.path.absolute()
+    if files is not None:
+        path = folder / source.path.name
+    try:
+        if sha256_of(path) != source.sha256:  # changed since its bytes were hashed
+            return None
+        return replace(source, path=path, modified=path.stat().st_mtime_ns)
+    except OSError:
+        return None

@@ -32,12 +32,14 @@ from reviewlm.core.environment import available_cores, busy, numpy_variables
 from reviewlm.core.errors import ClusterFailed, ConfigError, ReviewLMError
 from reviewlm.core.extras import require_library
 from reviewlm.core.processes import interrupts
+from reviewlm.models.dataflow import FilePiece
 from reviewlm.models.threads import FanOut, in_order, map_in_order
 from reviewlm.tasks.execution.code_version import running_code
 from reviewlm.tasks.execution.node_files import require_code
 from reviewlm.tasks.execution.partitions import (
     PartitionFolder,
     keep,
+    keep_file,
     new_folder,
     opened,
     remove_folder,
@@ -355,6 +357,14 @@ class RayEngine:
         """Return a reference to a value."""
         return self._ray.put(keep(value, self._folder))
 
+    def keep_file(self, piece: FilePiece) -> Any:
+        """Return what a worker opens to get the bytes of a file."""
+        return keep_file(piece, self._folder)
+
+    def put_file(self, piece: FilePiece) -> Any:
+        """Return a reference to the bytes of a file."""
+        return self._ray.put(self.keep_file(piece))
+
     def submit(
         self, function: Any, *arguments: Any, results: int = 1, gpus: float = 0
     ) -> list[Any]:
@@ -420,13 +430,8 @@ def engine_of(execution: ExecutionConfig) -> RayEngine | None:
     return None
 
 
-def fan_out(execution: ExecutionConfig) -> FanOut:
-    """Return the executor that a configuration names. All give the same results in the same order.
-
-    Raises:
-        ConfigError, ClusterFailed: As `RayEngine`. If it breaks down later, a `ClusterFailed` is raised.
-    """
-    engine = engine_of(execution)
+def fan_out(execution: ExecutionConfig, engine: RayEngine | None) -> FanOut:
+    """Return the executor of a cluster, or threads of this process. All give the same results in the same order."""
     if engine:
         return engine.ordered
     return partial(map_in_order, workers=execution.threads or available_cores())

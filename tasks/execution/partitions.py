@@ -2,7 +2,8 @@
 
 `execution.storage` names a folder or an S3 bucket. What travels through Ray then are names of files: a partition passes
 the run's process only if it asks for it, and a lost node takes none with it. Without a storage, values stay in Ray's
-object store. Workers and the run's process use the same two functions, `keep` and `opened`.
+object store. Workers and the run's process use the same functions, `keep` and `opened`. Files of this machine that lie in
+such a folder, as the home may, stand for themselves.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from pickle import PickleBuffer
 from typing import Any
 
@@ -27,6 +29,7 @@ from reviewlm.core.errors import (
     ReviewLMError,
     disk_error,
 )
+from reviewlm.models.dataflow import FilePiece
 
 LEAST_BYTES = 64 << 10
 """Smaller values travel with their task: a file would take longer."""
@@ -58,6 +61,18 @@ class Partition:
             if content.size != self.size:
                 raise OSError(f"{content.size} bytes of {self.size}")
         return _unpack(memoryview(content))
+
+
+@dataclass(frozen=True)
+class SeenFile:
+    """Bytes of a file that all nodes see."""
+
+    piece: FilePiece
+
+    def read(self) -> np.ndarray:
+        """Return the bytes (uint8); errors as of `Partition`."""
+        with _storage_errors(str(self.piece.path)):
+            return self.piece.read()
 
 
 @dataclass(frozen=True)
@@ -99,10 +114,26 @@ def keep(value: Any, folder: PartitionFolder | None) -> Any:
 
 
 def opened(value: Any) -> Any:
-    """Return a value that `keep` has returned."""
-    if isinstance(value, Partition):
+    """Return the value that `keep` or `keep_file` was given."""
+    if isinstance(value, Partition | SeenFile):
         return value.read()
     return value
+
+
+def keep_file(piece: FilePiece, folder: PartitionFolder | None) -> Any:
+    """Return the bytes of a file, or what stands for them: its name, if it lies in the storage, or a partition."""
+    if folder and sees(folder.storage, piece.path):
+        return SeenFile(piece._replace(path=piece.path.absolute()))
+    return keep(piece.read(), folder)
+
+
+def sees(storage: str, path: Path) -> bool:
+    """Return whether a file of this machine lies in a storage, so that all nodes see it by its name."""
+    root = Path(storage)
+    if not root.is_absolute():  # a bucket, or none
+        return False
+    named = path.absolute().is_relative_to(root)
+    return named and path.resolve().is_relative_to(root.resolve())
 
 
 def _pack(value: Any) -> list[Any]:

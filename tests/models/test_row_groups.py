@@ -68,7 +68,7 @@ def test_a_row_group_read_alone_is_a_file_with_its_rows(tmp_path: Path) -> None:
     groups = RowGroups(path)
     assert len(groups) == 4
     for number, start in enumerate(range(0, 1_000, 300)):
-        alone = pl.read_parquet(io.BytesIO(groups.read(number).tobytes()))
+        alone = pl.read_parquet(io.BytesIO(groups.piece(number).read().tobytes()))
         assert alone.equals(frame[start : start + 300])
 
 
@@ -79,7 +79,7 @@ def test_groups_read_alone_join_to_the_file_that_they_come_from(tmp_path: Path) 
     )
     groups = RowGroups(path)
     joined = io.BytesIO()
-    join_files(joined, (groups.read(number) for number in range(len(groups))))
+    join_files(joined, (groups.piece(number).read() for number in range(len(groups))))
     assert joined.getvalue() == path.read_bytes()
 
 

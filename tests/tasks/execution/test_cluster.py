@@ -19,8 +19,9 @@ import pytest
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.errors import ClusterFailed, ConfigError
 from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.models.dataflow import FilePiece
 from reviewlm.models.specs import NGramSpec
-from reviewlm.tasks.data import ingest
+from reviewlm.tasks.data import ingest, read_on_nodes
 from reviewlm.tasks.data.ingest import ingest_files
 from reviewlm.tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokenize, train_vocabulary
 from reviewlm.tasks.execution import cluster as machinery
@@ -205,6 +206,13 @@ def test_prepared_data_are_the_same_bytes_whoever_makes_them(
             stored(tokenize, config, str(words.folder / VOCABULARY_FILE), "train", clean),
         ]
 
+    sent: list[Path] = []
+    send = read_on_nodes.send_files
+    read = FilePiece.read
+    monkeypatch.setattr(
+        read_on_nodes, "send_files", lambda path: (sent.append(path), send(path))[1]
+    )
+    monkeypatch.setattr(FilePiece, "read", lambda piece: (sent.append(piece.path), read(piece))[1])
     kept: list[int] = []
     remove = machinery.remove_folder
 
@@ -217,11 +225,14 @@ def test_prepared_data_are_the_same_bytes_whoever_makes_them(
     storage = tmp_path / "storage"
     storage.mkdir()
     here = made("")
-    for there in (made(engine.address), made(engine.address, str(storage))):
-        for one, other in zip(here, there, strict=True):
+    for place in ("", str(storage), str(tmp_path)):
+        sent.clear()
+        for one, other in zip(here, made(engine.address, place), strict=True):
             assert one.digest == other.digest, one.stage
             assert one.manifest["files"] == other.manifest["files"], one.stage
-    assert parsed[3:] == ["none.jsonl"] * 2, "a file was read by this process instead of a node"
+
+    assert parsed[3:] == ["none.jsonl"] * 3, "a file was read by this process instead of a node"
+    assert sent == [], "this process has read a file that the nodes see"
     assert min(kept) > 2, "a stage has kept no partition in the storage"
     assert list(storage.iterdir()) == []
 

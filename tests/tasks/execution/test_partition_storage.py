@@ -17,11 +17,14 @@ import polars as pl
 import pytest
 
 from reviewlm.core.errors import ClusterFailed, ConfigError
+from reviewlm.models.dataflow import FilePiece
 from reviewlm.tasks.execution import partitions
 from reviewlm.tasks.execution.cluster import is_installed
 from reviewlm.tasks.execution.partitions import (
     Partition,
+    SeenFile,
     keep,
+    keep_file,
     new_folder,
     opened,
     remove_folder,
@@ -62,6 +65,29 @@ def test_large_values_are_files_of_the_storage_and_come_back_to_the_bit(storage:
 def test_small_values_and_those_without_a_storage_stay_values(tmp_path: Path) -> None:
     assert keep("small", new_folder(str(tmp_path))) == "small"
     assert keep(LARGE, None) is LARGE
+
+
+def test_only_files_that_lie_in_the_storage_are_opened_there(tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    (storage / "seen").write_bytes(b"0123456789")
+    (tmp_path / "own").write_bytes(b"0123456789")
+    (storage / "link").symlink_to(tmp_path / "own")
+    folder = new_folder(str(storage))
+    for name, seen in (("storage/seen", True), ("own", False), ("storage/link", False)):
+        kept = keep_file(FilePiece(tmp_path / name, 2, 5, b"<", b">"), folder)
+        assert isinstance(kept, SeenFile) == seen, name
+        assert opened(kept).tobytes() == b"<23456>"
+    (storage / "seen").unlink()
+    with pytest.raises(ClusterFailed):
+        opened(SeenFile(FilePiece(storage / "seen")))
+
+
+def test_a_file_that_ends_before_its_stretch_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"012")
+    assert FilePiece(tmp_path / "file", 1).read().tobytes() == b"12"
+    with pytest.raises(OSError, match="too early"):
+        FilePiece(tmp_path / "file", 1, 3).read()
 
 
 def test_arrays_of_a_partition_are_aligned_for_compiled_kernels(tmp_path: Path) -> None:
