@@ -71,6 +71,8 @@ COMPARED = (
 """Beginnings of the figures of a fit by which runs are compared; `fit.json` among the run's files has all."""
 PASSED_OVER_LINE = re.compile(rf"^\*\*{tag.PASSED_OVER.capitalize()}\*\*: .*\n\n")
 """What `show_passed_over` writes into a description."""
+LINK = "[Prefect run "
+"""Beginning of the link to Prefect in a description."""
 FIGURES_MARK = "**Figures**: "
 FIGURES_LINE = re.compile(rf"\n*^{re.escape(FIGURES_MARK)}.*$", re.MULTILINE)
 """What `explain_figures` writes into a description."""
@@ -116,7 +118,7 @@ def prefect_link() -> str:
     """Return a Markdown link to the Prefect flow run, for a run's description; empty outside a flow."""
     of = prefect_tags()
     if of:
-        return f"[Prefect run {literal(of[tag.FLOW_RUN_NAME])}]({of[tag.FLOW_RUN_URL]})"
+        return f"{LINK}{literal(of[tag.FLOW_RUN_NAME])}]({of[tag.FLOW_RUN_URL]})"
     return ""
 
 
@@ -145,13 +147,16 @@ def show_retrain(
 
 
 def explain_figures(tracker: Tracker, run_id: str, explanation: str) -> None:
-    """Let the description of a model's run end with what its figures are measured against; skip it if MLflow is away."""
+    """Say in the description of a model's run what its figures are measured against; skip it if MLflow is away.
+
+    It stands before the link to Prefect: MLflow's page folds what comes after the first lines.
+    """
     with suppress(TrackingUnavailable):
         before = tracker.tag(run_id, tag.NOTE)
         note = FIGURES_LINE.sub("", before)
         if explanation:
-            ending = f"\n\n{FIGURES_MARK}{explanation}"
-            note = note[: NOTE_LENGTH - len(ending)] + ending
+            about, link, address = note.partition(f"\n\n{LINK}")
+            note = f"{about}\n\n{FIGURES_MARK}{explanation}{link}{address}"[:NOTE_LENGTH]
         if note != before:
             tracker.set_tags(run_id, {tag.NOTE: note})
 

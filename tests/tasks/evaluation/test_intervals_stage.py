@@ -390,12 +390,14 @@ def test_the_description_of_a_model_says_what_its_figures_are_measured_against(
 
 def test_an_explanation_replaces_the_one_before_it() -> None:
     tracker: Any = Tracker()
-    tracker.set_tags("run", {NOTE: "**lstm**: static"})
-    for explanation in ("over kn5.", "over kn3.", "over kn3."):
-        explain_figures(tracker, "run", explanation)
-    assert tracker.tag("run", NOTE) == "**lstm**: static\n\n**Figures**: over kn3."
-    explain_figures(tracker, "run", "")
-    assert tracker.tag("run", NOTE) == "**lstm**: static"
+    link = "\n\n[Prefect run a](http://b)"
+    for ending in ("", link):
+        tracker.set_tags("run", {NOTE: f"**lstm**: static{ending}"})
+        for explanation in ("over kn5.", "over kn3.", "over kn3."):
+            explain_figures(tracker, "run", explanation)
+        assert tracker.tag("run", NOTE) == f"**lstm**: static\n\n**Figures**: over kn3.{ending}"
+        explain_figures(tracker, "run", "")
+        assert tracker.tag("run", NOTE) == f"**lstm**: static{ending}"
 
 
 @pytest.fixture
