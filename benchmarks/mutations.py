@@ -252,9 +252,8 @@ def _pytest(folder: str, nodes: list[str]) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] in COPIED]:
         del sys.modules[name]
 
-    sys.dont_write_bytecode = (
-        True  # a changed file may have the same size and time (in seconds) as before
-    )
+    # A changed file may have the same size and time (in seconds) as before.
+    sys.dont_write_bytecode = True
     with open("said.txt", "w", encoding="utf-8") as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)

@@ -56,9 +56,8 @@ class Check:
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
-    kind: Annotated[
-        str, AfterValidator(_require_kind)
-    ]  # in files; a stage's suite may judge facts, too
+    # Required in files; a stage's suite may judge facts, too.
+    kind: Annotated[str, AfterValidator(_require_kind)]
     column: str = ""
     min: Any = None
     max: Any = None
@@ -294,9 +293,8 @@ def _is_between(values: pl.Expr, least: Any, most: Any) -> pl.Expr:
 
 
 def _in_limits(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    values = (
-        values.cast(pl.Int128) if kind == pl.UInt64() else values
-    )  # a limit may be larger than any of them
+    # A limit may be larger than any of them.
+    values = values.cast(pl.Int128) if kind == pl.UInt64() else values
     return _is_between(values, limit_of(check.min, kind), limit_of(check.max, kind))
 
 

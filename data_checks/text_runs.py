@@ -27,9 +27,8 @@ def runs_of(texts: pl.Series) -> pl.Series:
     separated by single spaces or line breaks and compared as written; two separators in a row end a run.
     `character_run` is 9 for "sooooooooo"; spaces and line breaks do not count.
     """
-    from reviewlm.data_checks.run_kernels import (
-        longest_runs,  # compiles; a run that re-uses all does not need it
-    )
+    # Compiles; a run that re-uses all does not need it.
+    from reviewlm.data_checks.run_kernels import longest_runs
 
     runs_NC = np.zeros((len(texts), 2), np.int32)
     for first in range(0, len(texts), TOGETHER):

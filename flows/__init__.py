@@ -4,7 +4,6 @@ import os
 
 from reviewlm.core.processes.memory import limit_heaps
 
-if os.environ.get(
-    "PREFECT__FLOW_RUN_ID"
-):  # a worker imports nothing of ours before the flow's module
+# A worker imports nothing of ours before the flow's module.
+if os.environ.get("PREFECT__FLOW_RUN_ID"):
     limit_heaps()  # as a command does

@@ -140,9 +140,8 @@ class KernelCache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled code for a signature; None if there is none that can be read: this process compiles it."""
         try:
-            if (
-                not self._is_open
-            ):  # at the first call, when its module and those below it are complete
+            # At the first call, when its module and those below it are complete.
+            if not self._is_open:
                 self._open()
             code = self._load(sig, target_context)
             if code is None and self._wait_for_others():

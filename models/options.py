@@ -274,9 +274,8 @@ def _no_truth_value(value: Any) -> Any:
     """Return *value*; refuse true and false, which pydantic would read as 1 and 0."""
     if isinstance(value, bool):
         raise PydanticCustomError("truth_value", "it must be a number")
-    if (
-        isinstance(value, Integral) and int(value).bit_length() > 1_000
-    ):  # Python cannot even print it
+    # Python cannot even print it.
+    if isinstance(value, Integral) and int(value).bit_length() > 1_000:
         raise PydanticCustomError("far_too_large", "it must be a number of usable size")
     return value
 

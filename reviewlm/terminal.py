@@ -345,13 +345,11 @@ def _draw(
         table.add_column(name, justify=side, overflow="fold", width=columns_wide)
 
     for row in shown:
-        table.add_row(
-            *(Text(row[name]) for name in columns)
-        )  # a plain str may hold rich's [markup]
+        # A plain str may hold rich's [markup].
+        table.add_row(*(Text(row[name]) for name in columns))
 
-    Console(width=width(), height=HEIGHT).print(
-        table
-    )  # without a height, rich takes 80 columns if TERM=dumb
+    # Without a height, rich takes 80 columns if TERM=dumb.
+    Console(width=width(), height=HEIGHT).print(table)
 
 
 def show_facts(facts: Mapping[str, Any]) -> None:

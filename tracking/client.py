@@ -230,9 +230,8 @@ def _create(uri: str, artifact_root: Path, file: Path | None = None) -> None:
                 connection.execute(f"UPDATE {MADE_BY_MLFLOW} SET creation_time = {now}")
                 connection.execute(f"UPDATE {MADE_BY_MLFLOW} SET last_update_time = {now}")
                 connection.commit()
-            connection.execute(
-                "PRAGMA journal_mode=WAL"
-            )  # readers (the UI) and one writer at the same time
+            # It lets readers (the UI) and one writer work at the same time.
+            connection.execute("PRAGMA journal_mode=WAL")
         SqlAlchemyStore(uri, address)
         if alike and not copied:
             keep_copy("mlflow", file)

@@ -68,9 +68,8 @@ def has_tables(uri: str) -> bool:
     try:
         damage = damage_of(file)
     except sqlite3.DatabaseError as error:
-        damage = (
-            str(error) if any(words in str(error) for words in DAMAGED) else ""
-        )  # MLflow reports any other
+        # MLflow itself reports any other error.
+        damage = str(error) if any(words in str(error) for words in DAMAGED) else ""
 
     if damage:
         raise damage_error(file, damage)
@@ -147,9 +146,8 @@ def is_ready(file: Path) -> bool:
             remedy=f"move it aside: {AGAIN}",
         )
 
-    newest_revision(
-        "MLflow", SCRIPTS, revision, str(file)
-    )  # raises if a newer MLflow has made them
+    # Raises if a newer MLflow has made them.
+    newest_revision("MLflow", SCRIPTS, revision, str(file))
     if not revision:
         return False
 

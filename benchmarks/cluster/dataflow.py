@@ -169,9 +169,8 @@ def by_data(rows: bool, engine: RayEngine, paths: list[str], vocabulary: Vocabul
     context.enable_progress_bars = False
     context.shuffle_strategy = ShuffleStrategy.HASH_SHUFFLE
     context.max_hash_shuffle_aggregators = 2
-    context.hash_shuffle_operator_actor_num_cpus_override = (
-        0  # else a shuffle never begins on one core
-    )
+    # Else a shuffle never begins on one core.
+    context.hash_shuffle_operator_actor_num_cpus_override = 0
     rules = rules_of(vocabulary)
     files = ray.data.read_binary_files(paths, override_num_blocks=len(paths))
     blocks = files.map_batches(

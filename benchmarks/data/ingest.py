@@ -231,9 +231,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         runs = compare(path, clean, folder, args.repeats)
         measured = summary(runs)
         for name, row in measured.items():
-            row["MB/s"] = round(
-                truth["bytes"] / max(row["wall_s"], 1e-3) / 1e6, 1
-            )  # rounded to milliseconds
+            # Rounded to milliseconds.
+            row["MB/s"] = round(truth["bytes"] / max(row["wall_s"], 1e-3) / 1e6, 1)
             row["MB/CPU s"] = round(truth["bytes"] / max(row["cpu_s"], 1e-3) / 1e6, 1)
             if name in PEERS:
                 row |= losses(name, path, folder / "lossy.parquet", truth)

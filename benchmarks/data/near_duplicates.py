@@ -81,9 +81,8 @@ def write_texts(folder: Path, reviews: int, file: Path | None) -> tuple[Path, Pa
 
     texts = planted([text for text, _ in zip(peers.texts_of(file), range(reviews), strict=False)])
     table = pl.DataFrame({"text": texts}).with_columns(form=word_form(pl.Series(texts)))
-    table = table.filter(
-        pl.col("form").str.count_matches(" ") + 1 >= CONFIG.shingle + 2
-    )  # shorter ones never count
+    # Shorter ones never count.
+    table = table.filter(pl.col("form").str.count_matches(" ") + 1 >= CONFIG.shingle + 2)
     table = table.unique("form", keep="first", maintain_order=True)
     raw = folder / "texts.jsonl"
     formed = folder / "forms.jsonl"

@@ -100,9 +100,8 @@ def make_text(path: Path, megabytes: int, size: int = WORDS) -> None:
 
 def batches(path: Path) -> Iterator[pl.DataFrame]:
     """Yield the reviews of a file, as `reviewlm.corpus.splitting.split.iter_split` does."""
-    with pq.ParquetFile(
-        path, pre_buffer=False
-    ) as file:  # pre-buffering would keep the whole file in memory
+    # Pre-buffering would keep the whole file in memory.
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         for batch in file.iter_batches(BATCH):
             yield pl.DataFrame(pl.from_arrow(batch))
 

@@ -228,9 +228,8 @@ def _zip(rng: Random, name: str, content: bytes) -> tuple[bytes, int]:
         [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
     )
     with zipfile.ZipFile(out, "w", kind) as archive:
-        archive.writestr(
-            zipfile.ZipInfo(f"review.{name}"), content, kind
-        )  # without the time of day
+        # Without the time of day.
+        archive.writestr(zipfile.ZipInfo(f"review.{name}"), content, kind)
     return out.getvalue(), 1
 
 

@@ -40,9 +40,8 @@ def make_manifest(rng: Random, case: Path) -> None:
     artifact = store.build("fit", "1", {"order": 3}, {"data": "abc"}, make).artifact
     path = artifact.folder / MANIFEST
     content = path.read_bytes()
-    if (
-        rng.random() < 0.7
-    ):  # as in earlier versions: with a checksum, damage to the values would be detected first
+    # As in earlier versions: with a checksum, damage to the values would be detected first.
+    if rng.random() < 0.7:
         content = json.dumps(
             {name: value for name, value in json.loads(content).items() if name != CHECKSUM}
         ).encode()

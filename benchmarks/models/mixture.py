@@ -121,9 +121,8 @@ def step_times(
             found[name].append(20 * (process_time() - began))
             states[name] = state
 
-    return {
-        f"{name}_ms": round(median(times[1:]), 3) for name, times in found.items()
-    }  # the first round warms up
+    # The first round warms up.
+    return {f"{name}_ms": round(median(times[1:]), 3) for name, times in found.items()}
 
 
 def quality(kn5: Path, lstm: Path, validation: Path, test: Path) -> dict[str, dict[str, Any]]:

@@ -54,9 +54,8 @@ def write_texts(reviews: Path, folder: Path) -> tuple[Path, Path]:
         paths[1].open("w", encoding="utf-8") as held_out,
     ):
         for number, text in enumerate(_texts(reviews), start=1):
-            plain = html.unescape(
-                html.unescape(text)
-            )  # some crawls have HTML entities, some of them escaped twice
+            # Some crawls have HTML entities, some of them escaped twice.
+            plain = html.unescape(html.unescape(text))
             line = " ".join(TOKEN.findall(plain.lower()))
             (train if number % 10 else held_out).write(line + "\n")
 

@@ -298,9 +298,8 @@ def compare(
     ratios: dict[str, Ratio] = {}
     with tempfile.TemporaryDirectory() as folder:
         text = lines.write(Path(folder))
-        (text / "valid.txt").write_bytes(
-            (text / f"{HELD_OUT}.txt").read_bytes()
-        )  # the peer's driver scores this file
+        # The peer's driver scores this file.
+        (text / "valid.txt").write_bytes((text / f"{HELD_OUT}.txt").read_bytes())
         for kind in kinds:
             runs = []
             for flags in TUNED[long][name] if kind.startswith("tuned") else [DEFAULTS]:

@@ -103,9 +103,8 @@ class Year:
 
         row |= self._retrained(planted)
         if planted == plan.POISON and row["state"] != "Completed":
-            file.rename(
-                file.with_suffix(".set-aside")
-            )  # the operator reads the alert and takes the file away
+            # The operator reads the alert and takes the file away.
+            file.rename(file.with_suffix(".set-aside"))
 
         row["upkeep"] = self.operation.run("upkeep/upkeep", {"preset": PRESET}).state_name
         row["decisions"] = self._decisions()[len(seen) :]

@@ -166,9 +166,8 @@ class Operation:
             with suppress(psutil.Error):
                 one.kill()
 
-        psutil.wait_procs(
-            killed, ENDED_SECONDS
-        )  # a worker that is not quite dead would not be started again
+        # A worker that is not quite dead would not be started again.
+        psutil.wait_procs(killed, ENDED_SECONDS)
         if worker_too:
             self.start()
 

@@ -44,9 +44,8 @@ def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
     loc = first["loc"]
     spec = cast(Any, RunConfig)
     section = tuple[str, ...]()
-    if (
-        len(loc) > 2 and loc[0] == "models" and loc[2] in KINDS
-    ):  # pydantic adds the kind of a model after its number
+    # Pydantic adds the kind of a model after its number.
+    if len(loc) > 2 and loc[0] == "models" and loc[2] in KINDS:
         section = ("models", _name_of(options["models"][loc[1]]))
         spec = KINDS[str(loc[2])][0]
         loc = loc[3:]
@@ -184,9 +183,8 @@ def change_config(recorded: Mapping[str, Any], overrides: Sequence[str] = ()) ->
     """
     options = deepcopy(dict(recorded))
     if any(override.partition("=")[0].strip() == "seed" for override in overrides):
-        for section in seeded_sections(
-            options
-        ):  # those that were copied from the whole configuration follow it
+        # Those that were copied from the whole configuration follow it.
+        for section in seeded_sections(options):
             if section.get("seed") == options.get("seed"):
                 section.pop("seed", None)
 
@@ -205,9 +203,8 @@ def parse_config(options: dict[str, Any]) -> RunConfig:
     """
     try:
         config = RunConfig.model_validate(options)
-        return config.with_input(
-            config.source.input
-        )  # files are never registered under the demo's name
+        # Files are never registered under the demo's name.
+        return config.with_input(config.source.input)
     except ValidationError as error:
         raise explain(error, options) from error
     except RecursionError as error:
@@ -231,9 +228,8 @@ def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
         )
 
     try:
-        options = tomllib.loads(
-            path.read_text(encoding="utf-8-sig")
-        )  # Windows' editors write a mark
+        # Windows' editors write a mark.
+        options = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except RecursionError as error:
         raise _too_deep(path) from error
     except (OSError, ValueError) as error:  # includes numbers of more digits than Python reads

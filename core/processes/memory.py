@@ -20,9 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from reviewlm.models.threads import (
-    return_freed as return_freed,  # flows may import it from here only
-)
+# Flows may import it from here only.
+from reviewlm.models.threads import return_freed as return_freed
 
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3

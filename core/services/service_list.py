@@ -203,9 +203,8 @@ def address_of(home: Path, name: str) -> str:
     port = kept_ports(home).get(name)
     if port is None:
         port = DEFAULT_PORTS[name]
-        with suppress(
-            OSError, ReviewLMError
-        ):  # no free port, or a home that is read-only: only the link is at stake
+        # No free port, or a home that is read-only: only the link is at stake.
+        with suppress(OSError, ReviewLMError):
             port = take_port(home, name)
     return f"http://127.0.0.1:{port}"
 

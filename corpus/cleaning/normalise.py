@@ -204,7 +204,6 @@ def _identifier() -> LanguageIdentifier:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    identifier.set_languages(
-        [code for code in identifier.nb_classes if len(code) == 2]
-    )  # others are not ISO 639-1
+    # Others are not ISO 639-1.
+    identifier.set_languages([code for code in identifier.nb_classes if len(code) == 2])
     return identifier

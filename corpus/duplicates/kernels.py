@@ -39,9 +39,8 @@ def word_forms(
         first = to
         words = 0
         inside = False
-        for n in range(
-            offsets_D[d], offsets_D[d + 1]
-        ):  # without branches, which a processor cannot foresee
+        # Without branches, which a processor cannot foresee.
+        for n in range(offsets_D[d], offsets_D[d + 1]):
             byte = table[data_N[n]]
             letter = byte != _SPACE
             dropped = data_N[n] == _APOSTROPHE

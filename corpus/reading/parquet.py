@@ -219,9 +219,8 @@ def _as_text(name: str, theirs: str, column: pyarrow.Array, source: str) -> pyar
         moments = column.view(pyarrow.timestamp(column.type.unit)).cast(pyarrow.large_string())
         return compute.replace_substring_regex(moments, r"\.0+$", "")
 
-    if types.is_floating(
-        column.type
-    ):  # Arrow would write 12345678901.0 with an exponent, as if it had been rounded
+    # Arrow would write 12345678901.0 with an exponent, as if it had been rounded.
+    if types.is_floating(column.type):
         column = pl.Series(pl.from_arrow(column)).fill_nan(None).cast(pl.String).to_arrow()
 
     if name == "text" and (types.is_binary(column.type) or types.is_large_binary(column.type)):

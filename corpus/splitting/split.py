@@ -88,9 +88,8 @@ def iter_split(
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {SPLITS}")
 
-    with parquet.ParquetFile(
-        folder / TABLE, pre_buffer=False
-    ) as file:  # pre_buffer would load the file
+    # With `pre_buffer` the whole file would be loaded.
+    with parquet.ParquetFile(folder / TABLE, pre_buffer=False) as file:
         yield from _batches_of_split(file, split, batch_rows, columns)
 
 

@@ -66,9 +66,8 @@ def nats_after(model: LanguageModel, texts: Sequence[np.ndarray]) -> np.ndarray:
     order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
     for begin in range(0, len(order), SIDE_BY_SIDE):
         some = order[begin : begin + SIDE_BY_SIDE]
-        ids_BT = np.stack(
-            [np.resize(texts[number], len(texts[some[-1]])) for number in some]
-        )  # repeated: not scored
+        # A shorter text is repeated; its repetition is not scored.
+        ids_BT = np.stack([np.resize(texts[number], len(texts[some[-1]])) for number in some])
         nats_BT, _ = model.score(ids_BT, model.start(len(some)))
         nats_N[some] = [
             nats_T[len(texts[number]) - 1] for number, nats_T in zip(some, nats_BT, strict=True)

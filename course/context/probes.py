@@ -210,9 +210,8 @@ def preferences(bundle: Bundle, one: ProbePair) -> tuple[float, float] | None:
     for row_T, prefix, row in zip(ids_BT, prefixes, ids, strict=True):
         row_T[: len(row) + 2] = [*prefix, *row]
 
-    nats_B = bundle.model.score(ids_BT, bundle.model.start(len(ids)))[0].sum(
-        1
-    )  # both words follow the same beginning
+    # Both words follow the same beginning.
+    nats_B = bundle.model.score(ids_BT, bundle.model.start(len(ids)))[0].sum(1)
     return float(nats_B[1] - nats_B[0]), float(nats_B[3] - nats_B[2])
 
 

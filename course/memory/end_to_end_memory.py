@@ -53,9 +53,8 @@ class EndToEndMemoryNetwork(Network):
         size = spec.hidden
         self.hops = hops
         self.entries = entries
-        self.A, self.C = (
-            nn.Embedding(WORDS * entries, size) for _ in range(2)
-        )  # place j: rows from j V on
+        # Place j has the rows from j V on.
+        self.A, self.C = (nn.Embedding(WORDS * entries, size) for _ in range(2))
         self.B = nn.Embedding(entries, size)
         for table in (self.A, self.C, self.B):
             nn.init.normal_(table.weight, 0.0, INITIAL_STD)

@@ -280,9 +280,8 @@ class Implication:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        needed = max(
-            8, self.chains * (self.steps + 1)
-        )  # of 8 names at least 56 chains, so that some are held out
+        # Of 8 names at least 56 chains, so that some are held out.
+        needed = max(8, self.chains * (self.steps + 1))
         allowed = {
             "steps": (1 <= self.steps <= 8, "between 1 and 8"),
             "chains": (self.chains >= 2, "at least 2"),

@@ -149,9 +149,8 @@ def _forecast(
     windows_BT = np.lib.stride_tricks.sliding_window_view(changes_N / scale, options.window)
     inputs = windows_BT[:-1].astype(np.float32)
     wanted = (changes_N[options.window :] / scale).astype(np.float32)
-    ends = np.arange(
-        options.window, len(changes_N)
-    )  # place of the change that each window predicts
+    # Place of the change that each window predicts.
+    ends = np.arange(options.window, len(changes_N))
     train = ends < bounds[0]
     choose = (ends >= bounds[0]) & (ends < bounds[1])
     test = ends >= bounds[1]

@@ -180,9 +180,8 @@ def train(
         for begin in range(0, len(ids) - 1, window):
             targets = ids[begin + 1 : begin + 1 + window]
             words = ids[begin : begin + len(targets)]
-            with np.errstate(
-                all="ignore"
-            ):  # overflows end in a loss that is not finite, checked below
+            # Overflows end in a loss that is not finite, checked below.
+            with np.errstate(all="ignore"):
                 loss, memory = forward(model.parameters, words, targets, h)
                 if not isfinite(loss):
                     raise ModelError(

@@ -88,9 +88,8 @@ def read_curve(rates: list[float], nats: list[float]) -> RateSweep:
             f"the loss exploded after {len(nats)} updates, at a rate of {rates[len(nats)]:g}: begin lower"
         )
 
-    capped_N = np.minimum(
-        nats, max(nats[0], min(nats) + ENOUGH)
-    )  # else an explosion raises the losses long before it
+    # Else an explosion raises the losses long before it.
+    capped_N = np.minimum(nats, max(nats[0], min(nats) + ENOUGH))
     weights_NN = SMOOTHING ** np.abs(np.arange(len(nats))[:, None] - np.arange(len(nats)))
     smoothed_N = weights_NN @ capped_N / weights_NN.sum(1)
     lowest = int(np.argmin(smoothed_N))

@@ -132,9 +132,8 @@ def _require(sizes_N: np.ndarray, losses_N: np.ndarray, size: float) -> None:
 
 def _speeds_up(logs_N: np.ndarray, losses_N: np.ndarray) -> bool:
     """Return whether loss against log D bends downwards beyond chance (one-sided 1 %); scaling laws bend upwards."""
-    from scipy.special import (
-        stdtrit,  # Student's t quantile; `scipy.stats` takes twice as long to import
-    )
+    # Student's t quantile; `scipy.stats` takes twice as long to import.
+    from scipy.special import stdtrit
 
     x_N3 = np.stack([np.ones_like(logs_N), logs_N, (logs_N - logs_N.mean()) ** 2], 1)
     freedom = len(losses_N) - 3

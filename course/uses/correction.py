@@ -89,9 +89,8 @@ def edits(written: str, meant: str) -> list[tuple[str, str]]:
             i = i - 1
             j = j - 1
         elif i and cost[i][j] == cost[i - 1][j] + 1:
-            made.append(
-                (meant[max(0, i - 2) : i], meant[max(0, i - 2) : i - 1])
-            )  # dropped, after the letter before
+            # A dropped letter, after the letter before it.
+            made.append((meant[max(0, i - 2) : i], meant[max(0, i - 2) : i - 1]))
             i -= 1
         else:
             made.append((meant[max(0, i - 1) : i], meant[max(0, i - 1) : i] + written[j - 1]))

@@ -76,9 +76,8 @@ class StrengthMeter:
             np.concatenate([[0.0], np.cumsum(each)]) for each in (stands_for_N, stands_for_N**2)
         )
         errors_N = 1.96 * np.sqrt(np.maximum(0.0, squares_N - sums_N**2 / n))
-        lows_N = np.maximum.accumulate(
-            sums_N - errors_N
-        )  # a less likely string resists no fewer guesses
+        # A less likely string resists no fewer guesses.
+        lows_N = np.maximum.accumulate(sums_N - errors_N)
         places = np.searchsorted(self._nats_N, _nats(self._bundle, passwords))
         guesses = []
         for place in places:

@@ -57,9 +57,8 @@ def losses(
     terms_SS = terms_S[:, None] + terms_S[None] - q_SS - q_SS.T  # those of c or d, each once
     left_SS = left_S[:, None] + left_S[None]
     right_SS = right_S[:, None] + right_S[None]
-    after_SSS = information(
-        joint_SS[:, None] + joint_SS[None], left_SS[..., None], right_S, total
-    )  # q(c ∪ d, e)
+    # q(c ∪ d, e)
+    after_SSS = information(joint_SS[:, None] + joint_SS[None], left_SS[..., None], right_S, total)
     before_SSS = information(
         joint_SS.T[:, None] + joint_SS.T[None], left_S, right_SS[..., None], total
     )  # q(e, c ∪ d)
@@ -85,9 +84,8 @@ def merge_words(texts: Sequence[Sequence[int]], words: int, clusters: int) -> li
     left_V = joint_VV.sum(1)
     right_V = joint_VV.sum(0)
     total = joint_VV.sum()
-    window: list[
-        int
-    ] = []  # clusters by their most frequent word, whose row and column hold their counts
+    # Clusters by their most frequent word, whose row and column hold their counts.
+    window: list[int] = []
     merges = list[Merge]()
     coming = 0
     while len(merges) < words - 1:

@@ -164,9 +164,8 @@ def skip_gram(
             signs = paths.signs[word]
             if not tree:
                 noise = draw.choice(size, NEGATIVES, p=share_N)
-                rows = np.array(
-                    [word, *noise[noise != word]]
-                )  # a noise word that is w itself is left out
+                # A noise word that is w itself is left out.
+                rows = np.array([word, *noise[noise != word]])
                 signs = np.array([1.0] + [-1.0] * (len(rows) - 1))
             for near in around:
                 value, slope_D, slope_MD = prediction_loss(v_ND[near], u_MD[rows], signs)

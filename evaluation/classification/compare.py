@@ -126,9 +126,8 @@ def chance_of_gain(a: Predicted, b: Predicted, *, resamples: int, seed: int) -> 
 
     counts = [(int((gain(sign_RC @ half_CS) >= seen).sum()), len(sign_RC)) for sign_RC in signs]
     as_large, tried = (sum(column) for column in zip(*counts, strict=True))
-    return (
-        as_large / tried if exact else (as_large + 1) / (tried + 1)
-    )  # the exchanges that were seen are one of them
+    # The exchanges that were seen are one of them.
+    return as_large / tried if exact else (as_large + 1) / (tried + 1)
 
 
 def _label_columns(rows: Predicted) -> np.ndarray:

@@ -138,9 +138,8 @@ def _bootstrap_of(rows: pl.DataFrame, *, confidence: float, resamples: int, seed
 def _difference(boot: Bootstrap, reference: Bootstrap) -> Interval:
     value, value_R = boot.figures(BITS)
     base, base_R = reference.figures(BITS)
-    fewer = (
-        boot if boot.units < reference.units else reference
-    )  # the smaller sample decides how wide the tails must be
+    # The smaller sample decides how wide the tails must be.
+    fewer = boot if boot.units < reference.units else reference
     with np.errstate(invalid="ignore"):
         low, high = fewer.ends(value_R - base_R)
         return replace(fewer.interval(BITS), estimate=value - base, low=low, high=high)

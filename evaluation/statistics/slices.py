@@ -117,9 +117,8 @@ def ratios_by_slice(
     Returns:
         dimension, slice, reviews, ratio, reach; the reach is not a finite number if there is no interval.
     """
-    from scipy.special import (
-        stdtrit,  # Student's t quantile; `scipy.stats` takes twice as long to import
-    )
+    # Student's t quantile; `scipy.stats` takes twice as long to import.
+    from scipy.special import stdtrit
 
     rows = []
     with np.errstate(invalid="ignore", divide="ignore"):

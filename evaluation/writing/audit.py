@@ -96,9 +96,8 @@ def draw_samples(
     The stars have the shares of the training reviews. Text *number* of a rating is the one that
     `reviewlm.models.sampling.generate` writes under that number.
     """
-    margin = (
-        MARGIN if bundle.vocabulary.lossless else 1.0
-    )  # a word vocabulary has one token per word
+    # A word vocabulary has one token per word.
+    margin = MARGIN if bundle.vocabulary.lossless else 1.0
     most = math.ceil(config.max_words * max(tokens_per_word, 1.0) * margin)
     counts = dict(enumerate(shared_out(config.samples, bundle.stars_prior)))
     from reviewlm.models.sampling import Sampling, generate_rated  # imports torch
@@ -111,9 +110,8 @@ def draw_samples(
 
         report(done)
 
-    sampling = (
-        Sampling()
-    )  # of the unchanged model: only such samples can be compared with real reviews
+    # Samples of the unchanged model: only these can be compared with real reviews.
+    sampling = Sampling()
     texts = generate_rated(bundle, counts, sampling, most, config.seed, after_text)
     rows = [
         {"stars": stars, "number": number, "text": text, "seed": config.seed}

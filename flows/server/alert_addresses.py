@@ -71,9 +71,8 @@ def read_alerts(home: Path) -> AlertSettings:
         return AlertSettings()
     except (OSError, ValueError) as error:
         cause = str(error)
-        if isinstance(
-            error, ValidationError
-        ):  # its text shows the input, and an address may be a password
+        # Its text shows the input, and an address may be a password.
+        if isinstance(error, ValidationError):
             complaints = []
             for fault in error.errors():
                 field = ".".join(map(str, fault["loc"][:1]))

@@ -48,9 +48,8 @@ class PrefixReading:
 
     def sums(self, ids_E: np.ndarray) -> np.ndarray:
         """Return the cumulative probabilities of some entries (E + 1,), from 0 on; computed once for each array."""
-        if (
-            id(ids_E) not in self._sums
-        ):  # kept with the array: no other one gets its id as long as this one lives
+        # Kept with the array: no other one gets its id as long as this one lives.
+        if id(ids_E) not in self._sums:
             self._sums[id(ids_E)] = ids_E, np.concatenate([[0.0], np.cumsum(self.p_V[ids_E])])
         return self._sums[id(ids_E)][1]
 
@@ -160,9 +159,8 @@ class PrefixReader:
     def _keep(self, prefixes: Sequence[Ids], logp_BV: torch.Tensor, state: Any) -> None:
         p_BV = torch.softmax(logp_BV.double(), 1).cpu().numpy()
         self.rows += len(prefixes)
-        size = (
-            2 * p_BV.nbytes + size_of(state) + 8 * sum(map(len, prefixes))
-        )  # probabilities and their sums
+        # Probabilities and their sums.
+        size = 2 * p_BV.nbytes + size_of(state) + 8 * sum(map(len, prefixes))
         for row, ids in enumerate(prefixes):
             self._recent[ids] = PrefixReading(p_BV[row], state, row, size // len(prefixes))
 

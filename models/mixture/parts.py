@@ -59,9 +59,8 @@ def _save(part: Part, inside: Path) -> None:
     if part.folder and part.folder.is_dir():
         there = part.folder
 
-    if (
-        there and inside.exists() and inside.samefile(there)
-    ):  # the part is saved where it was loaded from
+    # The part is saved where it was loaded from.
+    if there and inside.exists() and inside.samefile(there):
         return
 
     shutil.rmtree(inside, ignore_errors=True)  # never write to a file that may be a hard link

@@ -47,9 +47,8 @@ def bf16_on_processor() -> bool:
     """
     if onednn_has_bf16():
         return True
-    log.debug(
-        "this processor has no bfloat16 instructions: training in float32"
-    )  # nothing that a user could change
+    # Not a warning: a user could change nothing.
+    log.debug("this processor has no bfloat16 instructions: training in float32")
     return False
 
 
@@ -183,9 +182,8 @@ def fill_network(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         ValueError: As `require_weights`.
     """
     require_weights(network, tensors)
-    network.load_state_dict(
-        dict(tensors), strict=False
-    )  # the second name of a tied tensor is missing on purpose
+    # The second name of a tied tensor is missing on purpose.
+    network.load_state_dict(dict(tensors), strict=False)
 
 
 def require_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:

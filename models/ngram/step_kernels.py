@@ -84,9 +84,8 @@ def read(ids_T: Any, row_K: Any, tables: Any, logp_T: Any, number_4R: Any) -> No
         logp_bytes = int64_at(at, 7)
         backoffs = int64_at(at, 9)
         backoff_bytes = int64_at(at, 10)
-        context: Any = (
-            row_K[k] if k < K else NONE
-        )  # the row of the n-gram of k + 1 tokens before the token
+        # The row of the n-gram of k + 1 tokens before the token.
+        context: Any = row_K[k] if k < K else NONE
         look_up(at, context, ids_T, number_4R)
         for t in range(T):
             row = number_4R[ROW, t]

@@ -225,9 +225,8 @@ def _meant(before: str, sequence: list[str]) -> bool:
     lead = sequence[0]
     if lead in "âïð" or not all(BYTES[sign] in _CLOSING for sign in sequence[1:]):
         return False
-    if (
-        len(sequence) == 2
-    ):  # these leads are capital letters if they follow a capital, but not if they follow a lead
+    # These leads are capital letters if they follow a capital, but not if they follow a lead.
+    if len(sequence) == 2:
         if BYTES.get(before) in _LEADS or (lead not in "ÂÃ" and sequence[1] == "™"):
             return False
         return before in "“‘\"'(" or before.isupper()
@@ -324,16 +323,14 @@ class NormalForm:
             ModelError: kind "input": see `require_unicode`.
         """
         require_unicode(text)
-        text = REPAIR.apply(
-            text
-        )  # before the character rules, since damaged text has controls and soft hyphens
+        # Before the character rules, since damaged text has controls and soft hyphens.
+        text = REPAIR.apply(text)
         text = unicodedata.normalize("NFC", substitute(CHARACTERS, text))
         if "&" in text:
             text = unicodedata.normalize("NFC", _unescape(text))
 
-        text = unicodedata.normalize(
-            "NFC", REPAIR.apply(text)
-        )  # a character between two halves may have been removed
+        # A character between two halves may have been removed.
+        text = unicodedata.normalize("NFC", REPAIR.apply(text))
         text = ESCAPES.apply(TAGS.apply(text))
         text = substitute(LAYOUT, text).strip(" \n")
         return BREAKS.apply(substitute(self.masks, text))  # breaks would cut addresses

@@ -193,9 +193,8 @@ def _mask_ip(match: re.Match[str]) -> str:
     if six is not None:
         return "_ip_" if _is_ipv6(six) else match[0]
     octets = match["four"].split(".")
-    counted = (
-        all(len(octet) == 1 for octet in octets) and len(set(octets)) > 1
-    )  # 1.2.3.4 is a section or a countdown
+    # 1.2.3.4 is a section or a countdown.
+    counted = all(len(octet) == 1 for octet in octets) and len(set(octets)) > 1
     usual = match["version"] is not None or counted or octets[0] == "0"
     return match[0] if usual else "_ip_"
 

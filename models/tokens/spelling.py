@@ -293,9 +293,8 @@ class Spelling:
             np.add.at(taken_S, next_K, p_K[low:high])
             rest = p - float(taken_S.sum())
             p_S = np.maximum(p * p_S - taken_S, 0.0) / rest
-            p_S[END] *= (
-                taken_S[END] == 0
-            )  # a word of the vocabulary, without the rounding of a difference
+            # A word of the vocabulary, without the rounding of a difference.
+            p_S[END] *= taken_S[END] == 0
 
         return rest / self._left, p_S[FIRST:], float(p_S[END])
 

@@ -67,9 +67,8 @@ def alerts_set(
     for number, address in enumerate(addresses, 1):
         if "," in address or Apprise.instantiate(address) is None:
             message = f"Apprise does not know the form of address {number}; write a comma in a password as %2C"
-            raise typer.BadParameter(
-                message, param_hint="ADDRESSES"
-            )  # without the address: it may be secret
+            # Without the address: it may be secret.
+            raise typer.BadParameter(message, param_hint="ADDRESSES")
 
     for number, address in enumerate(on_command_line, 1):
         if has_secret(address):

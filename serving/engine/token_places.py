@@ -68,9 +68,8 @@ def _of_words(text: str, fold: bool) -> list[int]:
         places.append(end)
         body = piece.strip(" ")
         at = folded.find(body, end)
-        end = (
-            at + len(body) if at >= 0 else end
-        )  # the final sigma, which Python folds as polars does not
+        # The final sigma, which Python folds as polars does not.
+        end = at + len(body) if at >= 0 else end
 
     if len(folded) == len(text):
         return places

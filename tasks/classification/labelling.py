@@ -123,9 +123,8 @@ def require_labelled_reviews(
 ) -> None:
     """Refuse prepared data with too few labels; see `require_labels`."""
     labels = prepared.labels
-    tokens = prepared.tokens[
-        classification.models[0].vocabulary
-    ]  # all vocabularies have the same reviews
+    # All vocabularies have the same reviews.
+    tokens = prepared.tokens[classification.models[0].vocabulary]
     labelling = labelling_of(
         classification.label, prepared.label_names, labels.folder if labels else None
     )

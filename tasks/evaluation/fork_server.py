@@ -91,9 +91,8 @@ def main() -> NoReturn:
         with Connection(files[0]) as connection:
             try:
                 child = os.fork()
-            except (
-                OSError
-            ):  # no more processes or memory: the connection is closed, which the parent hears
+            except OSError:
+                # No more processes or memory: the connection is closed, which the parent hears.
                 continue
             if not child:
                 trust_fork()

@@ -80,18 +80,16 @@ def connect(address: str) -> Any:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # these are read when ray is imported
     if address != LOCAL:  # whose nodes would write no logs either
-        os.environ.setdefault(
-            "RAY_BACKEND_LOG_LEVEL", "fatal"
-        )  # else Ray's core writes to the terminal what it mends
+        # Else Ray's core writes to the terminal what it mends.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     require_library("ray", "ray", "A cluster needs Ray", where="execution.cluster", value=address)
     if address == LOCAL or _host_and_port(address)[0] in (LOOPBACK, "localhost"):
         # All ports are on the loopback address then. Ray would replace it by the machine's own.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
     if address == LOCAL:
-        os.environ.setdefault(
-            "RAY_AUTH_TOKEN", secrets.token_hex(32)
-        )  # Ray would write one to the user's folder
+        # Without a token here, Ray would write one to the user's folder.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # A busy machine needs more than Ray's 30 s for the node and 5 s for the process that listens; and other work
         # of this machine would hold back workers of Ray's niceness of 15 tenfold.
         limits = {
@@ -133,9 +131,8 @@ def connect(address: str) -> Any:
             place = _host_and_port(head)
             connected = ray.is_initialized
             threading.Thread(target=_end_without_head, args=(place, connected), daemon=True).start()
-            if (
-                threading.current_thread() is threading.main_thread()
-            ):  # Ray's core has replaced it, and would abort
+            # Ray's core has replaced the handler of SIGTERM, and would abort.
+            if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
 
     return ray

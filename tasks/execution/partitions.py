@@ -259,9 +259,8 @@ def require_seen(ray: Any, folder: PartitionFolder) -> None:
             cause = ray.get(reference, timeout=CHECK_SECONDS)
         except ray.exceptions.GetTimeoutError:
             cause = f"it has not answered within {CHECK_SECONDS:.0f} seconds"
-        except (
-            ray.exceptions.RayError
-        ):  # the node is lost meanwhile, or has other code, which is told later
+        except ray.exceptions.RayError:
+            # The node is lost meanwhile, or has other code, which is told later.
             continue
         if cause:
             raise _unseen(folder.storage, f"{name} ({address})", cause)

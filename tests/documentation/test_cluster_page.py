@@ -39,9 +39,8 @@ def variables(tmp_path: Path) -> Iterator[dict[str, str]]:
     exported = dict(
         one.words[1].split("=") for one in commands_of_page() if one.words[0] == "export"
     )
-    with tempfile.TemporaryDirectory(
-        prefix="ray", dir="/tmp"
-    ) as folder:  # its sockets need a short path
+    # Ray's sockets need a short path.
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
         yield {
             **os.environ,
             **exported,

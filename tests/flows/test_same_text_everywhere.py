@@ -82,9 +82,8 @@ def test_the_four_doors_write_the_same_texts(
     ]
     command = call(monkeypatch, capfd, "generate", *options, "--json").facts
     python = reviewlm.load("champion").generate(**asked)
-    flow = generate(
-        **{"n": 1, **asked}
-    )  # a run from the pages writes three texts if nothing is said
+    # A run from the pages writes three texts if nothing is said.
+    flow = generate(**{"n": 1, **asked})
     answer = httpx.post(
         f"{address}/v1/completions", json={**asked, "echo": True}, timeout=60
     ).json()

@@ -149,9 +149,8 @@ def running_prefect(home: Path, *pools: str) -> Iterator[tuple[Services, dict[st
         patch.setenv("PREFECT_HOME", str(home / "prefect"))
         patch.setenv("REVIEWLM_HOME", str(home))
         patch.setenv("PREFECT_WORKER_QUERY_SECONDS", "2")
-        with socket.create_server(
-            ("127.0.0.1", 0)
-        ) as free:  # the usual one may be that of other tests
+        # The usual one may be that of other tests.
+        with socket.create_server(("127.0.0.1", 0)) as free:
             keep_ports(home, {"prefect": free.getsockname()[1]})
         try:
             (starter := launch.Starter(home, started)).serve("prefect")

@@ -211,7 +211,6 @@ def _run_rnn(function: Callable[..., Any], name: str, x: Tensor, *given: Any, **
     if not all(tensor.is_contiguous() for tensor in states):
         raise RuntimeError(f"{name}: hx is not contiguous")
     if not torch.backends.cudnn.enabled:
-        options[3] = (
-            True  # torch's own kernels have a gradient in evaluation too; without dropout it is the same
-        )
+        # Torch's own kernels have a gradient in evaluation too; without dropout it is the same.
+        options[3] = True
     return CudnnRNN.apply(function, RNNS[name], options, x, *states, *flat)

@@ -40,9 +40,8 @@ class ReplayedModule:
     ) -> None:
         self.module, self.inputs, self.parameters = module, sample, tuple(module.parameters())
         self.allow_unused_input = allow_unused_input
-        self._results(
-            module(*sample)
-        )  # once without capture: what is done only the first time may wait
+        # Once without capture: what is done only the first time may wait.
+        self._results(module(*sample))
         with COUNTS.capture():
             self.results, self.result_gradients, self.gradients = self._results(module(*sample))
         self.places = [parameter.data_ptr() for parameter in self.parameters]

@@ -39,6 +39,5 @@ def test_no_number_of_a_verb_may_be_extreme(command, option):
     for value in EXTREME:
         with pytest.raises(Exception, match=r".") as refused:
             option.process_value(context, value)
-        assert callable(getattr(refused.value, "format_message", None)), (
-            value
-        )  # a usage error: exit code 2
+        # A usage error: exit code 2.
+        assert callable(getattr(refused.value, "format_message", None)), value

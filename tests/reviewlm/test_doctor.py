@@ -47,9 +47,8 @@ def test_a_home_that_does_not_exist_is_not_created(
 def test_nothing_in_the_home_changes(migrated_home: Path) -> None:
     (dead := migrated_home / "runs" / "home" / "0123").mkdir(parents=True)
     (dead / "open.lock").touch()
-    examine(
-        load_config("small").workspace
-    )  # SQLite itself makes -wal and -shm beside a database that it reads
+    # SQLite itself makes -wal and -shm beside a database that it reads.
+    examine(load_config("small").workspace)
     before = snapshot(migrated_home)
     examine(load_config("small").workspace)
     assert {

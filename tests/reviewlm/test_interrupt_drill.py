@@ -150,9 +150,8 @@ def test_ctrl_c_at_every_stage_of_one_run_that_is_resumed_each_time(tmp_path: Pa
     with started(home, "none", False, *RUN) as (terminal, _):
         terminal.wait_for(lambda: "starting" in terminal.text())
         time.sleep(0.5)
-        check(
-            terminal.press(), f"Interrupted during start-up; {RESUME}"
-        )  # while the frameworks are imported
+        # While the frameworks are imported.
+        check(terminal.press(), f"Interrupted during start-up; {RESUME}")
     for stage in HELD[:3]:
         check(interrupted_in(home, stage), f"Interrupted during .*{stage}.*; {RESUME}")
     check(interrupted_in(home, "fit kn2", False), f"Interrupted during .*fit kn2.*; {RESUME}")

@@ -60,9 +60,8 @@ def test_maximum_likelihood_gives_the_relative_frequencies() -> None:
     """After "the", one of three foods in three of nine texts each; a fit by hand."""
     lm = reviewlm.ngram.fit(TEXTS, order=2, smoothing="maximum_likelihood")
     assert lm.suggest("The", k=3).words == [(food, pytest.approx(1 / 3)) for food in sorted(FOODS)]
-    assert lm.score("The soup was cold.").perplexity == pytest.approx(
-        (3 * 3) ** (1 / 6)
-    )  # 6 tokens with the end
+    # 6 tokens with the end.
+    assert lm.score("The soup was cold.").perplexity == pytest.approx((3 * 3) ** (1 / 6))
 
 
 def test_a_saved_model_is_opened_by_load(tmp_path: Path) -> None:

@@ -191,9 +191,8 @@ def test_an_archive_that_is_cut_off_at_any_place_restores_nothing(
 ) -> None:
     whole = tmp_path / f"backup{ending}"
     write_backup(filled, whole)
-    content = whole.read_bytes().rstrip(
-        b"\0"
-    )  # a tar is filled up with zeros after its last member
+    # A tar is filled up with zeros after its last member.
+    content = whole.read_bytes().rstrip(b"\0")
     for share in (0.0, 0.1, 0.35, 0.6, 0.8):
         (tmp_path / "cut").write_bytes(content[: int(len(content) * share)])
         with pytest.raises((Unreadable, ArtifactError)):

@@ -49,9 +49,8 @@ def main(model_uri: str, family: str) -> str:
         RuntimeError: An answer makes no sense.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    sys.dont_write_bytecode = (
-        True  # else it would become part of the model, and Python would prefer it
-    )
+    # Else it would become part of the model, and Python would prefer it.
+    sys.dont_write_bytecode = True
     import mlflow.pyfunc
     import pandas as pd
 

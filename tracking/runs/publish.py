@@ -142,9 +142,8 @@ class Publisher(Connection):
         with self._lock:
             _away_until.pop(self.uri, None)
             waited = self.waiting()
-            for named in (
-                2 * waited
-            ):  # twice: the tag of a parent may name a child that is only now started
+            # Twice: the tag of a parent may name a child that is only now started.
+            for named in 2 * waited:
                 with self.records.lock(named.run):
                     record = self.records.read(named.run)
                     if record is not None and record.waits:  # otherwise another process was faster
@@ -232,9 +231,8 @@ def publish(tracker: Publisher, record: Record, first: bool = False) -> Tracking
     away = None
     for kind, send in SENDERS.items():
         part = getattr(record, kind)
-        if not part or (
-            kind == "tables" and record.files
-        ):  # the UI learns of tables once their files are there
+        # The UI learns of tables once their files are there.
+        if not part or (kind == "tables" and record.files):
             continue
         none = None
         if kind not in ("start", "end"):

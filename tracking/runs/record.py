@@ -164,9 +164,8 @@ class Records:
 
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            part = (
-                folder / f"{FILE}.part"
-            )  # without waiting for the disk: a run writes its record many times
+            # Without waiting for the disk: a run writes its record many times.
+            part = folder / f"{FILE}.part"
             with os.fdopen(
                 os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
             ) as file:

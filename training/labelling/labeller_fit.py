@@ -351,9 +351,8 @@ def asked_features(
 ) -> tuple[Tensor, Tensor]:
     """Return the features that have a target, and the targets (int64)."""
     features_NF = network(*input_tensors(batch, network.device))
-    scored = np.flatnonzero(
-        targets != NOT_SCORED
-    )  # chosen here: a mask on a GPU would make the host wait for it
+    # Chosen here: a mask on a GPU would make the host wait for it.
+    scored = np.flatnonzero(targets != NOT_SCORED)
     targets_N = to_device(torch.from_numpy(targets[scored].astype(np.int64)), network.device)
     if len(scored) < len(targets):
         features_NF = features_NF[to_device(torch.from_numpy(scored), network.device)]

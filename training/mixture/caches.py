@@ -179,9 +179,8 @@ def mixed_with_one_weight(nats_TP: np.ndarray) -> float:
 
     The mean is convex in λ, so bisection finds where its slope is 0.
     """
-    gain_T = np.expm1(
-        np.clip(nats_TP[:, 0] - nats_TP[:, 1], None, LARGEST)
-    )  # p_cache / p_static − 1
+    # p_cache / p_static − 1.
+    gain_T = np.expm1(np.clip(nats_TP[:, 0] - nats_TP[:, 1], None, LARGEST))
     low = 0.0
     high = 1.0 - LEAST_STATIC
     for _ in range(HALVINGS):

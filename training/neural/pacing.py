@@ -92,9 +92,8 @@ class Pacing(Callback):
             self.first = elapsed
             return
 
-        update_seconds = (elapsed - self.first) / (
-            self.made - 1
-        )  # with its share of the evaluations
+        # The seconds of an update include its share of the evaluations.
+        update_seconds = (elapsed - self.first) / (self.made - 1)
         if ranks.decide(done >= decay_start(self.state.training, self.state.total_updates)):
             self._pause("end")
 
@@ -121,9 +120,8 @@ class Pacing(Callback):
     def _afterwards(self) -> float:
         """Return the seconds of what follows the training, if the machine stays as busy as it was in the updates."""
         metrics = self.state.metrics
-        speed = (
-            metrics.tokens / max(1, metrics.updates) / max(metrics.step_seconds(0.5), 1e-9)
-        )  # of the median update
+        # Tokens per second of the median update.
+        speed = metrics.tokens / max(1, metrics.updates) / max(metrics.step_seconds(0.5), 1e-9)
         slowness = self.pace.tokens_per_second / max(speed, 1e-9) or 1.0
         likely = slowness if slowness > 1 else slowness**0.5  # the quiet may not last
         return self.pace.after * min(MOST_SLOWNESS, max(1 / MOST_SLOWNESS, likely))

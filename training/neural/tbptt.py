@@ -253,9 +253,8 @@ def add_gradients(
             targets_BT = y_BT[part]
             reading, after = read_window(network, memory.rows(part), x_BT[part], keep, past, read)
             features_BTE = reading.features_BTE
-            if (
-                features_BTE.is_cuda and features_BTE.transpose(0, 1).is_contiguous()
-            ):  # then this order needs no copy
+            # Then this order needs no copy.
+            if features_BTE.is_cuda and features_BTE.transpose(0, 1).is_contiguous():
                 features_BTE = features_BTE.transpose(0, 1)
                 targets_BT = targets_BT.t()
             loss, count = network.output.loss(

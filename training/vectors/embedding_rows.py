@@ -69,9 +69,8 @@ def embedding_matrix(
         if isinstance(vectors, FastTextKeyedVectors)
         else ()
     ):
-        matrix_VD[place] = vectors[
-            entries[place].strip(" ")
-        ]  # the mean of its n-grams; zeros if it has none
+        # The mean of its n-grams; zeros if it has none.
+        matrix_VD[place] = vectors[entries[place].strip(" ")]
         has_V[place] = matrix_VD[place].any()
 
     if not has_V.any():

@@ -75,9 +75,8 @@ def _usable(vectors: KeyedVectors, origin: str = "") -> KeyedVectors:
     with np.errstate(over="ignore"):
         vectors.fill_norms()
 
-    vectors.norms[vectors.norms == 0] = (
-        1  # a vector of zeros has the cosine 0 to any other, not none
-    )
+    # A vector of zeros has the cosine 0 to any other, not none.
+    vectors.norms[vectors.norms == 0] = 1
     return vectors
 
 

@@ -166,9 +166,8 @@ def count_pieces(texts: list[str]) -> pl.DataFrame:
     leads_N = leads_M[chunks.code_N]
     ends = chunks.offsets[1:][np.diff(chunks.offsets) > 0]
     follows_N = np.concatenate([[False], leads_N])
-    follows_N[chunks.offsets] = (
-        False  # the last word of one text does not lead the first word of another
-    )
+    # The last word of one text does not lead the first word of another.
+    follows_N[chunks.offsets] = False
     counts_P, firsts_P = (
         np.repeat(each_M, widths_M) for each_M in (chunks.counts(), chunks.counts(follows_N[:-1]))
     )

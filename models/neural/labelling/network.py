@@ -200,9 +200,8 @@ class LabellingNetwork(nn.Module):
         inside_BT = inside(lengths_B, ids_BT.shape[1])
         x_BTE = self.dropout(self.embedding(ids_BT.masked_fill(~inside_BT, 0)))
         h_BTF, last_BF = (each.to(x_BTE.dtype) for each in self.encoder(x_BTE, lengths_B))
-        if (
-            self.tagging
-        ):  # of a mask, a GPU would look up the positions once more in the backward pass
+        # Not with a mask: a GPU would look up its positions once more in the backward pass.
+        if self.tagging:
             return h_BTF.flatten(0, 1).index_select(0, inside_BT.flatten().nonzero()[:, 0])
         return torch.cat([last_BF, largest(h_BTF, inside_BT), mean(h_BTF, inside_BT)], 1)
 

@@ -266,9 +266,8 @@ class HierarchicalOutput(OutputLayer):
             reached_LN = logp_XN[leaves + level.start : leaves + level.stop]
             first_LN = F.logsigmoid(choices_IN[level])
             logp_XN[self.tree[level, 0]] = reached_LN + first_LN
-            logp_XN[self.tree[level, 1]] = (
-                reached_LN + first_LN - choices_IN[level]
-            )  # log σ(−x) = log σ(x) − x
+            # log σ(−x) = log σ(x) − x
+            logp_XN[self.tree[level, 1]] = reached_LN + first_LN - choices_IN[level]
 
         logp_NV = choices_IN.new_full((features_NE.shape[0], len(self.given_V)), -torch.inf)
         logp_NV[:, self.ids_P] = logp_XN[:leaves].t()

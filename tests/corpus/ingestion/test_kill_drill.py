@@ -83,9 +83,8 @@ def undisturbed(start, inputs, tmp_path_factory):
         tmp_path_factory.mktemp("undisturbed"),
         tmp_path_factory.mktemp("trace") / "counts.json",
     )
-    start(home.with_name("none"), inputs, ("", 1)).join(
-        60
-    )  # the server starts with the first child
+    # The server starts with the first child.
+    start(home.with_name("none"), inputs, ("", 1)).join(60)
     began = time.monotonic()
     child = start(home, inputs, None, str(trace))
     child.join(60)

@@ -59,9 +59,8 @@ def test_a_sweep_ends_where_the_loss_explodes():
     assert first == again
     counts = unigram_counts(stream, V)
     shares = counts[counts > 0] / counts.sum()
-    assert first[0] == pytest.approx(
-        -(shares * np.log(shares)).sum(), abs=0.15
-    )  # the bias says the unigram
+    # The bias says the unigram.
+    assert first[0] == pytest.approx(-(shares * np.log(shares)).sum(), abs=0.15)
     assert min(first) < first[0] - 0.3
     found = read_curve(rates, first)
     assert 1e-2 < found.diverged < 1e3

@@ -76,9 +76,8 @@ def test_no_other_pair_of_active_clusters_would_lose_less_mutual_information(tex
         least = min(lost.values())
         assert lost[first, second] <= least + CLOSE
         assert loss == pytest.approx(lost[first, second], abs=CLOSE)
-        assert (first, second) == min(
-            pair for pair, each in lost.items() if each <= least + CLOSE
-        )  # ties
+        # Of pairs with equal losses, the first.
+        assert (first, second) == min(pair for pair, each in lost.items() if each <= least + CLOSE)
         names = [min(group) for group in groups]
         groups = together(groups, names.index(first), names.index(second))
     assert (coming, len(groups)) == (words, 1)

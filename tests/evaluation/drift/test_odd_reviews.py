@@ -49,9 +49,8 @@ def test_a_p_value_counts_what_is_at_least_as_odd() -> None:
 
 
 def test_of_normal_values_the_deviation_is_in_standard_deviations() -> None:
-    known = 2 + 0.3 * NormalDist().inv_cdf(0.75) * np.array(
-        [-9, -1, 0, 1, 9]
-    )  # quartiles of a deviation of 0.3
+    # Quartiles of a deviation of 0.3.
+    known = 2 + 0.3 * NormalDist().inv_cdf(0.75) * np.array([-9, -1, 0, 1, 9])
     found = compare_values(known, np.ones(5), np.array([2.6, 1.7]), np.ones(2))
     assert found.deviation_N == pytest.approx([2.0, -1.0], rel=1e-3)
 

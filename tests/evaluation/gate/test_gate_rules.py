@@ -205,9 +205,8 @@ def test_novelty_is_the_share_of_new_passages_relative_to_real_reviews(copied, r
     audit = {"copied_passages": copied, "real_copied_passages": real}
     found = rule(judge(PromotionConfig(min_novelty=0.5), audit=audit), "novelty")
     assert found.passed is passed
-    if (
-        passed is not None
-    ):  # value and limit are shares of passages, as those that the sentence names
+    # Value and limit are shares of passages, as those that the sentence names.
+    if passed is not None:
         assert (found.value, found.limit) == pytest.approx((1 - copied, 0.5 * (1 - real)))
         assert f"{found.value:.1%}" in found.detail
         assert f"{2 * found.limit:.1%}" in found.detail

@@ -159,9 +159,8 @@ def test_each_end_of_an_interval_has_half_of_its_error_shared_by_the_slices(erro
         words=20, bytes=101, stars=3, nats=pl.lit(80.0), spelling_nats=pl.lit(0.0)
     )
     loss = np.random.default_rng(4).normal(size=len(rows))
-    loss = (
-        (loss - loss.mean()) / loss.std() / np.sqrt(len(rows)) * 0.01
-    )  # a mean of 0 with an error of 0.01 / 60
+    # A mean of 0 with an error of 0.01 / 60.
+    loss = (loss - loss.mean()) / loss.std() / np.sqrt(len(rows)) * 0.01
     worse = rows.with_columns(nats=80.0 * (1 + loss + errors * 0.01 / len(rows)))
     table = sliced({"kn5": rows, "lstm": worse}, min_reviews=60).filter(model="lstm")
     assert table["dimension"].to_list() == ["stars", "length"]

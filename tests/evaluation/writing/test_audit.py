@@ -185,9 +185,8 @@ def test_models_with_an_ngram_part_pass_only_if_it_holds_what_several_reviews_sa
         assert facts["canaries_known"] == 4
         assert facts["exposure_once"] == pytest.approx(np.log2(1_001))
     else:
-        assert (
-            facts["exposure_once"] < 4.5
-        )  # chance: 1.44 on average, with a deviation of 0.72 for four
+        # Chance: 1.44 on average, with a deviation of 0.72 for four.
+        assert facts["exposure_once"] < 4.5
         assert table["exposure"].max() < np.log2(1_001)
         assert facts["canaries_known"] == 0
 

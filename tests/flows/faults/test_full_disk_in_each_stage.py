@@ -56,9 +56,8 @@ def test_a_run_whose_disk_fills_up_in_every_stage_is_completed_by_the_last(
 
             def full(work: Path) -> dict[str, Any]:
                 failed.append(stage)
-                if not options.get(
-                    "resumable"
-                ):  # a resumable stage is given what it left, and knows its own files
+                # A resumable stage is given what it left, and knows its own files.
+                if not options.get("resumable"):
                     (work / "half").write_text("half of a result")
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -60,9 +60,8 @@ def test_after_a_collection_all_that_is_needed_is_there(ran: Ran) -> None:
         assert gone["logged models"] == models - len(client.search_logged_models(["1"])) > 0
         assert done["bytes_after"] < done["bytes_before"]
         again = collect(config.workspace, config.upkeep, now=later)
-        assert (
-            again["bytes_before"] - done["bytes_after"] < 100_000
-        )  # nothing more goes; only MLflow's log grows
+        # Nothing more goes; only MLflow's log grows.
+        assert again["bytes_before"] - done["bytes_after"] < 100_000
         record, entry = recorded_version(config.workspace, config.promotion, "champion")
         assert entry.version.version == second["champion_version"]
         assert verify(record, ran.home / "store", entry.folder) == []
@@ -71,6 +70,5 @@ def test_after_a_collection_all_that_is_needed_is_there(ran: Ran) -> None:
     again = ran.again(*SECOND_RUN)
     assert again["stages"] == len(again["reused"])
     assert len(client.search_logged_models(["1"])) == models - gone["logged models"]
-    assert set(
-        client.get_run(ran.result["mlflow_run_id"]).data.params
-    )  # the first run is still there to be compared
+    # The first run is still there to be compared.
+    assert set(client.get_run(ran.result["mlflow_run_id"]).data.params)

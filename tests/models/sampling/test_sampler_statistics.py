@@ -107,7 +107,6 @@ def p_value_of_all(model, sampling, seeds, tokens, wrong=None):
     "name", slow_but(SETTINGS, {"plain", "cold", "top_k", "top_p", "min_p", "typical_p"})
 )
 def test_every_setting_draws_from_the_distribution_that_it_defines(name):
-    static = SETTINGS[name] == Sampling(
-        *astuple(SETTINGS[name])[:5]
-    )  # the same distribution at every visit of a word
+    # The same distribution at every visit of a word.
+    static = SETTINGS[name] == Sampling(*astuple(SETTINGS[name])[:5])
     assert p_value_of_all(table(), SETTINGS[name], 200, 64 if static else 40) > 1e-3

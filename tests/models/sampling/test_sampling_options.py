@@ -64,9 +64,8 @@ def oracle(p_V, options):
     if options.typical_p < 1:
         surprise_V = np.array([-math.log(p) if p > 0 else math.inf for p in p_V])
         entropy = sum(p * s for p, s in zip(p_V, surprise_V, strict=True) if p > 0)
-        merit_V = np.round(
-            -abs(surprise_V - entropy), NEARNESS_DIGITS
-        )  # also on different sides of the entropy
+        # Also on different sides of the entropy.
+        merit_V = np.round(-abs(surprise_V - entropy), NEARNESS_DIGITS)
         p_V = kept(p_V, (merit_V >= last_of_share(p_V, merit_V, options.typical_p)) & (p_V > 0))
     return p_V
 

@@ -46,15 +46,12 @@ def test_prices_are_kneser_neys_as_computed_by_hand():
         for symbol, own in {"a": 2 - 0.5, "b": 1 - 0.5, "$": 3 - 3}.items()
     }
     a_begins = (3 - 1.5) / 3 + 1.5 / 3 * p["a"]
-    after_a = {
-        symbol: 0.5 / 4 + 4 * 0.5 / 4 * p[symbol] for symbol in "ab$"
-    }  # a, b, ?, $ once each
-    second = {
-        symbol: 0.5 / 3 + 3 * 0.5 / 3 * after_a[symbol] for symbol in "ab"
-    }  # a, b, ? once each after ^a
-    end_after_b = 0.5 + 0.5 * (
-        0.5 + 0.5 * (0.5 + 0.5 * p["$"])
-    )  # contexts b, ab, ^ab, each seen once
+    # a, b, ?, $ once each.
+    after_a = {symbol: 0.5 / 4 + 4 * 0.5 / 4 * p[symbol] for symbol in "ab$"}
+    # a, b, ? once each after ^a.
+    second = {symbol: 0.5 / 3 + 3 * 0.5 / 3 * after_a[symbol] for symbol in "ab"}
+    # Contexts b, ab, ^ab, each seen once.
+    end_after_b = 0.5 + 0.5 * (0.5 + 0.5 * (0.5 + 0.5 * p["$"]))
     end_after_aa = 0.5 + 0.5 * (0.5 + 0.5 * after_a["$"])  # contexts aa, ^aa
     expected = [a_begins * second["b"] * end_after_b, a_begins * second["a"] * end_after_aa]
     assert spelling.nats(["ab", "aa"]) == pytest.approx([-math.log(p) for p in expected], abs=2e-6)

@@ -25,9 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and wa
 def test_two_processes_never_hold_the_one_slot_at_a_time(server: dict[str, str]) -> None:
     """Each process notes when it holds the slot."""
     create = [sys.executable, "-m", "prefect", "gcl", "create", "promotion", "--limit", "1"]
-    subprocess.run(
-        create, env=server, capture_output=True, timeout=120
-    )  # fails if the test before has created it
+    # Fails if the test before has created it.
+    subprocess.run(create, env=server, capture_output=True, timeout=120)
     words = command("hold_slot", "promotion", 0.5, 3)
     both = [
         subprocess.Popen(words, env=server, stdout=subprocess.PIPE, text=True) for _ in range(2)

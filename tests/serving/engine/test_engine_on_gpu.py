@@ -100,7 +100,6 @@ def test_a_hot_swap_frees_the_memory_of_the_version_before():
             gc.collect()
             assert versions.champion.key == str(number)
             held.append(torch.cuda.memory_allocated() - begun)
-        assert (
-            held[0] < 2 * size
-        )  # on an H200, 26 MiB more than a network were held; by whom is not known
+        # On an H200, 26 MiB more than a network were held; by whom is not known.
+        assert held[0] < 2 * size
         assert held[-1] < held[0] + size // 2

@@ -16,7 +16,6 @@ def write_until_offered(page: Chromium) -> None:
     page.run("document.getElementById('write-text').focus()")
     page.press(f"The {food_of(1)[:2]}")
     page.until("document.getElementById('write-text').value.length === 6")
-    page.until(
-        "document.getElementById('offers').ariaBusy === 'false'"
-    )  # not the words after "The "
+    # Not the words after "The ".
+    page.until("document.getElementById('offers').ariaBusy === 'false'")
     assert page.run("document.querySelector('#offers button').textContent").startswith(food_of(1))

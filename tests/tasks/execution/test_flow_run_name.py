@@ -31,9 +31,8 @@ def test_the_first_name_of_a_deployments_run_can_still_be_found(
     config = load_config("demo")
     with caplog.at_level(logging.INFO, logger=stage.log.name):
         stage.describe_flow_run(config.title, config.preset, config.source)
-        stage.describe_flow_run(
-            config.title, config.preset, config.source
-        )  # a part of the run describes it again
+        # A part of the run describes it again.
+        stage.describe_flow_run(config.title, config.preset, config.source)
 
     (update,) = updates
     assert update["name"].startswith("retrain: ")

@@ -79,9 +79,8 @@ def test_retrains_wait_for_the_first_unless_an_equal_one_waits_already(
     running = threads.submit(retrain, tmp_path, first, WEEKLY)
     until(lambda: (tmp_path / "begun").exists())
     second = threads.submit(retrain, tmp_path, others, WEEKLY)
-    until(
-        lambda: "waiting until" in caplog.text
-    )  # its lock is taken; the file alone may still be free
+    # Its lock is taken; the file alone may still be free.
+    until(lambda: "waiting until" in caplog.text)
     assert retrain(tmp_path, others, WEEKLY) == "not needed"
     third = threads.submit(retrain, tmp_path, others, ON_DRIFT)
     until(lambda: waiting(tmp_path) == 2)

@@ -131,9 +131,8 @@ def test_the_other_ranks_are_ended_at_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_interrupted_flow_ends_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with Ctrl-C: the fit runs in a thread, which cannot be interrupted itself."""
-    monkeypatch.setattr(
-        fit_process, "_interrupted", threading.Event()
-    )  # which stays set afterwards
+    # It stays set after an interrupt.
+    monkeypatch.setattr(fit_process, "_interrupted", threading.Event())
     failures: list[Exception] = []
 
     def fit() -> None:
@@ -169,14 +168,12 @@ def test_a_gpu_for_each_rank_where_nothing_else_is_asked_for(
     auto = RunConfig(execution=ExecutionConfig(device="cuda", ranks=0))
     assert ranks_of(auto.execution, RecurrentSpec(training=TrainingSpec(batch=192))) == 3
     assert ranks_of(auto.execution, RecurrentSpec(training=TrainingSpec(batch=1_024))) == 3
-    assert (
-        ranks_of(auto.execution, lstm) == 2
-    )  # a share of fewer than 64 rows does not keep a GPU busy
+    # A share of fewer than 64 rows does not keep a GPU busy.
+    assert ranks_of(auto.execution, lstm) == 2
     assert ranks_of(auto.execution, RecurrentSpec(training=TrainingSpec(batch=20))) == 1
     assert ranks_of(auto.execution, NGramSpec()) == 1
-    monkeypatch.setenv(
-        "CUDA_VISIBLE_DEVICES", "MIG-5b,MIG-6c"
-    )  # of which CUDA shows one to a process
+    # CUDA shows a process one of them.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-5b,MIG-6c")
     assert ranks_of(auto.execution, lstm) == 1
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert (

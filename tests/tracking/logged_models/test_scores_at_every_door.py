@@ -133,9 +133,8 @@ def test_the_verb_scores_each_line_as_the_evaluation_did(
     monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "home"))
     version = SimpleNamespace(name="reviewlm", version=1, run_model="", answer_fields={})
     monkeypatch.setattr("reviewlm.verbs.model.open_registered", lambda *asked: (bundle, version))
-    monkeypatch.setattr(
-        "reviewlm.verbs.model._say_test_figure", lambda *asked: None
-    )  # this version has no run
+    # This version has no run.
+    monkeypatch.setattr("reviewlm.verbs.model._say_test_figure", lambda *asked: None)
     (tmp_path / "texts").write_text("\n\n".join(asked))
     done = CliRunner().invoke(
         app, ["score", str(tmp_path / "texts"), "--stars", str(STARS), "--json"]

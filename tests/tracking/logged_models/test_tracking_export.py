@@ -109,9 +109,8 @@ def test_a_copy_whose_sources_have_changed_is_not_run(copied: Path, change: str)
 
 def test_a_copy_holds_all_that_its_modules_import(tmp_path: Path):
     copy = vendor(PACKAGE, tmp_path)
-    files = [
-        path for path in copy.rglob("*.py") if path.parent.name != "gpu"
-    ]  # those need a GPU's compiler
+    # Those need a GPU's compiler.
+    files = [path for path in copy.rglob("*.py") if path.parent.name != "gpu"]
     modules = [".".join(path.relative_to(tmp_path).with_suffix("").parts) for path in files]
     names = sorted(module.removesuffix(".__init__") for module in modules)
     alone = {"PATH": os.environ["PATH"]}
@@ -236,9 +235,8 @@ def test_suggest_gives_words_with_probabilities(model: Any):
 
 
 def test_score_gives_the_figures_of_a_text(model: Any):
-    answer = ask(
-        model, "good food here", task="score"
-    )  # the stand-in gives every token probability one half
+    # The stand-in gives every token probability one half.
+    answer = ask(model, "good food here", task="score")
     assert (answer["tokens"], answer["bytes"], answer["oov"]) == (4, 15, 0)
     assert answer["spelling_nats"] == answer["surface_nats"] == 0
     assert answer["perplexity"] == pytest.approx(2)

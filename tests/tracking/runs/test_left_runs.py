@@ -93,9 +93,8 @@ def test_a_restored_home_without_locks_leaves_the_runs_of_a_shared_store(tmp_pat
 def test_a_copy_of_a_home_does_not_end_the_runs_that_its_original_has_open(tmp_path: Path) -> None:
     shared = "http://mlflow.invalid:5000"
     (home := tmp_path / "home").mkdir()
-    run = Tracker(shared, "reviewlm", home / "mlartifacts").start_run(
-        "run"
-    )  # it waits, since nobody answers
+    # It waits, since nobody answers.
+    run = Tracker(shared, "reviewlm", home / "mlartifacts").start_run("run")
     left = [
         records.is_left(record)
         for place in (home, copytree(home, tmp_path / "copy"))

@@ -323,9 +323,8 @@ def test_a_folder_without_a_bundle_is_refused_before_anything_waits(
 
 @pytest.mark.slow
 def test_home_sync_shows_what_waits_for_a_server_that_is_away(own_home: Path) -> None:
-    Tracker("http://127.0.0.1:9", "reviewlm", own_home / "mlartifacts").start_run(
-        "lstm"
-    )  # the port "discard"
+    # The port "discard".
+    Tracker("http://127.0.0.1:9", "reviewlm", own_home / "mlartifacts").start_run("lstm")
     done = CliRunner().invoke(app, ["home", "sync", "--json"], catch_exceptions=False)
     document = json.loads(done.stdout.splitlines()[-1])
     assert (done.exit_code, document["waiting"]) == (0, 1)

@@ -88,8 +88,7 @@ def test_resumed_or_from_the_beginning_the_shortened_training_makes_the_same_wei
     one, continued = run(resumed, training=training)
     other, whole = run(tmp_path / "b", training=training)
     assert continued["updates"] == whole["updates"] == summary["all_updates"]
-    assert (
-        len(curve(resumed, "learning_rate")) < summary["all_updates"] + summary["updates"]
-    )  # it did not begin again
+    # It did not begin again.
+    assert len(curve(resumed, "learning_rate")) < summary["all_updates"] + summary["updates"]
     assert continued["validation_nats"] == whole["validation_nats"]
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))

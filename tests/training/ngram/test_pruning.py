@@ -33,9 +33,8 @@ def counted(lines: list[str], order: int):
 
 def unpruned(lines: list[str], order: int) -> Tables:
     _, counts = counted(lines, order)
-    return packed_tables(
-        counts, estimate(counts, kenlm_exact=False)
-    )  # whose discounts are above 0: logs are finite
+    # Its discounts are above 0, so all logs are finite.
+    return packed_tables(counts, estimate(counts, kenlm_exact=False))
 
 
 def chain_history(tables: Tables) -> list[np.ndarray]:

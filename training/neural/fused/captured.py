@@ -114,9 +114,8 @@ def capture_reading(
     collects = gc.isenabled()
     token = for_replays.set(True)
     gc.disable()  # what the collector would free on the GPU in the middle of a capture would end it
-    torch.cuda.graph.default_capture_stream = (
-        None  # torch keeps that of the first GPU it captured on
-    )
+    # Torch keeps that of the first GPU it captured on.
+    torch.cuda.graph.default_capture_stream = None
     # Torch warns that a replay hands gradients over from another stream; it waits for that stream itself.
     torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     try:
@@ -124,9 +123,8 @@ def capture_reading(
             return CapturedReading(network, ids_BT, state)
     except Exception as error:  # torch's and Triton's errors have no common type
         _end_failed_capture(device, stream)
-        cause = (
-            error.__context__ or error
-        )  # the end of a capture that has failed is an error of its own
+        # The end of a capture that has failed is an error of its own.
+        cause = error.__context__ or error
         if is_out_of_memory(cause):
             raise cause from None
         reason = first_line(cause)

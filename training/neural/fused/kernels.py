@@ -278,9 +278,8 @@ def elman_backward(t: int, relu: bool, h_TBH: Any, dout_TBH: Any, dh_BH: Any, da
             for j in range(H):
                 h = load(h_H[j])
                 da = load(dout_H[j]) + load(dh_H[j])
-                if (
-                    h <= zero
-                ):  # False for NaN; a conditional expression instead would not be vectorised
+                # False for NaN; a conditional expression instead would not be vectorised.
+                if h <= zero:
                     da = zero
                 store(da_H, j, da)
         else:

@@ -247,9 +247,8 @@ def count_ngrams(
     given_V = mask(given, vocabulary_size)
     ids_T = ids_from_begin(documents, given_V, allocator)
     raw_V = occurrences(ids_T, given_V)
-    most_frequent = max(
-        int(raw_V.max(initial=0)), len(documents.offsets) - 1
-    )  # or all begin with one token
+    # All documents may begin with one token.
+    most_frequent = max(int(raw_V.max(initial=0)), len(documents.offsets) - 1)
     plan = memory_plan(order, vocabulary_size, most_frequent, allocator, threads)
     raw_V = raw_V.astype(number_type(most_frequent))
     orders = [OrderCounts(None, raw_V, np.zeros(0, np.int32), given_V, None)]
@@ -261,9 +260,8 @@ def count_ngrams(
     if min_documents > 1:
         limit = DocumentLimit(min_documents, begins(ids_T, given_V, allocator), authors_D)
 
-    del (
-        documents
-    )  # if the caller has given them up, too, the links of the n-grams have their memory
+    # If the caller has given them up, too, the links of the n-grams have their memory.
+    del documents
     text = [TextInBlocks(ids_T, given_V, order, plan.windows)]
     del ids_T
     for followers, rows, suffix_M in count_windows(text.pop(), plan, engine, limit):

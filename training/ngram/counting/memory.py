@@ -240,9 +240,8 @@ def memory_plan(
         )
 
     free = limit - standing - in_batch * most_frequent
-    per_window = (
-        BYTES_PER_WINDOW + in_batch
-    )  # a batch holds at least the windows that the threads sort
+    # A batch holds at least the windows that the threads sort.
+    per_window = BYTES_PER_WINDOW + in_batch
     windows = min(MOST_WINDOWS, max(FEWEST_WINDOWS, free // per_window))
     threads = min(threads, max(1, free // (per_window * windows)))
     room = limit - standing - BYTES_PER_WINDOW * windows * threads

@@ -148,9 +148,8 @@ def _refine(
         differs_A = _mark(shared_P, at_A, key_A, depth, words, word_bits)
         again_A = ~differs_A
         again_A[:-1] |= again_A[1:]
-        again_A &= (
-            key_A & np.uint64((1 << word_bits) - 1)
-        ) != 0  # 0 is after the document's end: no further words
+        # 0 is after the document's end: no further words.
+        again_A &= (key_A & np.uint64((1 << word_bits) - 1)) != 0
         group_A = np.cumsum(differs_A, dtype=np.int32)[again_A]
         group_A = np.cumsum(np.diff(group_A, prepend=group_A[:1]) != 0, dtype=np.int32)
         at_A = at_A[again_A]

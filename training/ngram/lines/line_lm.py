@@ -110,16 +110,14 @@ class LineLM(NGramLM):
         return *kernels.functions(), self.tables.packed.address, table.address, table
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: value for name, value in self.__dict__.items() if name != "_compiled_scorer"
-        }  # addresses of this object
+        # The compiled scorer holds addresses of this object.
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled_scorer"}
 
     @classmethod
     def from_arpa(cls, path: Path) -> LineLM:
         """Read an ARPA file of any toolkit; see `read_arpa` in `arpa_reader.py`, also for errors."""
-        from reviewlm.training.ngram.arpa_reader import (
-            read_arpa,  # only here: it needs polars, which takes longer to load than most models
-        )
+        # Only here: it needs polars, which takes longer to load than most models.
+        from reviewlm.training.ngram.arpa_reader import read_arpa
 
         return cls(*read_arpa(path))
 

@@ -140,9 +140,8 @@ def slot_of(text: Any, begin: Any, end: Any, number: Any, words: Any) -> Any:
         if int64_at(slots, 2 * slot) == number:
             stored = (place >> 32) - begin
             at = begin
-            while at < end and byte_at(spelt, stored + at) == byte_at(
-                text, at
-            ):  # at the latest the line feed differs
+            # At the latest the line feed differs.
+            while at < end and byte_at(spelt, stored + at) == byte_at(text, at):
                 at += 1
             if at == end and byte_at(spelt, stored + at) == LINE_FEED:
                 return slot

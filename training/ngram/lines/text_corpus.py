@@ -122,9 +122,8 @@ def read_words(path: Path) -> frozenset[str]:
     except UnicodeDecodeError as error:
         raise ModelError(f"{path} is not UTF-8: {error}", kind="input") from error
 
-    words = frozenset(text.replace("\n", " ").split(" ")) - {
-        ""
-    }  # same blanks as in texts: no other white space
+    # Same blanks as in texts: no other white space.
+    words = frozenset(text.replace("\n", " ").split(" ")) - {""}
     if not words:
         raise ModelError(f"{path} has no words, so no n-gram would be kept", kind="input")
 

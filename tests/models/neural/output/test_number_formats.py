@@ -65,6 +65,5 @@ def test_training_on_a_gpu_is_close_to_that_on_the_processor(kind, precision):
     there, _ = layer.loss(there_NE, targets_N.cuda(), precision)
     assert there.item() == pytest.approx(loss.item(), rel=5e-3)
     for one, other in zip(gradients(there, layer, there_NE), expected, strict=True):
-        assert float((one.cpu() - other).norm()) <= 0.02 * float(
-            other.norm()
-        )  # of a tail without a target: 0 and 0
+        # In a tail without a target both are 0.
+        assert float((one.cpu() - other).norm()) <= 0.02 * float(other.norm())

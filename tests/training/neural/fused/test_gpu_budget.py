@@ -71,9 +71,8 @@ def test_of_several_ranks_the_host_waits_once_more_for_the_one_exchange(
     monkeypatch.setattr(distributed, "broadcast", lambda tensor, source: None)
     monkeypatch.setattr(distributed, "all_reduce", sent.append)
     whole = replace(SPEC, training=replace(TRAINING, state_reset_prob=0.0))
-    half = replace(
-        whole, training=replace(whole.training, batch=128)
-    )  # of which this rank reads 64 rows
+    # This rank reads 64 of the 128 rows.
+    half = replace(whole, training=replace(whole.training, batch=128))
     [(_, alone)] = updates(counts, stream, whole, 1)
     [(_, together)] = updates(counts, stream, half, 1, Group)
     assert together == alone + 1, counts.waits
