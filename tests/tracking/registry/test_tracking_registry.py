@@ -236,6 +236,13 @@ def test_a_former_champion_keeps_its_verdict_when_it_is_refused_later(store, ref
         assert f"against version {second}" in told
 
 
+def test_a_former_champion_that_was_refused_later_needs_no_force(store, refused_later):
+    """The gate has promoted it once, and a rollback to it needs none either."""
+    first, _ = refused_later
+    store.registry.require_promotable(first)
+    assert store.registry.rollback_target(first) == first
+
+
 def test_history_says_what_a_version_is_now_beside_what_it_was(store, refused_later):
     first, second = refused_later
     rows = {row["version"]: row for row in store.registry.version_rows()}
