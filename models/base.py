@@ -185,6 +185,30 @@ def read_on(model: Any, ids_BT: np.ndarray, state: Any) -> Any:
     return advance(ids_BT, state)
 
 
+def score_copies(model: Any, ids_BT: np.ndarray, copies: int, state: Any) -> tuple[np.ndarray, Any]:
+    """Read the same T tokens in several streams of each text, such as one for each rating that it may have.
+
+    A model may have a method `score_copies` that computes once what all streams of a text share. With it, the numbers
+    differ from those of `score` by rounding.
+
+    Args:
+        model: The model.
+        ids_BT: The tokens of each text.
+        copies: Number of streams of a text.
+        state: Of the streams: the copies of the first text, then of the next.
+
+    Returns:
+        As `LanguageModel.score`, for all streams.
+    """
+    shared = getattr(model, "score_copies", None)
+    if shared is not None:
+        return shared(ids_BT, copies, state)  # type: ignore[no-any-return]
+
+    import numpy as np
+
+    return model.score(np.repeat(ids_BT, copies, axis=0), state)  # type: ignore[no-any-return]
+
+
 def adaptation_of(model: Any) -> str:
     """Return "static", or the ways in which a model or any of its parts adapts, joined by " + ".
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..base import LanguageModel, ModelError, read_on
+from ..base import LanguageModel, ModelError, read_on, score_copies
 from ..log_sums import log_sum_over
 from ..mixture.weights import Attribution, average_ratings
 from ..tokens.special import BOS, CONTEXT_IDS, STARS
@@ -158,8 +158,9 @@ class AnyRating:
             first = 1
 
         if ids_BT.shape[1] > first:
-            rows_NT = np.repeat(ids_BT[:, first:], len(self._ratings), axis=0)
-            nats_NT, inner = self._model.score(rows_NT, state.inner)
+            nats_NT, inner = score_copies(
+                self._model, ids_BT[:, first:], len(self._ratings), state.inner
+            )
             nats_BT[:, first:], logp_BR = self._weigh(nats_NT, state.logp_BR)
             state = AnyRatingState(inner, logp_BR, True)
 

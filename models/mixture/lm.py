@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from ..base import ModelError, Predictions, in_bulk, predictions, read_on
+from ..base import ModelError, Predictions, in_bulk, predictions, read_on, score_copies
 from ..log_sums import log_sum_of
 from ..ngram.lm import NGramLM
 from ..specs import MixtureSpec
@@ -104,6 +104,21 @@ class MixtureLM:
         nats_BT = mixed_nats(nats_BTP, log_weights_BTP)
         nats_BT[np.isin(ids_BT, sorted(CONTEXT_IDS))] = 0.0
         return nats_BT, after
+
+    def score_copies(
+        self, ids_BT: np.ndarray, copies: int, state: MixtureState
+    ) -> tuple[np.ndarray, MixtureState]:
+        """Read the same T tokens in several streams of each text; see `models.base.score_copies`."""
+        ids_NT = np.repeat(ids_BT, copies, axis=0)
+        pairs = []
+        for model, part in zip(self.models, state.parts, strict=True):
+            pairs.append(score_copies(model, ids_BT, copies, part))
+
+        nats_NTP = np.stack([nats_NT for nats_NT, _ in pairs], -1)
+        log_weights_NTP = self.weighting.before(ids_NT, state.parts)
+        nats_NT = mixed_nats(nats_NTP, log_weights_NTP)
+        nats_NT[np.isin(ids_NT, sorted(CONTEXT_IDS))] = 0.0
+        return nats_NT, MixtureState(tuple(after for _, after in pairs))
 
     def _components(
         self, ids_BT: np.ndarray, state: MixtureState

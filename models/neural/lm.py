@@ -23,9 +23,11 @@ from torch import Tensor
 from ..atomic_files import save_tensors
 from ..base import ENTRIES, ModelError, Predictions
 from ..specs import NPLMSpec, RecurrentSpec
+from ..tokens.special import STARS
 from .architectures import NPLMNetwork, RecurrentNetwork
 from .device import POSITIONS, out_of_memory, require_device
-from .inference.reader import Reader, reader_for
+from .inference.copies import FEWEST, CopiesReader
+from .inference.reader import LSTMReader, Reader, reader_for
 from .network import Network, NetworkState, fill_from, join, require_weights_for, stored_once, take
 from .output import CONTEXT_IDS, NOT_SCORED
 from .spec import WEIGHTS
@@ -156,6 +158,29 @@ class NeuralLM:
         return nats_BT, state
 
     @torch.no_grad()
+    def score_copies(
+        self, ids_BT: np.ndarray, copies: int, state: NeuralState
+    ) -> tuple[np.ndarray, NeuralState]:
+        """Read the same T tokens in several streams of each text; see `models.base.score_copies`."""
+        reader = self._copies_reader
+        few = copies * len(ids_BT) < FEWEST
+        if reader is None or few or np.isin(ids_BT, STARS).any():
+            return self.score(np.repeat(ids_BT, copies, axis=0), state)
+
+        self.ids_tensor(ids_BT)  # refuses unknown ids
+        nats_NT = np.zeros((len(ids_BT) * copies, ids_BT.shape[1]))
+        width = self._width(len(nats_NT))
+        for begin in range(0, ids_BT.shape[1], width):
+            part = slice(begin, begin + width)
+            nats_NT[:, part], state = _read_copies(reader, ids_BT[:, part], copies, state)
+        return nats_NT, state
+
+    @cached_property
+    def _copies_reader(self) -> CopiesReader | None:
+        """The network packed for copies; None where that is not done, such as for steps in int8."""
+        return CopiesReader(self.reader) if type(self.reader) is LSTMReader else None
+
+    @torch.no_grad()
     def read(
         self, ids_BT: np.ndarray, state: NeuralState
     ) -> tuple[np.ndarray, Tensor, NeuralState]:
@@ -244,6 +269,24 @@ class NeuralLM:
             network = cls.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
             fill_from(network, folder)
             return cls(spec, network.to(device), vocabulary.size)
+
+
+def _read_copies(
+    reader: CopiesReader, ids_BT: np.ndarray, copies: int, state: NeuralState
+) -> tuple[np.ndarray, NeuralState]:
+    """Return −log p of T tokens in several streams of each text (N, T), 0 for given ones, and the state after them."""
+    after_TNE, network = reader.read(ids_BT, copies, state.network)
+    before_TNE = torch.cat([state.features_BE[None], after_TNE[:-1]])
+    targets_M = np.repeat(ids_BT.T, copies, axis=1).ravel()
+    scored_K = np.flatnonzero(~np.isin(targets_M, CONTEXT_IDS))
+    features_ME = before_TNE.flatten(0, 1)
+    if len(scored_K) < len(targets_M):
+        features_ME = features_ME[torch.from_numpy(scored_K)]
+
+    nats_M = np.zeros(len(targets_M))
+    nats_M[scored_K] = reader.nats(features_ME, targets_M[scored_K])
+    nats_NT = nats_M.reshape(before_TNE.shape[:2]).T
+    return nats_NT, NeuralState(network, after_TNE[-1].clone())
 
 
 def networks_in(

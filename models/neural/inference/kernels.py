@@ -83,6 +83,19 @@ def log_softmax_of_level(logits_NC: Any, plus_N: Any, ids_P: Any, out_NV: Any) -
 
 
 @kernel
+def nats_of_level(logits_NC: Any, classes_N: Any, nats_N: Any) -> None:
+    """Write −log softmax of one class of each row."""
+    N, C = logits_NC.shape
+    for n in range(N):
+        logits = logits_NC[n]
+        most = largest(logits)
+        total = _F(0.0)
+        for c in range(C):
+            total += exp(logits[c] - most)
+        nats_N[n] = _F(np.log(total)) + (most - logits[classes_N[n]])
+
+
+@kernel
 def add_to_log_sum(total_NV: Any, logp_NPV: Any, first: int, log_weight_NP: Any) -> None:
     """Replace log a of each entry by log(a + Σ w p), one part after another.
 
@@ -182,6 +195,30 @@ def lstm_step(gates_NG: Any, c_NH: Any, after_NH: Any, h_NH: Any) -> None:
     """
     for n in range(len(c_NH)):
         _lstm_cell(gates_NG[n], c_NH[n], after_NH[n], h_NH[n])
+
+
+@kernel
+def lstm_step_of_copies(
+    gates_NG: Any, x_UG: Any, place_N: Any, star_SG: Any, star_N: Any, c_NH: Any, h_NH: Any
+) -> None:
+    """Take a step of an LSTM in streams of which several read the same input.
+
+    Args:
+        gates_NG: W_hh h_{t−1}; overwritten.
+        x_UG: W_ih x_t and both biases, for different inputs.
+        place_N: Row of each stream's input.
+        star_SG: A further part of the gates, for different star tokens.
+        star_N: Row of each stream there.
+        c_NH: c_{t−1}; c_t is written over it.
+        h_NH: The result h_t.
+    """
+    for n in range(len(c_NH)):
+        gates = gates_NG[n]
+        x = x_UG[place_N[n]]
+        star = star_SG[star_N[n]]
+        for g in range(len(gates)):
+            gates[g] += x[g] + star[g]
+        _lstm_cell(gates, c_NH[n], c_NH[n], h_NH[n])
 
 
 @njit(fastmath=FAST, error_model="numpy")  # type: ignore[untyped-decorator]

@@ -47,6 +47,8 @@ MULTIPLE_OF_FEW = 8
 """Up to `FEW` rows, products have a multiple of this number of rows."""
 MULTIPLE = 16
 """Above `FEW` rows, products have a multiple of this number of rows, or of more."""
+LOGITS_ROWS = 256
+"""Rows whose logits are in memory at a time where only one of each is asked for: about what a cache holds."""
 
 
 def packed_linear(weight_GE: Tensor, bias_G: Tensor | None) -> Linear:
@@ -174,6 +176,7 @@ class RecurrentReader(Reader):
 
     Attributes:
         rows: From tokens (N) to new rows of the embedding (N, E).
+        stars_SE: What is added to the input of a stream that has read this star token last.
     """
 
     LAYER: type[Any] = _Layer
@@ -196,8 +199,8 @@ class RecurrentReader(Reader):
     def look_up(self, rows: Callable[[np.ndarray], np.ndarray]) -> None:
         """Take embeddings from a function from tokens (N) to new rows (N, E)."""
         self.rows = rows
-        self._stars_SE = rows(np.arange(STARS[-1] + 1))
-        self._stars_SE[: STARS[0] + 1 if self.network.condition_on_stars else None] = 0
+        self.stars_SE = rows(np.arange(STARS[-1] + 1))
+        self.stars_SE[: STARS[0] + 1 if self.network.condition_on_stars else None] = 0
 
     def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Read T tokens of each stream; see `Network.forward`."""
@@ -218,7 +221,7 @@ class RecurrentReader(Reader):
         """Return the network's inputs (N, E) of tokens in any order, as `RecurrentNetwork.inputs` does."""
         x_NE: np.ndarray = self.rows(ids_N)
         if self.network.condition_on_stars:
-            x_NE += self._stars_SE[stars_N]
+            x_NE += self.stars_SE[stars_N]
         return x_NE
 
 
@@ -330,6 +333,10 @@ class SoftmaxLogp:
         """Return log p of every entry (N, V)."""
         return torch.log_softmax(self.logits(h_NE), 1)
 
+    def nats(self, h_NE: Tensor, targets_N: np.ndarray) -> np.ndarray:
+        """Return −log p of targets that are predicted (N, float32)."""
+        return _level_nats(self.logits, h_NE, targets_N)
+
 
 class AdaptiveLogp:
     """The levels of an `AdaptiveOutput`, packed."""
@@ -345,6 +352,7 @@ class AdaptiveLogp:
         self.tails = [make(tail.weight_CE, tail.bias_C) for tail in tails]
         self.order_P = output.order_P
         self.given = np.setdiff1d(np.arange(self.entries), self.order_P.numpy())
+        self.rank_V = output.rank_V.numpy()
 
     def __call__(self, h_NE: Tensor) -> Tensor:
         """Return log p of every entry (N, V)."""
@@ -363,6 +371,30 @@ class AdaptiveLogp:
             kernels.log_softmax_of_level(levels[k + 1].numpy(), tail_N, order_P[low:high], logp_NV)
 
         return torch.from_numpy(logp_NV)
+
+    def nats(self, h_NE: Tensor, targets_N: np.ndarray) -> np.ndarray:
+        """Return −log p of targets that are predicted (N, float32)."""
+        head = self.cuts[0]
+        rank_N = self.rank_V[targets_N]
+        level_N = np.searchsorted(self.cuts[:-1], rank_N, side="right")  # 0: the head
+        nats_N = _level_nats(self.head, h_NE, np.where(level_N == 0, rank_N, head - 1 + level_N))
+        for k, (project, tail) in enumerate(zip(self.projects, self.tails, strict=True)):
+            rows_M = np.flatnonzero(level_N == k + 1)
+            if len(rows_M):
+                h_ME = h_NE[torch.from_numpy(rows_M)]
+                features_ME = h_ME if project is None else project(h_ME)
+                nats_N[rows_M] += _level_nats(tail, features_ME, rank_N[rows_M] - self.cuts[k])
+
+        return nats_N
+
+
+def _level_nats(logits: Linear, h_NE: Tensor, classes_N: np.ndarray) -> np.ndarray:
+    """Return −log p of one softmax (N), some rows at a time."""
+    nats_N = np.empty(len(h_NE), np.float32)
+    for begin in range(0, len(h_NE), LOGITS_ROWS):
+        some = slice(begin, begin + LOGITS_ROWS)
+        kernels.nats_of_level(logits(h_NE[some]).numpy(), classes_N[some], nats_N[some])
+    return nats_N
 
 
 def reader_for(network: Network) -> Reader | None:
