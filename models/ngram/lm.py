@@ -96,6 +96,10 @@ class NGramLM:
             np.concatenate([state.context_BK, self._check_ids(ids_BT, state)], axis=1)
         )
 
+    def advance(self, ids_BT: np.ndarray, state: NGramState) -> NGramState:
+        """Read T tokens of each stream without scoring them, as `read`; see `models.base.read_on`."""
+        return self.read(ids_BT, state)
+
     def score(self, ids_BT: np.ndarray, state: NGramState) -> tuple[np.ndarray, NGramState]:
         """Read T tokens of each stream; return −log p of each in nats (B, T) float64, and the state after them.
 

@@ -113,15 +113,13 @@ class Contexts:
         return ContextReading(model, prefix, done, saved.state, read)  # type: ignore[arg-type]
 
     def read(self, readings: Sequence[ContextReading], width: int) -> None:
-        """Read on in contexts of one model together: at most *width* tokens, as many as the shortest has left.
+        """Read on in contexts of one model together: at most *width* tokens of each.
 
         The last token of each is read alone, for its distribution. Contexts that begin are read apart from those that
         go on: their states cannot always be joined (`AnyRatingState.join`).
         """
-        if long := [one for one in readings if one.left > 1]:
-            most = min(width, *(one.left - 1 for one in long))
-            for alike in _begun_apart(long):
-                self._read_some(alike, most)
+        for alike in _begun_apart([one for one in readings if one.left > 1]):
+            self._read_some(alike, width)
         for alike in _begun_apart([one for one in readings if one.left == 1]):
             self._read_last(alike)
 
@@ -132,15 +130,33 @@ class Contexts:
         return reading.result
 
     def _read_some(self, readings: Sequence[ContextReading], width: int) -> None:
-        ids_BT = np.array([one.ids[one.done : one.done + width] for one in readings], np.int64)
-        state = read_on(readings[0].model, ids_BT, join_states([one.state for one in readings]))
-        self._counts["prefill_tokens"] += ids_BT.size
-        for row, one in enumerate(readings):
-            before = one.done
-            one.done = one.done + width
-            one.state = state.take([row])
-            if one.left == 1 or before // SAVED_EVERY < one.done // SAVED_EVERY:
-                self._cache.store([*self._mark(one.model), *one.ids[: one.done]], one.state)
+        """Read at most *width* tokens of each context, all but its last one; a context that is read leaves the batch."""
+        state = join_states([one.state for one in readings])
+        going = list(readings)
+        done = 0
+        while going:
+            most = min(width, *(one.left - 1 for one in going))
+            parts = [one.ids[one.done + done : one.done + most] for one in going]
+            ids_BT = np.array(parts, np.int64)
+            state = read_on(going[0].model, ids_BT, state)
+            self._counts["prefill_tokens"] += ids_BT.size
+            done = most
+            ends = [done == width or one.left - 1 == done for one in going]
+            for row in np.flatnonzero(ends).tolist():
+                self._note_read(going[row], done, state.take([row]))
+
+            rows = [row for row, end in enumerate(ends) if not end]
+            going = [going[row] for row in rows]
+            if going:
+                state = state.take(rows)
+
+    def _note_read(self, reading: ContextReading, tokens: int, state: Any) -> None:
+        """Note that more tokens of a context are read, and save the state after them if it is time to."""
+        before = reading.done
+        reading.done += tokens
+        reading.state = state
+        if reading.left == 1 or before // SAVED_EVERY < reading.done // SAVED_EVERY:
+            self._cache.store([*self._mark(reading.model), *reading.ids[: reading.done]], state)
 
     def _read_last(self, readings: Sequence[ContextReading]) -> None:
         last_B = np.array([one.ids[-1] for one in readings], np.int64)

@@ -22,7 +22,6 @@ from ..network import NetworkState
 from . import kernels
 from .reader import AdaptiveLogp, LSTMReader, SoftmaxLogp
 
-
 FEWEST = 16
 """Streams below which torch's own LSTM is faster: it has a product for few rows."""
 
