@@ -166,7 +166,7 @@ class LiveText(SampledText):
 
         self.told += len(sure)
         given = len(self.tokens)
-        if finish is None or self.written.stopped:
+        if given and (finish is None or self.written.stopped):
             given = next(
                 (n for n, token in enumerate(self.tokens) if token.offset >= self.told), given
             )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Condition
+from itertools import chain
+from threading import Condition, Lock
 from time import perf_counter
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from reviewlm.core.config.section import MAX_TOKENS
 from reviewlm.models.bundles.bundle import require_stars
@@ -87,8 +88,7 @@ class TokenLogprob:
     top: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """Part of an answer; all pieces' `text` together are the answer.
 
     Args:
@@ -105,15 +105,15 @@ class Piece:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
-    def and_then(self, later: Piece) -> Piece:
-        """Return the union of two pieces, the second of which follows."""
-        return Piece(
-            self.text + later.text,
-            self.tokens + later.tokens,
-            later.finish,
-            later.prompt_tokens,
-            later.completion_tokens,
-        )
+    @classmethod
+    def joined(cls, pieces: Sequence[Piece]) -> Piece:
+        """Return pieces that follow one another as one."""
+        last = pieces[-1]
+        if len(pieces) == 1:
+            return last
+        texts = [piece.text for piece in pieces]
+        tokens = chain.from_iterable(piece.tokens for piece in pieces)
+        return last._replace(text="".join(texts), tokens=tuple(tokens))
 
 
 @dataclass(frozen=True)
@@ -226,10 +226,11 @@ class Ticket:
     """
 
     def __init__(self, wakes: Wakes | None = None) -> None:
-        self._ready = Condition()
+        self._lock = Lock()
+        self._ended = Condition(self._lock)
         self._wakes = wakes
         self.first: float | None = None
-        self._waiting: Piece | None = None
+        self._waiting: list[Piece] = []
         self._unread = 0
         self._done = False
         self._failure: StreamEnded | None = None
@@ -253,15 +254,11 @@ class Ticket:
 
     def write(self, piece: Piece) -> None:
         """Add a piece; called by the engine."""
-        with self._ready:
+        with self._lock:
             if self._done:
                 return
             self.first = self.first or perf_counter()
-            if self._waiting is None:
-                self._waiting = piece
-            else:
-                self._waiting = self._waiting.and_then(piece)
-
+            self._waiting.append(piece)
             self._done = piece.finish is not None
             if self._done or not self._at_end:
                 self._unread += 1
@@ -269,14 +266,15 @@ class Ticket:
 
     def end(self, failure: StreamEnded) -> None:
         """End without a finish reason; what was written before can still be read. Called by the engine."""
-        with self._ready:
+        with self._lock:
             if not self._done:
                 self._done = True
                 self._failure = failure
                 self._notify()
 
     def _notify(self, wakes: Wakes | None = None) -> None:
-        self._ready.notify_all()
+        if self._done:
+            self._ended.notify_all()
         if self._reader is not None:
             now = wakes or Wakes()
             now.add(*self._reader)
@@ -286,11 +284,14 @@ class Ticket:
 
     def _take(self) -> tuple[Piece | None, bool]:
         """Return the waiting text, and whether more can come; raise the failure once all is read. Needs the lock."""
-        piece = self._waiting
-        self._waiting = None
-        self._unread = 0
-        if piece is None and self._failure is not None:
+        piece = None
+        if self._waiting:
+            piece = Piece.joined(self._waiting)
+            self._waiting = []
+        elif self._failure is not None:
             raise self._failure
+
+        self._unread = 0
         return piece, not (self._done and self._failure is None)
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
@@ -298,8 +299,8 @@ class Ticket:
         more = True
         while more:
             arrived = asyncio.Event()
-            with self._ready:
-                waits = self._waiting is None and not self._done
+            with self._lock:
+                waits = not self._waiting and not self._done
                 if waits:
                     self._reader = loop, arrived
                 else:
@@ -312,7 +313,7 @@ class Ticket:
     async def whole(self) -> Piece:
         """Wait for the whole answer and return it as one piece; the reader is woken once."""
         arrived = asyncio.Event()
-        with self._ready:
+        with self._lock:
             self._at_end = True
             if self._done:
                 arrived.set()
@@ -323,9 +324,9 @@ class Ticket:
 
     def result(self) -> Piece:
         """Wait for the whole answer and return it as one piece."""
-        with self._ready:
+        with self._lock:
             self._at_end = True
-            self._ready.wait_for(lambda: self._done)
+            self._ended.wait_for(lambda: self._done)
             piece, _ = self._take()
             if piece is not None and self._failure is not None:
                 raise self._failure
