@@ -209,6 +209,24 @@ def score_copies(model: Any, ids_BT: np.ndarray, copies: int, state: Any) -> tup
     return model.score(np.repeat(ids_BT, copies, axis=0), state)  # type: ignore[no-any-return]
 
 
+def distributions(model: Any, ids_BT: np.ndarray, state: Any) -> tuple[torch.Tensor, Any]:
+    """Read T tokens of each stream, T at least 1; return log p of the token after each (B, T, V), and the state.
+
+    A model may have a method `distributions` that computes many positions at a time, the same to the bit as its steps.
+    """
+    many = getattr(model, "distributions", None)
+    if many is not None:
+        return many(ids_BT, state)  # type: ignore[no-any-return]
+
+    import torch
+
+    found = []
+    for ids_B in ids_BT.T:
+        logp_BV, state = model.step(ids_B, state)
+        found.append(logp_BV)
+    return torch.stack(found, 1), state
+
+
 def adaptation_of(model: Any) -> str:
     """Return "static", or the ways in which a model or any of its parts adapts, joined by " + ".
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
-from ..base import LanguageModel, ModelError, read_on, score_copies
+from ..base import ENTRIES, LanguageModel, ModelError, distributions, read_on, score_copies
 from ..log_sums import log_sum_over
 from ..mixture.weights import Attribution, average_ratings
 from ..tokens.special import BOS, CONTEXT_IDS, STARS
@@ -104,31 +104,47 @@ class AnyRating:
 
     def step(self, ids_B: np.ndarray, state: AnyRatingState) -> tuple[torch.Tensor, AnyRatingState]:
         """Read one token of each text; see `LanguageModel.step`."""
-        logp_BRV, state = self._read(ids_B, state)
+        if state.begun:
+            state = self._read(np.asarray(ids_B)[:, None], state)
+            logp_BRV = cast(torch.Tensor, state.next_BRV)
+        else:
+            logp_BRV, state = self._begin(ids_B)
+
         weights_BR = torch.as_tensor(state.logp_BR, dtype=logp_BRV.dtype, device=logp_BRV.device)
         return log_sum_over(logp_BRV, weights_BR), state
 
     def advance(self, ids_BT: np.ndarray, state: AnyRatingState) -> AnyRatingState:
         """Read T tokens of each text without scoring them; the same to the bit as T steps."""
-        for ids_B in ids_BT.T:
-            state = self._read(ids_B, state)[1]
+        first = 0
+        if not state.begun and ids_BT.shape[1]:
+            state = self._begin(ids_BT[:, 0])[1]
+            first = 1
+
+        width = max(1, ENTRIES // (self.vocabulary_size * max(1, state.logp_BR.size)))
+        for begin in range(first, ids_BT.shape[1], width):
+            state = self._read(ids_BT[:, begin : begin + width], state)
+
         return state
 
-    def _read(
-        self, ids_B: np.ndarray, state: AnyRatingState
-    ) -> tuple[torch.Tensor, AnyRatingState]:
-        """Read one token of each text; return log p of the next one under each rating (B, R, V), and the state."""
-        if not state.begun:
-            return self._begin(ids_B)
-
-        rows_N = np.repeat(ids_B, len(self._ratings))
-        nats_N1 = state.nats_of(ids_B)
+    def _read(self, ids_BT: np.ndarray, state: AnyRatingState) -> AnyRatingState:
+        """Read T tokens of each text that has begun, T at least 1, with the distributions after them."""
+        rows_NT = np.repeat(ids_BT, len(self._ratings), axis=0)
+        nats_N1 = state.nats_of(ids_BT[:, 0])
         if nats_N1 is None:
-            nats_N1 = self._model.score(rows_N[:, None], state.inner)[0]
-        after_BR = self._weigh(nats_N1, state.logp_BR)[1]
-        logp_NV, inner = self._model.step(rows_N, state.inner)
-        logp_BRV = logp_NV.view(*after_BR.shape, -1)
-        return logp_BRV, AnyRatingState(inner, after_BR, True, logp_BRV)
+            nats_N1 = self._model.score(rows_NT[:, :1], state.inner)[0]
+
+        logp_NTV, inner = distributions(self._model, rows_NT, state.inner)
+        targets_NT1 = torch.as_tensor(rows_NT[:, 1:, None], device=logp_NTV.device)
+        logp_NT = logp_NTV[:, :-1].gather(2, targets_NT1)[:, :, 0]
+        nats_NT = np.concatenate([nats_N1, -logp_NT.double().cpu().numpy()], 1)
+        logp_BR = state.logp_BR
+        for nats_N in nats_NT.T:  # one by one, so that the result does not depend on T
+            logp_BR = _logp_of_ratings(nats_N.reshape(*logp_BR.shape, 1), logp_BR)[:, :, 1]
+
+        next_BRV = logp_NTV[:, -1].view(*logp_BR.shape, -1)
+        if ids_BT.shape[1] > 1:
+            next_BRV = next_BRV.clone()  # a view would keep the distributions of all T tokens
+        return AnyRatingState(inner, logp_BR, True, next_BRV)
 
     def _begin(self, ids_B: np.ndarray) -> tuple[torch.Tensor, AnyRatingState]:
         """Read the `<bos>` of each text as `_read` does; computed once, for all texts begin with it."""
@@ -230,6 +246,7 @@ def _logp_of_ratings(nats_BRT: np.ndarray, logp_BR: np.ndarray) -> np.ndarray:
     read_BRT = np.cumsum(
         np.minimum(nats_BRT, IMPOSSIBLE), axis=2
     )  # finite also after a token that none allows
-    logp_BRT = logp_BR[:, :, None] - np.pad(read_BRT, ((0, 0), (0, 0), (1, 0)))
+    before_BR1 = np.zeros((*logp_BR.shape, 1))
+    logp_BRT = logp_BR[:, :, None] - np.concatenate([before_BR1, read_BRT], 2)
     logp_BRT -= np.logaddexp.reduce(logp_BRT, axis=1, keepdims=True)
     return logp_BRT

@@ -388,6 +388,10 @@ def _of_stars(shares: tuple[float, ...], stars: int | None) -> Iterator[str]:
 
 def script_warnings(vocabulary: Vocabulary, text: str) -> list[str]:
     """Return a sentence for each script of the text of which no entry of the vocabulary has a letter."""
+    latin = text.isascii() and "&" not in text  # a reference such as "&#1076;" is another letter
+    if latin and "LATIN" in _known_scripts(vocabulary):
+        return []
+
     scripts = scripts_of(vocabulary.normal_form.apply(text))
     unable = "cannot read them"
     if vocabulary.lossless:

@@ -213,17 +213,18 @@ def suggestion_steps(
     if not typed.word:
         return (yield from run_together(reader, _next(bundle, typed, k, reader, cutoffs)))[0]
 
+    beside = []
+    if both:
+        beside = [read_beside(typed.ids)]
+
     if vocabulary.word_unit:
+        yield from run_together(reader, read_beside(typed.context), *beside)
         known = _known_words(
             vocabulary, vocabulary.word_unit, reader([typed.context])[0].p_V, typed, k
         )
         finished = known.finished
         completing = _as_search(known)
     else:
-        beside = []
-        if both:
-            beside = [read_beside(typed.ids)]
-
         spelled, *_ = yield from run_together(
             reader, spelled_word(vocabulary, typed, reader, cutoffs), *beside
         )
@@ -278,6 +279,7 @@ def _next(
     bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs
 ) -> Search[Suggestions]:
     if unit := bundle.vocabulary.word_unit:
+        yield [typed.ids]
         p_V = reader([typed.ids])[0].p_V
         suggestions = _best(k, *_whole_words(bundle.vocabulary, unit, p_V, typed, k))
         begun = not len(texts_of(bundle.vocabulary).after(typed.text).beginning_with(b" "))

@@ -16,7 +16,15 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from ..base import ModelError, Predictions, in_bulk, predictions, read_on, score_copies
+from ..base import (
+    ModelError,
+    Predictions,
+    distributions,
+    in_bulk,
+    predictions,
+    read_on,
+    score_copies,
+)
 from ..log_sums import log_sum_of
 from ..ngram.lm import NGramLM
 from ..specs import MixtureSpec
@@ -82,16 +90,28 @@ class MixtureLM:
         pairs = [
             model.step(ids_B, part) for model, part in zip(self.models, state.parts, strict=True)
         ]
-        device = next(
-            (logp_BV.device for logp_BV, _ in pairs if logp_BV.device.type != "cpu"),
-            torch.device("cpu"),
-        )
-        distributions = [logp_BV.to(device) for logp_BV, _ in pairs]
         states = tuple(after for _, after in pairs)
-        log_weight_PB = torch.from_numpy(self.weighting.following(states).T.copy()).to(
-            distributions[0]
+        mixed_BV = _mix([logp_BV for logp_BV, _ in pairs], self.weighting.following(states))
+        return mixed_BV, MixtureState(states)
+
+    def distributions(
+        self, ids_BT: np.ndarray, state: MixtureState
+    ) -> tuple[torch.Tensor, MixtureState]:
+        """Read T tokens of each stream; see `models.base.distributions`."""
+        pairs = []
+        for model, part in zip(self.models, state.parts, strict=True):
+            pairs.append(distributions(model, ids_BT, part))
+
+        states = tuple(after for _, after in pairs)
+        parts = len(pairs)
+        before_BTP = np.broadcast_to(
+            self.weighting.before(ids_BT, state.parts), (*ids_BT.shape, parts)
         )
-        return log_sum_of(distributions, log_weight_PB), MixtureState(states)
+        last_BP = np.broadcast_to(self.weighting.following(states), (len(ids_BT), parts))
+        log_weights_BTP = np.concatenate([before_BTP[:, 1:], last_BP[:, None]], 1)
+        each = [logp_BTV.flatten(0, 1) for logp_BTV, _ in pairs]
+        mixed_NV = _mix(each, log_weights_BTP.reshape(ids_BT.size, parts))
+        return mixed_NV.unflatten(0, ids_BT.shape), MixtureState(states)
 
     def advance(self, ids_BT: np.ndarray, state: MixtureState) -> MixtureState:
         """Read T tokens of each stream without scoring them."""
@@ -194,3 +214,13 @@ class MixtureLM:
         raise ModelError(
             f"{FACTS} has no weights that this version can read: fit the mixture again", "bundle"
         )
+
+
+def _mix(logp_PBV: Sequence[torch.Tensor], log_weights_BP: np.ndarray) -> torch.Tensor:
+    """Return the logarithm of a mixture of distributions, on a GPU if one of them is there."""
+    device = next(
+        (logp_BV.device for logp_BV in logp_PBV if logp_BV.device.type != "cpu"),
+        torch.device("cpu"),
+    )
+    there = [logp_BV.to(device) for logp_BV in logp_PBV]
+    return log_sum_of(there, torch.from_numpy(log_weights_BP.T.copy()).to(there[0]))

@@ -98,18 +98,25 @@ class NeuralLM:
         On the CPU, a stream's result is the same to the bit in any batch (`inference/reader.py`). The weights are
         packed at the first call; they must not change afterwards.
         """
+        logp_B1V, state = self.distributions(np.asarray(ids_B)[:, None], state)
+        return logp_B1V[:, 0], state
+
+    @torch.no_grad()
+    def distributions(self, ids_BT: np.ndarray, state: NeuralState) -> tuple[Tensor, NeuralState]:
+        """Read T tokens of each stream; see `models.base.distributions`."""
         reader = self.reader
-        ids_B1 = self.ids_tensor(ids_B)[:, None]
+        read_BT = self.ids_tensor(ids_BT)
         logp: Callable[[Tensor], Tensor]
         if reader is None:
-            features_BTE, network = self.network(ids_B1, state.network)
+            features_BTE, network = self.network(read_BT, state.network)
             logp = self.network.output.logp
         else:
-            features_BTE, network = reader.read(ids_B1, state.network)
+            features_BTE, network = reader.read(read_BT, state.network)
             logp = reader.logp
 
-        features_BE = features_BTE[:, 0]
-        return logp(features_BE), NeuralState(network, features_BE)
+        logp_BTV = logp(features_BTE.flatten(0, 1)).unflatten(0, ids_BT.shape)
+        last_BE = features_BTE[:, -1]
+        return logp_BTV, NeuralState(network, last_BE if ids_BT.shape[1] == 1 else last_BE.clone())
 
     @torch.no_grad()
     def advance(self, ids_BT: np.ndarray, state: NeuralState) -> NeuralState:

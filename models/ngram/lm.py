@@ -86,6 +86,23 @@ class NGramLM:
         state = self.read(np.asarray(ids_B)[:, None], state)
         return torch.from_numpy(self._next(state, np.float32)), state
 
+    def distributions(
+        self, ids_BT: np.ndarray, state: NGramState
+    ) -> tuple[torch.Tensor, NGramState]:
+        """Read T tokens of each stream; see `models.base.distributions`."""
+        import torch
+
+        after = self.states(ids_BT, state)
+        logp_BTV = torch.from_numpy(self._next(after, np.float32)).unflatten(0, ids_BT.shape)
+        last = np.arange(1, len(ids_BT) + 1) * ids_BT.shape[1] - 1
+        return logp_BTV, after.take(last)  # type: ignore[arg-type]
+
+    def states(self, ids_BT: np.ndarray, state: NGramState) -> NGramState:
+        """Return the states after each of T tokens, those of the first stream first (B · T)."""
+        ids_BL = np.concatenate([state.context_BK, self._check_ids(ids_BT, state)], axis=1)
+        columns_TK = np.arange(1, ids_BT.shape[1] + 1)[:, None] + np.arange(self.order - 1)
+        return self._after(ids_BL[:, columns_TK].reshape(ids_BT.size, self.order - 1))
+
     def read(self, ids_BT: np.ndarray, state: NGramState) -> NGramState:
         """Read T tokens of each stream without scoring them; return the state after them.
 

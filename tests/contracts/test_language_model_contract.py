@@ -8,7 +8,7 @@ import torch
 from scipy.stats import chisquare
 
 import reviewlm.models.bundles.bundle
-from reviewlm.models.base import LanguageModel, State, predictions
+from reviewlm.models.base import LanguageModel, State, distributions, predictions
 from reviewlm.models.bundles.bundle import load_bundle, save_bundle
 from reviewlm.models.sampling import pick
 from reviewlm.models.specs import KINDS, CacheSpec, NeuralCacheSpec
@@ -78,6 +78,16 @@ def test_distributions_of_many_positions_are_those_of_the_steps(model, ids_BT):
         for b in np.flatnonzero(wanted_BT[:, t]):
             assert found[b, t].dtype == np.float32
             np.testing.assert_allclose(found[b, t], logp_BV[b].numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_distributions_after_many_tokens_are_those_of_the_steps(model, ids_BT):
+    found_BTV, after = distributions(model, ids_BT, model.start(len(ids_BT)))
+    state = model.start(len(ids_BT))
+    for t, ids_B in enumerate(ids_BT.T):
+        logp_BV, state = model.step(ids_B, state)
+        assert_same(found_BTV[:, t], logp_BV)
+    following = ids_BT[:, 3]
+    assert_same(model.step(following, after)[0], model.step(following, state)[0])
 
 
 def test_given_tokens_cost_nothing(model, ids_BT):

@@ -53,7 +53,7 @@ class Counted(Around):
 def found_together(bundle: Any) -> list[Suggestions]:
     """Return what the searches find when all of them wait at the same time."""
     limits = EngineLimits()
-    jobs = Jobs(bundle, Bench(bundle).scheduler, limits)
+    jobs = Jobs(bundle, Bench(bundle).scheduler, limits, clock=lambda: 0.0)
     waiting = []
     for prompt, stars in ASKED:
         search = Search(
@@ -81,12 +81,13 @@ def test_searches_that_wait_together_find_what_each_finds_alone(kind: str, unit:
     assert found_together(bundle) == found_alone(bundle)
 
 
-def test_searches_that_wait_together_take_little_more_than_half_of_the_steps() -> None:
-    bundle = replace(bundle_of("lstm", "bpe"), stars_prior=ONE_RATING)
+@pytest.mark.parametrize(("unit", "share"), [("bpe", 0.6), ("word", 0.2)])
+def test_searches_that_wait_together_take_few_of_the_steps(unit: str, share: float) -> None:
+    bundle = replace(bundle_of("lstm", unit), stars_prior=ONE_RATING)
     together, alone = Counted(bundle.model), Counted(bundle.model)
     found_together(replace(bundle, model=together))
     found_alone(replace(bundle, model=alone))
-    assert 0 < together.steps < 0.6 * alone.steps
+    assert 0 < together.steps < share * alone.steps
 
 
 def test_searches_that_cannot_be_read_together_are_read_alone(caplog: Any) -> None:
