@@ -11,6 +11,7 @@ Shapes: N streams, the copies of the first text, then of the next; U different t
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ class CopiesReader:
     def __init__(self, reader: LSTMReader) -> None:
         self._reader = reader
         self._network: RecurrentNetwork = reader.network
+        self._layers: list[Any] = list(self._network.layers)
 
     def read(
         self, ids_BT: np.ndarray, copies: int, state: NetworkState
@@ -55,7 +57,7 @@ class CopiesReader:
         star_SG = self._star_SG
         star_N = stars_1N[0].numpy()
         after = []
-        for index, layer in enumerate(self._network.layers):
+        for index, layer in enumerate(self._layers):
             gates_UG = F.linear(
                 torch.from_numpy(x_UE), layer.weight_ih_l0, layer.bias_ih_l0 + layer.bias_hh_l0
             ).numpy()
@@ -89,7 +91,7 @@ class CopiesReader:
     def _star_SG(self) -> np.ndarray:
         """The part of the first layer's gates that follows from each star token, 0 for none (S, G)."""
         stars_SE = torch.from_numpy(self._reader.stars_SE)
-        part_SG: np.ndarray = F.linear(stars_SE, self._network.layers[0].weight_ih_l0).numpy()
+        part_SG: np.ndarray = F.linear(stars_SE, self._layers[0].weight_ih_l0).numpy()
         return part_SG
 
 

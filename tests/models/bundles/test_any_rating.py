@@ -26,7 +26,7 @@ def texts(bundle: Any, count: int) -> np.ndarray:
 @pytest.mark.parametrize("count", [1, 4])
 def test_a_piece_of_a_text_is_read_as_its_tokens_are_one_by_one(kind: str, count: int) -> None:
     bundle = bundle_of(kind)
-    model, _ = bundle.reader(None)
+    model: Any = bundle.reader(None)[0]
     ids_BT = texts(bundle, count)
     stepped: Any = model.start(count)
     for ids_B in ids_BT.T:
@@ -45,7 +45,7 @@ def test_pieces_are_no_longer_than_the_memory_for_their_distributions_allows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bundle = bundle_of("mixture")
-    model, _ = bundle.reader(None)
+    model: Any = bundle.reader(None)[0]
     ids_BT = texts(bundle, 2)
     whole: Any = model.advance(ids_BT, model.start(2))
     rows = len(bundle.ratings(None)) * 2
