@@ -34,7 +34,7 @@ import re
 import resource
 import tempfile
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,8 @@ KINDS: dict[str, tuple[int, dict[str, Any]]] = {
 """Connections and options of each kind of load."""
 FLOAT32 = "float32"
 """Name of the version whose texts are written in float32."""
+AFTER_FLOAT32 = f", {FLOAT32}"
+"""Ending of the names of the rows of this version."""
 PROMPT = "The food was"
 
 
@@ -272,78 +274,104 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.memory:
         return report_memory(args)
 
-    few = QUICK_REQUESTS if args.quick else STREAMS
-    after = f", {FLOAT32}"
     with tempfile.TemporaryDirectory(prefix="reviewlm-serve-") as folder:
         home = Path(folder) / "home"
         bundle = made_bundle(made_texts(2_000 if args.quick else 40_000))
         make_home(home, bundle, int8_loss=0.0)
         make_home(home, bundle, FLOAT32)
-        with ours(home, args.above) as served:
-            rows = measure_kinds(served, args.repeats, tuple(KINDS))
-            rows["memory"] = memory_of(served, 400 if args.quick else 10_000)
-            say(f"memory: {rows['memory']}")
-        if args.streams:
-            with ours(home, args.above, *raised_limits(args.streams)) as served:
-                live = f"{args.streams} streams"
-                rows[live] = measure_streams(
-                    served, args.streams, 1 if args.quick else args.repeats
-                )
-                say(f"{live}: {rows[live]}")
-        with ours(home, args.above, model=FLOAT32) as served:
-            rows |= measure_kinds(served, args.repeats, ("whole", "stream"), after)
-        for model, name in ((NAME, ""), (FLOAT32, after)):
-            with peer(home, args.above, model) as served:
-                requests = invocations(few, TOKENS, **SAMPLING)
-                warm = invocations(STREAMS, 2, **SAMPLING)
-                rows[f"mlflow models serve{name}"] = speed(
-                    served, requests, warm, STREAMS, TOKENS, 1
-                )
-                say(f"mlflow models serve{name}: {rows[f'mlflow models serve{name}']}")
+        rows = measure_ours(home, args) | measure_peer(home, args)
+
+    ratios = ratios_of(rows)
+    if args.streams:
+        slowest_text = rows[name_of_streams(args.streams)]["slowest_text_per_s"]
+        ratio = round(slowest_text / READER, 2)
+        ratios["streams.goal"] = Ratio(ratio, 1.0, f"{READER} tokens/s each")
+
+    packages = ("torch", "numba", "uvicorn", "mlflow")
+    notes = notes_of(requests_to_peer(args))
+    finish(args, Report("serve_http", "Generation over HTTP", rows, ratios, packages, notes))
+
+
+def requests_to_peer(args: argparse.Namespace) -> int:
+    """Return the number of requests to MLflow's server."""
+    return QUICK_REQUESTS if args.quick else STREAMS
+
+
+def name_of_streams(streams: int) -> str:
+    """Return the name of the row of so many live texts."""
+    return f"{streams} streams"
+
+
+def measure_ours(home: Path, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return the rows of our server: each kind of load, its memory, many streams if asked for, and float32."""
+    with ours(home, args.above) as served:
+        rows = measure_kinds(served, args.repeats, tuple(KINDS))
+        rows["memory"] = memory_of(served, 400 if args.quick else 10_000)
+        say(f"memory: {rows['memory']}")
+
+    if args.streams:
+        name = name_of_streams(args.streams)
+        rounds = 1 if args.quick else args.repeats
+        with ours(home, args.above, *raised_limits(args.streams)) as served:
+            rows[name] = measure_streams(served, args.streams, rounds)
+            say(f"{name}: {rows[name]}")
+
+    with ours(home, args.above, model=FLOAT32) as served:
+        rows |= measure_kinds(served, args.repeats, ("whole", "stream"), AFTER_FLOAT32)
+
+    return rows
+
+
+def measure_peer(home: Path, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return the rows of MLflow's server, with each of the two versions."""
+    rows: dict[str, dict[str, Any]] = {}
+    for model, after in ((NAME, ""), (FLOAT32, AFTER_FLOAT32)):
+        with peer(home, args.above, model) as served:
+            requests = invocations(requests_to_peer(args), TOKENS, **SAMPLING)
+            warm = invocations(STREAMS, 2, **SAMPLING)
+            name = f"mlflow models serve{after}"
+            rows[name] = speed(served, requests, warm, STREAMS, TOKENS, 1)
+            say(f"{name}: {rows[name]}")
+
+    return rows
+
+
+def ratios_of(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Ratio]:
+    """Return how our server stands to MLflow's, to its goals, to itself with one client, and in memory."""
 
     def ratio(one: str, other: str, goal: float) -> Ratio:
         return Ratio(round(rows[one]["tokens_per_s"] / rows[other]["tokens_per_s"], 1), goal, other)
 
-    ratios = (
-        {
-            f"whole{name}.mlflow": ratio(f"whole{name}", f"mlflow models serve{name}", PEER_GOAL)
-            for name in ("", after)
-        }
-        | {
-            f"{name}.goal": Ratio(
-                round(rows[name]["tokens_per_s"] / GOAL, 2), 1.0, f"{GOAL:,.0f} tokens/s"
-            )
-            for name in ("whole", "plain", "stream")
-        }
-        | {
-            f"clients{name}": ratio(f"{FEW_STREAMS} clients{name}", f"1 client{name}", CLIENTS_GOAL)
-            for name in ("", after)
-        }
-        | {
-            "first.goal": Ratio(
-                round(FIRST_MS / rows["first"]["first_p99_ms"], 2), 1.0, f"{FIRST_MS:.0f} ms"
-            ),
-            "memory.flat": Ratio(
-                round(rows["memory"]["mib"][0] / rows["memory"]["mib"][-1], 3),
-                0.98,
-                "first quarter",
-            ),
-        }
-    )
-    if args.streams:
-        slow = rows[live]["slowest_text_per_s"]
-        ratios["streams.goal"] = Ratio(round(slow / READER, 2), 1.0, f"{READER} tokens/s each")
+    ratios = {}
+    for after in ("", AFTER_FLOAT32):
+        peer_name = f"mlflow models serve{after}"
+        ratios[f"whole{after}.mlflow"] = ratio(f"whole{after}", peer_name, PEER_GOAL)
 
-    notes = (
+    for name in ("whole", "plain", "stream"):
+        of_goal = round(rows[name]["tokens_per_s"] / GOAL, 2)
+        ratios[f"{name}.goal"] = Ratio(of_goal, 1.0, f"{GOAL:,.0f} tokens/s")
+
+    for after in ("", AFTER_FLOAT32):
+        several = f"{FEW_STREAMS} clients{after}"
+        ratios[f"clients{after}"] = ratio(several, f"1 client{after}", CLIENTS_GOAL)
+
+    first = round(FIRST_MS / rows["first"]["first_p99_ms"], 2)
+    ratios["first.goal"] = Ratio(first, 1.0, f"{FIRST_MS:.0f} ms")
+    mib = rows["memory"]["mib"]
+    ratios["memory.flat"] = Ratio(round(mib[0] / mib[-1], 3), 0.98, "first quarter")
+    return ratios
+
+
+def notes_of(requests: int) -> tuple[str, ...]:
+    """Return what a reader of the figures must know; *requests*: their number at MLflow's server."""
+    return (
         "The weights are drawn, not trained, and as sure of the next word as a trained model (perplexity 80).",
         f"Our server is one process with {CORES} threads, MLflow's {CORES} workers with one thread each; both have the "
         "priority of `--above`. Both write in int8 where the processor has AVX2, one text at a time in MLflow's.",
         f"Texts of both servers have {TOKENS} tokens, those of the memory 5. A round has {2 * STREAMS} texts, of the "
-        f"clients {FEW_STREAMS}; MLflow's server had {few}. `slowest_text_per_s`: tokens per second of the text that "
-        "took longest.",
+        f"clients {FEW_STREAMS}; MLflow's server had {requests}. `slowest_text_per_s`: tokens per second of the text "
+        "that took longest.",
     )
-    packages = ("torch", "numba", "uvicorn", "mlflow")
-    finish(args, Report("serve_http", "Generation over HTTP", rows, ratios, packages, notes))
 
 
 def report_memory(args: argparse.Namespace) -> None:
