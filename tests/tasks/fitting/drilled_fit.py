@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+import reviewlm.training.neural.checkpointing
 import reviewlm.training.neural.trainer
 from reviewlm.core.store import Store
 from reviewlm.models.specs import identity
@@ -30,14 +31,16 @@ WATCHED = {
         "trainer.py",
         "step.py",
         "state.py",
+        "averaging.py",
+        "callbacks.py",
         "checkpoint.py",
+        "checkpointing.py",
         "training_metrics.py",
-        "window_gradient.py",
         "tbptt.py",
         "validation.py",
-        *(path.relative_to(TRAINING) for path in TRAINING.glob("callbacks/*.py")),
     )
 }
+"""Files before whose lines a process can be killed."""
 TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.truncate"}
 Point = tuple[str, int]
 """What is counted ("line", "touch", "journal", "tensors") and the number, from 1, at which the process dies."""
