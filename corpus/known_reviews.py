@@ -229,10 +229,10 @@ class Standings:
     @cached_property
     def counts(self) -> dict[Standing, int]:
         """Number of reviews by standing."""
-        totals = sum(
-            (np.bincount(part, minlength=len(Standing)) for part in self.parts),
-            np.zeros(len(Standing), np.int64),
-        )
+        totals = np.zeros(len(Standing), np.int64)
+        for part in self.parts:
+            totals = totals + np.bincount(part, minlength=len(Standing))
+
         return {kind: int(totals[kind]) for kind in Standing}
 
     @property
@@ -249,19 +249,18 @@ class Standings:
 
     def entries(self, step: str) -> list[Entry]:
         """Return the entries about odd reviews, for the account of a step."""
-        return [
-            Entry(
-                step,
-                Outcome.NOTED,
-                kind.kind,
-                self.counts[kind],
-                detail=f"{kind.kind}, such as {self.examples[kind]!r}",
-                remedy=_REMEDIES[kind],
-                odd=True,
-            )
-            for kind in RESTATED
-            if self.counts[kind]
-        ]
+        entries = []
+        for kind in RESTATED:
+            count = self.counts[kind]
+            if count:
+                detail = f"{kind.kind}, such as {self.examples[kind]!r}"
+                remedy = _REMEDIES[kind]
+                entry = Entry(
+                    step, Outcome.NOTED, kind.kind, count, detail=detail, remedy=remedy, odd=True
+                )
+                entries.append(entry)
+
+        return entries
 
     def masks(self, kinds: Iterable[Standing]) -> list[np.ndarray]:
         """Return, for each part, which reviews have one of the standings."""

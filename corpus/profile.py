@@ -140,50 +140,50 @@ def profile_of(folder: Path) -> Profile:
     by_split = reviews.group_by("split")
     words = pl.col("words")
     names = {"categories": pl.col("categories").str.split(", "), "cities": pl.concat_list("city")}
+    sizes = by_split.agg(
+        pl.len().alias("reviews"),
+        pl.col("words", "bytes").cast(pl.Int64).sum(),
+        dated=pl.col("date").count(),
+        businesses=_distinct("business_id"),
+        authors=_distinct("user_id"),
+    )
+    rating = pl.col("stars").fill_null(0)
+    ratings = by_split.agg((rating == star).sum().alias(str(star)) for star in range(6))
+    quantiles = (words.quantile(q, "linear").alias(f"{q:.0%}") for q in QUANTILES)
+    word_counts = by_split.agg(words.mean().alias("mean"), *quantiles)
+    month = pl.col("date").dt.strftime("%Y-%m").alias("month")
+    by_month = reviews.drop_nulls("date").group_by(month, "split").len("reviews")
+    by_doubling = reviews.group_by(_doubling(words).alias("words"), "split").len("reviews")
+    frequent = (_most_frequent(reviews, name) for name in names.values())
     splits, stars, lengths, months, doublings, *rankings = pl.collect_all(
-        [
-            by_split.agg(
-                pl.len().alias("reviews"),
-                pl.col("words", "bytes").cast(pl.Int64).sum(),
-                dated=pl.col("date").count(),
-                businesses=pl.col("business_id").drop_nulls().hash().n_unique(),
-                authors=pl.col("user_id").drop_nulls().hash().n_unique(),
-            ),
-            by_split.agg(
-                (pl.col("stars").fill_null(0) == star).sum().alias(str(star)) for star in range(6)
-            ),
-            by_split.agg(
-                words.mean().alias("mean"),
-                *(words.quantile(q, "linear").alias(f"{q:.0%}") for q in QUANTILES),
-            ),
-            reviews.drop_nulls("date")
-            .group_by(pl.col("date").dt.strftime("%Y-%m").alias("month"), "split")
-            .len("reviews"),
-            reviews.group_by(_doubling(words).alias("words"), "split").len("reviews"),
-            *(
-                reviews.select(name=name)
-                .explode("name")
-                .drop_nulls()
-                .group_by("name")
-                .len("reviews")
-                .sort("reviews", "name", descending=[True, False])
-                .head(NAMES)
-                for name in names.values()
-            ),
-        ]
+        [sizes, ratings, word_counts, by_month, by_doubling, *frequent]
     )
     if splits.is_empty():
         raise EmptyInput("There are no reviews to describe", where=folder)
 
+    months = months.sort("month", "split")
+    doublings = doublings.sort("words", "split")
     return Profile(
         _in_order(splits),
         _in_order(stars),
         _in_order(lengths),
-        months.sort("month", "split"),
-        doublings.sort("words", "split"),
+        months,
+        doublings,
         dict(zip(names, rankings, strict=True)),
         _samples(folder),
     )
+
+
+def _distinct(column: str) -> pl.Expr:
+    """Return the number of different ids of a column."""
+    return pl.col(column).drop_nulls().hash().n_unique()
+
+
+def _most_frequent(reviews: pl.LazyFrame, lists: pl.Expr) -> pl.LazyFrame:
+    """Return the most frequent names with their reviews; *lists* gives the names of a review."""
+    each = reviews.select(name=lists).explode("name").drop_nulls()
+    counted = each.group_by("name").len("reviews")
+    return counted.sort("reviews", "name", descending=[True, False]).head(NAMES)
 
 
 def _doubling(words: pl.Expr) -> pl.Expr:
@@ -192,9 +192,9 @@ def _doubling(words: pl.Expr) -> pl.Expr:
 
 
 def _in_order(table: pl.DataFrame) -> pl.DataFrame:
-    return table.sort(
-        pl.col("split").replace_strict({name: place for place, name in enumerate(TRAIN_FIRST)})
-    )
+    """Return a table with its splits in the order train, validation, test."""
+    places = {name: place for place, name in enumerate(TRAIN_FIRST)}
+    return table.sort(pl.col("split").replace_strict(places))
 
 
 def _samples(folder: Path) -> dict[int, list[str]]:

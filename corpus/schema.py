@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 import polars as pl
 
@@ -226,13 +227,9 @@ class Block:
 def quarantine(source: str, problems: Sequence[Problem]) -> pl.DataFrame:
     """Return the problems of one source as a table with the columns `QUARANTINE`, sorted by line."""
     rows = sorted(problems, key=lambda problem: problem.line)
-    return pl.DataFrame(
-        {
-            "source": [source] * len(rows),
-            "line": [row.line for row in rows],
-            "reason": [row.reason.value for row in rows],
-            "detail": [row.detail for row in rows],
-            "raw": [row.raw for row in rows],
-        },
-        schema=QUARANTINE,
-    )
+    columns: dict[str, list[Any]] = {"source": [source] * len(rows)}
+    columns["line"] = [row.line for row in rows]
+    columns["reason"] = [row.reason.value for row in rows]
+    columns["detail"] = [row.detail for row in rows]
+    columns["raw"] = [row.raw for row in rows]
+    return pl.DataFrame(columns, schema=QUARANTINE)

@@ -93,14 +93,13 @@ class Traces:
             return self._in_bytes(file)
 
     def _in_parquet(self, file: Path) -> bool:
+        """Return whether a Parquet file holds an id in a column of ids, or a needle in another column."""
         types = dict(pl.read_parquet_schema(file))
         needles = self.needles
         rows = pl.scan_parquet(file)
-        found = [
-            pl.col(name).is_in(sorted(self.ids)).any()
-            for name in IDS
-            if types.get(name) == pl.String()
-        ]
+        columns = [name for name in IDS if types.get(name) == pl.String()]
+        ids = sorted(self.ids)
+        found = [pl.col(name).is_in(ids).any() for name in columns]
         if found and any(rows.select(found).collect(engine="streaming").row(0)):
             return True
 
@@ -136,11 +135,12 @@ class Traces:
         if not needles or not pl.Series([text]).str.contains_any(needles).item():
             return False
         found = pl.Series([text]).str.extract_many(needles).explode().unique().to_list()
-        return any(
-            needle in self.passages
-            or re.search(rf"(?<!{OF_ID}){re.escape(needle)}(?!{OF_ID})", text)
-            for needle in found
-        )
+        for needle in found:
+            whole_id = rf"(?<!{OF_ID}){re.escape(needle)}(?!{OF_ID})"
+            if needle in self.passages or re.search(whole_id, text):
+                return True
+
+        return False
 
     def _in_bytes(self, file: Path) -> bool:
         overlap = max((len(needle.encode()) for needle in self.needles), default=1)

@@ -8,7 +8,7 @@ numbers per review (`reviewlm.corpus.duplicates.exact`, `reviewlm.corpus.cleanin
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import polars as pl
 
 from reviewlm.core.config.sections.data import (
@@ -37,21 +36,22 @@ from reviewlm.corpus.cleaning.clean_account import (
     entry_of_unrated,
     learnt_text,
 )
-from reviewlm.corpus.cleaning.clean_batch import FILE, CleanCounts, Cleaning, batches_of
+from reviewlm.corpus.cleaning.clean_batch import FILE, CleanCounts, Cleaning
 from reviewlm.corpus.cleaning.clean_table import SliceRule, Slices, write_clean
-from reviewlm.corpus.cleaning.dropping import Dropping
+from reviewlm.corpus.cleaning.dropping import Dropping, Findings
 from reviewlm.corpus.cleaning.node_slices import NodeSlices, slices_for
 from reviewlm.corpus.cleaning.node_table import write_from_nodes
+from reviewlm.corpus.cleaning.passes import Passes, Report
+from reviewlm.corpus.cleaning.source_files import SourceFiles
 from reviewlm.corpus.duplicates.exact import TRAIN, ExactDuplicates
 from reviewlm.corpus.duplicates.near import NearDuplicates
-from reviewlm.corpus.ingestion.build_dataset import DATASET_FILE
 from reviewlm.corpus.ingestion.parts import part_files
 from reviewlm.corpus.schema import Limits
 from reviewlm.corpus.splitting.certificate import Certificate, certify
 from reviewlm.corpus.splitting.learnt import find_learnt
-from reviewlm.corpus.splitting.shares import measure_shares
+from reviewlm.corpus.splitting.shares import Shares, measure_shares
 from reviewlm.corpus.splitting.split import KEYS, SPLITS, Grouping, remedy_of
-from reviewlm.models.dataflow import Dataflow, FilePiece
+from reviewlm.models.dataflow import Dataflow
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.threads import map_in_order
 
@@ -60,9 +60,6 @@ SLICE_BYTES = 32 << 20
 
 ADDED_AT_ONCE = 4
 """Number of cleaned batches that are distributed to the slices together: each slice costs a small file operation."""
-
-Report = Callable[[int, int], None]
-"""Progress callback: reviews done, and reviews in total, where each review counts once in every pass."""
 
 
 def prepare(
@@ -115,103 +112,120 @@ def prepare(
         Unreadable, MissingColumn: The table of businesses cannot be used.
     """
     form = NormalForm(**clean.model_dump())
+    duplicates = duplicates or DuplicatesConfig()
+    threads = threads or available_cores()
+    grouping = Grouping(split, dataset_folder)
+    files = SourceFiles.of(dataset_folder)
+    cleaning = Cleaning(form, grouping, selection or SelectionConfig())
+    passes = Passes(dataset_folder, 2 + duplicates.near, report)
     businesses = None
     if business:
         businesses = read_businesses(business, limits)
 
-    duplicates = duplicates or DuplicatesConfig()
-    threads = threads or available_cores()
-    grouping = Grouping(split, dataset_folder)
-    cleaning = Cleaning(form, grouping, selection or SelectionConfig())
-    files = _Files.of(dataset_folder)
-    passes = _Passes(dataset_folder, 2 + duplicates.near, report)
-    with _slices(dataset_folder, folder, grouping, engine) as slices:
-        counts = _fill(slices, files, cleaning, passes, threads)
-        learnt = _leave_out_learnt(slices, earlier, counts.gone)
-        dropping = Dropping(ExactDuplicates(*slices.equal_texts()), duplicates, threads)
-        dropping.drop_all(passes, slices, folder / "near", earlier)
-        dropping.count_learnt(learnt)
-        _require_all_splits(dropping.repeats, counts, learnt, grouping, dataset_folder)
-        told = _Told(dropping.repeats.code, counts.gone)
-        written = _write(folder, slices, told, passes, businesses)
-
-    left = dropping.repeats.left()
-    found = dropping.write(folder, told.ratings())
-    index = dropping.index
-    near = dropping.near
-    del dropping, told, slices  # about 10 bytes per review
-    certificate = _write_certificate(folder, index, duplicates, found.spreads, engine)
-    shares = measure_shares(folder, split, written["splits"], grouping.dates_given)
-    without_key = counts.number("without_key")
-    facts = {
-        **written,
-        **counts.facts(),
-        **({"learnt": learnt} if learnt else {}),
-        "grouping": grouping.facts(without_key) | {"shares": shares.to_dict()},
-        "duplicates": left,
-        "near": near,
-        "copies": found.copies,
-        **found.spreads,
-        "normal_form": form.to_dict(),
-        "test_digest": certificate.test_digest,
-        "certificate": certificate.digest,
-    }
-    entries = [
-        *entries_of_gone(counts.gone, files.names),
-        entry_of_unrated(facts["unrated"]),
-        entry_of_keys(without_key, KEYS[split.by], grouping.without_key_fate),
-        *entries_of_shares(shares, remedy_of(grouping.config)),
-        *found.odd,
-    ]
-    account = Account(files.rows, tuple(merge_entries(entries)))
+    table = _write_table(
+        folder, files, cleaning, duplicates, earlier, businesses, passes, threads, engine
+    )
+    certificate = _write_certificate(
+        folder, table.index, duplicates, table.findings.spreads, engine
+    )
+    shares = measure_shares(folder, split, table.written["splits"], grouping.dates_given)
+    facts = _facts(table, grouping, shares, form, certificate)
+    account = _account(table, files, grouping, shares, facts["unrated"])
     account.require_sum(facts["rows"])
     return {**facts, ACCOUNT: [entry.to_dict() for entry in account.entries]}
 
 
 @dataclass(frozen=True)
-class _Files:
-    """The files of a data set, and which of its parts are theirs.
+class _Table:
+    """The table as it was written, and what was found on the way.
 
     Attributes:
-        folder: The folder of the data set.
-        rows: Number of reviews of each file, by its name.
-        file_of: Number of the file of each part, by the part's name.
+        written: Facts of `write_clean`.
+        counts: Reviews that were read, left out or changed one by one.
+        learnt: Held-out reviews that start weights have learnt from, by split and reason.
+        dropped: Reviews that were dropped because others say the same, by split and reason.
+        findings: Facts about the reviews that stay.
+        near: Facts about near-duplicates.
+        index: The search for near-duplicates; None: it was not asked for.
     """
 
-    folder: Path
-    rows: Mapping[str, int]
-    file_of: Mapping[str, int]
-
-    @classmethod
-    def of(cls, folder: Path) -> _Files:
-        """Read which parts are of which file."""
-        with disk_errors(folder):
-            sources = orjson.loads((folder / DATASET_FILE).read_bytes())["sources"]
-
-        rows = {source["name"]: source["rows"] for source in sources}
-        file_of = {
-            part: number for number, source in enumerate(sources) for part in source["parts"]
-        }
-        return cls(folder, rows, file_of)
-
-    @property
-    def names(self) -> list[str]:
-        """The name of each file, by its number."""
-        return list(self.rows)
-
-    def batches(self) -> Iterator[pl.DataFrame]:
-        """Yield the reviews in order, each batch of one file, with its number in the column `FILE`."""
-        for path in part_files(self.folder):
-            yield from batches_of(pl.read_parquet(path), self.file_of[path.name])
-
-    def parts(self) -> Iterator[tuple[FilePiece, int]]:
-        """Yield each part, and the number of its file."""
-        for path in part_files(self.folder):
-            yield FilePiece(path), self.file_of[path.name]
+    written: dict[str, Any]
+    counts: CleanCounts
+    learnt: dict[str, dict[str, int]]
+    dropped: dict[str, dict[str, int]]
+    findings: Findings
+    near: dict[str, Any]
+    index: NearDuplicates | None
 
 
-class _Told:
-    """Facts about the reviews, gathered while the table is written.
+def _write_table(
+    folder: Path,
+    files: SourceFiles,
+    cleaning: Cleaning,
+    duplicates: DuplicatesConfig,
+    earlier: Sequence[Path],
+    businesses: Businesses | None,
+    passes: Passes,
+    threads: int,
+    engine: Dataflow | None,
+) -> _Table:
+    """Clean the reviews, drop duplicates and write the others; what is kept for each review ends with this function."""
+    grouping = cleaning.grouping
+    with _slices(files.folder, folder, grouping, engine) as slices:
+        counts = _fill(slices, files, cleaning, passes, threads)
+        learnt = _leave_out_learnt(slices, earlier, counts.gone)
+        dropping = Dropping(ExactDuplicates(*slices.equal_texts()), duplicates, threads)
+        dropping.drop_all(passes, slices, folder / "near", earlier)
+        dropping.count_learnt(learnt)
+        _require_all_splits(dropping.repeats, counts, learnt, grouping, files.folder)
+        row_facts = _RowFacts(dropping.repeats.code, counts.gone)
+        written = _write(folder, slices, row_facts, passes, businesses)
+
+    dropped = dropping.repeats.left()
+    findings = dropping.write(folder, row_facts.ratings())
+    return _Table(written, counts, learnt, dropped, findings, dropping.near, dropping.index)
+
+
+def _facts(
+    table: _Table, grouping: Grouping, shares: Shares, form: NormalForm, certificate: Certificate
+) -> dict[str, Any]:
+    """Return the facts of `prepare`, but for the account."""
+    facts = {**table.written, **table.counts.facts()}
+    if table.learnt:
+        facts["learnt"] = table.learnt
+
+    without_key = table.counts.number("without_key")
+    facts["grouping"] = grouping.facts(without_key) | {"shares": shares.to_dict()}
+    facts["duplicates"] = table.dropped
+    facts["near"] = table.near
+    facts["copies"] = table.findings.copies
+    facts |= table.findings.spreads
+    facts["normal_form"] = form.to_dict()
+    facts["test_digest"] = certificate.test_digest
+    facts["certificate"] = certificate.digest
+    return facts
+
+
+def _account(
+    table: _Table,
+    files: SourceFiles,
+    grouping: Grouping,
+    shares: Shares,
+    unrated: Mapping[str, int],
+) -> Account:
+    """Return the account of the data with the entries of this stage."""
+    key = KEYS[grouping.config.by]
+    without_key = table.counts.number("without_key")
+    entries = entries_of_gone(table.counts.gone, files.names)
+    entries.append(entry_of_unrated(unrated))
+    entries.append(entry_of_keys(without_key, key, grouping.without_key_fate))
+    entries += entries_of_shares(shares, remedy_of(grouping.config))
+    entries += table.findings.odd
+    return Account(files.rows, tuple(merge_entries(entries)))
+
+
+class _RowFacts:
+    """Ratings of all reviews and files of the dropped ones, gathered while the table is written.
 
     Args:
         code: The reason to drop each review (`ExactDuplicates.code`).
@@ -277,7 +291,11 @@ def _slices(
 
 
 def _fill(
-    slices: Slices | NodeSlices, files: _Files, cleaning: Cleaning, passes: _Passes, threads: int
+    slices: Slices | NodeSlices,
+    files: SourceFiles,
+    cleaning: Cleaning,
+    passes: Passes,
+    threads: int,
 ) -> CleanCounts:
     """Clean all reviews and add them to the slices, in the order of the input; return their counts."""
     if isinstance(slices, NodeSlices):
@@ -303,51 +321,20 @@ def _fill(
 def _write(
     folder: Path,
     slices: Slices | NodeSlices,
-    told: _Told,
-    passes: _Passes,
+    row_facts: _RowFacts,
+    passes: Passes,
     businesses: Businesses | None,
 ) -> dict[str, Any]:
     """Write the reviews that stay; return the facts of `write_clean`."""
     if isinstance(slices, NodeSlices):
         for one in slices.slices:
-            told.add(one.rank, one.stars, one.file)
-        written = write_from_nodes(folder, slices, told.code, businesses)
+            row_facts.add(one.rank, one.stars, one.file)
+        written = write_from_nodes(folder, slices, row_facts.code, businesses)
         passes.end()
         return written
 
-    frames = told.through(passes.through(slices))
-    return write_clean(folder, frames, told.code, businesses)
-
-
-class _Passes:
-    """A progress counter for work that goes over the reviews several times."""
-
-    def __init__(self, dataset_folder: Path, passes: int, report: Report | None) -> None:
-        scan = pl.scan_parquet(part_files(dataset_folder))
-        self.reviews = scan.select(pl.len()).collect().item()
-        self.total = passes * self.reviews
-        self.before = 0
-        self.report = report
-
-    def through(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Yield the frames of the next pass."""
-        done = self.before
-        for frame in frames:
-            yield frame
-            done += frame.height
-            if self.report:
-                self.report(done, self.total)
-        self.before += self.reviews
-
-    def count(self, reviews: int) -> None:
-        """Count the reviews of the next pass that are done."""
-        if self.report:
-            self.report(self.before + reviews, self.total)
-
-    def end(self) -> None:
-        """End the next pass."""
-        self.count(self.reviews)
-        self.before += self.reviews
+    frames = row_facts.through(passes.through(slices))
+    return write_clean(folder, frames, row_facts.code, businesses)
 
 
 def _leave_out_learnt(
@@ -387,38 +374,29 @@ def _require_all_splits(
     grouping: Grouping,
     folder: Path,
 ) -> None:
+    """Raise EmptyInput if a split would have no reviews; it says what became of them."""
     staying = repeats.kept()
-    left = repeats.left()
+    dropped = repeats.left()
     for name in SPLITS:
-        if not staying[name]:
-            covered = left[name].get("covered", 0)
-            repeating = sum(learnt.get(name, {}).values())
-            gone = sum(left[name].values()) - covered
-            aside = counts.number("languages")
-            causes = [f"there are only {counts.number('read')} reviews"]
-            causes += (
-                [f"{gone} were removed from this split as exact or near duplicates"] if gone else []
-            )
-            causes += (
-                [f"{covered} are covered by passages of train (duplicates.coverage)"]
-                if covered
-                else []
-            )
-            causes += (
-                [f"{repeating} repeat reviews that the start weights have learnt from"]
-                if repeating
-                else []
-            )
-            causes += (
-                [f"{empty} had no text left after cleaning"]
-                if (empty := counts.number("empty"))
-                else []
-            )
-            causes += [f"{aside} are in other languages than selection.languages"] if aside else []
-            raise EmptyInput(
-                f"The split '{name}' has no reviews",
-                where=folder,
-                cause="; ".join(causes),
-                value=", ".join(f"{side} {staying[side]}" for side in SPLITS),
-                remedy=remedy_of(grouping.config),
-            )
+        if staying[name]:
+            continue
+
+        covered = dropped[name].get("covered", 0)
+        repeated = sum(dropped[name].values()) - covered
+        learnt_before = sum(learnt.get(name, {}).values())
+        reasons = {
+            "were removed from this split as exact or near duplicates": repeated,
+            "are covered by passages of train (duplicates.coverage)": covered,
+            "repeat reviews that the start weights have learnt from": learnt_before,
+            "had no text left after cleaning": counts.number("empty"),
+            "are in other languages than selection.languages": counts.number("languages"),
+        }
+        causes = [f"there are only {counts.number('read')} reviews"]
+        causes += [f"{number} {reason}" for reason, number in reasons.items() if number]
+        raise EmptyInput(
+            f"The split '{name}' has no reviews",
+            where=folder,
+            cause="; ".join(causes),
+            value=", ".join(f"{side} {staying[side]}" for side in SPLITS),
+            remedy=remedy_of(grouping.config),
+        )

@@ -133,33 +133,31 @@ def entry_of_keys(without_key: int, key: str, fate: str) -> Entry:
 def entries_of_shares(shares: Shares, remedy: str) -> list[Entry]:
     """Return the entries about splits that are far from their shares, and about a group too large for a split."""
     missed = [abs(shares.reached[split] - shares.asked[split]) for split in shares.far]
-    entries = [
-        Entry(
-            STEP,
-            Outcome.NOTED,
-            Kind.FAR_FROM_SHARE,
-            round(sum(missed) * shares.reviews),
-            detail=shares.sentence,
-            remedy=remedy,
-            odd=True,
-            about=", ".join(shares.far),
-        )
-    ]
+    far_from_share = Entry(
+        STEP,
+        Outcome.NOTED,
+        Kind.FAR_FROM_SHARE,
+        round(sum(missed) * shares.reviews),
+        detail=shares.sentence,
+        remedy=remedy,
+        odd=True,
+        about=", ".join(shares.far),
+    )
     group = shares.largest
-    if group and group.share > shares.smallest_asked:
-        entries.append(
-            Entry(
-                STEP,
-                Outcome.NOTED,
-                Kind.LARGE_GROUP,
-                group.reviews,
-                detail=f"{group.share:.0%} of the reviews are of one group, {group.name!r}, and all in {group.split}",
-                remedy=remedy,
-                odd=True,
-            )
-        )
+    if group is None or group.share <= shares.smallest_asked:
+        return [far_from_share]
 
-    return entries
+    detail = f"{group.share:.0%} of the reviews are of one group, {group.name!r}, and all in {group.split}"
+    large_group = Entry(
+        STEP,
+        Outcome.NOTED,
+        Kind.LARGE_GROUP,
+        group.reviews,
+        detail=detail,
+        remedy=remedy,
+        odd=True,
+    )
+    return [far_from_share, large_group]
 
 
 def entry_of_crowd(reviews: int, share: float, text: str) -> Entry:
@@ -179,12 +177,13 @@ def entry_of_crowd(reviews: int, share: float, text: str) -> Entry:
 def entry_of_ratings(found: OtherRatings) -> Entry:
     """Return the entry about equal texts with other ratings."""
     ratings = " and ".join(str(rating) for rating in found.ratings)
+    example = f"{excerpt(found.text)} with {ratings} stars"
     return Entry(
         STEP,
         Outcome.NOTED,
         Kind.OTHER_RATINGS,
         found.reviews,
-        detail=f"equal texts with other ratings, such as {excerpt(found.text)} with {ratings} stars",
+        detail=f"equal texts with other ratings, such as {example}",
         remedy="what depends on the stars can be no better than they are: see where the ratings come from",
         odd=found.odd,
     )

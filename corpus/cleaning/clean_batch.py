@@ -72,12 +72,12 @@ class CleanCounts:
         if others:
             listed["others"] = others
 
-        return {
-            "empty": self.number("empty"),
-            "languages": dict(sorted(self.values("languages").items())),
-            "masks": dict(sorted(self.values("masks").items())),
-            "unrated": listed,
-        }
+        facts: dict[str, Any] = {"empty": self.number("empty")}
+        for name in ("languages", "masks"):
+            facts[name] = dict(sorted(self.values(name).items()))
+
+        facts["unrated"] = listed
+        return facts
 
 
 def batches_of(part: pl.DataFrame, file: int) -> Iterator[pl.DataFrame]:

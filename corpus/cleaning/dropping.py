@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,9 @@ from reviewlm.corpus.account import Entry
 from reviewlm.corpus.cleaning.clean_account import entry_of_crowd, entry_of_ratings
 from reviewlm.corpus.cleaning.clean_table import Slices, write_copies, write_coverage
 from reviewlm.corpus.cleaning.node_slices import NodeSlices
+from reviewlm.corpus.cleaning.passes import Passes
 from reviewlm.corpus.cleaning.ratings import find_other_ratings
+from reviewlm.corpus.duplicates.coverage import coverage
 from reviewlm.corpus.duplicates.crowds import Crowd, limit_crowds
 from reviewlm.corpus.duplicates.exact import (
     COVERED,
@@ -23,7 +25,6 @@ from reviewlm.corpus.duplicates.exact import (
     STAYS,
     TRAIN,
     ExactDuplicates,
-    coverage,
 )
 from reviewlm.corpus.duplicates.near import ABSENT, NearDuplicates
 from reviewlm.corpus.duplicates.node_near import NearOnNodes
@@ -35,16 +36,6 @@ MOST_CROWDS = 5
 
 BATCH_ROWS = 20_000
 """Number of reviews that are hashed at a time."""
-
-
-class Passes(Protocol):
-    """A progress counter for work that goes over the reviews several times."""
-
-    def through(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Yield the frames of the next pass."""
-
-    def end(self) -> None:
-        """Count a pass that workers have done."""
 
 
 class Findings(NamedTuple):

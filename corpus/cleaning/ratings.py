@@ -87,9 +87,6 @@ def _with_longest(
     wanted = pl.col("row").is_in(pl.Series(rows, dtype=pl.UInt32).implode())
     shown = table.filter(wanted).collect(engine="streaming").sort("row")
     place = int(shown["words"].to_numpy().argmax())
-    return replace(
-        found,
-        text=shown["text"][place],
-        words=shown["words"][place],
-        ratings=tuple(texts["stars"][place].to_list()),
-    )
+    longest = shown.row(place, named=True)
+    ratings = tuple(texts["stars"][place].to_list())
+    return replace(found, text=longest["text"], words=longest["words"], ratings=ratings)

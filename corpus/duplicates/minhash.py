@@ -221,13 +221,9 @@ class Hashing:
         data, offsets, words = word_bytes(data, offsets, self.least_words)
         long = words >= self.least_words
         signatures = self.bands.signatures(*self.fingerprints.of(data, offsets))
-        return Hashed(
-            keys[long],
-            np.array([np.sum(~long)]),
-            data,
-            np.diff(offsets),
-            self.bands.keys(signatures).T,
-        )
+        short = np.array([np.sum(~long)])
+        band_keys = self.bands.keys(signatures).T
+        return Hashed(keys[long], short, data, np.diff(offsets), band_keys)
 
 
 def stretches(batches: Iterable[tuple[np.ndarray, pl.Series]]) -> Iterator[Stretch]:

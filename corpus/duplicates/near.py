@@ -11,7 +11,7 @@ sorted.
 
 No library is used, because none compares candidates exactly, or limits the comparisons of ten thousand copies of one
 letter. `benchmarks/data/near_duplicates.py` compares time, memory, recall and false candidates with those of rensa,
-datasketch and datatrove. A text inside a longer one is not a near-duplicate: see `reviewlm.corpus.duplicates.exact`.
+datasketch and datatrove. A text inside a longer one is not a near-duplicate: see `reviewlm.corpus.duplicates.coverage`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import polars as pl
 
 from reviewlm.core.config.sections.data import DuplicatesConfig
 from reviewlm.corpus.duplicates import minhash
-from reviewlm.corpus.duplicates.exact import coverage
+from reviewlm.corpus.duplicates.coverage import coverage
 from reviewlm.corpus.duplicates.minhash import Pairs
 from reviewlm.corpus.duplicates.shingles import (
     SLICE_BYTES,
@@ -120,7 +120,7 @@ class NearDuplicates:
             yield np.fromfile(file, np.uint8, size, offset=int(ends[0])), ends - ends[0]
 
     def coverage(self, held_out_D: np.ndarray, train_D: np.ndarray, threads: int = 1) -> np.ndarray:
-        """Return the coverage of some texts by others, given by masks of `keys`; see `exact.coverage`."""
+        """Return the coverage of some texts by others, given by masks of `keys`; see `coverage.coverage`."""
         return coverage(partial(self.forms, held_out_D), partial(self.forms, train_D), threads)
 
     def add(self, batches: Iterable[tuple[np.ndarray, pl.Series]]) -> None:
@@ -142,17 +142,15 @@ class NearDuplicates:
 
     def about(self) -> dict[str, Any]:
         """Return the method with its parameters, and what the last search has done."""
-        return {
-            "pairs": self.examined,
-            "shorter": self.short,
-            "method": "MinHash, bands, exact Jaccard of shingles",
-            "seed": minhash.SEED,
-            "bands": self.bands.count,
-            "rows": self.bands.rows,
-            "recall": round(self.bands.recall(self._similarity), 6),
-            "similarity": self._similarity,
-            "shingle": self._shingle,
-        }
+        search: dict[str, Any] = {"pairs": self.examined, "shorter": self.short}
+        search["method"] = "MinHash, bands, exact Jaccard of shingles"
+        search["seed"] = minhash.SEED
+        search["bands"] = self.bands.count
+        search["rows"] = self.bands.rows
+        search["recall"] = round(self.bands.recall(self._similarity), 6)
+        search["similarity"] = self._similarity
+        search["shingle"] = self._shingle
+        return search
 
     def pairs(self, sides: Callable[[np.ndarray], np.ndarray] | None = None) -> pl.DataFrame:
         """Return the near-duplicates found, with the columns `PAIRS`, a < b, in ascending order.

@@ -1,4 +1,10 @@
-"""Measure how much of held-out texts stands in training texts, where workers hold both; see `exact.coverage`."""
+"""Measure which share of each held-out text stands in training texts, on workers that hold both.
+
+The result is that of `coverage.coverage`, which also explains the method: texts are compared by their *runs* of `SPAN`
+words, as 64-bit fingerprints. This process only passes references between tasks of the workers. First they count in
+the training texts how often the runs of the held-out texts occur there; the few runs that occur there, and are no stock
+phrases, are then compared text by text.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from reviewlm.corpus.duplicates.exact import (
+from reviewlm.corpus.duplicates.coverage import (
     MOST_KEPT,
     SPAN,
     STOCK,
@@ -23,76 +29,78 @@ from reviewlm.corpus.duplicates.shingles import Fingerprints, Forms, chosen_form
 from reviewlm.models.dataflow import Dataflow
 
 FormsPart = tuple[Any, np.ndarray]
-"""A reference to the word forms of some texts, and a mask of the chosen ones."""
-COUNTED = 15
-"""The bits of an entry of the table of runs that count (`kernels.place_of_run`)."""
-PARTS_PER_WORKER = 2
+"""Some texts: a reference to their word forms on a worker, and a mask of the texts that are meant."""
+Portion = tuple[int, int]
+"""The runs that are counted in one pass: number of the pass, and number of all passes."""
+COUNT_BITS = 15
+"""Mask of the four bits of a table entry that hold a count (`kernels.place_of_run`)."""
+TASKS_PER_WORKER = 2
 
 
 def coverage_on_nodes(
     engine: Dataflow, held_out: Sequence[FormsPart], learnt: Sequence[FormsPart]
 ) -> np.ndarray:
-    """Return the coverage (D,) of the held-out texts by the training texts, as `exact.coverage` does.
+    """Return the coverage (D,) of the held-out texts by the training texts, as `coverage.coverage` does.
 
     Args:
         engine: Has the workers.
         held_out: The held-out texts.
         learnt: The training texts.
     """
-    rare = _rare_runs(engine, held_out, learnt)
+    rare = _find_rare_runs(engine, held_out, learnt)
     shares = []
     waiting: list[Any] = []
-    runs = 0
-    for one, number in zip(rare, engine.fetch(one[1] for one in rare), strict=True):
-        waiting.append(one[0])
-        runs += number
-        if runs > MOST_KEPT:
-            shares.append(_coverage(engine, waiting, learnt))
+    count = 0
+    for part, runs_of_part in zip(rare, engine.fetch(part[1] for part in rare), strict=True):
+        waiting.append(part[0])
+        count += runs_of_part
+        if count > MOST_KEPT:
+            shares.append(_measure(engine, waiting, learnt))
             waiting = []
-            runs = 0
+            count = 0
 
-    shares.append(_coverage(engine, waiting, learnt))
+    shares.append(_measure(engine, waiting, learnt))
     return np.concatenate(list(engine.fetch(shares)))
 
 
-def _coverage(engine: Dataflow, parts: Sequence[Any], learnt: Sequence[FormsPart]) -> Any:
-    """Return a reference to the coverage of some texts, from references to their `Runs`."""
-    table = engine.submit(_gather, *parts)[0]
+def _measure(engine: Dataflow, rare: Sequence[Any], learnt: Sequence[FormsPart]) -> Any:
+    """Return a reference to the coverage of some held-out texts, given references to their rare runs."""
+    table = engine.submit(_join_runs, *rare)[0]
     marks = [engine.submit(_mark_sources, table, *part)[0] for part in learnt]
     return engine.submit(_cover, table, *marks)[0]
 
 
-def _rare_runs(
+def _find_rare_runs(
     engine: Dataflow, held_out: Sequence[FormsPart], learnt: Sequence[FormsPart]
 ) -> list[list[Any]]:
-    """Return references to the `Runs` of each held-out part that may count, and to their number.
+    """Return, for each part of the held-out texts, references to its rare runs and to their number.
 
-    They occur in train, and are no stock phrases.
+    A rare run occurs in the training texts, and at most `STOCK` times: it is no stock phrase.
     """
     hashed = [engine.submit(_hash_held_out, *part, results=2) for part in held_out]
-    words = sum(engine.fetch(one[1] for one in hashed))
+    words = sum(engine.fetch(part[1] for part in hashed))
     size, portions = portions_of(words)
     marks: list[list[Any]] = [[] for _ in held_out]
-    for portion in range(portions):
-        rule = portion, portions
-        table = engine.submit(_add_runs, size, rule, *(one[0] for one in hashed))[0]
+    for number in range(portions):
+        portion = number, portions
+        table = engine.submit(_add_runs, size, portion, *(part[0] for part in hashed))[0]
         counts = []
-        for some in _together(learnt, PARTS_PER_WORKER * engine.workers()):
-            masks = [mask for _, mask in some]
-            forms = [one for one, _ in some]
-            counts.append(engine.submit(_count_runs, table, rule, masks, *forms)[0])
+        for group in _in_groups(learnt, TASKS_PER_WORKER * engine.workers()):
+            masks = [mask for _, mask in group]
+            forms = [texts for texts, _ in group]
+            counts.append(engine.submit(_count_runs, table, portion, masks, *forms)[0])
 
         counted = engine.submit(_sum_counts, table, *counts)[0]
-        for place, one in enumerate(hashed):
-            marks[place] += engine.submit(_mark_rare, counted, rule, one[0])
+        for place, part in enumerate(hashed):
+            marks[place] += engine.submit(_mark_rare, counted, portion, part[0])
 
     rare = []
-    for some, one in zip(marks, hashed, strict=True):
-        rare.append(engine.submit(_keep_rare, one[0], *some, results=2))
+    for marks_of_part, part in zip(marks, hashed, strict=True):
+        rare.append(engine.submit(_keep_rare, part[0], *marks_of_part, results=2))
     return rare
 
 
-def _together(parts: Sequence[FormsPart], count: int) -> Iterator[Sequence[FormsPart]]:
+def _in_groups(parts: Sequence[FormsPart], count: int) -> Iterator[Sequence[FormsPart]]:
     """Yield the parts in at most *count* groups."""
     size = max(1, -(-len(parts) // count))
     for start in range(0, len(parts), size):
@@ -102,35 +110,38 @@ def _together(parts: Sequence[FormsPart], count: int) -> Iterator[Sequence[Forms
 def _hash_runs(forms: Forms, chosen: np.ndarray) -> Iterator[Forms]:
     """Yield the runs of the chosen texts as fingerprints, and the offsets of the texts in these."""
     fingerprints = Fingerprints(SPAN, short=False)
-    for some in chosen_forms(*forms, chosen):
-        yield fingerprints.of(*some)
+    for texts in chosen_forms(*forms, chosen):
+        yield fingerprints.of(*texts)
+
+
+# The functions below run on the workers.
 
 
 def _hash_held_out(forms: Forms, chosen: np.ndarray) -> tuple[Forms, int]:
-    """Return all runs of the chosen texts, and the number of words; on a worker."""
-    parts = list(_hash_runs(forms, chosen))
-    values = np.concatenate([np.zeros(0, np.uint64), *(some for some, _ in parts)])
-    counts = np.concatenate([np.zeros(0, np.int64), *(np.diff(ends) for _, ends in parts)])
-    words = sum(words_of(*some) for some in chosen_forms(*forms, chosen))
+    """Return all runs of the chosen texts, and the number of their words."""
+    hashed = list(_hash_runs(forms, chosen))
+    values = np.concatenate([np.zeros(0, np.uint64), *(part for part, _ in hashed)])
+    counts = np.concatenate([np.zeros(0, np.int64), *(np.diff(ends) for _, ends in hashed)])
+    words = sum(words_of(*texts) for texts in chosen_forms(*forms, chosen))
     return (values, np.concatenate([[0], np.cumsum(counts)])), words
 
 
-def _add_runs(size: int, rule: tuple[int, int], *held_out: Forms) -> list[np.ndarray]:
-    """Return the table of the held-out runs of a portion; on a worker."""
+def _add_runs(size: int, portion: Portion, *held_out: Forms) -> list[np.ndarray]:
+    """Return a hash table with the held-out runs of a portion."""
     from reviewlm.corpus.duplicates import (
         kernels,  # here, because numba's import takes half a second
     )
 
     table = np.zeros(size, np.uint32)
     for values, _ in held_out:
-        kernels.add_runs(values[of_portion(values, *rule)], table)
+        kernels.add_runs(values[of_portion(values, *portion)], table)
     return [table]
 
 
 def _count_runs(
-    table: np.ndarray, rule: tuple[int, int], masks: list[np.ndarray], *learnt: Forms
+    table: np.ndarray, portion: Portion, masks: list[np.ndarray], *learnt: Forms
 ) -> list[np.ndarray]:
-    """Return the counts of the entries of a table in some training texts; on a worker."""
+    """Return how often each run of the table occurs in some training texts."""
     from reviewlm.corpus.duplicates import (
         kernels,  # here, because numba's import takes half a second
     )
@@ -138,55 +149,55 @@ def _count_runs(
     counted = table.copy()
     for forms, mask in zip(learnt, masks, strict=True):
         for values, _ in _hash_runs(forms, mask):
-            kernels.count_runs(values[of_portion(values, *rule)], STOCK, counted)
-    return [((counted - table) & np.uint32(COUNTED)).astype(np.uint8)]
+            kernels.count_runs(values[of_portion(values, *portion)], STOCK, counted)
+    return [((counted - table) & np.uint32(COUNT_BITS)).astype(np.uint8)]
 
 
 def _sum_counts(table: np.ndarray, *counts: np.ndarray) -> list[np.ndarray]:
-    """Return the table with all counts, each up to one more than `STOCK`; on a worker."""
+    """Return the table with the counts of all training texts, each at most one more than `STOCK`."""
     total = np.zeros(len(table), np.uint32)
     for count in counts:
         total = np.minimum(total + count, np.uint32(STOCK + 1))
     return [table + total]
 
 
-def _mark_rare(table: np.ndarray, rule: tuple[int, int], held_out: Forms) -> list[np.ndarray]:
-    """Return as packed bits which runs occur in train and are no stock phrases; on a worker."""
+def _mark_rare(table: np.ndarray, portion: Portion, held_out: Forms) -> list[np.ndarray]:
+    """Return a mask of the rare runs among the held-out ones, as packed bits."""
     from reviewlm.corpus.duplicates import (
         kernels,  # here, because numba's import takes half a second
     )
 
     values = held_out[0]
-    rare = of_portion(values, *rule)
+    rare = of_portion(values, *portion)
     kernels.mark_rare(values, STOCK, table, rare)
     return [np.packbits(rare)]
 
 
 def _keep_rare(held_out: Forms, *marks: np.ndarray) -> tuple[Runs, int]:
-    """Return the marked runs, and their number; on a worker."""
+    """Return the rare runs, which the masks of all portions mark, and their number."""
     values, offsets = held_out
     packed = np.bitwise_or.reduce(np.stack(marks))
     place = np.flatnonzero(np.unpackbits(packed, count=len(values)))
     return Runs(values[place], place, offsets), len(place)
 
 
-def _gather(*parts: Runs) -> list[RunTable]:
-    """Return the runs of some parts in one table; on a worker."""
+def _join_runs(*parts: Runs) -> list[RunTable]:
+    """Return one table with the runs of several parts."""
     return [RunTable.of(parts)]
 
 
 def _mark_sources(table: RunTable, forms: Forms, chosen: np.ndarray) -> list[np.ndarray]:
-    """Return as packed bits which runs some training texts share; on a worker."""
-    if not len(table.names):
+    """Return a mask of the runs that count because of the chosen training texts, as packed bits."""
+    if not len(table.fingerprints):
         return [np.zeros(0, np.uint8)]
-    look_up = look_up_runs(table.names)
-    shared = (look_up(some) for some in chosen_forms(*forms, chosen))
-    return [np.packbits(mark_sources(shared, table.names, table.texts))]
+    look_up = look_up_runs(table.fingerprints)
+    shared = (look_up(texts) for texts in chosen_forms(*forms, chosen))
+    return [np.packbits(mark_sources(shared, table.fingerprints, table.texts))]
 
 
 def _cover(table: RunTable, *marks: np.ndarray) -> list[np.ndarray]:
-    """Return the coverage of texts by all training texts; on a worker."""
-    covered = np.zeros(len(table.names), bool)
+    """Return the coverage of the held-out texts: the share of their words in runs that any mask has."""
+    covered = np.zeros(len(table.fingerprints), bool)
     for packed in marks:
         covered |= np.unpackbits(packed, count=len(covered)).view(bool)
     return [table.coverage(covered)]

@@ -141,7 +141,7 @@ class NearOnNodes(NearDuplicates):
                 yield from chosen_forms(data, offsets, mask)
 
     def coverage(self, held_out_D: np.ndarray, train_D: np.ndarray, threads: int = 1) -> np.ndarray:
-        """Return the coverage of some texts by others, measured by workers; see `exact.coverage`."""
+        """Return the coverage of some texts by others, measured by workers; see `coverage.coverage`."""
         return coverage_on_nodes(self._engine, self._masked(held_out_D), self._masked(train_D))
 
 

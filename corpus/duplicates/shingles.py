@@ -83,7 +83,8 @@ def word_bytes(
     ends = np.zeros(len(offsets), np.int64)
     words = np.empty(len(offsets) - 1, np.int64)
     kernels.word_forms(data, offsets, _WORD_BYTES, least, forms, ends[1:], words)
-    return forms[: ends[-1]], np.concatenate([ends[:1], ends[1:][words >= least]]), words
+    kept_ends = ends[1:][words >= least]
+    return forms[: ends[-1]], np.concatenate([ends[:1], kept_ends]), words
 
 
 def part_of(part: slice, data: np.ndarray, offsets: np.ndarray) -> Forms:

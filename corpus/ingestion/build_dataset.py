@@ -234,15 +234,10 @@ def _account(
     copies = []
     for entry in entries:
         if "same_as" in entry:
+            name = entry["name"]
+            detail = f"the same bytes as {entry['same_as']}, whose records are used"
             copies.append(
-                Entry(
-                    "ingest",
-                    Outcome.COPY,
-                    Kind.COPY_OF_FILE,
-                    records[entry["name"]],
-                    entry["name"],
-                    f"the same bytes as {entry['same_as']}, whose records are used",
-                )
+                Entry("ingest", Outcome.COPY, Kind.COPY_OF_FILE, records[name], name, detail)
             )
 
     settled = entries_of_repeats(repeats, names, ends)
@@ -266,14 +261,10 @@ def entries_of_repeats(
         names: Name of each file.
         ends: For each file, the number of the row after its last one.
     """
-    table = pl.DataFrame(
-        {
-            "file": np.searchsorted(ends, repeats.losers, side="right"),
-            "winner": np.searchsorted(ends, repeats.winners, side="right"),
-            "fate": repeats.fate,
-            "tied": repeats.tied,
-        }
-    )
+    file = np.searchsorted(ends, repeats.losers, side="right")
+    winner = np.searchsorted(ends, repeats.winners, side="right")
+    columns = {"file": file, "winner": winner, "fate": repeats.fate, "tied": repeats.tied}
+    table = pl.DataFrame(columns)
     groups = table.group_by("file", "fate", "tied", maintain_order=True).agg(
         pl.len().alias("count"), pl.col("winner").unique().sort()
     )
@@ -395,13 +386,14 @@ class _Parts:
         if SET_ASIDE in reading.facts:
             aside = {SET_ASIDE: reading.facts[SET_ASIDE]}
 
+        numbers = range(first, first + len(mine))
         return {
             **aside,
             "records": reading.facts["records"],
             **spread(mine),
             "quarantined": reading.facts["quarantined"],
             "duplicates": self.superseded + self.identical - lost,
-            "parts": [f"{part_name(number)}.parquet" for number in range(first, first + len(mine))],
+            "parts": [f"{part_name(number)}.parquet" for number in numbers],
         }
 
     def _number_parts(
@@ -536,27 +528,24 @@ def _entry(source: Listed, original: Listed, settled: Mapping[str, Any]) -> dict
 def _facts(
     entries: list[dict[str, Any]], writer: _Parts, used: Sequence[SourceReading]
 ) -> dict[str, Any]:
-    totals = {}
+    """Return the facts of a data set, from the entries of its sources and its parts."""
+    facts: dict[str, Any] = {}
     for name in ("records", "rows", "quarantined", "duplicates"):
-        totals[name] = sum(entry[name] for entry in entries)
+        facts[name] = sum(entry[name] for entry in entries)
 
-    copied = sum(entry["records"] for entry in entries if "same_as" in entry)
     parts = writer.described
-    spreads = {name: value for name, value in spread(parts).items() if name != "rows"}
+    facts["superseded"] = writer.superseded
+    facts["identical"] = writer.identical
+    facts["copied"] = sum(entry["records"] for entry in entries if "same_as" in entry)
+    facts["reasons"] = dict(sorted(_reasons(used).items()))
+    facts["parts"] = len(parts)
+    facts |= {name: value for name, value in spread(parts).items() if name != "rows"}
+    facts["input_bytes"] = sum(entry["bytes"] for entry in entries)
     content = add_contents([part["content"] for part in parts])
-    return {
-        **totals,
-        "superseded": writer.superseded,
-        "identical": writer.identical,
-        "copied": copied,
-        "reasons": dict(sorted(_reasons(used).items())),
-        "parts": len(parts),
-        **spreads,
-        "input_bytes": sum(entry["bytes"] for entry in entries),
-        "content_sha256": content.tobytes().hex(),
-        "settings": used[0].facts["settings"],
-        "sources": entries,
-    }
+    facts["content_sha256"] = content.tobytes().hex()
+    facts["settings"] = used[0].facts["settings"]
+    facts["sources"] = entries
+    return facts
 
 
 def _require_rows(sources: Sequence[Listed], used: Sequence[SourceReading]) -> None:

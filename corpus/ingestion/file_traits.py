@@ -166,12 +166,10 @@ class FileTraits:
         ours = {name.replace("_", "") for name in FIELDS}
         others = sorted(name for name in self.names if fold(name) not in ours)
         folded = {fold(name) for name in self.names}
-        return {
-            "filled": {name: self.filled[name] for name in FIELDS},
-            "present": [name for name in FIELDS if name.replace("_", "") in folded],
-            "others": others[:MOST_NAMES],
-            "known": find_known(self.names),
-        }
+        filled = {name: self.filled[name] for name in FIELDS}
+        present = [name for name in FIELDS if name.replace("_", "") in folded]
+        known = find_known(self.names)
+        return {"filled": filled, "present": present, "others": others[:MOST_NAMES], "known": known}
 
 
 def _count_ratings(stars: pl.Series) -> dict[float, int]:
@@ -227,25 +225,24 @@ def lacking_fields(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
             remedy = f"if these are its names: {settings}"
         elif elsewhere and not strange:
             remedy = _remedy_without_names(elsewhere, unknown)
-        entries.append(
-            Entry(
-                "read",
-                Outcome.NOTED,
-                Kind.FIELDS_MISSING,
-                file["rows"],
-                file["name"],
-                detail,
-                remedy,
-                odd=bool(elsewhere or strange),
-                about=", ".join(lacks),
-            )
+        entry = Entry(
+            "read",
+            Outcome.NOTED,
+            Kind.FIELDS_MISSING,
+            file["rows"],
+            file["name"],
+            detail,
+            remedy,
+            odd=bool(elsewhere or strange),
+            about=", ".join(lacks),
         )
+        entries.append(entry)
 
     return entries
 
 
 def _remedy_without_names(elsewhere: Sequence[str], unknown: Sequence[str]) -> str:
-    """Return what to do about a file that lacks fields of other files, and has none that could be them.
+    """Return the remedy for a file that lacks fields of other files, and has none that could be them.
 
     Args:
         elsewhere: The fields that it lacks and others have.

@@ -156,10 +156,10 @@ def refused_in_pack(reading: SourceReading) -> list[Refused]:
     bad = pl.read_parquet(reading.quarantine).filter(
         pl.col("reason") == Reason.UNREADABLE_FILE.value
     )
-    return [
-        Refused(
-            Listed(row["source"], len(row["raw"]), ""),
-            Unreadable(row["detail"], where=row["source"]),
-        )
-        for row in bad.iter_rows(named=True)
-    ]
+    refused = []
+    for row in bad.iter_rows(named=True):
+        listed = Listed(row["source"], len(row["raw"]), "")
+        error = Unreadable(row["detail"], where=row["source"])
+        refused.append(Refused(listed, error))
+
+    return refused

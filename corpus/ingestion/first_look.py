@@ -100,17 +100,22 @@ def look_at(
         {name: one.records for name, one in found.items()},
         tuple(merge_entries(entries)),
     )
-    all_bytes = sum(path.stat().st_size for path in sources)
+    records = account.read
+    if not whole:
+        all_bytes = sum(path.stat().st_size for path in sources)
+        records = round(per_byte * all_bytes)
+
+    text_bytes = int(good.select(byte_count()).to_series().sum())
     return FirstLook(
         len(sources),
         whole,
-        account.read if whole else round(per_byte * all_bytes),
+        records,
         account,
         _fill_shares(good),
         _ratings(good),
         _months(good),
         _languages(good),
-        int(good.select(byte_count()).to_series().sum()) / max(good.height, 1),
+        text_bytes / max(good.height, 1),
     )
 
 
@@ -171,18 +176,18 @@ def _fill_shares(good: pl.DataFrame) -> dict[str, float]:
 
 
 def _ratings(good: pl.DataFrame) -> dict[str, int]:
-    named = (
-        pl.when(pl.col("stars").is_null())
-        .then(pl.lit("none"))
-        .when(whole_stars() == 0)
-        .then(pl.lit("other"))
-        .otherwise(whole_stars().cast(pl.String))
-    )
+    """Return the number of records by rating: 1 to 5, "other" and "none"."""
+    stars = whole_stars()
+    is_missing = pl.col("stars").is_null()
+    of_missing = pl.when(is_missing).then(pl.lit("none"))
+    of_others = of_missing.when(stars == 0).then(pl.lit("other"))
+    named = of_others.otherwise(stars.cast(pl.String))
     counts = Counter(good.select(named.alias("rating")).to_series().to_list())
     return dict(sorted(counts.items()))
 
 
 def _months(good: pl.DataFrame) -> tuple[str, ...]:
+    """Return the first and the last month of the records; empty if none has a date."""
     dates = good["date"].drop_nulls()
     if dates.is_empty():
         return ()
@@ -191,6 +196,7 @@ def _months(good: pl.DataFrame) -> tuple[str, ...]:
 
 
 def _languages(good: pl.DataFrame) -> dict[str, int] | None:
+    """Return the number of texts by language, the most frequent first; None if nothing can tell them apart."""
     if find_spec("py3langid") is None:
         return None
     found = Counter(detect(good["text"].head(LANGUAGE_TEXTS)).to_list())

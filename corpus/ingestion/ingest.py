@@ -266,25 +266,20 @@ def describe_reading(
     rows = sum(part["rows"] for part in parts)
     quarantined = reasons.total()
     words = details or {}
-    bad = [
-        _entry_of(source.name, reason, count, words.get(reason, ""), rows + quarantined)
-        for reason, count in sorted(reasons.items())
-    ]
+    bad = []
+    for reason, count in sorted(reasons.items()):
+        detail = words.get(reason, "")
+        bad.append(_entry_of(source.name, reason, count, detail, rows + quarantined))
+
     own = [of_file(entry, source.name) for entry in entries]
     forgotten = sum(entry.count for entry in own if entry.kind is Kind.FORGOTTEN)
-    facts = {
-        "name": source.name,
-        "bytes": source.bytes,
-        "sha256": source.sha256,
-        "settings": settings_of(config),
-        "records": rows + quarantined + forgotten,
-        "rows": rows,
-        "quarantined": quarantined,
-        "reasons": dict(sorted(reasons.items())),
-        "parts": parts,
-        ENTRIES: [entry.to_dict() for entry in merge_entries([*bad, *own])],
-        **more,
-    }
+    facts: dict[str, Any] = {"name": source.name, "bytes": source.bytes, "sha256": source.sha256}
+    facts["settings"] = settings_of(config)
+    facts["records"] = rows + quarantined + forgotten
+    facts |= {"rows": rows, "quarantined": quarantined, "reasons": dict(sorted(reasons.items()))}
+    facts["parts"] = parts
+    facts[ENTRIES] = [entry.to_dict() for entry in merge_entries([*bad, *own])]
+    facts |= more
     write_whole(folder / READING_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
     return SourceReading(folder)
 

@@ -103,13 +103,12 @@ def describe(frame: pl.DataFrame, content: np.ndarray | None = None) -> dict[str
     if content is None:
         content = content_of(frame)
 
+    text_bytes = int(frame["text"].str.len_bytes().sum())
+    description: dict[str, Any] = {"rows": frame.height, "bytes": text_bytes}
     dates: dict[str, Any] = {"min": frame["date"].min(), "max": frame["date"].max()}
-    return {
-        "rows": frame.height,
-        "bytes": int(frame["text"].str.len_bytes().sum()),
-        **{f"date_{end}": date and date.isoformat() for end, date in dates.items()},
-        "content": content.tobytes().hex(),
-    }
+    description |= {f"date_{end}": date and date.isoformat() for end, date in dates.items()}
+    description["content"] = content.tobytes().hex()
+    return description
 
 
 def content_of(frame: pl.DataFrame) -> np.ndarray:
@@ -152,14 +151,12 @@ def add_contents(contents: Sequence[str]) -> np.ndarray:
 
 def spread(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return rows, bytes, date_min and date_max of several parts together."""
+    rows = sum(part["rows"] for part in parts)
+    text_bytes = sum(part["bytes"] for part in parts)
     first = [part["date_min"] for part in parts if part["date_min"] is not None]
     last = [part["date_max"] for part in parts if part["date_max"] is not None]
-    return {
-        "rows": sum(part["rows"] for part in parts),
-        "bytes": sum(part["bytes"] for part in parts),
-        "date_min": min(first, default=None),
-        "date_max": max(last, default=None),
-    }
+    dates = {"date_min": min(first, default=None), "date_max": max(last, default=None)}
+    return {"rows": rows, "bytes": text_bytes, **dates}
 
 
 def iter_quarantine(path: Path) -> Iterator[pl.DataFrame]:

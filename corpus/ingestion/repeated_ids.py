@@ -64,15 +64,10 @@ class RepeatedIds:
         """Return the repeats of the rows start … end-1, numbered from 0; the rows in `winners` keep their numbers."""
         lost = slice(*np.searchsorted(self.losers, [start, end]))
         new = slice(*np.searchsorted(self.renamed, [start, end]))
-        return RepeatedIds(
-            self.losers[lost] - start,
-            self.fate[lost],
-            self.winners[lost],
-            self.tied[lost],
-            self.beside[lost],
-            self.renamed[new] - start,
-            self.occurrence[new],
-        )
+        losers = self.losers[lost] - start
+        renamed = self.renamed[new] - start
+        of_losers = (self.fate[lost], self.winners[lost], self.tied[lost], self.beside[lost])
+        return RepeatedIds(losers, *of_losers, renamed, self.occurrence[new])
 
     def __bool__(self) -> bool:
         return bool(self.losers.size or self.renamed.size)
@@ -100,28 +95,27 @@ def find_repeats(
     name = pl.col("review_id").hash()
     hashes = np.sort(table.select(name).collect(engine="streaming").to_series().to_numpy())
     repeated = pl.Series(np.unique(hashes[1:][hashes[1:] == hashes[:-1]]))
-    rows = (
-        table.filter(name.is_in(repeated.implode()))
-        .select(
-            "review_id",
-            "date",
-            pl.col("row").cast(pl.Int64),
-            content=pl.struct(FIELDS).hash(),
-            text=pl.col("text").hash(),
-            user=pl.when(pl.col("user_id").is_not_null()).then(pl.col("user_id").hash()),
-            business=pl.when(pl.col("business_id").is_not_null()).then(
-                pl.col("business_id").hash()
-            ),
-        )
-        .collect(engine="streaming")
-        .sort("row")
-        .filter(pl.len().over("review_id") > 1)
+    hashed = table.filter(name.is_in(repeated.implode())).select(
+        "review_id",
+        "date",
+        pl.col("row").cast(pl.Int64),
+        content=pl.struct(FIELDS).hash(),
+        text=pl.col("text").hash(),
+        user=_hash_if_known("user_id"),
+        business=_hash_if_known("business_id"),
     )
+    rows = hashed.collect(engine="streaming").sort("row")
+    rows = rows.filter(pl.len().over("review_id") > 1)  # not only equal hashes
     file = np.searchsorted(np.asarray(ends, np.int64), rows["row"].to_numpy(), side="right")
     order = np.asarray(ranks or range(len(ends) + 1), np.int32)
     rows = rows.with_columns(file=pl.Series(file), rank=pl.Series(order[file]))
     derived = rows["review_id"].str.contains(IS_DERIVED)
     return _settle(rows.filter(~derived), rows.filter(derived), always_one)
+
+
+def _hash_if_known(column: str) -> pl.Expr:
+    """Return the hash of an id, or null where it is not known."""
+    return pl.when(pl.col(column).is_not_null()).then(pl.col(column).hash())
 
 
 def _settle(given: pl.DataFrame, derived: pl.DataFrame, always_one: bool) -> RepeatedIds:
@@ -132,14 +126,11 @@ def _settle(given: pl.DataFrame, derived: pl.DataFrame, always_one: bool) -> Rep
         review = _review(given)
 
     given = given.with_columns(review.alias("review"))
-    newest = (
-        given.sort("date", "rank", "row", nulls_last=False)
-        .group_by("review_id", "review", maintain_order=True)
-        .agg(
-            pl.col("row", "content", "text", "date").last().name.prefix("kept_"),
-            begun=pl.col("date").min(),
-            first_row=pl.col("row").min(),
-        )
+    by_age = given.sort("date", "rank", "row", nulls_last=False)
+    newest = by_age.group_by("review_id", "review", maintain_order=True).agg(
+        pl.col("row", "content", "text", "date").last().name.prefix("kept_"),
+        begun=pl.col("date").min(),
+        first_row=pl.col("row").min(),
     )
     given = given.with_columns(beside=pl.len().over("review_id", "review", "file") > 1)
     losers = (
@@ -147,34 +138,27 @@ def _settle(given: pl.DataFrame, derived: pl.DataFrame, always_one: bool) -> Rep
         .filter(pl.col("row") != pl.col("kept_row"))
         .sort("row")
     )
-    fate = (
-        pl.when(pl.col("content") == pl.col("kept_content"))
-        .then(Fate.IDENTICAL)
-        .when(pl.col("text") == pl.col("kept_text"))
-        .then(Fate.SAME_TEXT)
-        .otherwise(Fate.OTHER_TEXT)
-    )
-    told = losers.select(
-        fate.cast(pl.Int8).alias("fate"),
-        pl.col("date").eq_missing(pl.col("kept_date")).alias("tied"),
-        "beside",
-    )
+    is_identical = pl.col("content") == pl.col("kept_content")
+    has_same_text = pl.col("text") == pl.col("kept_text")
+    of_identical = pl.when(is_identical).then(Fate.IDENTICAL)
+    fate = of_identical.when(has_same_text).then(Fate.SAME_TEXT).otherwise(Fate.OTHER_TEXT)
+    tied = pl.col("date").eq_missing(pl.col("kept_date"))
+    losers = losers.with_columns(fate.cast(pl.Int8).alias("fate"), tied.alias("tied"))
     # The review that is the oldest keeps the id, so that a record that comes later does not change the id of another.
     others = newest.sort("begun", "first_row", nulls_last=True).filter(
         pl.int_range(pl.len()).over("review_id") > 0
     )
-    same = derived.with_columns(
-        occurrence=pl.col("row").cum_count().over("review_id").cast(pl.Int32)
-    ).filter(pl.col("occurrence") > 1)
+    counted = pl.col("row").cum_count().over("review_id").cast(pl.Int32)
+    same = derived.with_columns(occurrence=counted).filter(pl.col("occurrence") > 1)
     renamed = np.concatenate([others["kept_row"].to_numpy(), same["row"].to_numpy()])
     occurrence = np.concatenate([np.zeros(others.height, np.int32), same["occurrence"].to_numpy()])
     by_row = np.argsort(renamed)
     return RepeatedIds(
         losers["row"].to_numpy(),
-        told["fate"].to_numpy(),
+        losers["fate"].to_numpy(),
         losers["kept_row"].to_numpy(),
-        told["tied"].to_numpy(),
-        told["beside"].to_numpy(),
+        losers["tied"].to_numpy(),
+        losers["beside"].to_numpy(),
         renamed[by_row],
         occurrence[by_row],
         others["review_id"].n_unique(),
@@ -183,6 +167,7 @@ def _settle(given: pl.DataFrame, derived: pl.DataFrame, always_one: bool) -> Rep
 
 
 def _example(newest: pl.DataFrame, others: pl.DataFrame) -> tuple[int, ...]:
+    """Return the rows of two reviews with one id; empty if there are none."""
     if others.is_empty():
         return ()
     name = others.sort("kept_row")["review_id"][0]
@@ -204,9 +189,10 @@ def _review(given: pl.DataFrame) -> pl.Expr:
     people = (over["user"] > 1) | ((over["business"] > 1) & (texts > 1))
     unknown = (over["user"] == 0) & (over["business"] == 0)
     unknown &= pl.col("file").n_unique().over("review_id") > 1
+    ids = pl.col("review_id")
+    with_other_texts = unknown & (texts > 1)
     counts = given.select(
-        all=pl.col("review_id").filter(unknown).n_unique(),
-        other=pl.col("review_id").filter(unknown & (texts > 1)).n_unique(),
+        all=ids.filter(unknown).n_unique(), other=ids.filter(with_other_texts).n_unique()
     )
     if given.height:
         all_unknown, other = counts.row(0)
@@ -216,7 +202,7 @@ def _review(given: pl.DataFrame) -> pl.Expr:
 
     person = pl.struct(pl.col("user").fill_null(0), pl.col("business").fill_null(0)).hash()
     restarted = other >= FEWEST and 2 * other > all_unknown
-    by_text = unknown & (texts > 1) & pl.lit(restarted)
+    by_text = with_other_texts & pl.lit(restarted)
     review = pl.when(people).then(person).when(by_text).then(pl.col("text"))
     return review.otherwise(0).cast(pl.UInt64)
 

@@ -93,15 +93,17 @@ def convert(
     contradictions = _entries_of_contradictions(loose, source, limits)
     loose = _without_gaps(loose, source, limits)
     loose, entries = _without_stand_ins(loose, source)
-    month_first = limits.reads_month_first(source)
+    dates = read_dates(loose["date"], limits.now, limits.reads_month_first(source))
+    ids = (one_form(pl.col(name)) for name in IDS)
+    label = (name for name in loose.columns if name == LABEL)
     typed = loose.select(
-        *(one_form(pl.col(name)) for name in IDS),
+        *ids,
         _stars(limits.lowest_stars),
         "text",
-        read_dates(loose["date"], limits.now, month_first),
+        dates,
         pl.lit(source).alias("source"),
         "line",
-        *(name for name in loose.columns if name == LABEL),
+        *label,
     )
     reason = _reasons(loose, typed, limits.max_chars)
     all_problems = [*problems, *_problems(loose, reason, raw, limits)]
@@ -226,19 +228,15 @@ def _without_gaps(loose: pl.DataFrame, source: str, limits: Limits) -> pl.DataFr
             columns.append(pl.lit(None, pl.String).alias(name))
             continue
         if name not in loose.columns:
-            columns += (
-                [pl.lit(given.get(name), pl.String).alias(name)]
-                if name in (*FIELDS, *given)
-                else []
-            )
+            if name in (*FIELDS, *given):
+                columns.append(pl.lit(given.get(name), pl.String).alias(name))
             continue
         column = pl.col(name)
         if name != "text":
             stripped = column.str.strip_chars()
             column = pl.when(~stripped.is_in(UNKNOWN)).then(stripped).alias(name)
-        if (
-            name == LABEL
-        ):  # 4, 4.0 and "4.0" are one value: other programs write whole numbers with gaps in this way
+        if name == LABEL:
+            # 4, 4.0 and "4.0" are one value: other programs write whole numbers with gaps in this way.
             column = one_form(column)
         if name in given:
             column = column.fill_null(pl.lit(given[name]))
@@ -259,6 +257,7 @@ def _with_ids(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _stars(lowest: int) -> pl.Expr:
+    """Return the ratings as numbers, on a scale that begins at 1; null where they are none."""
     written = pl.col("stars").str.replace(OF_FIVE, "$1").str.replace(DECIMAL_COMMA, "$1.$2")
     drawn = written.str.count_matches("★").cast(pl.Float64)
     plain = written.cast(pl.Float64, strict=False)
@@ -280,20 +279,19 @@ def _reasons(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> pl.Ser
     if RECORD_TYPE in loose.columns:
         other = loose[RECORD_TYPE].str.to_lowercase().is_in(OTHER_TYPES)
 
-    return pl.select(
-        pl.when(other)
-        .then(pl.lit(Reason.NOT_A_RECORD.value))
-        .when(typed["text"].is_null())
-        .then(pl.lit(Reason.MISSING_TEXT.value))
-        .when(typed["text"].str.len_chars() > max_chars)
-        .then(pl.lit(Reason.TOO_LONG.value))
-        .when(rounded)
-        .then(pl.lit(Reason.WRONG_TYPE.value))
-        .when(lost("stars"))
-        .then(pl.lit(Reason.BAD_STARS.value))
-        .when(lost("date"))
-        .then(pl.lit(Reason.BAD_DATE.value))
-    ).to_series()
+    conditions = (
+        (other, Reason.NOT_A_RECORD),
+        (typed["text"].is_null(), Reason.MISSING_TEXT),
+        (typed["text"].str.len_chars() > max_chars, Reason.TOO_LONG),
+        (rounded, Reason.WRONG_TYPE),
+        (lost("stars"), Reason.BAD_STARS),
+        (lost("date"), Reason.BAD_DATE),
+    )
+    first: pl.Expr = pl.lit(None, pl.String)
+    for condition, reason in reversed(conditions):
+        first = pl.when(condition).then(pl.lit(reason.value)).otherwise(first)
+
+    return pl.select(first).to_series()
 
 
 def _problems(

@@ -102,11 +102,12 @@ def count_orders(column: pl.Series) -> dict[str, int]:
     second = some.str.extract(MONTH, 1).cast(pl.Int16)
     day_fits = first.is_between(1, 31) & second.is_between(1, 12)
     month_fits = second.is_between(1, 31) & first.is_between(1, 12)
-    counts = {
-        DayMonthOrder.DAY_FIRST.value: int((day_fits & ~month_fits).sum()),
-        DayMonthOrder.MONTH_FIRST.value: int((month_fits & ~day_fits).sum()),
-        DayMonthOrder.EITHER.value: int((day_fits & month_fits & (first != second)).sum()),
+    dates_of_order = {
+        DayMonthOrder.DAY_FIRST.value: day_fits & ~month_fits,
+        DayMonthOrder.MONTH_FIRST.value: month_fits & ~day_fits,
+        DayMonthOrder.EITHER.value: day_fits & month_fits & (first != second),
     }
+    counts = {order: int(dates.sum()) for order, dates in dates_of_order.items()}
     return {order: count for order, count in counts.items() if count}
 
 

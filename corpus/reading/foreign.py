@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from reviewlm.core.errors import InputError, MissingColumn, Unreadable
@@ -251,22 +251,25 @@ def looks_like_record(columns: Sequence[str]) -> bool:
 
 def form_of(value: str) -> str:
     """Return the kind of a field of a table, without its words."""
-    forms: dict[str, Callable[[str], object]] = {
-        "a number": _NUMBER.fullmatch,
-        "a date": _DATE.match,
-        "empty": lambda text: not text.strip(),
-        "a text": lambda text: len(text) > LONGEST_NAME or " " in text.strip(),
-    }
-    return next((form for form, fits in forms.items() if fits(value)), "a word")
+    if _NUMBER.fullmatch(value):
+        return "a number"
+    if _DATE.match(value):
+        return "a date"
+    if not value.strip():
+        return "empty"
+    if len(value) > LONGEST_NAME or " " in value.strip():
+        return "a text"
+    return "a word"
 
 
 def no_header(source: str, columns: Sequence[str], delimiter: str) -> MissingColumn:
     """Return the error for a table whose first line is a record; no word of it is shown."""
     names = delimiter.join(["NAME", "text", "NAME"]).replace("\t", "\\t")
+    forms = ", ".join(map(form_of, columns[:20]))
     return MissingColumn(
         "The table has no header: its first line is a record",
         where=source,
-        value=f"{len(columns)} fields: {', '.join(map(form_of, columns[:20]))}",
+        value=f"{len(columns)} fields: {forms}",
         remedy="write the names of the columns into the first line, in their order: "
         f"(printf '{names}\\n'; cat {source}) > reviews.csv",
     )

@@ -1,8 +1,7 @@
 """Detect the format of an unpacked file and call its reader.
 
-The readers are `reviewlm.corpus.reading.jsonlines` (and JSON arrays), `reviewlm.corpus.reading.delimited` (CSV) and
-`reviewlm.corpus.reading.parquet`; plain text is read here. All readers yield blocks of typed records, bounded by
-`Limits.block_bytes`.
+The readers are those of `reviewlm.corpus.reading`: `jsonlines`, `json_arrays`, `delimited` (CSV) and `parquet`; plain
+text is read here. All readers yield blocks of typed records, bounded by `Limits.block_bytes`.
 """
 
 from __future__ import annotations
@@ -28,12 +27,9 @@ from reviewlm.corpus.reading.foreign import (
     one_line,
     require_no_stand_in,
 )
-from reviewlm.corpus.reading.jsonlines import (
-    has_text,
-    read_array,
-    read_contained,
-    read_json_lines,
-)
+from reviewlm.corpus.reading.json_arrays import read_array, read_contained
+from reviewlm.corpus.reading.json_refusals import has_text
+from reviewlm.corpus.reading.jsonlines import read_json_lines
 from reviewlm.corpus.reading.lines import BOM, next_line
 from reviewlm.corpus.reading.member_names import without_compression
 from reviewlm.corpus.reading.parquet import read_parquet

@@ -36,11 +36,13 @@ class Shape:
 
     def fits(self, records: Sequence[Sequence[str]]) -> bool:
         """Return whether all records have this shape."""
-        return all(
-            len(record) == len(self.patterns)
-            and all(map(re.fullmatch, self.patterns, record, _DOT_ALL * len(record)))
-            for record in records
-        )
+        for record in records:
+            if len(record) != len(self.patterns):
+                return False
+            if not all(map(re.fullmatch, self.patterns, record, _DOT_ALL * len(record))):
+                return False
+
+        return True
 
     def entry(self, records: int) -> Entry:
         """Return the entry of the account that says as what the records of a file were read."""

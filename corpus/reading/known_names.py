@@ -92,11 +92,9 @@ def find_known(columns: Iterable[str]) -> dict[str, str]:
 
 def is_known_elsewhere(ours: str, name: str) -> bool:
     """Return whether a name is known as that of another field than *ours*."""
-    return any(
-        bare(name) in places or bare(name) == bare(other)
-        for other, places in PLACES.items()
-        if other != ours
-    )
+    plain = bare(name)
+    others = {other: places for other, places in PLACES.items() if other != ours}
+    return plain in map(bare, others) or any(plain in places for places in others.values())
 
 
 def settings_for(columns: Iterable[str], fields: Sequence[str]) -> str:

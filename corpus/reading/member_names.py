@@ -62,11 +62,9 @@ def may_be_data(name: str) -> bool:
 
 
 def _is_sibling(path: PurePosixPath) -> bool:
-    words = (
-        set(re.split(r"[-_.\d]+", path.name.lower()))
-        - {suffix.lower()[1:] for suffix in path.suffixes}
-        - {""}
-    )
+    """Return whether a file stands beside data and is none: a README, a licence, a list of checksums."""
+    suffixes = {suffix.lower()[1:] for suffix in path.suffixes}
+    words = set(re.split(r"[-_.\d]+", path.name.lower())) - suffixes - {""}
     return not words.isdisjoint(SIBLINGS) and words <= WORDS_OF_SIBLINGS
 
 

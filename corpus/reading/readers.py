@@ -25,7 +25,7 @@ from reviewlm.corpus.reading import archives, foreign, member_names
 from reviewlm.corpus.reading.convert import CERTAIN_ID, DERIVED_ID
 from reviewlm.corpus.reading.field_names import folder_fields
 from reviewlm.corpus.reading.formats import format_of, read_stream, read_together
-from reviewlm.corpus.reading.jsonlines import require_no_table
+from reviewlm.corpus.reading.json_refusals import require_no_table
 from reviewlm.corpus.reading.lines import BOM
 from reviewlm.corpus.reading.table_formats import require_no_table_format
 from reviewlm.corpus.schema import COLUMNS, Block, Limits, Problem, Reason, quarantine

@@ -257,19 +257,20 @@ def _missing(where: str, paths: Sequence[Path], skip_missing: bool) -> list[Entr
         if not skip_missing:
             raise error
         name = member_names.printable(path.name)
-        entries.append(
-            Entry(
-                "find",
-                Outcome.NOT_READ,
-                Kind.MISSING_FILE,
-                1,
-                where,
-                f"{name}: {error.what}",
-                error.remedy.partition(SKIP)[0],
-                odd=True,
-                about=name,
-            )
+        detail = f"{name}: {error.what}"
+        remedy, _, _ = error.remedy.partition(SKIP)
+        entry = Entry(
+            "find",
+            Outcome.NOT_READ,
+            Kind.MISSING_FILE,
+            1,
+            where,
+            detail,
+            remedy,
+            odd=True,
+            about=name,
         )
+        entries.append(entry)
 
     return entries
 
@@ -295,19 +296,19 @@ def _files_below(folder: Path, entries: list[Entry]) -> list[Path]:
     paths: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=_raise):
         for linked in (path for name in folders if (path := Path(place, name)).is_symlink()):
-            entries.append(
-                Entry(
-                    "find",
-                    Outcome.NOT_READ,
-                    Kind.LINKED_FOLDER,
-                    1,
-                    str(folder),
-                    f"{member_names.printable(str(linked))} is a link to a folder, which is not followed",
-                    "name it with an --input of its own",
-                    odd=True,
-                    about=member_names.printable(linked.name),
-                )
+            place_of_link = member_names.printable(str(linked))
+            entry = Entry(
+                "find",
+                Outcome.NOT_READ,
+                Kind.LINKED_FOLDER,
+                1,
+                str(folder),
+                f"{place_of_link} is a link to a folder, which is not followed",
+                "name it with an --input of its own",
+                odd=True,
+                about=member_names.printable(linked.name),
             )
+            entries.append(entry)
         paths += [Path(place, name) for name in files]
 
     return sorted(paths, key=reading_order)

@@ -22,7 +22,8 @@ import polars as pl
 from pydantic import ConfigDict, TypeAdapter
 
 from reviewlm.core.errors import CheckFailed, Damaged, disk_errors
-from reviewlm.corpus.duplicates.exact import PASSAGE, SPAN, STOCK, cut_ranges, distinct, hash_texts
+from reviewlm.corpus.duplicates.coverage import PASSAGE, SPAN, STOCK
+from reviewlm.corpus.duplicates.exact import cut_ranges, distinct, hash_texts
 from reviewlm.corpus.splitting.split import SPLITS, TABLE, iter_split, split_of_group, text_bytes
 from reviewlm.models.dataflow import Dataflow
 from reviewlm.models.row_groups import RowGroups
@@ -63,7 +64,7 @@ class Certificate:
             `shorter`, the number of texts with too few words to be near-duplicates, and the method with its parameters.
             None if near-duplicates were not searched.
         coverage: How much of the held-out reviews stands in train: `limit`, the constants of
-            `corpus.duplicates.exact` and, by held-out split, the distribution (`spread`); `left` is 0 here too. None
+            `corpus.duplicates.coverage` and, by held-out split, the distribution (`spread`); `left` is 0 here too. None
             if near-duplicates were not searched.
         code: Version of this program.
     """
@@ -186,12 +187,10 @@ def certify(
     with disk_errors(folder):
         (folder / CERTIFICATE_FILE).unlink(missing_ok=True)
         limits = {"span": SPAN, "passage": PASSAGE, "stock": STOCK}
-        certificate = Certificate(
-            **_record(folder, engine),
-            near=near and {"left": 0, **near},
-            coverage=coverage and {"left": 0, **limits, **coverage},
-            code=version("reviewlm"),
-        )
+        record = _record(folder, engine)
+        near = near and {"left": 0, **near}
+        coverage = coverage and {"left": 0, **limits, **coverage}
+        certificate = Certificate(**record, near=near, coverage=coverage, code=version("reviewlm"))
         (folder / CERTIFICATE_FILE).write_text(certificate.to_json(), encoding="utf-8")
 
     return certificate
@@ -257,14 +256,16 @@ def _record(folder: Path, engine: Dataflow | None = None) -> dict[str, Any]:
     for name in SPLITS:
         sides[name] = CertifiedSplit(reviews[name], texts[name], hashers[name].hexdigest())
 
+    test_reviews = ""
+    if reviews["test"]:
+        test_reviews = _digest_of_lines(pl.concat(lines))
+
+    pairs = sum(texts[one] * texts[other] for one, other in combinations(SPLITS, 2))
     return {
         "sides": sides,
         "test_digest": digest.hexdigest(),
-        "test_reviews": _digest_of_lines(pl.concat(lines)) if reviews["test"] else "",
-        "exact": {
-            "pairs": sum(texts[one] * texts[other] for one, other in combinations(SPLITS, 2)),
-            "left": 0,
-        },
+        "test_reviews": test_reviews,
+        "exact": {"pairs": pairs, "left": 0},
     }
 
 

@@ -3,7 +3,7 @@
 A model that starts from the champion's weights has learnt from earlier data. A test review that repeats an earlier
 training review, under another id, would measure its memory. The rule is that within data: a text of test may not be in
 validation or train, one of validation not in train. Held-out reviews that passages of earlier training text cover leave
-as well (`reviewlm.corpus.cleaning.clean`, `reviewlm.corpus.duplicates.exact`).
+as well (`reviewlm.corpus.cleaning.clean`, `reviewlm.corpus.duplicates.coverage`).
 
 Test reviews of an earlier data set show whether a model loses earlier knowledge. A review from the training or
 validation data of the model cannot show it. Such a review is recognised by its id, or by its exact text in normal form,
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from reviewlm.corpus.duplicates.exact import SPAN
+from reviewlm.corpus.duplicates.coverage import SPAN
 from reviewlm.corpus.duplicates.shingles import (
     SLICE_BYTES,
     Forms,
@@ -51,11 +51,8 @@ def find_learnt(held_out: Iterable[pl.DataFrame], earlier: Sequence[Path]) -> np
     there = pl.concat(
         [pl.scan_parquet(folder / TABLE).select(TEXT_NAME, _RANK) for folder in earlier]
     )
-    last = (
-        there.filter(pl.col("name").is_in(reviews["name"].implode()))
-        .group_by("name")
-        .agg(last=pl.col("rank").max())
-    )
+    wanted = there.filter(pl.col("name").is_in(reviews["name"].implode()))
+    last = wanted.group_by("name").agg(last=pl.col("rank").max())
     both = reviews.join(
         last.collect(engine="streaming"), on="name", how="left", maintain_order="left"
     )

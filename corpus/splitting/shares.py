@@ -157,13 +157,9 @@ def _largest(folder: Path, config: SplitConfig, reviews: int) -> LargestGroup | 
     if config.by == "month":
         name = key.dt.strftime("%Y-%m")
 
-    counts = (
-        pl.scan_parquet(folder / TABLE)
-        .select("split", name=name)
-        .filter(pl.col("name").is_not_null() & (pl.col("name") != ""))
-        .group_by("name")
-        .agg(reviews=pl.len(), split=pl.col("split").first())
-    )
+    named = pl.scan_parquet(folder / TABLE).select("split", name=name)
+    named = named.filter(pl.col("name").is_not_null() & (pl.col("name") != ""))
+    counts = named.group_by("name").agg(reviews=pl.len(), split=pl.col("split").first())
     first = counts.sort(["reviews", "name"], descending=[True, False]).head(1)
     rows = first.collect(engine="streaming").to_dicts()
     if rows:

@@ -55,15 +55,11 @@ def count_eligible(text: str) -> int:
 @lru_cache(maxsize=100_000)
 def corruptions(word: str) -> dict[str, float]:
     """Return all possible errors of a word with their probabilities, given that it is mistyped; they sum to 1."""
-    outcomes: dict[str, list[str]] = {
-        "drop": [word[:i] + word[i + 1 :] for i in range(1, len(word))],
-        "double": [word[: i + 1] + word[i:] for i in range(1, len(word))],
-        "swap": [
-            word[:i] + word[i + 1] + word[i] + word[i + 2 :]
-            for i in range(1, len(word) - 1)
-            if word[i] != word[i + 1]
-        ],
-    }
+    outcomes: dict[str, list[str]] = {}
+    outcomes["drop"] = [word[:i] + word[i + 1 :] for i in range(1, len(word))]
+    outcomes["double"] = [word[: i + 1] + word[i:] for i in range(1, len(word))]
+    swapped = [i for i in range(1, len(word) - 1) if word[i] != word[i + 1]]
+    outcomes["swap"] = [_swap(word, i) for i in swapped]
     possible = {kind: share for kind, share in KINDS.items() if outcomes[kind]}
     whole = sum(possible.values())
     table: dict[str, float] = {}
@@ -72,6 +68,11 @@ def corruptions(word: str) -> dict[str, float]:
             table[surface] = table.get(surface, 0.0) + share / whole / len(outcomes[kind])
 
     return table
+
+
+def _swap(word: str, i: int) -> str:
+    """Return a word with the letters at i and i + 1 exchanged."""
+    return word[:i] + word[i + 1] + word[i] + word[i + 2 :]
 
 
 @lru_cache(maxsize=100_000)
@@ -90,15 +91,10 @@ def intended_words(surface: str, vocabulary: Container[str]) -> dict[str, float]
     """Return the words of the vocabulary that can be mistyped as *surface*, with P(surface | word, mistyped)."""
     # The first letter never changes, so only the rest has to be inverted.
     candidates = {surface[:i] + surface[i + 1 :] for i in range(1, len(surface))}
-    candidates.update(
-        surface[:i] + surface[i + 1] + surface[i] + surface[i + 2 :]
-        for i in range(1, len(surface) - 1)
-    )
-    candidates.update(
-        surface[:i] + letter + surface[i:]
-        for i in range(1, len(surface) + 1)
-        for letter in _LETTERS
-    )
+    candidates.update(_swap(surface, i) for i in range(1, len(surface) - 1))
+    for i in range(1, len(surface) + 1):
+        candidates.update(surface[:i] + letter + surface[i:] for letter in _LETTERS)
+
     words = {}
     for word in sorted(candidates):
         if (
@@ -286,27 +282,21 @@ class Automaton:
         return self._add((SLOT, self.variables[name], self._forms[name, form], after, name, form))
 
     def _bind(self, name: str, after: int) -> int:
+        """Add a state that draws the value of a variable, by the value of its key variable if it has one."""
         key = self.domains[name].key
-        return self._add(
-            (
-                BIND,
-                self.variables[name],
-                self._tables[name],
-                self.variables[key] if key else -1,
-                after,
-            )
-        )
+        key_variable = self.variables[key] if key else -1
+        return self._add((BIND, self.variables[name], self._tables[name], key_variable, after))
 
 
 def _cumulative(weights: Sequence[float]) -> tuple[list[float], list[float]]:
     """Return running sums of the normalised weights and their logs; the last sum is 2, so rounding cannot matter."""
     whole = float(sum(weights))
-    return [*accumulate(weight / whole for weight in weights[:-1]), 2.0], [
-        log(weight / whole) for weight in weights
-    ]
+    sums = [*accumulate(weight / whole for weight in weights[:-1]), 2.0]
+    return sums, [log(weight / whole) for weight in weights]
 
 
 def _draws(domain: Domain) -> dict[str, tuple[list[float], list[str], list[float]]]:
+    """Return, for each table of a variable, running sums of the shares, the values, and the logs of the shares."""
     draws = {}
     for key, table in domain.tables.items():
         cumulative, logs = _cumulative(list(table.values()))

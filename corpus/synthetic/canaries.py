@@ -80,11 +80,10 @@ class Canaries:
         """Table of all copies, sorted by place (the number of the review after it), with the columns of a review."""
         generator = np.random.default_rng([self.seed, PLACES])
         numbers = [(i, copy) for i, count in enumerate(self.copies) for copy in range(count)]
-        rows = {
-            "place": generator.integers(0, max(self.reviews, 1), len(numbers)),
-            "review_id": [f"canary-{i}-{copy}" for i, copy in numbers],
-            "text": [self.texts[i] for i, _ in numbers],
-        }
+        rows: dict[str, Any] = {}
+        rows["place"] = generator.integers(0, max(self.reviews, 1), len(numbers))
+        rows["review_id"] = [f"canary-{i}-{copy}" for i, copy in numbers]
+        rows["text"] = [self.texts[i] for i, _ in numbers]
         schema = {"place": pl.Int64, "review_id": pl.String, "text": pl.String}
         return as_reviews(pl.DataFrame(rows, schema=schema), self.stars).sort("place", "review_id")
 
@@ -102,18 +101,11 @@ class Canaries:
                     place=pl.int_range(start, start + batch.height, dtype=pl.Int64)
                 )
                 columns = [name for name in reviews.columns if name in here.columns]
-                canaries = here.select(columns).cast(
-                    pl.Schema({name: reviews.schema[name] for name in columns})
-                )
-                both = [
-                    canaries,
-                    reviews,
-                ]  # canaries first, so that the stable sort puts each before its review
-                yield (
-                    pl.concat(both, how="diagonal")
-                    .sort("place", maintain_order=True)
-                    .select(batch.columns)
-                )
+                types = pl.Schema({name: reviews.schema[name] for name in columns})
+                canaries = here.select(columns).cast(types)
+                # Canaries first, so that the stable sort puts each before its review.
+                both = pl.concat([canaries, reviews], how="diagonal")
+                yield both.sort("place", maintain_order=True).select(batch.columns)
             else:
                 yield batch
             start += batch.height
@@ -135,16 +127,11 @@ class Canaries:
     def facts(self) -> dict[str, Any]:
         """Return the facts for the manifest."""
         planted = sum(self.copies)
-        return {
-            "canaries": len(self.texts),
-            "planted": planted,
-            "share": planted / max(self.reviews, 1),
-            "words": len(self.words),
-            "length": self.length,
-            "stars": self.stars,
-            "bits": round(self.bits, 2),
-            "why_none": self.why_none,
-        }
+        share = planted / max(self.reviews, 1)
+        facts: dict[str, Any] = {"canaries": len(self.texts), "planted": planted, "share": share}
+        facts |= {"words": len(self.words), "length": self.length, "stars": self.stars}
+        facts |= {"bits": round(self.bits, 2), "why_none": self.why_none}
+        return facts
 
     def save(self, folder: Path) -> None:
         """Write `folder/canaries.json`."""
@@ -200,9 +187,8 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
         log.warning("no canary was planted: %s. Give more reviews, or set audit.canaries=0", why)
         copies = []
 
-    texts = _distinct(
-        np.random.default_rng([config.seed, PLANTING]), words, CANARY_WORDS, len(copies)
-    )
+    generator = np.random.default_rng([config.seed, PLANTING])
+    texts = _distinct(generator, words, CANARY_WORDS, len(copies))
     return Canaries(
         tuple(words), CANARY_WORDS, stars, tuple(texts), tuple(copies), config.seed, reviews, why
     )
@@ -221,21 +207,16 @@ def _survey(clean_folder: Path) -> tuple[list[str], int, int]:
     for batch in iter_split(clean_folder, "train"):
         if reviews < COUNTED_REVIEWS:
             written = batch["text"].str.split(" ").explode().drop_nulls()
-            words.append(
-                written.filter(written.str.contains(WORD)).alias("word").value_counts(name="count")
-            )
+            plain = written.filter(written.str.contains(WORD)).alias("word")
+            words.append(plain.value_counts(name="count"))
         stars += np.bincount(batch["stars"].to_numpy(), minlength=6)
         reviews += batch.height
 
     if not words:
         return [], 0, reviews
 
-    counts = (
-        pl.concat(words)
-        .group_by("word")
-        .agg(pl.col("count").sum())
-        .filter(pl.col("count") >= LEAST_COUNT)
-    )
+    counts = pl.concat(words).group_by("word").agg(pl.col("count").sum())
+    counts = counts.filter(pl.col("count") >= LEAST_COUNT)
     ranked = counts.sort(["count", "word"], descending=[True, False]).head(POOL)
     return ranked["word"].to_list(), int(stars.argmax()), reviews
 
@@ -243,6 +224,7 @@ def _survey(clean_folder: Path) -> tuple[list[str], int, int]:
 def _draw_phrases(
     generator: np.random.Generator, words: Iterable[str], length: int, count: int
 ) -> list[str]:
+    """Return texts of so many words, each drawn uniformly; they may be equal."""
     table = list(words)
     drawn = generator.integers(0, len(table), (count, length)).tolist()
     phrases = []
@@ -255,6 +237,7 @@ def _draw_phrases(
 def _distinct(
     generator: np.random.Generator, words: list[str], length: int, count: int
 ) -> list[str]:
+    """Return different texts of so many words."""
     texts: dict[str, None] = {}
     while len(texts) < count:
         [text] = _draw_phrases(generator, words, length, 1)

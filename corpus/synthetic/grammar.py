@@ -48,6 +48,19 @@ TYPO_RATE = 0.004
 """Probability that a word is mistyped, for words that can be mistyped."""
 
 
+def _silent_targets(op: tuple[Any, ...]) -> list[int]:
+    """Return the states that follow a state without reading a word."""
+    if op[0] == PICK:
+        return list(op[2])
+    if op[0] == BY:
+        return list(op[2].values())
+    if op[0] == SET:
+        return [op[3]]
+    if op[0] == BIND:
+        return [op[4]]
+    return []
+
+
 class Forward:
     """A scorer of texts under one automaton; it fills caches while it scores."""
 
@@ -140,13 +153,12 @@ class Forward:
                     yield sequence, (op[3], now), written * share
                 continue
             first = self._first(op, now)
+            before = now[: op[1]]
+            after = now[op[1] + 1 :]
             for word, chance in meanings.items():
                 for weight, value, sequence in first.get(word, ()):
-                    yield (
-                        sequence,
-                        (op[3], (*now[: op[1]], value, *now[op[1] + 1 :])),
-                        chance * share * weight,
-                    )
+                    reached = (op[3], (*before, value, *after))
+                    yield sequence, reached, chance * share * weight
 
     def _look_ahead(
         self, state: int, values: Values
@@ -216,19 +228,13 @@ class Forward:
         return tuple([values[variable] for variable in self._read_from(state)])
 
     def _read_from(self, state: int) -> tuple[int, ...]:
+        """Return the variables whose values decide what can follow a state without reading a word."""
         if state not in self._reads:
             op = self.automaton.ops[state]
-            targets = {
-                PICK: lambda: op[2],
-                BY: lambda: op[2].values(),
-                SET: lambda: [op[3]],
-                BIND: lambda: [op[4]],
-            }
-            reads = {
-                variable
-                for target in targets.get(op[0], list)()
-                for variable in self._read_from(target)
-            }
+            reads: set[int] = set()
+            for target in _silent_targets(op):
+                reads.update(self._read_from(target))
+
             if op[0] in (SET, BIND):
                 reads -= {op[1]}
             if op[0] == BY:

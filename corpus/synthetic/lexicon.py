@@ -6,7 +6,7 @@ law with Mandelbrot's shift, weight(r) = 1 / (r + 2)^1.05.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -81,27 +81,32 @@ def _one_of(words: list[str], draw: Random) -> str:
 
 def domains() -> dict[str, Domain]:
     """Return all variables in the order of their registers."""
-    return {
-        "stars": Domain({"": STARS}),
-        **{f"has_{name}": Domain({"": {"yes": 1.0, "no": 1.0}}, initial="no") for name in FLAGS},
-        "kind": Domain({"": {"food": 0.76, "care": 0.24}}),
-        "category": _categories(),
-        "food": Domain(
-            {star: dict(zip(TONES, row, strict=True)) for star, row in FOOD.items()}, key="stars"
-        ),
-        "service": Domain(
-            {star: dict(zip(TONES, row, strict=True)) for star, row in SERVICE.items()}, key="stars"
-        ),
-        "dish": _items("dishes", RARE_ITEMS),
-        "side": _items("sides", 0),
-        "other": _items("dishes", RARE_ITEMS),
-        "place": _by_category(_place_names),
-        "role": _by_category(lambda name: lexicon()["categories"][name]["roles"]),
-        "person": _people(),
-        "who": _company(),
-        "city": _simple(lexicon()["cities"] + _rare_cities()),
-        **{name: _simple(lexicon()[name]) for name in ("size", "minutes", "price", "event", "day")},
-    }
+    variables = {"stars": Domain({"": STARS})}
+    for name in FLAGS:
+        variables[f"has_{name}"] = Domain({"": {"yes": 1.0, "no": 1.0}}, initial="no")
+
+    variables["kind"] = Domain({"": {"food": 0.76, "care": 0.24}})
+    variables["category"] = _categories()
+    variables["food"] = _tones(FOOD)
+    variables["service"] = _tones(SERVICE)
+    variables["dish"] = _items("dishes", RARE_ITEMS)
+    variables["side"] = _items("sides", 0)
+    variables["other"] = _items("dishes", RARE_ITEMS)
+    variables["place"] = _by_category(_place_names)
+    variables["role"] = _by_category(lambda name: lexicon()["categories"][name]["roles"])
+    variables["person"] = _people()
+    variables["who"] = _company()
+    variables["city"] = _simple(lexicon()["cities"] + _rare_cities())
+    for name in ("size", "minutes", "price", "event", "day"):
+        variables[name] = _simple(lexicon()[name])
+
+    return variables
+
+
+def _tones(shares: Mapping[str, Sequence[float]]) -> Domain:
+    """Return the variable of a tone, whose shares depend on the rating."""
+    tables = {star: dict(zip(TONES, row, strict=True)) for star, row in shares.items()}
+    return Domain(tables, key="stars")
 
 
 def _simple(values: Iterable[str]) -> Domain:
@@ -209,22 +214,18 @@ def _people() -> Domain:
         dict.fromkeys([name for pair in zip(women, men, strict=False) for name in pair] + rare)
     )
     she = {name for name in names if name in women or (name not in men and name[-1] in "aeiy")}
-    forms = {
-        "name": {name: name for name in names},
-        "He": {name: "She" if name in she else "He" for name in names},
-        "his": {name: "her" if name in she else "his" for name in names},
-    }
+    forms = {"name": {name: name for name in names}}
+    forms["He"] = {name: "She" if name in she else "He" for name in names}
+    forms["his"] = {name: "her" if name in she else "his" for name in names}
     return Domain({"": zipf(names)}, forms, lazy=True)
 
 
 def _company() -> Domain:
     company = lexicon()["company"]
-    forms = {
-        "name": {who: who for who in company},
-        "cap": {who: who[0].upper() + who[1:] for who in company},
-        "poss": {who: f"{who}'s" for who in company},
-        "he": company,
-    }
+    forms = {"name": {who: who for who in company}}
+    forms["cap"] = {who: who[0].upper() + who[1:] for who in company}
+    forms["poss"] = {who: f"{who}'s" for who in company}
+    forms["he"] = company
     return Domain({"": zipf(company)}, forms, lazy=True)
 
 

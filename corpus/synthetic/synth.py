@@ -134,13 +134,13 @@ class _Columns:
     def review(self, row: int, uniform: Callable[[], float]) -> dict[str, Any]:
         stars = self._stars[row]
         text, values = write_review(stars, uniform)
+        user = self._users[row]
+        place = values[self._place] or user % 97
         useful, funny, cool = self._votes[row]
         return {
             "review_id": self._ids[row],
-            "user_id": _hashed_id(f"user {self._users[row]}"),
-            "business_id": _hashed_id(
-                f"{values[self._category]} {values[self._place] or self._users[row] % 97}"
-            ),
+            "user_id": _hashed_id(f"user {user}"),
+            "business_id": _hashed_id(f"{values[self._category]} {place}"),
             "stars": float(stars),
             "useful": useful,
             "funny": funny,

@@ -21,7 +21,7 @@ from reviewlm.core.config.sections.data import (
 )
 from reviewlm.core.errors import EmptyInput
 from reviewlm.corpus.cleaning.clean import prepare
-from reviewlm.corpus.duplicates import exact
+from reviewlm.corpus.duplicates import coverage
 from tests.corpus.data_sets import ingest
 from tests.in_process_dataflow import InProcess
 
@@ -175,7 +175,7 @@ def test_runs_counted_in_several_portions_give_the_same_coverage(
 ) -> None:
     split = SplitConfig(test=0.3, validation=0.3)
     whole = made(data, tmp_path / "whole", InProcess(2), split)
-    monkeypatch.setattr(exact, "MOST_RUNS", 3_000)
+    monkeypatch.setattr(coverage, "MOST_RUNS", 3_000)
     monkeypatch.setattr("reviewlm.corpus.duplicates.node_coverage.MOST_KEPT", 50)
     portions = made(data, tmp_path / "portions", InProcess(2), split)
     assert portions == whole

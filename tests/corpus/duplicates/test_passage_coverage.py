@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reviewlm.corpus.duplicates import exact as measured
-from reviewlm.corpus.duplicates.exact import REASONS, ExactDuplicates, coverage, first_equal
+from reviewlm.corpus.duplicates import coverage as measured
+from reviewlm.corpus.duplicates.coverage import coverage
+from reviewlm.corpus.duplicates.exact import REASONS, ExactDuplicates, first_equal
 from reviewlm.corpus.duplicates.shingles import part_of, simple_bytes, slices, word_bytes
 from reviewlm.corpus.splitting.split import SPLITS
 from tests.corpus.duplicates.test_near_duplicates import random_text, words

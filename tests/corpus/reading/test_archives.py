@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from reviewlm.core.errors import MissingColumn, Unreadable
 from reviewlm.corpus.reading.archives import LAYERS
-from reviewlm.corpus.reading.jsonlines import read_array
+from reviewlm.corpus.reading.json_arrays import read_array
 from reviewlm.corpus.schema import Limits
 from tests.corpus import data_sets, hostile_files
 from tests.corpus.review_files import json_lines, review, zstd
