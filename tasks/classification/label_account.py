@@ -1,4 +1,4 @@
-"""Account for the labels that classifiers learn: how many reviews have each, which look alike, what is left out."""
+"""Count the labels that classifiers learn, and warn of labels that are probably one label spelt in two ways."""
 
 from __future__ import annotations
 
@@ -22,12 +22,18 @@ from reviewlm.tasks.data.prepare import Prepared
 log = logging.getLogger(__name__)
 STEP = "labels"
 TYPO_LETTERS = 5
+"""Letters that a label has at least, if another one may be the same label with a typing error."""
 TYPO_SHARE = 0.1
-"""Two labels of so many letters may be one with a typing error, if so few reviews have the other one."""
+"""Share of the other label's reviews that the label with a typing error has at most."""
 
 
 def account_for_labels(classification: ClassificationConfig, prepared: Prepared) -> list[Entry]:
-    """Log how many reviews have each label, warn of labels that look alike, and return the entries of the account."""
+    """Log how many reviews have each label, warn of similar labels, and return the entries for the account of the data.
+
+    Args:
+        classification: Names the field with the labels.
+        prepared: The reviews, and their labels if they are read from a field of the files.
+    """
     field = classification.label
     labels = prepared.labels
     folder = labels.folder if labels else None
@@ -35,36 +41,37 @@ def account_for_labels(classification: ClassificationConfig, prepared: Prepared)
     table = pl.scan_parquet(prepared.clean.folder / TABLE).select("review_id", "stars").collect()
     numbers = labelling.numbers(table)
     counts = np.bincount(numbers[numbers != LEFT_OUT], minlength=len(labelling.names))
-    by_label = zip(labelling.names, counts.tolist(), strict=True)
-    counted = ", ".join(f"{name!r} {count:,}" for name, count in by_label)
+    counts_by_label = zip(labelling.names, counts.tolist(), strict=True)
+    counted = ", ".join(f"{name!r} {count:,}" for name, count in counts_by_label)
     log.info("labels   %s: %s", field, counted)
 
-    without = int((numbers == LEFT_OUT).sum())
-    entries = [Entry(STEP, Outcome.LEFT_OUT, Kind.NO_LABEL, without)]
+    unlabelled = int((numbers == LEFT_OUT).sum())
+    entries = [Entry(STEP, Outcome.LEFT_OUT, Kind.NO_LABEL, unlabelled)]
     if labels:
-        every = pl.read_parquet(labels.folder / LABELS_FILE)
-        every = every.join(table.select("review_id"), on="review_id", how="semi")
-        found = every["label"].value_counts().iter_rows()
-        entries += entries_of_alike(field, dict(found))
+        all_labels = pl.read_parquet(labels.folder / LABELS_FILE)
+        used = all_labels.join(table.select("review_id"), on="review_id", how="semi")
+        entries += entries_of_similar(field, dict(used["label"].value_counts().iter_rows()))
 
     entries = merge_entries(entries)
     warn_of_oddities(entries)
     return entries
 
 
-def entries_of_alike(field: str, counts: Mapping[str, int]) -> list[Entry]:
-    """Return an entry for each two labels that look alike.
+def entries_of_similar(field: str, counts: Mapping[str, int]) -> list[Entry]:
+    """Return an entry for each pair of labels that are probably one label spelt in two ways.
 
     Args:
-        field: The field that the labels are values of.
-        counts: Number of reviews by label.
+        field: The field with the labels.
+        counts: Number of reviews of each label.
     """
-    order = sorted(counts, key=lambda label: (-counts[label], label))
+    by_frequency = sorted(counts, key=lambda label: (-counts[label], label))
     entries: list[Entry] = []
-    for label, other in combinations(order, 2):
+    for label, other in combinations(by_frequency, 2):
         is_rare = counts[other] <= TYPO_SHARE * counts[label]
-        alike = look_alike(label, other) or (is_rare and may_be_typo(label, other))
-        if not alike:
+        similar = have_same_characters(label, other) or (
+            is_rare and differ_by_one_edit(label, other)
+        )
+        if not similar:
             continue
 
         detail = (
@@ -87,22 +94,26 @@ def entries_of_alike(field: str, counts: Mapping[str, int]) -> list[Entry]:
     return entries
 
 
-def look_alike(one: str, other: str) -> bool:
-    """Return whether two labels differ only in case, spaces, punctuation, forms of characters or of a number."""
-    return _plain(one) == _plain(other)
+def have_same_characters(one: str, other: str) -> bool:
+    """Return whether two labels differ at most in case, spaces, punctuation, Unicode form, or notation of a number."""
+    return _normalise(one) == _normalise(other)
 
 
-def _plain(label: str) -> str:
+def _normalise(label: str) -> str:
+    """Return a label as a number in one notation, or in lower case without spaces and punctuation."""
     text = unicodedata.normalize("NFKC", label).casefold().strip()
     try:
         return repr(float(text))
     except ValueError:
-        signs = re.sub(r"[\W_]+", "", text)
-        return signs or text
+        letters = re.sub(r"[\W_]+", "", text)
+        return letters or text
 
 
-def may_be_typo(one: str, other: str) -> bool:
-    """Return whether one letter more, less or other, or two exchanged ones, make one label the other."""
+def differ_by_one_edit(one: str, other: str) -> bool:
+    """Return whether one edit makes one label the other: a letter inserted, deleted or replaced, or two swapped.
+
+    Short labels and labels that differ in a digit ("type 1", "type 2") are never taken for each other.
+    """
     if min(len(one), len(other)) < TYPO_LETTERS or abs(len(one) - len(other)) > 1:
         return False
 
@@ -112,13 +123,10 @@ def may_be_typo(one: str, other: str) -> bool:
 
     rest = one[start:]
     other_rest = other[start:]
-    changed = rest[:2] + other_rest[:2]
-    if any(sign.isdigit() for sign in changed):
-        return False  # "type 1" and "type 2"
+    if any(character.isdigit() for character in rest[:2] + other_rest[:2]):
+        return False
 
-    if rest[1:] == other_rest or rest == other_rest[1:]:
-        return True  # a letter more or less
-    if rest[1:] == other_rest[1:]:
-        return True  # another letter
-    exchanged = rest[:2] == other_rest[1::-1]
-    return exchanged and rest[2:] == other_rest[2:]
+    inserted_or_deleted = rest[1:] == other_rest or rest == other_rest[1:]
+    replaced = rest[1:] == other_rest[1:]
+    swapped = rest[:2] == other_rest[1::-1] and rest[2:] == other_rest[2:]
+    return inserted_or_deleted or replaced or swapped

@@ -7,9 +7,9 @@ import pytest
 from reviewlm.corpus.account import Outcome
 from reviewlm.corpus.account_kinds import Kind
 from reviewlm.tasks.classification.label_account import (
-    entries_of_alike,
-    look_alike,
-    may_be_typo,
+    differ_by_one_edit,
+    entries_of_similar,
+    have_same_characters,
 )
 
 
@@ -25,14 +25,14 @@ from reviewlm.tasks.classification.label_account import (
     ],
 )
 def test_labels_that_differ_in_writing_only_look_alike(one: str, other: str) -> None:
-    assert look_alike(one, other)
+    assert have_same_characters(one, other)
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [("good", "food"), ("1", "10"), ("+", "-"), ("likely", "unlikely")]
 )
 def test_other_labels_do_not_look_alike(one: str, other: str) -> None:
-    assert not look_alike(one, other)
+    assert not have_same_characters(one, other)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_other_labels_do_not_look_alike(one: str, other: str) -> None:
     ],
 )
 def test_one_wrong_letter_may_be_a_typing_error(one: str, other: str) -> None:
-    assert may_be_typo(one, other)
-    assert may_be_typo(other, one)
+    assert differ_by_one_edit(one, other)
+    assert differ_by_one_edit(other, one)
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def test_one_wrong_letter_may_be_a_typing_error(one: str, other: str) -> None:
     [("type 1", "type 2"), ("likely", "unlikely"), ("good", "food"), ("bar", "bars")],
 )
 def test_numbers_short_words_or_two_letters_are_no_typing_error(one: str, other: str) -> None:
-    assert not may_be_typo(one, other)
+    assert not differ_by_one_edit(one, other)
 
 
 def test_near_equal_labels_are_pointed_out_with_their_numbers() -> None:
     counts = {"good": 900, "Good": 80, "GOOD ": 20, "bad": 500, "positive": 400, "postive": 3}
-    entries = entries_of_alike("mood", counts)
+    entries = entries_of_similar("mood", counts)
     found = {(entry.kind, entry.about, entry.count) for entry in entries}
     assert found == {
         (Kind.LABELS_ALIKE, "'Good', 'good'", 80),
@@ -72,4 +72,4 @@ def test_near_equal_labels_are_pointed_out_with_their_numbers() -> None:
 
 
 def test_two_common_labels_of_one_letter_difference_are_two_labels() -> None:
-    assert entries_of_alike("place", {"French": 400, "Trench": 300}) == []
+    assert entries_of_similar("place", {"French": 400, "Trench": 300}) == []
