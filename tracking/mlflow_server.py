@@ -38,15 +38,11 @@ def application() -> Guard:
     store = os.environ.get(TRACKING_VARIABLE) or home_database(home)
     require_whole(store)  # MLflow would migrate older tables, without a backup
     root = new_address(store, home / ARTIFACTS)
-    os.environ.update(
-        {
-            constants.BACKEND_STORE_URI_ENV_VAR: store,
-            constants.ARTIFACT_ROOT_ENV_VAR: root,
-            constants.SERVE_ARTIFACTS_ENV_VAR: "true",
-            constants.ARTIFACTS_DESTINATION_ENV_VAR: (home / ARTIFACTS).as_uri(),
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        }
-    )
+    os.environ[constants.BACKEND_STORE_URI_ENV_VAR] = store
+    os.environ[constants.ARTIFACT_ROOT_ENV_VAR] = root
+    os.environ[constants.SERVE_ARTIFACTS_ENV_VAR] = "true"
+    os.environ[constants.ARTIFACTS_DESTINATION_ENV_VAR] = (home / ARTIFACTS).as_uri()
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     from mlflow.server.fastapi_app import app  # reads the variables above
     from mlflow.server.handlers import initialize_backend_stores
 

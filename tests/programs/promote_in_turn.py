@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from reviewlm.tracking.registry.registry import ChampionChanged, Registry
+from reviewlm.tracking.registry.logged_decisions import ChampionChanged
+from reviewlm.tracking.registry.registry import Registry
 from reviewlm.tracking.runs.runs import Tracker
 
 TAGS = {"gate/outcome": "promoted", "gate/reason": "better"}

@@ -256,6 +256,10 @@ def _save(
     bundle = work / "bundle"
     # MLflow takes the folder's name and copies it.
     shutil.copytree(bundle_folder, bundle, copy_function=link_or_copy)
+    input_example: Any = example
+    if form.params:
+        input_example = (example, dict(form.params))
+
     mlflow.pyfunc.save_model(
         path=str(work / "model"),
         python_model=str(code),
@@ -264,7 +268,7 @@ def _save(
         model_config={"package": vendored.name, "family": form.model_type},
         signature=signature_of(form),
         pip_requirements=requirements(),
-        input_example=(example, dict(form.params)) if form.params else example,
+        input_example=input_example,
         mlflow_model=model,
         streamable=form.streamable,
     )

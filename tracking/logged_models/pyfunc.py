@@ -265,9 +265,8 @@ class ReviewModel(PythonModel):
         chosen = {name: value for name, value in options.items() if name not in NOT_OF_SAMPLING}
         for text in texts:
             written = self._sampling.generate(self._bundle, prompt=text, **chosen)
-            yield {
-                "texts": list(map(str, written))
-            }  # plain, so that an answer can be pickled for another process
+            # Plain strings, so that an answer can be pickled for another process.
+            yield {"texts": list(map(str, written))}
 
     def _suggest(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for text in texts:
@@ -287,19 +286,18 @@ class ReviewModel(PythonModel):
 
     def _score(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for score in self._bundle.score_texts(texts, stars=options["stars"]):
-            per_token = [{"token": token, "nats": float(nats)} for token, nats in score.per_token]
-            yield {
-                "open_bits_per_byte": float(score.open_bits_per_byte),
-                "bits_per_byte": float(score.bits_per_byte),
-                "oov": int(score.oov),
-                "tokens": int(score.tokens),
-                "bytes": int(score.bytes),
-                "nats": float(score.nats),
-                "spelling_nats": float(score.spelling_nats),
-                "surface_nats": float(score.surface_nats),
-                "perplexity": math.exp(min(score.nats / score.tokens, 700.0)),
-                "per_token": per_token,
-            }
+            answer: dict[str, Any] = {}
+            answer["open_bits_per_byte"] = float(score.open_bits_per_byte)
+            answer["bits_per_byte"] = float(score.bits_per_byte)
+            answer |= {name: int(getattr(score, name)) for name in ("oov", "tokens", "bytes")}
+            for name in ("nats", "spelling_nats", "surface_nats"):
+                answer[name] = float(getattr(score, name))
+
+            answer["perplexity"] = math.exp(min(score.nats / score.tokens, 700.0))
+            answer["per_token"] = [
+                {"token": token, "nats": float(nats)} for token, nats in score.per_token
+            ]
+            yield answer
 
     def _classify(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         answer = self._bundle.classify(texts)

@@ -89,14 +89,10 @@ def _run_of(tracker: Tracker, run: Any) -> Run:
     if PARENT not in tags:
         flow = value_of(tags, FLOW)
 
-    return Run(
-        str(run.info.run_id),
-        run.info.start_time * MILLION,
-        str(run.info.status),
-        flow,
-        value_of(tags, FIT_TAG),
-        _folder_below(tracker, run.info.artifact_uri),
-    )
+    info = run.info
+    folder = _folder_below(tracker, info.artifact_uri)
+    started = info.start_time * MILLION
+    return Run(str(info.run_id), started, str(info.status), flow, value_of(tags, FIT_TAG), folder)
 
 
 def _experiments(tracker: Tracker) -> list[list[str]]:

@@ -123,17 +123,12 @@ class Event:
 
     def as_row(self, state: str) -> dict[str, Any]:
         """Return the row for a list of decisions, as JSON values; *state* as in `RegistryState.states`."""
-        return {
-            "event": self.number,
-            "when": self.when.isoformat(timespec="seconds"),
-            "who": self.who,
-            "decision": self.outcome,
-            "version": self.version or None,
-            "against": self.against,
-            "why": self.why,
-            "state": state,
-            "run_id": self.run_id,
-        }
+        when = self.when.isoformat(timespec="seconds")
+        row: dict[str, Any] = {"event": self.number, "when": when, "who": self.who}
+        row["decision"] = self.outcome
+        row["version"] = self.version or None
+        row |= {"against": self.against, "why": self.why, "state": state, "run_id": self.run_id}
+        return row
 
     def fields(self, *without: str) -> dict[str, Any]:
         """Return the fields that the log stores, as JSON values, without those named."""
@@ -156,14 +151,11 @@ class Event:
 
     def storable(self, after: str = "") -> Event:
         """Return the event as MLflow will return it, with its digest; *after* as in `Args`."""
-        event = replace(
-            self,
-            after=after,
-            who=shorten(self.who or author(), WHY_LENGTH),
-            why=shorten(self.why, WHY_LENGTH),
-            tags=version_tags(self.tags),
-            report=shorten(self.report, DESCRIPTION_LENGTH),
-        )
+        who = shorten(self.who or author(), WHY_LENGTH)
+        why = shorten(self.why, WHY_LENGTH)
+        report = shorten(self.report, DESCRIPTION_LENGTH)
+        tags = version_tags(self.tags)
+        event = replace(self, after=after, who=who, why=why, tags=tags, report=report)
         return replace(event, digest=event.computed_digest())
 
 

@@ -26,17 +26,17 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
     tags = registry.version(number).tags
     figures = json.loads(tags.get(tag.DECISION_FIGURES, "{}"))
     rows = [{"name": figure, "value": value} for figure, value in figures.items()]
-    return {
-        "links": _links_of(tracker, name, number, tags),
-        "verdict": _verdict(tags),
-        "family": tags.get(tag.FAMILY_TAG, ""),
-        "adaptation": tags.get(tag.VERSION_ADAPTATION, ""),
-        "since": tags.get(tag.SINCE),
-        "data": {"made_from": tags.get(tag.MADE_FROM, ""), "digest": tags.get(tag.DATA_TAG, "")},
-        "rules": _rules_of(tags),
-        "figures": rows,
-        "history": registry.decisions()[:HISTORY],
-    }
+    card: dict[str, Any] = {"links": _links_of(tracker, name, number, tags)}
+    card["verdict"] = _verdict(tags)
+    card["family"] = tags.get(tag.FAMILY_TAG, "")
+    card["adaptation"] = tags.get(tag.VERSION_ADAPTATION, "")
+    card["since"] = tags.get(tag.SINCE)
+    made_from = tags.get(tag.MADE_FROM, "")
+    card["data"] = {"made_from": made_from, "digest": tags.get(tag.DATA_TAG, "")}
+    card["rules"] = _rules_of(tags)
+    card["figures"] = rows
+    card["history"] = registry.decisions()[:HISTORY]
+    return card
 
 
 def _links_of(tracker: Tracker, name: str, number: int, tags: Mapping[str, str]) -> dict[str, str]:

@@ -102,18 +102,13 @@ def settings_of(
         TrackingUnavailable: MLflow does not answer.
     """
     where = where_of(preset, overrides).with_input(input)
-    called: list[Found | None]
     if form is CLASSIFIER:
         name = where.classification.model_name
-        called = [find(where.workspace, name, reference) for reference in references]
     else:
         name = asked_model(tracker_at(where.workspace), where.promotion.model_name)
         where = where.asking(name)
-        called = [version_called(where.workspace, name, reference) for reference in references]
 
-    _require_different(where.workspace, name, references, called, form)
-    versions = [version for version in called if version is not None]
-    entry = max(versions, key=lambda found: found.version.created, default=None)
+    entry = _newest_version(where.workspace, name, references, form)
     record = None
     if entry:
         record = record_of(entry.folder)
@@ -143,15 +138,26 @@ def settings_of(
         return VersionSettings(config, data, settings, entry)
 
     files = [source.name for source in record.sources if source.kind == "file"]
+    data = f"{_name(entry)}: {_files_or_corpus(files, config.source)}"
     digests = {step.stage: step.digest for step in record.steps}
-    return VersionSettings(
-        config,
-        data=f"{_name(entry)}: {_files_or_corpus(files, config.source)}",
-        settings=settings,
-        version=entry,
-        dataset=digests.get("ingest", ""),
-        clean=digests.get("prepare", ""),
-    )
+    dataset = digests.get("ingest", "")
+    clean = digests.get("prepare", "")
+    return VersionSettings(config, data, settings, entry, dataset=dataset, clean=clean)
+
+
+def _newest_version(
+    workspace: Workspace, name: str, references: Sequence[str], form: Form
+) -> Found | None:
+    """Return the version that was registered last of those that are meant; None if only fitted models are meant."""
+    called: list[Found | None]
+    if form is CLASSIFIER:
+        called = [find(workspace, name, reference) for reference in references]
+    else:
+        called = [version_called(workspace, name, reference) for reference in references]
+
+    _require_different(workspace, name, references, called, form)
+    versions = [version for version in called if version is not None]
+    return max(versions, key=lambda found: found.version.created, default=None)
 
 
 def _require_different(
@@ -267,12 +273,10 @@ def _recorded_settings(
         source["input"] = list(input)
 
     vectors = record.configuration.get("vectors", {})
-    options = {
-        **record.configuration,
-        "execution": execution.model_dump(mode="json"),
-        "source": source,
-        "vectors": {name: str(Path(record.folder, path)) for name, path in vectors.items()},
-    }
+    options = dict(record.configuration)
+    options["execution"] = execution.model_dump(mode="json")
+    options["source"] = source
+    options["vectors"] = {name: str(Path(record.folder, path)) for name, path in vectors.items()}
     try:
         return change_config(options, overrides)
     except ConfigError as error:

@@ -28,7 +28,7 @@ VALID = (CARRIED_OUT, PENDING)
 
 @dataclass(frozen=True)
 class VersionState:
-    """What has become of a version, in a word of `tags.MARKS`, and when."""
+    """State of a version, in a word of `tags.MARKS`, and its beginning."""
 
     word: str
     when: datetime
@@ -40,7 +40,7 @@ class VersionState:
 
 
 def version_states(log: Sequence[Event], state: RegistryState) -> dict[int, VersionState]:
-    """Return what each version is now, by number; none for a version about which nothing was decided.
+    """Return the state of each version, by number; none for a version about which nothing was decided.
 
     Args:
         log: The events, the oldest first.
@@ -74,10 +74,11 @@ def refuses_former_champion(event: Event, log: Sequence[Event]) -> bool:
     if event.action != GATE or event.promote:
         return False
 
-    before = [one for one in log if one.number < event.number]
+    before = [earlier for earlier in log if earlier.number < event.number]
     state = fold_events(before)
-    judged = any(
-        one.action == GATE and one.version == event.version and state.states[one.number] in VALID
-        for one in before
-    )
-    return judged and event.version in state.past_champions
+    if event.version not in state.past_champions:
+        return False
+
+    by_gate = [earlier for earlier in before if earlier.action == GATE]
+    judgements = [earlier for earlier in by_gate if earlier.version == event.version]
+    return any(state.states[judgement.number] in VALID for judgement in judgements)

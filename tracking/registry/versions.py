@@ -106,18 +106,19 @@ class Version:
 
     def as_row(self) -> dict[str, Any]:
         """Return the row for a list of versions, as JSON values."""
-        return {
-            "version": self.version,
-            "aliases": ", ".join(self.aliases),
-            "outcome": self.tags.get(OUTCOME, ""),
-            "later": self.tags.get(LATER, ""),
-            "reason": self.tags.get(REASON, ""),
-            "run_model": self.tags.get(MODEL_NAME, ""),
-            "kind": self.tags.get(MODEL_KIND, ""),
-            "family": self.tags.get(FAMILY_TAG, ""),
-            "created": self.created.isoformat(timespec="seconds"),
-            "run_id": self.run_id,
+        tags = {
+            "outcome": OUTCOME,
+            "later": LATER,
+            "reason": REASON,
+            "run_model": MODEL_NAME,
+            "kind": MODEL_KIND,
+            "family": FAMILY_TAG,
         }
+        row: dict[str, Any] = {"version": self.version, "aliases": ", ".join(self.aliases)}
+        row |= {name: self.tags.get(tag, "") for name, tag in tags.items()}
+        row["created"] = self.created.isoformat(timespec="seconds")
+        row["run_id"] = self.run_id
+        return row
 
 
 @dataclass(frozen=True)
@@ -175,20 +176,19 @@ def contents_of(tracker: Connection, name: str) -> tuple[list[Version], dict[str
     for number, run_id, created, description, source, place, stored in rows:
         tags = unpack_tags(stored)
         names = sorted(alias for alias, at in aliases.items() if at == number)
-        versions.append(
-            Version(
-                number,
-                run_id or "",
-                tags,
-                tags.get(MODEL_URI_TAG) or str(source),
-                tuple(names),
-                datetime.fromtimestamp(created / 1000, UTC),
-                description or "",
-                name,
-                stored,
-                place,
-            )
+        version = Version(
+            number,
+            run_id or "",
+            tags,
+            tags.get(MODEL_URI_TAG) or str(source),
+            tuple(names),
+            datetime.fromtimestamp(created / 1000, UTC),
+            description or "",
+            name,
+            stored,
+            place,
         )
+        versions.append(version)
 
     there = {version.version for version in versions}
     return versions, {alias: number for alias, number in aliases.items() if number in there}

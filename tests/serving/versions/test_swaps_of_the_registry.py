@@ -27,7 +27,8 @@ from reviewlm.models.neural.lm import NeuralLM
 from reviewlm.models.sampling import generate
 from reviewlm.models.specs import RecurrentSpec
 from reviewlm.tracking.logged_models.bundles import log_bundle
-from reviewlm.tracking.registry.registry import CHAMPION, Registry
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import CHAMPION
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import MODEL_URI_TAG
 from tests.core.waiting import until

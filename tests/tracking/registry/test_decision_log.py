@@ -31,14 +31,9 @@ from reviewlm.tracking.registry.decisions import (
     event_of,
     fold_events,
 )
-from reviewlm.tracking.registry.registry import (
-    CHAMPION,
-    PREVIOUS,
-    ChampionChanged,
-    Registry,
-    Unfinished,
-)
-from reviewlm.tracking.registry.versions import Version
+from reviewlm.tracking.registry.logged_decisions import ChampionChanged, Unfinished
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import CHAMPION, PREVIOUS, Version
 from reviewlm.tracking.runs.runs import Tracker
 from tests.examples import examples
 
@@ -301,7 +296,7 @@ def test_an_alias_that_another_machine_is_still_moving_is_not_taken_for_a_person
         client.set_registered_model_alias("reviewlm", CHAMPION, str(second))
 
     monkeypatch.setattr(
-        "reviewlm.tracking.registry.registry.time.sleep", let_the_other_machine_go_on
+        "reviewlm.tracking.registry.logged_decisions.time.sleep", let_the_other_machine_go_on
     )
     names.registry.settle(third, second, True, "", {"gate/outcome": "promoted"})
     assert [row["decision"] for row in names.registry.decisions()] == ["promoted"] * 3

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from reviewlm.core.errors import TrackingUnavailable
-from reviewlm.tracking.registry.registry import ChampionChanged, Registry
+from reviewlm.tracking.registry.logged_decisions import ChampionChanged
+from reviewlm.tracking.registry.registry import Registry
 from tests.marked_cases import long_but
 from tests.tracking.registry.registry_drill import (
     CHALLENGER,

@@ -22,7 +22,8 @@ from reviewlm.cli import app
 from reviewlm.core.errors import BundleError, ConfigError, ReviewLMError, TrackingUnavailable
 from reviewlm.core.services.join import PROMOTED, ROLLED_BACK
 from reviewlm.tracking.logged_models.bundles import log_bundle
-from reviewlm.tracking.registry.registry import CHAMPION, Registry
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import CHAMPION
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import MODEL_URI_TAG, SINCE
 from tests.core.http_server import http_server

@@ -11,9 +11,14 @@ import pytest
 
 from reviewlm.core.errors import BundleError, ConfigError, InputError, ReviewLMError
 from reviewlm.tracking.logged_models.bundles import find_version
-from reviewlm.tracking.registry.registry import CHALLENGER, CHAMPION, PREVIOUS
 from reviewlm.tracking.registry.remedies import way_back
-from reviewlm.tracking.registry.versions import Reference, contents_of
+from reviewlm.tracking.registry.versions import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    Reference,
+    contents_of,
+)
 from reviewlm.tracking.runs.runs import Tracker
 
 WRITES = (

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from reviewlm.tracking.registry.registry import CHAMPION, Registry
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import CHAMPION
 from reviewlm.tracking.runs import publish
 from reviewlm.tracking.runs.runs import Tracker
 from tests.postgresql import Cluster, running_cluster

@@ -15,8 +15,8 @@ import pytest
 from reviewlm.core.errors import TrackingUnavailable
 from reviewlm.tracking.logged_models.bundles import find_version, log_bundle
 from reviewlm.tracking.logged_models.export import smoke_test
-from reviewlm.tracking.registry.registry import CHAMPION, Registry
-from reviewlm.tracking.registry.versions import Reference
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import CHAMPION, Reference
 from reviewlm.tracking.runs import publish
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.verbs.home import sync
