@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from reviewlm import ngram
-    from reviewlm.loaded_model import LoadedModel, load
+    from reviewlm.loaded_model import LoadedModel
+    from reviewlm.loading import load
 
 __all__ = ["LoadedModel", "__version__", "load", "ngram"]
 __version__ = "0.1.0"
@@ -25,10 +26,14 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     """Import the Python interface when it is first used: the command line starts without it."""
-    if name in ("LoadedModel", "load"):
-        from reviewlm import loaded_model
+    if name == "LoadedModel":
+        from reviewlm.loaded_model import LoadedModel
 
-        return getattr(loaded_model, name)
+        return LoadedModel
+    if name == "load":
+        from reviewlm.loading import load
+
+        return load
     if name == "ngram":
         from importlib import import_module
 

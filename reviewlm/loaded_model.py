@@ -1,29 +1,21 @@
-"""Use a fitted model in Python: open it by its name or folder, write reviews, suggest next words, score texts, save it."""
+"""Use a fitted model in Python: write reviews, suggest next words, score texts, encode them, save it."""
 
 from __future__ import annotations
 
-import logging
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from reviewlm.core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
-from reviewlm.core.config.sections.evaluation import DEMO_MODEL
-from reviewlm.core.environment import HOME_VARIABLE
-from reviewlm.core.errors import ArtifactError, BundleError, converted_errors
-from reviewlm.models.text.given import given_path, given_text, given_texts
-from reviewlm.options import configure, is_folder, open_registered, run_checked
+from reviewlm.models.text.given import given_path, given_texts
+from reviewlm.options import run_checked
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from reviewlm.core.config.run_config import RunConfig
-    from reviewlm.core.store import Artifact
     from reviewlm.models.bundles.bundle import Bundle
     from reviewlm.models.bundles.text_scores import TextScore
     from reviewlm.models.completion.beam import FoundText
@@ -36,10 +28,6 @@ PROBES = (
     ("We waited an hour and the server was rude!", 1),
 )
 """Texts and stars whose scores are stored with a saved model and computed again when it is opened."""
-
-BUNDLE = "bundle"
-SCHEME = "models:/"
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,24 +103,18 @@ class LoadedModel:
         """
         from reviewlm.models.sampling import generate
 
+        sampling: dict[str, Any] = {
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "typical_p": typical_p,
+            "repetition_penalty": repetition_penalty,
+            "no_repeat_ngram_size": no_repeat_ngram_size,
+            "watermark": watermark,
+        }
         texts = run_checked(
-            lambda: generate(
-                self.bundle,
-                n,
-                stars,
-                prompt,
-                max_tokens,
-                seed,
-                stop,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                min_p=min_p,
-                typical_p=typical_p,
-                repetition_penalty=repetition_penalty,
-                no_repeat_ngram_size=no_repeat_ngram_size,
-                watermark=watermark,
-            )
+            lambda: generate(self.bundle, n, stars, prompt, max_tokens, seed, stop, **sampling)
         )
         self._warn_of_unseen(prompt, stars)
         return texts
@@ -156,22 +138,17 @@ class LoadedModel:
         """Yield one review piece by piece, as it is written; arguments and text are those of `generate`."""
         from reviewlm.models.sampling import stream
 
-        pieces = stream(
-            self.bundle,
-            stars,
-            prompt,
-            max_tokens,
-            seed,
-            stop,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_p=min_p,
-            typical_p=typical_p,
-            repetition_penalty=repetition_penalty,
-            no_repeat_ngram_size=no_repeat_ngram_size,
-            watermark=watermark,
-        )
+        sampling: dict[str, Any] = {
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "typical_p": typical_p,
+            "repetition_penalty": repetition_penalty,
+            "no_repeat_ngram_size": no_repeat_ngram_size,
+            "watermark": watermark,
+        }
+        pieces = stream(self.bundle, stars, prompt, max_tokens, seed, stop, **sampling)
         while (piece := run_checked(lambda: next(pieces, None))) is not None:
             yield piece
 
@@ -309,125 +286,10 @@ class LoadedModel:
 
 
 def _save(bundle: Bundle, folder: Path) -> None:
+    """Write a bundle with the scores of `PROBES`, whole or not at all."""
     from reviewlm.models.atomic_files import new_folder
     from reviewlm.models.bundles.bundle import save_bundle
 
     facts = {**bundle.facts, "stars_prior": bundle.stars_prior}
     with new_folder(folder) as new:
         save_bundle(new, bundle.spec, bundle.vocabulary, bundle.model, PROBES, facts)
-
-
-def load(
-    model: str | int | Path = "champion",
-    home: str | Path | None = None,
-    preset: str = "small",
-    settings: Sequence[str] = (),
-) -> LoadedModel:
-    """Open a registered model, or the bundle in a folder.
-
-    Until a run of your own reviews has registered a version, the demo's is opened, with a warning. `repr` of the model,
-    and a line of the log (logger "reviewlm.loaded_model", level INFO), say which one it is.
-
-    Args:
-        model: Alias or number of a version ("champion", 3), `NAME` of a registered model, `NAME@ALIAS`, `NAME/3`; or
-            the folder of a bundle, as a path with a separator.
-        home: Home folder with the registry, for this process from now on. Default: `REVIEWLM_HOME`, else that of the
-            preset.
-        preset: A preset of `config/`, or the path of a TOML file; it names the registered model.
-        settings: Settings that replace those of the preset, each "key=value".
-
-    Raises:
-        ReviewLMError: There is no such model or folder, or it cannot be opened.
-    """
-    with converted_errors():
-        reference = _reference(model)
-        overrides = _overrides(settings)
-        given_text(preset, "preset")
-        if isinstance(reference, Path) or is_folder(reference):
-            return open_folder(Path(reference))
-        if home is not None:
-            os.environ[HOME_VARIABLE] = str(given_path(home, "home").resolve())
-
-    return open_model(configure(preset, overrides, create=False), reference)
-
-
-def _reference(model: object) -> str | Path:
-    """Return the name of a version, or the path of a folder."""
-    if isinstance(model, Integral) and not isinstance(model, bool):
-        return str(model)
-    if isinstance(model, str):
-        given_path(model, "model")
-        return model.removeprefix("file://")
-
-    return given_path(model, "model")
-
-
-def _overrides(settings: object) -> list[str]:
-    """Return settings that replace those of a preset, each "key=value"."""
-    if settings is None:
-        return []
-    return given_texts(settings, "settings")
-
-
-def open_model(config: RunConfig, model: str) -> LoadedModel:
-    """Open a registered model, or the bundle in a folder; names and errors are those of `load`."""
-    if is_folder(model):
-        return open_folder(Path(model))
-    from reviewlm.tracking.tags import MADE_FROM
-
-    bundle, version = open_registered(config, model)
-    lm = LoadedModel(
-        version.name,
-        int(version.version),
-        bundle,
-        version.tags.get(MADE_FROM, ""),
-        version.created,
-    )
-    log.info("opened %r from %s", lm, config.home)
-    if version.name == DEMO_MODEL and not model.removeprefix(SCHEME).startswith(DEMO_MODEL):
-        warnings.warn(
-            f"{lm!r} is the demo's model, because there is no '{config.promotion.model_name}' of your own in "
-            f"{config.home.absolute()}. `reviewlm run --input FILES` makes one; "
-            f"load({version.name!r}) opens the demo's without this warning",
-            stacklevel=3,
-        )
-
-    return lm
-
-
-def prepared_of(home: Path, bundle: Bundle) -> Artifact:
-    """Return the prepared reviews that a model was fitted on.
-
-    Raises:
-        ArtifactError: They are not in the store.
-    """
-    from reviewlm.core.store import Store
-
-    store = Store.of(home)
-    digest = str(bundle.facts.get("clean_digest", ""))
-    if not digest or (artifact := store.find("prepare", digest)) is None:
-        raise ArtifactError(
-            f"The reviews of '{bundle.spec.name}' are not in the store",
-            where=store.root,
-            remedy="set REVIEWLM_HOME to the home folder of its run, or name others: --input FILES",
-        )
-
-    return artifact
-
-
-def open_folder(folder: Path) -> LoadedModel:
-    """Open a fitted model: its bundle, or the folder of a fit that contains the bundle.
-
-    Raises:
-        BundleError: There is no such folder, or it has no readable bundle.
-    """
-    if not folder.is_dir():
-        raise BundleError(
-            "There is no such folder", where=folder, remedy="name the folder of a fitted model"
-        )
-    from reviewlm.models.bundles.bundle import load_bundle
-
-    bundle = run_checked(
-        lambda: load_bundle(folder / BUNDLE if (folder / BUNDLE).is_dir() else folder)
-    )
-    return LoadedModel(bundle.spec.name, None, bundle)

@@ -20,6 +20,7 @@ from reviewlm.models.sampling_options import KINDS, require_allowed
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.core.workspace import Workspace
     from reviewlm.tracking.registry.versions import Version
 
 PRESET = {"metavar": "PRESET"}
@@ -271,8 +272,8 @@ def is_folder(model: str) -> bool:
     return "\\" in model or ("/" in model and (Path(model).is_dir() or not version))
 
 
-def open_registered(config: RunConfig, reference: str) -> tuple[Any, Version]:
-    """Return a registered version's bundle, and the version."""
+def open_registered(workspace: Workspace, model_name: str, reference: str) -> tuple[Any, Version]:
+    """Return a registered version's bundle, and the version; errors and references as in `open_version`."""
     if is_folder(reference):
         raise ConfigError(
             "A command takes a registered version, not a folder",
@@ -283,7 +284,7 @@ def open_registered(config: RunConfig, reference: str) -> tuple[Any, Version]:
     with during("opening the model"):
         from reviewlm.tracking.registry.opening import open_version
 
-        return open_version(config.workspace, config.promotion.model_name, reference)
+        return open_version(workspace, model_name, reference)
 
 
 def run_checked(work: Callable[[], Result]) -> Result:

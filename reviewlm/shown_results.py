@@ -66,9 +66,9 @@ def show_report(result: Mapping[str, Any]) -> None:
 
 def _show_next_steps(result: Mapping[str, Any]) -> None:
     """Write which version is in use and the commands to try next, or what to do with a version that was refused."""
-    name, version, champion = (
-        result[key] for key in ("registered_model", "version", "champion_version")
-    )
+    name = result["registered_model"]
+    version = result["version"]
+    champion = result["champion_version"]
     of = "" if name == OWN_MODEL else f"--model {name} "
     if champion:
         in_use = f"version {champion} of {name} is the champion"

@@ -57,7 +57,7 @@ def rollback(
     if to is not None:
         registry.version(to)
 
-    from reviewlm.tracking.registry.registry import CHAMPION
+    from reviewlm.tracking.registry.versions import CHAMPION
 
     champion = registry.alias(CHAMPION)
     target = registry.rollback_target(to)
@@ -92,41 +92,16 @@ def history(
     """
     config = configure(preset, set, create=False)
     registry = _registry(config.workspace, config.promotion, model)
-    from reviewlm.tracking.registry.decisions import ALIASES_COUNT, CARRIED_OUT, complaints
+    from reviewlm.tracking.registry.decisions import ALIASES_COUNT, complaints
 
     events = registry.decisions()
     versions = registry.version_rows()
     damage = complaints(registry.events())
     if events or versions:
-        rows = []
-        for row in events:
-            decision = row["decision"]
-            if row["state"] != CARRIED_OUT:
-                decision += f", {row['state']}"
-
-            line = {
-                "when (UTC)": _to_the_minute(row["when"]),
-                "who": row["who"],
-                "version": row["version"],
-                "decision": decision,
-                "why": row["why"],
-            }
-            rows.append(line)
-
-        terminal.show_rows(rows, f"Decisions about {registry.name}, the newest first")
-        rows = []
-        for row in versions:
-            line = {
-                "version": row["version"],
-                "aliases": row["aliases"],
-                "model": row["run_model"] or row["kind"],
-                "created (UTC)": _to_the_minute(row["created"]),
-                "now": row["now"],
-                "outcome": ", ".join(filter(None, _outcomes(row))),
-            }
-            rows.append(line)
-
-        terminal.show_rows(rows, f"Versions of {registry.name}")
+        decisions = [_shown_decision(event) for event in events]
+        terminal.show_rows(decisions, f"Decisions about {registry.name}, the newest first")
+        shown_versions = [_shown_version(version) for version in versions]
+        terminal.show_rows(shown_versions, f"Versions of {registry.name}")
     else:
         from reviewlm.tracking.registry.locating import tracker_at
         from reviewlm.tracking.registry.remedies import OTHER_HOME, place_of
@@ -147,9 +122,36 @@ def history(
     )
 
 
-def _outcomes(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Return what was decided about a version, in a few words each: by the gate, by the gate later, by a person."""
-    return row["outcome"], "later refused" if row["later"] else "", row["by_hand"]
+def _shown_decision(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a decision in the table that people read."""
+    from reviewlm.tracking.registry.decisions import CARRIED_OUT
+
+    decision = event["decision"]
+    if event["state"] != CARRIED_OUT:
+        decision += f", {event['state']}"
+
+    return {
+        "when (UTC)": _to_the_minute(event["when"]),
+        "who": event["who"],
+        "version": event["version"],
+        "decision": decision,
+        "why": event["why"],
+    }
+
+
+def _shown_version(version: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a version in the table that people read."""
+    row = {"version": version["version"], "aliases": version["aliases"]}
+    row["model"] = version["run_model"] or version["kind"]
+    row["created (UTC)"] = _to_the_minute(version["created"])
+    row["now"] = version["now"]
+    row["outcome"] = ", ".join(filter(None, _outcomes(version)))
+    return row
+
+
+def _outcomes(version: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the decisions about a version, in a few words each: of the gate, of the gate later, of a person."""
+    return version["outcome"], "later refused" if version["later"] else "", version["by_hand"]
 
 
 def _to_the_minute(time: str) -> str:
@@ -168,7 +170,7 @@ def promote_by_hand(
 ) -> dict[str, Any]:
     """Make a version champion without the gate, and return the decision."""
     registry = _registry(workspace, promotion, model)
-    from reviewlm.tracking.registry.registry import CHAMPION
+    from reviewlm.tracking.registry.versions import CHAMPION
 
     champion = registry.alias(CHAMPION)
     if champion and champion.version == version:  # a repeated command, whose first answer was lost
@@ -243,7 +245,7 @@ def _report_decision(
     that repeats it (*again*) without undoing it.
     """
     from reviewlm.tracking.registry.decisions import CARRIED_OUT, PENDING
-    from reviewlm.tracking.registry.registry import Unfinished
+    from reviewlm.tracking.registry.logged_decisions import Unfinished
 
     try:
         event = decide()

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,12 +29,14 @@ from reviewlm.flow_runs import require_input, require_model_files
 from reviewlm.options import FILES, Input, Json, Preset, Set, load_configuration
 
 if TYPE_CHECKING:
+    from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.core.config.sections.data import SourceConfig, SplitConfig
     from reviewlm.corpus.ingestion.first_look import FirstLook
+    from reviewlm.models.specs import ModelSpec
     from reviewlm.tasks.planning.forecast import RunForecast
     from reviewlm.tasks.quick_check import CheckedStage
 
 PREFIX = "reviewlm-check-"
-
 REVIEWS = 200
 """Reviews that the stages are tried on."""
 MOST_SHOWN = 12
@@ -67,23 +69,16 @@ def check(
     require_input(config.source)
     require_model_files(config.models, config.classification, config.vectors)
     with during("looking at the files"):
-        from reviewlm.corpus.ingestion.first_look import look_at
-        from reviewlm.corpus.ingestion.ingest import limits_of
-        from reviewlm.corpus.splitting.split import least_reviews
+        look = _look_at_files(config.source)
+        expected = _forecast(config.split, config.models, look)
 
-        limits = replace(limits_of(config.source), workers=1)
-        look = look_at(config.source.input, limits, skip_missing=config.source.skip_missing)
-        from reviewlm.tasks.planning.forecast import forecast_run
-
-        used = look.records * look.account.used / max(look.account.read, 1)
-        expected = forecast_run(
-            config.split, config.models, round(used), look.bytes_of_review, available_cores()
-        )
-
+    answer = {"data": look.to_dict(), "time": expected.to_dict()}
     _show_look(look)
+    from reviewlm.corpus.splitting.split import least_reviews
+
     least = least_reviews(config.split)
     if look.whole and look.account.used < least:
-        terminal.last_line({"data": look.to_dict(), "time": expected.to_dict()}, json)
+        terminal.last_line(answer, json)
         raise EmptyInput(
             "There are too few reviews for a run",
             where=", ".join(config.source.input),
@@ -93,6 +88,28 @@ def check(
         )
 
     _show_forecast(expected, config.preset)
+    _try_stages(config, answer, json)
+
+
+def _look_at_files(source: SourceConfig) -> FirstLook:
+    """Read the beginnings of the input files."""
+    from reviewlm.corpus.ingestion.first_look import look_at
+    from reviewlm.corpus.ingestion.ingest import limits_of
+
+    limits = replace(limits_of(source), workers=1)
+    return look_at(source.input, limits, skip_missing=source.skip_missing)
+
+
+def _forecast(split: SplitConfig, models: Sequence[ModelSpec], look: FirstLook) -> RunForecast:
+    """Return how long a run on the files is expected to take here."""
+    from reviewlm.tasks.planning.forecast import forecast_run
+
+    used = look.records * look.account.used / max(look.account.read, 1)
+    return forecast_run(split, models, round(used), look.bytes_of_review, available_cores())
+
+
+def _try_stages(config: RunConfig, answer: dict[str, Any], json: bool) -> None:
+    """Try all stages in a temporary home, show what came out, and write the answer; keep the home of an error."""
     from reviewlm.corpus.ingestion.forgotten import hand_list_on
 
     home = Path(tempfile.mkdtemp(prefix=PREFIX, dir=lasting_folder()))
@@ -111,7 +128,7 @@ def check(
                 raise
             finally:
                 _show(record.stages, home if keep else None, json)
-                terminal.last_line({"data": look.to_dict(), "time": expected.to_dict()}, json)
+                terminal.last_line(answer, json)
     finally:
         if not keep:
             shutil.rmtree(home, ignore_errors=True)
@@ -194,9 +211,8 @@ def _show(stages: Sequence[CheckedStage], home: Path | None, json: bool) -> None
     import psutil
 
     rows = [asdict(stage) for stage in stages]
-    seconds = (
-        time.time() - psutil.Process().create_time()
-    )  # who waits also waits for the imports of libraries
+    # Who waits also waits for the imports of libraries.
+    seconds = time.time() - psutil.Process().create_time()
     if home is None:
         terminal.say(
             f"ok: {len(rows)} stages on up to {REVIEWS} reviews with tiny models; wall time {seconds:.1f} s, with the start "

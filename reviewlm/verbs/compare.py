@@ -57,6 +57,7 @@ def compare(
 
 
 def _show(result: dict[str, Any], samples: bool) -> None:
+    """Show how two models compare: figures, slices, costs, samples if asked for, and the verdict."""
     from reviewlm.evaluation.statistics.paired import TITLES
     from reviewlm.evaluation.statistics.slices import dimension_name
 
@@ -73,17 +74,10 @@ def _show(result: dict[str, Any], samples: bool) -> None:
     )
     slices = []
     for row in result["slices"]:
-        slices.append(
-            {
-                "dimension": dimension_name(row["dimension"], row["slice"]),
-                "slice": row["slice"],
-                "reviews": row["reviews"],
-                "A": row["A"],
-                "B": row["B"],
-                "gain": _gain(row),
-                "verdict": row["verdict"],
-            }
-        )
+        dimension = dimension_name(row["dimension"], row["slice"])
+        figures = {name: row[name] for name in ("slice", "reviews", "A", "B")}
+        gain = {"gain": _gain(row), "verdict": row["verdict"]}
+        slices.append({"dimension": dimension, **figures, **gain})
 
     if slices:
         sure = f"with {result['confidence']:.0%} intervals that hold for all slices together"
@@ -93,7 +87,7 @@ def _show(result: dict[str, Any], samples: bool) -> None:
 
     costs = []
     for row in result["costs"]:
-        costs.append({**row, **{letter: _whole(row[letter]) for letter in ("A", "B")}})
+        costs.append({**row, "A": _whole(row["A"]), "B": _whole(row["B"])})
 
     terminal.show_rows(costs, TITLES["costs"])
     for sample in result["samples"] if samples else ():

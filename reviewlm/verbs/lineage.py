@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,8 @@ from reviewlm.shown_results import show_report
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.core.lineage import Defect, Lineage
+    from reviewlm.tracking.registry.versions import Version as RegisteredVersion
 
 SHORT = 12
 """Digits shown of a hash."""
@@ -49,65 +51,57 @@ def lineage(
     store = config.home / "store"
     root = opened.version.tags.get(LINEAGE_TAG, "")
     if verify:
-        findings = chain.verify(record, store, opened.folder, root)
+        defects = chain.verify(record, store, opened.folder, root)
     else:
-        findings = chain.present(record, store)
+        defects = chain.present(record, store)
 
-    aliases = ", ".join(opened.version.aliases)
-    terminal.say(
-        f"version {opened.version.version}{f' ({aliases})' if aliases else ''}: {record.model}, {record.kind}"
-    )
-    terminal.say(f"bundle {record.bundle}\nroot   {record.root}")
-    states = {finding.key: finding.state for finding in findings}
-    rows = []
-    for step in record.steps:
-        line = {
-            "stage": step.stage,
-            "of": record.label(step),
-            "digest": step.digest,
-            "size": terminal.size(step.bytes),
-            "state": states.get(step.key, ""),
-        }
-        rows.append(line)
-
-    terminal.show_rows(rows, "Stages, each after those that it was made from")
-    sources = []
-    for source in record.sources:
-        line = {
-            "source": source.kind,
-            "name": source.name,
-            "sha256": source.sha256[:SHORT],
-            "size": terminal.size(source.bytes),
-            "state": states.get(source.sha256, ""),
-        }
-        sources.append(line)
-
-    terminal.show_rows(sources, "Sources")
-    for finding in findings:
-        terminal.say(f"{finding.state}: {finding.where}")
+    _show_lineage(record, opened.version, defects)
+    if verify:
+        chain.require_whole(defects)
+        terminal.say(
+            f"verified: {len(record.steps)} stages and {len(record.sources)} sources are unchanged"
+        )
 
     links = record.links()
     steps = [
         {**vars(step), "label": record.label(step), "link": links[step.key]}
         for step in record.steps
     ]
-    if verify:
-        chain.require_whole(findings)
-        terminal.say(
-            f"verified: {len(record.steps)} stages and {len(record.sources)} sources are unchanged"
-        )
-
-    facts = {
-        "version": opened.version.version,
-        "model": record.model,
-        "bundle": record.bundle,
-        "root": record.root,
-        "steps": steps,
-        "sources": [vars(source) for source in record.sources],
-        "findings": [vars(finding) for finding in findings],
-        "verified": verify,
-    }
+    facts = {"version": opened.version.version, "model": record.model}
+    facts |= {"bundle": record.bundle, "root": record.root, "steps": steps}
+    facts["sources"] = [vars(source) for source in record.sources]
+    facts["findings"] = [vars(defect) for defect in defects]
+    facts["verified"] = verify
     terminal.last_line(facts, json)
+
+
+def _show_lineage(record: Lineage, version: RegisteredVersion, defects: Sequence[Defect]) -> None:
+    """Show the stages and sources of a version, and which of their files are missing or changed."""
+    aliases = ""
+    if version.aliases:
+        aliases = f" ({', '.join(version.aliases)})"
+
+    terminal.say(f"version {version.version}{aliases}: {record.model}, {record.kind}")
+    terminal.say(f"bundle {record.bundle}\nroot   {record.root}")
+    states = {defect.key: defect.state for defect in defects}
+    steps = []
+    for step in record.steps:
+        size = terminal.size(step.bytes)
+        state = states.get(step.key, "")
+        row = {"stage": step.stage, "of": record.label(step), "digest": step.digest}
+        steps.append({**row, "size": size, "state": state})
+
+    terminal.show_rows(steps, "Stages, each after those that it was made from")
+    sources = []
+    for source in record.sources:
+        size = terminal.size(source.bytes)
+        state = states.get(source.sha256, "")
+        row = {"source": source.kind, "name": source.name, "sha256": source.sha256[:SHORT]}
+        sources.append({**row, "size": size, "state": state})
+
+    terminal.show_rows(sources, "Sources")
+    for defect in defects:
+        terminal.say(f"{defect.state}: {defect.where}")
 
 
 def report(
@@ -191,17 +185,14 @@ def reproduce(
 
 
 def _show(result: Mapping[str, Any]) -> None:
+    """Show what became of a reproduction: its stages, platform, code, figures and verdict."""
     rows = []
     for step in result["steps"]:
-        line = {
-            "stage": step["stage"],
-            "of": step["label"],
-            "digest": step["digest"],
-            "bytes": "equal" if step["equal"] else ", ".join(step["files"][:2]),
-            "seconds then": step["seconds_then"],
-            "now": step["seconds_now"],
-        }
-        rows.append(line)
+        row = {"stage": step["stage"], "of": step["label"], "digest": step["digest"]}
+        row["bytes"] = "equal" if step["equal"] else ", ".join(step["files"][:2])
+        row["seconds then"] = step["seconds_then"]
+        row["now"] = step["seconds_now"]
+        rows.append(row)
 
     terminal.show_rows(rows, f"Version {result['version']} ({result['model']}), made again")
     for difference in result["platform"]:
@@ -219,6 +210,7 @@ def _show(result: Mapping[str, Any]) -> None:
 
 
 def _difference(result: Mapping[str, Any]) -> NotReproduced:
+    """Return the error that names the first stage that differs, and the reasons that are known."""
     first = result["first_difference"]
     stage = f"{first['stage']} {first['label']}".strip()
     reasons = [*first["identity"], *result["platform"]]

@@ -118,60 +118,99 @@ def generate(
     _require_effect(context, beam, require or [], n)
     config = configure(preset, set, create=False)
     with lasting_objects():
-        bundle, version = open_registered(config, model)
+        bundle, version = open_registered(config.workspace, config.promotion.model_name, model)
 
+    warnings = _warn_before(bundle, version, config.home, prompt, stars)
+    if beam:
+        found = _search(bundle, beam, n, stars, prompt, require or [], max_tokens)
+    else:
+        drawing = {name: context.params[name] for name in SAMPLING} | {"stop": stop or ()}
+        found = _draw(bundle, n, stars, prompt, max_tokens, drawing)
+        # Without --stars the seed draws the rating.
+        certain = temperature == 0 and stars is not None
+        if not certain and not is_given(context, "seed"):
+            _say_seed(seed)
+
+    terminal.last_line({**version.answer_fields, **found, "warnings": warnings}, json)
+
+
+def _warn_before(
+    bundle: Bundle, version: Version, home: Path, prompt: str, stars: int | None
+) -> list[str]:
+    """Show and return what speaks against a prompt and a rating: the training reviews did not have such ones."""
     from reviewlm.models.bundles.bundle import unseen_warnings
-    from reviewlm.models.completion.beam import beam_search
-    from reviewlm.models.sampling import generate as sample
-    from reviewlm.models.sampling.batch import rating_of
     from reviewlm.tasks.data.rating_doubts import doubts_about_stars
 
     warnings = unseen_warnings(bundle, prompt, stars)
     if stars:
-        warnings += doubts_about_stars(config.home, version)
+        warnings += doubts_about_stars(home, version)
 
     terminal.show_warnings(warnings)
-    if beam:
-        with during("searching for the likeliest reviews"):
-            beams = run_checked(
-                lambda: beam_search(bundle, beam, n, stars, prompt, require or [], max_tokens)
-            )
-        written = [(each.text, each.ended) for each in beams]
-        facts: dict[str, Any] = {"logp": [each.logp for each in beams]}
-        ratings = [stars] * len(beams)
-        for rating, (text, ended) in zip(ratings, written, strict=True):
-            terminal.show_review(rating, text, ended)
-    else:
-        drawing = {name: context.params[name] for name in SAMPLING} | {"stop": stop or ()}
-        ratings = run_checked(
-            lambda: [rating_of(bundle, stars, seed, number) for number in range(n)]
-        )
-        live = LiveReviews(ratings, prompt)
-        with during("writing"):
-            drawn = run_checked(
-                lambda: sample(bundle, n, stars, prompt, max_tokens, heard=live.hear, **drawing)
-            )
-        live.close()
-        written = [(text, text.ended) for text in drawn]
-        facts = {}
+    return warnings
 
-    certain = temperature == 0 and stars is not None  # without --stars the seed draws the rating
-    if not beam and not certain and not is_given(context, "seed"):
-        log.info(
-            "drawn with seed %d: the same command gives the same text; --seed %d gives another",
-            seed,
-            seed + 1,
+
+def _search(
+    bundle: Bundle,
+    width: int,
+    n: int,
+    stars: int | None,
+    prompt: str,
+    require: Sequence[str],
+    max_tokens: int,
+) -> dict[str, Any]:
+    """Show the likeliest reviews that beam search finds, and return them as fields of the answer."""
+    from reviewlm.models.completion.beam import beam_search
+
+    with during("searching for the likeliest reviews"):
+        reviews = run_checked(
+            lambda: beam_search(bundle, width, n, stars, prompt, require, max_tokens)
         )
 
-    result = {
-        **version.answer_fields,
-        "texts": [text for text, _ in written],
-        "ended": [ended for _, ended in written],
+    for review in reviews:
+        terminal.show_review(stars, review.text, review.ended)
+
+    found: dict[str, Any] = {"texts": [review.text for review in reviews]}
+    found["ended"] = [review.ended for review in reviews]
+    found["stars"] = [stars] * len(reviews)
+    found["logp"] = [review.logp for review in reviews]
+    return found
+
+
+def _draw(
+    bundle: Bundle,
+    n: int,
+    stars: int | None,
+    prompt: str,
+    max_tokens: int,
+    drawing: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Show reviews while they are drawn at random, and return them as fields of the answer."""
+    from reviewlm.models.sampling import generate as sample
+    from reviewlm.models.sampling.batch import rating_of
+
+    seed = drawing["seed"]
+    ratings = run_checked(lambda: [rating_of(bundle, stars, seed, number) for number in range(n)])
+    live = LiveReviews(ratings, prompt)
+    with during("writing"):
+        reviews = run_checked(
+            lambda: sample(bundle, n, stars, prompt, max_tokens, heard=live.hear, **drawing)
+        )
+
+    live.close()
+    return {
+        "texts": list(reviews),
+        "ended": [review.ended for review in reviews],
         "stars": ratings,
-        **facts,
-        "warnings": warnings,
     }
-    terminal.last_line(result, json)
+
+
+def _say_seed(seed: int) -> None:
+    """Say how to get the same reviews again, and others."""
+    log.info(
+        "drawn with seed %d: the same command gives the same text; --seed %d gives another",
+        seed,
+        seed + 1,
+    )
 
 
 def _require_effect(context: typer.Context, beam: int, require: Sequence[str], n: int) -> None:
@@ -221,7 +260,7 @@ def suggest(
 
     config = configure(preset, set, create=False)
     with lasting_objects():
-        bundle, version = open_registered(config, model)
+        bundle, version = open_registered(config.workspace, config.promotion.model_name, model)
 
     from reviewlm.models.bundles.bundle import unseen_warnings
     from reviewlm.models.completion.suggestions import suggest as likely_words
@@ -235,7 +274,8 @@ def suggest(
         )
 
     suggestions = run_checked(lambda: likely_words(bundle, prompt, k, stars, both=True))
-    terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
+    warnings = unseen_warnings(bundle, prompt, stars)
+    terminal.show_warnings(warnings)
     both = suggestions.typed in dict(suggestions.words)  # it may be a whole word
     for reading in (suggestions, suggestions.otherwise) if both else (suggestions,):
         terminal.show_suggestions(prompt, reading)
@@ -275,7 +315,7 @@ def score(
     numbers, texts = zip(*terminal.read_lines(file), strict=True)
     config = configure(preset, set, create=False)
     with lasting_objects():
-        bundle, version = open_registered(config, model)
+        bundle, version = open_registered(config.workspace, config.promotion.model_name, model)
 
     from reviewlm.models.bundles.bundle import unseen_warnings
     from reviewlm.models.bundles.text_scores import sum_of_scores
@@ -285,31 +325,23 @@ def score(
         result = run_checked(lambda: sum_of_scores(bundle.score_texts(texts, stars)))
 
     result["scores"] = [
-        {"line": line, **one} for line, one in zip(numbers, result["scores"], strict=True)
+        {"line": line, **figures} for line, figures in zip(numbers, result["scores"], strict=True)
     ]
     marks = []
-    for line, text in zip(numbers, texts, strict=True):
-        if watermark:
-            marks.append(
-                {"line": line, **evidence_of(bundle.vocabulary, text, watermark)._asdict()}
-            )
+    if watermark:
+        for line, text in zip(numbers, texts, strict=True):
+            evidence = evidence_of(bundle.vocabulary, text, watermark)
+            marks.append({"line": line, **evidence._asdict()})
 
-    terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
+    warnings = unseen_warnings(bundle, "\n".join(texts), stars)
+    terminal.show_warnings(warnings)
     _show_each(result["scores"], texts)
     _show_scores(result)
     _say_test_figure(config.workspace, version)
     terminal.show_rows(marks)
     watermarks = {"watermarks": marks} if watermark else {}
-    terminal.last_line(
-        {
-            **version.answer_fields,
-            **result,
-            **watermarks,
-            "ratings": _ratings(bundle, stars),
-            "warnings": warnings,
-        },
-        json,
-    )
+    read = {"ratings": _ratings(bundle, stars), "warnings": warnings}
+    terminal.last_line({**version.answer_fields, **result, **watermarks, **read}, json)
 
 
 def export(
@@ -339,9 +371,8 @@ def export(
       reviewlm version export --model reviewlm@champion --to exported
       reviewlm version export --part lstm --to exported-lstm
     """
-    bundle, version = open_registered(
-        configure(preset, [*(set or []), "execution.device=cpu"], create=False), model
-    )
+    config = configure(preset, [*(set or []), "execution.device=cpu"], create=False)
+    bundle, version = open_registered(config.workspace, config.promotion.model_name, model)
     from reviewlm.loaded_model import PROBES
     from reviewlm.training.neural.export import exportable, write_export
 
@@ -368,7 +399,7 @@ def _say_test_figure(workspace: Workspace, version: Version) -> None:
 
     with suppress(ReviewLMError):
         bits = tracker_at(workspace).metrics(version.run_id).get("test/open_bits_per_byte")
-        if (bits) is not None:
+        if bits is not None:
             terminal.say(
                 f"To compare: the test reviews of this model need {bits:.3f} open bits per byte on average."
             )

@@ -5,6 +5,8 @@ They need no pipeline.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -153,7 +155,8 @@ def fit(
             "No output was given", remedy="give --arpa FILE, --binary FOLDER, or both"
         )
 
-    thresholds = _thresholds(prune)
+    thresholds = tuple(_thresholds(prune))
+    memory_limit = memory << 20 or None
     from reviewlm.training.ngram.lines.text_files import LineSpec, fit_text, require_texts
 
     engine = None  # threads
@@ -162,50 +165,68 @@ def fit(
 
         engine = RayEngine(cluster)
 
-    try:
-        with converted_errors():
-            spec = LineSpec(
-                order=order,
-                smoothing=smoothing,
-                prune=tuple(thresholds),
-                entropy=entropy,
-                padded_vocabulary=pad,
-                held_out=held_out,
-                limit_vocabulary=limit_vocabulary,
-                marks=marks,
-                memory_limit=memory << 20 or None,
-                threads=threads,
-            )
-            if binary is not None:
-                require_new(binary)
-                if arpa is not None and binary.resolve() in (
-                    arpa.resolve(),
-                    *arpa.resolve().parents,
-                ):
-                    raise ValueError("--arpa is the folder of --binary, or in it")
-    except (InputError, ValueError) as error:
-        raise ConfigError(f"A setting is not valid: {getattr(error, 'what', error)}") from error
-
-    if arpa is not None and smoothing in SCORES_ONLY:
-        raise ConfigError(
-            f"{smoothing} gives scores, not probabilities, as readers of ARPA take them for"
+    with _refusing_settings(), converted_errors():
+        spec = LineSpec(
+            order=order,
+            smoothing=smoothing,
+            prune=thresholds,
+            entropy=entropy,
+            padded_vocabulary=pad,
+            held_out=held_out,
+            limit_vocabulary=limit_vocabulary,
+            marks=marks,
+            memory_limit=memory_limit,
+            threads=threads,
         )
+        _require_apart(arpa, binary)
 
-    if arpa is not None:
-        require_output(arpa, "--arpa")
-
-    require_folder(binary.absolute().parent if binary else None, "--binary")
+    _require_outputs(arpa, binary, smoothing)
     run_checked(lambda: require_texts(text, held_out, limit_vocabulary, apart_from=arpa))
-
     with disk_errors(arpa or binary or "", ANOTHER_PLACE), converted_errors():
         result = fit_text(text, spec, arpa, binary, engine)
 
     _show_fit(result, arpa, binary, smoothing, as_json)
 
 
+@contextmanager
+def _refusing_settings() -> Iterator[None]:
+    """Turn an error about a setting of the model into a ConfigError."""
+    try:
+        yield
+    except (InputError, ValueError) as error:
+        raise ConfigError(f"A setting is not valid: {getattr(error, 'what', error)}") from error
+
+
+def _require_apart(arpa: Path | None, binary: Path | None) -> None:
+    """Raise an error if the folder of --binary exists, or is to hold the file of --arpa."""
+    if binary is None:
+        return
+
+    require_new(binary)
+    if arpa is None:
+        return
+
+    file = arpa.resolve()
+    if binary.resolve() in (file, *file.parents):
+        raise ValueError("--arpa is the folder of --binary, or in it")
+
+
+def _require_outputs(arpa: Path | None, binary: Path | None, smoothing: Methods) -> None:
+    """Raise an error if an output cannot be written, or the method has no probabilities for an ARPA file."""
+    if arpa is not None:
+        if smoothing in SCORES_ONLY:
+            raise ConfigError(
+                f"{smoothing} gives scores, not probabilities, as readers of ARPA take them for"
+            )
+        require_output(arpa, "--arpa")
+
+    require_folder(binary.absolute().parent if binary else None, "--binary")
+
+
 def _show_fit(
     result: dict[str, Any], arpa: Path | None, binary: Path | None, smoothing: str, as_json: bool
 ) -> None:
+    """Show the size of a fitted model by order, and where it is written."""
     terminal.show_rows(_per_order(result))
     terminal.show_facts(
         {name: value for name, value in result.items() if name not in ("ngrams", "discounts")}
@@ -298,6 +319,7 @@ def generate(
 
 
 def _per_order(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each order: its number of n-grams, and its discounts if the method has any."""
     none = [(None, None, None)] * len(result["ngrams"])
     orders = zip(result["ngrams"], result["discounts"] or none, strict=True)
     rows = []

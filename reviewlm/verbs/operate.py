@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from reviewlm.core.config.sections.execution import ServingConfig
     from reviewlm.core.config.sections.other_models import ClassificationConfig
     from reviewlm.core.workspace import Workspace
+    from reviewlm.tracking.runs.runs import Tracker
 
 tokens_app = typer.Typer(
     no_args_is_help=True, help="Make, list and remove access tokens of `reviewlm serve`."
@@ -74,48 +77,107 @@ def start(
     """
     from reviewlm.core.services import launch
     from reviewlm.flows.server.tables import require_current_tables
-    from reviewlm.tracking.artifacts import ARTIFACTS
     from reviewlm.tracking.client import require_whole
     from reviewlm.tracking.registry.locating import asked_model, tracker_at
-    from reviewlm.tracking.registry.registry import CHAMPION, Registry
-    from reviewlm.tracking.runs.runs import Tracker
+    from reviewlm.tracking.registry.registry import Registry
+    from reviewlm.tracking.registry.versions import CHAMPION
 
     if overwrite and not deploy:
         raise ConfigError("--overwrite changes what --deploy does", remedy="give both")
     config = configure(preset, set)
     require_whole(config.tracking_address)
     require_current_tables(config.home)
-    sets = [word for override in set or [] for word in ("--set", override)]
     tracker = tracker_at(config.workspace)
-    served = (
-        serve
-        and Registry(tracker, asked_model(tracker, config.promotion.model_name)).alias(CHAMPION)
-        is not None
-    )
-    here = preset
-    if Path(preset).is_file():
-        here = str(Path(preset).absolute())
+    has_champion = False
+    if serve:
+        registry = Registry(tracker, asked_model(tracker, config.promotion.model_name))
+        has_champion = registry.alias(CHAMPION) is not None
 
-    champion = ["-m", "reviewlm.cli", "serve", "--preset", here, *sets] if served else []
+    server = []
+    if has_champion:
+        server = _server_command(preset, set or [])
+
     uri = config.execution.tracking_uri
-    result = launch.start(config.home, uri, champion, deploy, overwrite)
+    addresses = launch.start(config.home, uri, server, deploy, overwrite)
     schedules = launch.schedules(config.home)
-    runs = models = registered = result["MLflow"]
-    asked = config.promotion.model_name
-    folder = config.home / ARTIFACTS
-    with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake
-        asked = asked_model(tracker, asked)
-        tracker = Tracker(config.tracking_address, config.asking(asked).experiment, folder)
-        runs = tracker.runs_page
-        models = tracker.models_page
-        registered = tracker.registry_page(asked)
+    model_name = config.promotion.model_name
+    pages = _mlflow_pages(config.workspace, tracker, model_name, addresses["MLflow"])
+    _show_services(config.home, addresses, schedules, pages, model_name, json)
+    if serve and not has_champion:
+        terminal.say(
+            "Nothing is served yet, because there is no champion. After a promotion, start again."
+        )
 
+    terminal.last_line({**addresses, **pages.links(), "schedules": schedules}, json)
+    if stay:
+        standard_streams.answer_now(standard_streams.document or {})
+        with idle():
+            launch.stay(config.home, uri, server, threading.Event())
+
+
+def _server_command(preset: str, overrides: Sequence[str]) -> list[str]:
+    """Return the arguments of Python that serve the champion of a preset, from any folder."""
+    if Path(preset).is_file():
+        preset = str(Path(preset).absolute())
+
+    settings = [word for override in overrides for word in ("--set", override)]
+    return ["-m", "reviewlm.cli", "serve", "--preset", preset, *settings]
+
+
+class _MlflowPages(NamedTuple):
+    """Addresses of MLflow's pages.
+
+    Attributes:
+        name: Name of the registered model that they are about.
+        runs: Page of the runs.
+        models: Page of the models of the newest retrain.
+        registry: Page of the registered versions.
+    """
+
+    name: str
+    runs: str
+    models: str
+    registry: str
+
+    def links(self) -> dict[str, str]:
+        """Return the fields of the answer."""
+        return {"runs": self.runs, "models": self.models, "registry": self.registry}
+
+
+def _mlflow_pages(
+    workspace: Workspace, tracker: Tracker, model_name: str, address: str
+) -> _MlflowPages:
+    """Return the pages of the user's model, or of the demo's; only MLflow's address while another server is away."""
+    from reviewlm.tracking.registry.locating import asked_model, tracker_at
+
+    pages = _MlflowPages(model_name, address, address, address)
+    with suppress(TrackingUnavailable):
+        name = asked_model(tracker, model_name)
+        pages = pages._replace(name=name)
+        experiment = workspace.execution.experiment or name
+        tracker = tracker_at(replace(workspace, experiment=experiment))
+        pages = pages._replace(runs=tracker.runs_page)
+        pages = pages._replace(models=tracker.models_page)
+        pages = pages._replace(registry=tracker.registry_page(name))
+
+    return pages
+
+
+def _show_services(
+    home: Path,
+    addresses: Mapping[str, str],
+    schedules: Mapping[str, str],
+    pages: _MlflowPages,
+    own_model: str,
+    json: bool,
+) -> None:
+    """Show the addresses of the services, the deployments with a schedule, MLflow's pages, and the login."""
     terminal.say()
     # A password must not end up in a file or a log. Where it is shown, nothing else needs to say how to see it.
     with_login = sys.stdout.isatty() and not json
     left_out = {"MLflow", "password"} if with_login else {"MLflow"}
-    facts = {name: value for name, value in result.items() if name not in left_out}
-    terminal.show_facts(facts | {"Prefect": f"{result['Prefect']}{DEPLOYMENTS_PAGE}"})
+    facts = {name: value for name, value in addresses.items() if name not in left_out}
+    terminal.show_facts(facts | {"Prefect": f"{addresses['Prefect']}{DEPLOYMENTS_PAGE}"})
     if schedules:
         terminal.say(
             "\nDeployments with a schedule (to change one: its page in Prefect, or prefect.yaml)"
@@ -123,29 +185,17 @@ def start(
         terminal.show_facts({f"  {name}": text for name, text in schedules.items()})
 
     terminal.say("\nMLflow")  # its address alone opens a welcome page
-    terminal.say(f"  runs, and which model is in use:  {runs}", whole=True)
-    terminal.say(f"  models of the newest retrain:     {models}", whole=True)
-    terminal.say(f"  versions of {asked}:".ljust(36) + registered, whole=True)
-    if asked != config.promotion.model_name:
+    terminal.say(f"  runs, and which model is in use:  {pages.runs}", whole=True)
+    terminal.say(f"  models of the newest retrain:     {pages.models}", whole=True)
+    terminal.say(f"  versions of {pages.name}:".ljust(36) + pages.registry, whole=True)
+    if pages.name != own_model:
         terminal.say(
             "These are the demo's. After the first run of your own reviews, start again for its links."
         )
 
     if with_login:
         terminal.say()
-        _say_login(config.home)
-
-    if serve and not served:
-        terminal.say(
-            "Nothing is served yet, because there is no champion. After a promotion, start again."
-        )
-
-    pages = {"runs": runs, "models": models, "registry": registered}
-    terminal.last_line({**result, **pages, "schedules": schedules}, json)
-    if stay:
-        standard_streams.answer_now(standard_streams.document or {})
-        with idle():
-            launch.stay(config.home, uri, champion, threading.Event())
+        _say_login(home)
 
 
 def status(preset: Preset = "small", set: Set = None, json: Json = False) -> None:

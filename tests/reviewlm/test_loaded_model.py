@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import reviewlm
-from reviewlm import loaded_model
+from reviewlm import loading
 from reviewlm.core.config.sections.evaluation import DEMO_MODEL
 from reviewlm.core.errors import BundleError, InputError, ReviewLMError
 from reviewlm.models.bundles.bundle import save_bundle
@@ -67,17 +67,18 @@ def registered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     bundle = reviewlm.load(folder).bundle
     asked = ["reviewlm"]
 
-    def opened(config: Any, name: str) -> tuple[Any, Any]:
+    def opened(workspace: Any, model_name: str, name: str) -> tuple[Any, Any]:
         asked.append(name)
         tags = {MADE_FROM: "small, yelp.csv"}
         created = datetime(2026, 11, 30, 20, 52, tzinfo=UTC)
         return bundle, SimpleNamespace(name=asked[0], version="3", tags=tags, created=created)
 
     config = SimpleNamespace(
-        home=Path("home"), promotion=SimpleNamespace(model_name="reviewlm"), preset="small"
+        workspace=SimpleNamespace(home=Path("home")),
+        promotion=SimpleNamespace(model_name="reviewlm"),
     )
-    monkeypatch.setattr(loaded_model, "configure", lambda preset, settings, create: config)
-    monkeypatch.setattr(loaded_model, "open_registered", opened)
+    monkeypatch.setattr(loading, "configure", lambda preset, settings, create: config)
+    monkeypatch.setattr(loading, "open_registered", opened)
     return asked
 
 

@@ -12,7 +12,8 @@ import typer
 
 from reviewlm import terminal
 from reviewlm.core.errors import ConfigError
-from reviewlm.loaded_model import LoadedModel, open_model, prepared_of
+from reviewlm.loaded_model import LoadedModel
+from reviewlm.loading import open_model, prepared_of
 from reviewlm.options import Json, Preset, Set, VersionInput, configure, is_given, run_checked
 
 if TYPE_CHECKING:
@@ -75,16 +76,15 @@ def nearest(
     config = configure(preset, set, create=False)
     opened = None
     if not unused:
-        opened = open_model(config, model)
+        opened = open_model(config.workspace, config.promotion.model_name, model)
 
     compare = None
     if by == "model" and opened is not None:
         from reviewlm.evaluation.text_vectors import model_cosine
         from reviewlm.models.neural.encoder import Encoder
 
-        encoder = run_checked(
-            lambda: Encoder(opened.bundle)
-        )  # refused before any file is read if it has no network
+        # A model without a network is refused before any file is read.
+        encoder = run_checked(lambda: Encoder(opened.bundle))
         compare = model_cosine(encoder)
 
     reviews, data = _reviews_to_search(config.home, config.source, config.clean, opened, input)
@@ -141,9 +141,10 @@ def _nearest(
         score = round(float(scores_N[row]), 6)
         nearest.append({"score": score, "passage": passage(row), **review})
 
+    typical = round(float(np.median(scores_N)), 6)
     return {
         "text": text,
-        "typical_score": round(float(np.median(scores_N)), 6),
+        "typical_score": typical,
         "same_texts": len(same),
         "same_text": _plain(reviews[same[:n]]),
         "nearest": nearest,

@@ -139,24 +139,18 @@ def neighbours(
     opened = run_checked(lambda: read_vectors(place))
     alike = nearest.mean_cosine(opened)
     if alike > nearest.ALIKE:
-        terminal.show_warnings(
-            [
-                f"Two words have a cosine of {alike:.2f} on average, so neighbours say little: the "
-                "training was short, or had few texts."
-            ]
+        warning = (
+            f"Two words have a cosine of {alike:.2f} on average, so neighbours say little: the training was short, "
+            "or had few texts."
         )
+        terminal.show_warnings([warning])
 
     near = {word: run_checked(lambda: nearest.neighbours(opened, word, n)) for word in words or []}  # noqa: B023
-    neighbours_of = {}
-    for word, rows in near.items():
-        neighbours_of[word] = _show_neighbours(f"Nearest to '{word}'", rows)
-
-    result: dict[str, Any] = {
-        "vectors": str(place),
-        "words": len(opened),
-        "dimensions": opened.vector_size,
-        "mean_cosine": round(alike, 6),
-        "neighbours": neighbours_of,
+    result: dict[str, Any] = {"vectors": str(place), "words": len(opened)}
+    result["dimensions"] = opened.vector_size
+    result["mean_cosine"] = round(alike, 6)
+    result["neighbours"] = {
+        word: _show_neighbours(f"Nearest to '{word}'", rows) for word, rows in near.items()
     }
     if analogy is not None:
         answers = run_checked(lambda: nearest.analogy(opened, *analogy, n))

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from reviewlm import loaded_model
+from reviewlm import loading
 from reviewlm.core.store import Store
 from reviewlm.evaluation.text_vectors import query_likelihood
 from reviewlm.models.bundles.bundle import Bundle, save_bundle
@@ -169,7 +169,7 @@ def test_the_champion_is_taken_unless_another_version_or_folder_is_named(
     names, version = [], SimpleNamespace(name="reviewlm", version=3, tags={}, created=None)
     found = bundle_of("lstm"), version
     monkeypatch.setattr(
-        loaded_model, "open_registered", lambda config, name: (names.append(name), found)[1]
+        loading, "open_registered", lambda workspace, asked, name: (names.append(name), found)[1]
     )
     command = ("models", "nearest", "cold tacos", "--by", "model", "--input", reviews, "--json")
     facts = call(monkeypatch, capfd, *command).facts
