@@ -71,7 +71,7 @@ def rescore(
         versions: "champion", or "all" for every current and former champion.
     """
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
-    chosen = choose_versions(config, versions)
+    chosen = choose_versions(config.workspace, config.promotion.model_name, versions)
     with parent_run(config, "rescore") as run_id:
         dataset = ingest(config)
         decays = {version.version: rescore_version(config, dataset, version) for version in chosen}
@@ -80,9 +80,8 @@ def rescore(
                 f"Version {chosen[0].version}, the champion, cannot be scored again",
                 cause="its bundle or its data are missing; see the log",
             )
-        report = report_decay(
-            config, {version: decay for version, decay in decays.items() if decay}, run_id
-        )
+        measured = {version: decay for version, decay in decays.items() if decay}
+        report = report_decay(config.workspace, measured, run_id)
 
     result = {**report, "mlflow_run_id": run_id}
     return conclude(result, f"Version {result['version']}: {result['sentence'].rstrip('.')}.")

@@ -80,4 +80,5 @@ def generate(
         "max_tokens": max_tokens,
         "seed": seed,
     }
-    return generate_reviews(config, model, n, stars, prompt=prompt, **sampling)
+    name = config.promotion.model_name
+    return generate_reviews(config.workspace, name, model, n, stars, prompt=prompt, **sampling)

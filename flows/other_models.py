@@ -69,7 +69,7 @@ def classify(
     require_cluster(config.execution)
     with parent_run(config, "classify", outcome=RUNNING) as run_id:
         dataset = ingest(config)
-        labels = labels_of(config, dataset)
+        labels = labels_of(config.workspace, config.source, config.classification, dataset)
         used = {spec.vocabulary for spec in config.classification.models}
         prepared = prepare(config, dataset, [name for name in config.vocabulary if name in used])
         prepared = replace(
@@ -145,9 +145,17 @@ def predict_all(
     parent_run_id: str,
 ) -> Compared:
     """Let every classifier answer the held-out reviews; compare them on the same reviews."""
-    running = [predict.submit(config, model, prepared) for model in fitted]
+    workspace = config.workspace
+    classification = config.classification
+    running = [predict.submit(workspace, classification, model, prepared) for model in fitted]
+    predicted = [future.result() for future in running]
     return compare_classifiers(
-        config, prepared, [future.result() for future in running], parent_run_id
+        workspace,
+        config.evaluation,
+        classification.baseline,
+        prepared,
+        predicted,
+        parent_run_id,
     )
 
 
@@ -170,7 +178,7 @@ def embed(
         prepared = prepare(config, dataset, [config.embedding.vocabulary])
         log_inputs(config.workspace, prepared, run_id)
         with step("embed", "fit word vectors"):
-            built = fit_vectors(config, prepared)
+            built = fit_vectors(config.workspace, config.embedding, config.seed, prepared)
         facts = built.artifact.facts
         tracker = tracker_of(config.workspace)
         tracker.log_params(run_id, {"embedding": config.embedding.model_dump(mode="json")})

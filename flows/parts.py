@@ -55,7 +55,11 @@ AT_A_TIME = 2
 def ingest(config: Given[RunConfig]) -> Artifact:
     """Return the data set. A critical finding of the suite "raw" stops the run here, before any training."""
     with step("ingest", "read and check the reviews"):
-        dataset = ingest_files(config, None if config.source.input else synthesise(config))
+        synthetic = None
+        if not config.source.input:
+            synthetic = synthesise(config.workspace, config.source.synthetic)
+
+        dataset = ingest_files(config, synthetic)
         check_table(config, "raw", dataset)
         return dataset
 
@@ -109,20 +113,23 @@ def prepare_data(
     checks = [check_table(config, *what) for what in (("raw", dataset), ("clean", clean))]
     canaries = None
     if config.audit.canaries:
-        canaries = choose(config, clean)
+        canaries = choose(config.workspace, config.audit, clean)
 
     planted = {"train": canaries}  # canaries go into the training split only
-    card = describe_data.submit(config, dataset, clean)
+    workspace = config.workspace
+    card = describe_data.submit(workspace, config.source, dataset, clean)
     vocabularies = {}
     streams = {}
     champions = {}
     for name in names:
         vocabulary = champions[name] = champion_vocabulary(config, name)
         # Wait for each one: the trainer of unigram vocabularies sets its number of threads for the whole process.
-        vocabularies[name] = train_vocabulary.submit(config, name, clean, vocabulary).result()
+        spec = config.vocabulary[name]
+        trained = train_vocabulary.submit(workspace, name, spec, config.clean, clean, vocabulary)
+        vocabularies[name] = trained.result()
         file = str(vocabularies[name].folder / VOCABULARY_FILE)
         streams[name] = {
-            split: tokenize.submit(config, file, split, clean, name, planted.get(split))
+            split: tokenize.submit(workspace, file, split, clean, name, planted.get(split))
             for split in TRAIN_FIRST
         }
 
@@ -248,7 +255,9 @@ def measure_models(
     Raises:
         Exception: That of the first model with a work that failed, after all others are measured.
     """
-    scored = {model.spec.name: score(config, model, prepared) for model in fitted}
+    workspace = config.workspace
+    evaluation = config.evaluation
+    scored = {model.spec.name: score(workspace, evaluation, model, prepared) for model in fitted}
     seconds = {
         name: float(scores[0].artifact.facts["score_seconds"]) for name, scores in scored.items()
     }
@@ -256,12 +265,10 @@ def measure_models(
     works = []
     for model in models:
         scores = scored[model.spec.name][0].artifact
-        works_of_model = (
-            observe.submit(config, model, scores, prepared),
-            audit.submit(config, model, prepared),
-            write_samples.submit(config, model),
-        )
-        works.append(works_of_model)
+        observing = observe.submit(workspace, evaluation, model, scores, prepared)
+        auditing = audit.submit(workspace, config.audit, model, prepared)
+        sampling = write_samples.submit(workspace, evaluation, model)
+        works.append((observing, auditing, sampling))
 
     measured: dict[str, Measured] = {}
     failed: list[Exception] = []
@@ -278,6 +285,5 @@ def measure_models(
     if failed:
         raise failed[0]
 
-    return compare_models(
-        config, prepared, [measured[model.spec.name] for model in fitted], parent_run_id
-    )
+    in_order = [measured[model.spec.name] for model in fitted]
+    return compare_models(config, prepared, in_order, parent_run_id)

@@ -49,6 +49,7 @@ from reviewlm.tasks.promotion.choose import choose_challenger, why_passed_over
 from reviewlm.tasks.promotion.evidence import warn_of_other_family
 from reviewlm.tasks.promotion.language import LanguageModels, tell_provable_gain
 from reviewlm.tasks.promotion.promote import Promotion, promote_challenger
+from reviewlm.tasks.records.finished_run import FinishedRun
 from reviewlm.tasks.records.result_lines import account_lines, result_lines
 from reviewlm.tasks.records.run_report import make_report
 from reviewlm.tasks.records.run_summary import (
@@ -171,9 +172,10 @@ def run_pipeline(
     with alone, parent_run(config, until or "retrain", outcome="" if until else RUNNING) as run_id:
         warn_of_other_family(config.workspace, config.promotion, config.source)
         dataset = ingest(config)
-        drift = (
-            None if until else measure_drift(config, dataset, run_id)
-        )  # for the user; the gate only records it
+        drift = None
+        if not until:  # for the user; the gate only records it
+            drift = measure_drift(config, dataset, run_id)
+
         if request:
             config = with_canaries(config.preset, config.source, request, dataset)
         prepared = prepare(config, dataset)
@@ -184,29 +186,18 @@ def run_pipeline(
         if request:
             config, made = plan(config, request, dataset, prepared)
             log_settings(config, run_id)
-        log_card(config, prepared.card, prepared.tokens, run_id)
+        log_card(config.workspace, prepared.card, prepared.tokens, run_id)
         fitted = train(config, prepared, run_id)
         if until == "train":
             return describe_fitted(fitted, run_id, dataset, prepared)
         evaluated = evaluate(config, prepared, fitted, run_id)
         promotion: Promotion | None = None
         if until is None:
-            promotion = promote(
-                config, prepared, evaluated, run_id, "" if drift is None else sentence_of(drift)
-            )
-        report = make_report(config, dataset, prepared, evaluated, promotion, run_id, made)
-        return summarise(
-            config.workspace,
-            config.baseline,
-            config.promotion,
-            prepared,
-            evaluated,
-            promotion,
-            run_id,
-            report,
-            made,
-            dataset,
-        )
+            drift_sentence = "" if drift is None else sentence_of(drift)
+            promotion = promote(config, prepared, evaluated, run_id, drift_sentence)
+
+        run = FinishedRun(config, dataset, prepared, evaluated, promotion, run_id, made)
+        return summarise(run, make_report(run))
 
 
 def plan(
@@ -247,7 +238,7 @@ def promote(
         step("promote", "choose the challenger and run the gate"),
         model_processes(config.execution, held_out),
     ):
-        challenger = choose_challenger(config, prepared, evaluated)
+        challenger = choose_challenger(config.workspace, config.promotion, prepared, evaluated)
         log_headline(config.workspace, evaluated, challenger.name, parent_run_id)
         promotion = promote_challenger(
             LanguageModels(config, prepared, evaluated, challenger, drift), parent_run_id

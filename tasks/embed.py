@@ -10,7 +10,6 @@ from typing import Any
 
 import polars as pl
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.data import CleanConfig, SourceConfig
 from reviewlm.core.config.sections.other_models import EmbeddingConfig
 from reviewlm.core.errors import ArtifactError, ConfigError, EmptyInput, InputError
@@ -48,12 +47,11 @@ COLUMNS = {
 
 
 @stage(STAGE)
-def embed(config: RunConfig, prepared: Prepared) -> Built:
+def embed(workspace: Workspace, embedding: EmbeddingConfig, seed: int, prepared: Prepared) -> Built:
     """Fit word vectors, or reuse those of the store."""
-    chosen = config.embedding
-    tokens = prepared.tokens[chosen.vocabulary]
-    stated = chosen.model_dump(mode="json", exclude={"vocabulary", "threads"})
-    options = {**stated, "negatives": chosen.negatives, "seed": config.seed}
+    tokens = prepared.tokens[embedding.vocabulary]
+    stated = embedding.model_dump(mode="json", exclude={"vocabulary", "threads"})
+    options = {**stated, "negatives": embedding.negatives, "seed": seed}
 
     def make(work: Path) -> dict[str, Any]:
         from reviewlm.training.vectors.files import save_vectors
@@ -61,26 +59,25 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
         from reviewlm.training.vectors.vector_fit import fit_vectors
 
         train = TokenStream.open(tokens["train"].folder)
-        folder = prepared.vocabularies[chosen.vocabulary].folder
+        folder = prepared.vocabularies[embedding.vocabulary].folder
         vocabulary = Vocabulary.load(folder / VOCABULARY_FILE)
-        with progress(STAGE, chosen.epochs, "epochs") as report:
+        with progress(STAGE, embedding.epochs, "epochs") as report:
             vectors = fit_vectors(
-                vocabulary, train, **options, threads=chosen.threads, report=report
+                vocabulary, train, **options, threads=embedding.threads, report=report
             )
 
         save_vectors(work, vectors)
         return {
-            "kind": chosen.kind,
+            "kind": embedding.kind,
             "words": len(vectors),
-            "dimensions": chosen.dimensions,
-            "threads": chosen.threads,
+            "dimensions": embedding.dimensions,
+            "threads": embedding.threads,
             "mean_cosine": round(mean_cosine(vectors), 6),
         }
 
     inputs = {"train": tokens["train"].digest}
-    built = run_stage(
-        config.workspace, STAGE, options, inputs, make, f"{chosen.kind} of {chosen.vocabulary}"
-    )
+    label = f"{embedding.kind} of {embedding.vocabulary}"
+    built = run_stage(workspace, STAGE, options, inputs, make, label)
     from reviewlm.training.vectors.neighbours import ALIKE
 
     alike = built.artifact.facts["mean_cosine"]
@@ -211,8 +208,9 @@ def _say_coverage(name: str, facts: dict[str, Any]) -> None:
     if missing:
         missing = f"; most frequent without one: {missing}"
 
+    level = logging.WARNING if share < FEW else logging.INFO
     log.log(
-        logging.WARNING if share < FEW else logging.INFO,
+        level,
         "vectors  %s has %d of the %d entries%s, %.1f %% of the text%s",
         name,
         facts["found"],

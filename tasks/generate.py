@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import converted_errors
 from reviewlm.core.output import quote_text
+from reviewlm.core.workspace import Workspace
 from reviewlm.models.bundles.bundle import unseen_warnings
 from reviewlm.tasks.data.rating_doubts import doubts_about_stars
 from reviewlm.tasks.execution.stage import show_markdown, stage
@@ -18,11 +18,17 @@ log = logging.getLogger(__name__)
 
 @stage("generate")
 def generate_reviews(
-    config: RunConfig, reference: str, n: int, stars: int | None, **sampling: Any
+    workspace: Workspace,
+    model_name: str,
+    reference: str,
+    n: int,
+    stars: int | None,
+    **sampling: Any,
 ) -> dict[str, Any]:
     """Generate reviews with a registered version, show them in the UI, and return them with the version's number.
 
     Args:
+        model_name: Name of the registered model that an alias or a number is of.
         reference: An alias, a number, or a full `models:/…` address.
         stars: 1 to 5; 0: unknown; None: drawn as in the training data.
         sampling: The other arguments of `reviewlm.models.sampling.generate`.
@@ -30,7 +36,7 @@ def generate_reviews(
     from reviewlm.models.sampling import generate  # it imports torch
     from reviewlm.models.sampling.batch import rating_of
 
-    bundle, version = open_version(config.workspace, config.promotion.model_name, reference)
+    bundle, version = open_version(workspace, model_name, reference)
     with converted_errors(reference):
         texts = generate(bundle, n, stars, **sampling)
         ratings = [rating_of(bundle, stars, sampling.get("seed", 0), number) for number in range(n)]
@@ -41,7 +47,7 @@ def generate_reviews(
     show_markdown("generated-reviews", shown, title)
     warnings = unseen_warnings(bundle, sampling.get("prompt", ""), stars)
     if stars:
-        warnings += doubts_about_stars(config.home, version)
+        warnings += doubts_about_stars(workspace.home, version)
 
     for sentence in warnings:
         log.warning("%s", sentence)

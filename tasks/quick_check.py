@@ -52,7 +52,7 @@ from reviewlm.tasks.data.prepare import (
 from reviewlm.tasks.evaluation.evaluate import Measured, audit, observe, score, write_samples
 from reviewlm.tasks.evaluation.intervals import compare
 from reviewlm.tasks.execution.stage import Stage
-from reviewlm.tasks.fitting.fit import fitted_parts, plan_fit
+from reviewlm.tasks.fitting.fit import FitSettings, fitted_parts, plan_fit
 from reviewlm.tasks.fitting.fit_worker import run as fit_here
 from reviewlm.tasks.fitting.job import FitJob, Fitted, LanguageModelJob, Report
 
@@ -142,54 +142,58 @@ def without_warnings_of_amounts() -> Iterator[None]:
 
 
 def _try_tiny_models(config: RunConfig, log: StageLog) -> None:
+    """Prepare the sample, fit the tiny models, measure and compare them."""
+    workspace = config.workspace
+    evaluation = config.evaluation
+    settings = FitSettings.of(config)
     prepared = _prepare(config, log)
     fitted = dict[str, Fitted]()
     measured = []
     for spec in config.models:
-        fitted[spec.name] = log.run(f"fit {spec.name}", _fit, config, spec, prepared, fitted)
+        fitted[spec.name] = log.run(f"fit {spec.name}", _fit, settings, spec, prepared, fitted)
 
     for name, model in fitted.items():
-        scores = log.run(f"score {name}", score, config, model, prepared)
+        scores = log.run(f"score {name}", score, workspace, evaluation, model, prepared)
         test, validation = (built.artifact for built in scores)
-        observed = log.run(f"observe {name}", observe, config, model, test, prepared)
-        audited = log.run(f"audit {name}", audit, config, model, prepared)
-        samples = log.run(f"samples {name}", write_samples, config, model)
+        observed = log.run(f"observe {name}", observe, workspace, evaluation, model, test, prepared)
+        audited = log.run(f"audit {name}", audit, workspace, config.audit, model, prepared)
+        samples = log.run(f"samples {name}", write_samples, workspace, evaluation, model)
         label = f"predictions {name}"
         check = log.run(f"check {name}", check_table, config, "predictions", test, label)
         measured.append(Measured(model, test, validation, samples, observed, audited, (check,)))
 
-    workspace = config.workspace
-    log.run(
-        "compare the models",
-        compare,
-        workspace,
-        config.evaluation,
-        config.baseline,
-        prepared,
-        measured,
-    )
+    step = "compare the models"
+    log.run(step, compare, workspace, evaluation, config.baseline, prepared, measured)
 
 
 def _prepare(config: RunConfig, log: StageLog) -> Prepared:
+    """Ingest, check, clean, split and tokenize the sample."""
+    workspace = config.workspace
     dataset = log.run("ingest", ingest_files, config)
     checks = [log.run("check raw", check_table, config, "raw", dataset)]
     clean = log.run("prepare", clean_and_split, config, dataset)
     checks.append(log.run("check clean", check_table, config, "clean", clean))
-    card = log.run("card", describe_data, config, dataset, clean)
+    card = log.run("card", describe_data, workspace, config.source, dataset, clean)
     canaries = None
     if config.audit.canaries:
-        canaries = log.run("canaries", choose, config, clean)
+        canaries = log.run("canaries", choose, workspace, config.audit, clean)
 
     vocabularies = dict[str, Artifact]()
     tokens = dict[str, dict[str, Artifact]]()
     for name in vocabularies_in_use(config.models, config.vocabulary):
-        vocabularies[name] = log.run(f"vocabulary {name}", train_vocabulary, config, name, clean)
+        spec = config.vocabulary[name]
+        step = f"vocabulary {name}"
+        vocabularies[name] = log.run(
+            step, train_vocabulary, workspace, name, spec, config.clean, clean
+        )
         file = str(vocabularies[name].folder / VOCABULARY_FILE)
         tokens[name] = {}
         for split in TRAIN_FIRST:
             planted = canaries if split == "train" else None
             step = f"tokens {name}, {split}"
-            tokens[name][split] = log.run(step, tokenize, config, file, split, clean, name, planted)
+            tokens[name][split] = log.run(
+                step, tokenize, workspace, file, split, clean, name, planted
+            )
 
         label = f"tokens {name} train"
         train = tokens[name]["train"]
@@ -199,7 +203,7 @@ def _prepare(config: RunConfig, log: StageLog) -> Prepared:
 
 
 def _fit(
-    config: RunConfig, spec: ModelSpec, prepared: Prepared, fitted: Mapping[str, Fitted]
+    settings: FitSettings, spec: ModelSpec, prepared: Prepared, fitted: Mapping[str, Fitted]
 ) -> Fitted:
     """Fit a model in this process, without MLflow."""
 
@@ -208,7 +212,7 @@ def _fit(
         with converted_errors(job.spec.name):
             return fit_here(job, report)
 
-    built = plan_fit(config, spec, prepared, fitted_parts(spec, fitted)).build(run=run)
+    built = plan_fit(settings, spec, prepared, fitted_parts(spec, fitted)).build(run=run)
     return Fitted(spec, built.artifact, "", built.reused)
 
 
@@ -281,16 +285,13 @@ def tiny(config: RunConfig, sample: Path) -> RunConfig:
             vocabulary[name] = replace(words, size=min(words.size, ENTRIES), min_count=1)
 
     source = {"input": (str(sample),), "fields": {}}
-    canaries = min(config.audit.canaries, 1)
-    changes: dict[str, Any] = {
-        "source": config.source.model_copy(update=source),
-        "split": SplitConfig(salt=config.split.salt, validation=SHARES, test=SHARES),
-        "vocabulary": vocabulary,
-        "models": models,
-        "evaluation": config.evaluation.model_copy(update=EVALUATION),
-        "audit": config.audit.model_copy(update={**AUDIT, "canaries": canaries}),
-        "execution": config.execution.model_copy(update=EXECUTION),
-    }
+    audit_settings = {**AUDIT, "canaries": min(config.audit.canaries, 1)}
+    changes: dict[str, Any] = {"vocabulary": vocabulary, "models": models}
+    changes["source"] = config.source.model_copy(update=source)
+    changes["split"] = SplitConfig(salt=config.split.salt, validation=SHARES, test=SHARES)
+    changes["evaluation"] = config.evaluation.model_copy(update=EVALUATION)
+    changes["audit"] = config.audit.model_copy(update=audit_settings)
+    changes["execution"] = config.execution.model_copy(update=EXECUTION)
     return config.model_copy(update=changes)
 
 
@@ -311,6 +312,7 @@ def one_of_each_kind(models: Sequence[ModelSpec], baseline: str) -> list[ModelSp
 
 
 def _tiny_model(spec: ModelSpec) -> ModelSpec:
+    """Return a network with few cells and a short training; other models as they are."""
     if isinstance(spec, NPLMSpec | RecurrentSpec):
         small: dict[str, Any] = {"hidden": min(spec.hidden, WIDTH)}
         if not spec.vectors:  # word vectors keep their size
@@ -322,12 +324,16 @@ def _tiny_model(spec: ModelSpec) -> ModelSpec:
 
 
 def _short(training: TrainingSpec) -> TrainingSpec:
+    """Return a training of half an epoch at most, in small batches and windows."""
+    epochs = min(training.epochs, 0.5)
+    batch = min(training.batch, BATCH)
+    window = min(training.bptt_len, WINDOW)
     return replace(
         training,
-        epochs=min(training.epochs, 0.5),
-        batch=min(training.batch, BATCH),
+        epochs=epochs,
+        batch=batch,
         micro_batch=None,
-        bptt_len=min(training.bptt_len, WINDOW),
+        bptt_len=window,
         bptt_grad_len=None,
         evaluations=1,
         start="fresh",

@@ -66,17 +66,15 @@ def automations(settings: AlertSettings, **seconds: float) -> list[AutomationCor
     waits = WAITS | seconds
     ends = [f"prefect.flow-run.{state}" for state in ENDS]
     ends_but_crashed = [end for end in ends if not end.endswith("Crashed")]
-    seconds_of_waits = {name: f"{wait:g}" for name, wait in waits.items()}
-    text = Template(AUTOMATIONS.read_text(encoding="utf-8")).substitute(
-        ends=", ".join(ends),
-        ends_but_crashed=", ".join(ends_but_crashed),
-        pools=", ".join(POOLS),
-        demo_model=DEMO_MODEL,
-        **seconds_of_waits,
-        worker_minutes=f"{waits['worker_seconds'] / 60:g}",
-        silence_days=f"{settings.silence_days:g}",
-        silence_seconds=settings.silence_days * DAY,
-    )
+    values: dict[str, Any] = {name: f"{wait:g}" for name, wait in waits.items()}
+    values["ends"] = ", ".join(ends)
+    values["ends_but_crashed"] = ", ".join(ends_but_crashed)
+    values["pools"] = ", ".join(POOLS)
+    values["demo_model"] = DEMO_MODEL
+    values["worker_minutes"] = f"{waits['worker_seconds'] / 60:g}"
+    values["silence_days"] = f"{settings.silence_days:g}"
+    values["silence_seconds"] = settings.silence_days * DAY
+    text = Template(AUTOMATIONS.read_text(encoding="utf-8")).substitute(values)
     entries: list[dict[str, Any]] = yaml.safe_load(text)
     block = None
     if settings.addresses:

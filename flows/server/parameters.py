@@ -79,11 +79,15 @@ Stars = Annotated[int, Field(ge=0, le=5)] | None
 
 def with_absolute_paths(preset: str, input: Inputs, overrides: Overrides) -> dict[str, Any]:
     """Return parameters for a run in another folder, such as that of a worker: all paths are absolute."""
-    return {
-        "preset": _absolute(preset) if preset.endswith(".toml") else preset,
-        "input": _absolute(input) if input else None,
-        "overrides": list(map(_with_absolute_path, overrides)) if overrides else None,
-    }
+    parameters: dict[str, Any] = {"preset": preset, "input": None, "overrides": None}
+    if preset.endswith(".toml"):
+        parameters["preset"] = _absolute(preset)
+    if input:
+        parameters["input"] = _absolute(input)
+    if overrides:
+        parameters["overrides"] = list(map(_with_absolute_path, overrides))
+
+    return parameters
 
 
 def _with_absolute_path(override: str) -> str:

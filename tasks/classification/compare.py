@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import EvaluationConfig
 from reviewlm.core.config.sections.other_models import ClassificationConfig
 from reviewlm.core.errors import InputError, converted_errors
 from reviewlm.core.manifest import seconds_of
@@ -69,12 +70,16 @@ class Compared:
 
 @stage("compare classifiers")
 def compare_classifiers(
-    config: RunConfig, prepared: Prepared, models: Sequence[MeasuredModel], parent_run_id: str
+    workspace: Workspace,
+    evaluation: EvaluationConfig,
+    baseline: str,
+    prepared: Prepared,
+    models: Sequence[MeasuredModel],
+    parent_run_id: str,
 ) -> Compared:
     """Compare the classifiers, and log their figures to their MLflow runs and to the flow's."""
     names = models[0].fitted.spec.labels
-    baseline = config.classification.baseline
-    drawn = config.evaluation.bootstrap
+    drawn = evaluation.bootstrap
     options = {**drawn, "names": [model.name for model in models], "baseline": baseline}
 
     def make(work: Path) -> dict[str, Any]:
@@ -93,10 +98,10 @@ def compare_classifiers(
     inputs = {f"{model.name} validation": model.validation.digest for model in models}
     inputs |= {f"{model.name} test": model.test.digest for model in models}
     inputs["clean"] = prepared.clean.digest
-    built = run_stage(config.workspace, "compare-classifiers", options, inputs, make)
+    built = run_stage(workspace, "compare-classifiers", options, inputs, make)
     stored = json.loads((built.artifact.folder / COMPARED_FILE).read_text(encoding="utf-8"))
     compared = Compared(tuple(models), tuple(stored["rows"]), stored["validation"], built.artifact)
-    _log(tracker_of(config.workspace), compared, baseline, parent_run_id)
+    _log(tracker_of(workspace), compared, baseline, parent_run_id)
     show_table("classifiers", [_flat(row) for row in compared.rows], "Figures on the test reviews")
     return compared
 
@@ -129,6 +134,7 @@ def group_predictions(
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain values of a row, without its lists and tables."""
     return {name: value for name, value in row.items() if not isinstance(value, list | dict)}
 
 
@@ -167,6 +173,7 @@ def _log(tracker: Tracker, compared: Compared, baseline: str, parent_run_id: str
 
 
 def _log_numbers(tracker: Tracker, run_id: str, split: str, figures: Mapping[str, Any]) -> None:
+    """Log the numbers among the figures of a split to a run."""
     numbers: dict[str, float] = {}
     for key, value in figures.items():
         if isinstance(value, int | float):
@@ -196,30 +203,34 @@ def summarise_classifiers(
 ) -> dict[str, Any]:
     """Return the classifiers with their figures, the decision, and where to look further."""
     first = compared.rows[0]
-    majority = {"label": first["majority_label"], "accuracy": first["majority_accuracy"]}
-    return {
-        ACCOUNT: account.to_dict(),
-        "models": [_model(compared, model) for model in compared.models],
-        "label": classification.label,
-        "labels": first["labels"],
-        "reviews": first["reviews"],
-        "test_reviews": prepared.clean.facts["splits"]["test"]["reviews"],
-        "majority": majority,
-        "baseline": classification.baseline,
-        "challenger": promotion.challenger,
-        "version": promotion.version,
-        "champion_version": promotion.champion_version,
-        "registered_model": classification.model_name,
-        "promoted": promotion.decision.promote,
-        "reason": promotion.decision.reason,
-        **reuse_of_this_run(),
-        "mlflow_run_id": run_id,
-        "mlflow_page": tracker_of(workspace).link(run_id),
-        "report": report,
-    }
+    summary: dict[str, Any] = {ACCOUNT: account.to_dict()}
+    summary["models"] = [_model(compared, model) for model in compared.models]
+    summary["label"] = classification.label
+    summary["labels"] = first["labels"]
+    summary["reviews"] = first["reviews"]
+    summary["test_reviews"] = prepared.clean.facts["splits"]["test"]["reviews"]
+    summary["majority"] = _majority(first)
+    summary["baseline"] = classification.baseline
+    summary["challenger"] = promotion.challenger
+    summary["version"] = promotion.version
+    summary["champion_version"] = promotion.champion_version
+    summary["registered_model"] = classification.model_name
+    summary["promoted"] = promotion.decision.promote
+    summary["reason"] = promotion.decision.reason
+    summary |= reuse_of_this_run()
+    summary["mlflow_run_id"] = run_id
+    summary["mlflow_page"] = tracker_of(workspace).link(run_id)
+    summary["report"] = report
+    return summary
+
+
+def _majority(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the most frequent label of the test reviews, and the accuracy of always answering it."""
+    return {"label": row["majority_label"], "accuracy": row["majority_accuracy"]}
 
 
 def _model(compared: Compared, model: MeasuredModel) -> dict[str, Any]:
+    """Return one classifier with its figures, for the summary of a run."""
     fitted = model.fitted
     row = compared.row(model.name)
     figures = {}
@@ -227,15 +238,12 @@ def _model(compared: Compared, model: MeasuredModel) -> dict[str, Any]:
         if name not in ("name", "labels", "majority_label"):
             figures[name] = value
 
-    return {
-        "name": model.name,
-        "kind": fitted.spec.kind,
-        "mlflow_run_id": fitted.run_id,
-        "test": figures,
-        "validation": compared.validation[model.name],
-        "seconds": seconds_of(fitted.artifact.manifest),
-        "parameters": fitted.artifact.facts["summary"].get("parameters"),
-    }
+    described = {"name": model.name, "kind": fitted.spec.kind, "mlflow_run_id": fitted.run_id}
+    described["test"] = figures
+    described["validation"] = compared.validation[model.name]
+    described["seconds"] = seconds_of(fitted.artifact.manifest)
+    described["parameters"] = fitted.artifact.facts["summary"].get("parameters")
+    return described
 
 
 class RegisteredAnswers(NamedTuple):
@@ -267,11 +275,13 @@ def compare_two_classifiers(
         InputError: A version predicts something else than `classification.label`, or than the other.
         EmptyInput: The two have learnt from all of these test reviews.
     """
-    labels = labels_of_prepared(config, clean)
+    workspace = config.workspace
+    classification = config.classification
+    labels = labels_of_prepared(workspace, config.source, classification, clean)
     documents = documents_of(clean)
     sides = {
-        "A": _side(config.workspace, config.classification, clean, labels, first),
-        "B": _side(config.workspace, config.classification, clean, labels, second),
+        "A": _side(workspace, classification, clean, labels, first),
+        "B": _side(workspace, classification, clean, labels, second),
     }
     left_out = sides["A"].learnt | sides["B"].learnt
     total = sides["A"].rows.height
@@ -287,25 +297,19 @@ def compare_two_classifiers(
 
     table = classifier_rows(answers, "A", **config.evaluation.bootstrap)
     rows = {row["name"]: row for row in table}
-    a = rows["A"]
     b = rows["B"]
     models = [
         {"name": side.name, "kind": letter, "test": rows[letter]} for letter, side in sides.items()
     ]
-    majority = {"label": a["majority_label"], "accuracy": a["majority_accuracy"]}
-    return {
-        "a": sides["A"].name,
-        "b": sides["B"].name,
-        "label": config.classification.label,
-        "reviews": a["reviews"],
-        "left_out": len(left_out),
-        "notes": notes,
-        "models": models,
-        "majority": majority,
-        "only_a": b["baseline_alone_right"],
-        "only_b": b["alone_right"],
-        "sentence": _sentence(b, config.evaluation.confidence),
-    }
+    result: dict[str, Any] = {"a": sides["A"].name, "b": sides["B"].name}
+    result["label"] = classification.label
+    result["reviews"] = rows["A"]["reviews"]
+    result |= {"left_out": len(left_out), "notes": notes, "models": models}
+    result["majority"] = _majority(rows["A"])
+    result["only_a"] = b["baseline_alone_right"]
+    result["only_b"] = b["alone_right"]
+    result["sentence"] = _sentence(b, config.evaluation.confidence)
+    return result
 
 
 def _side(

@@ -111,15 +111,17 @@ class Classifiers(ModelFamily):
         folders: Mapping[str, Path],
     ) -> tuple[Predicted, Predicted] | None:
         """See `ModelFamily`."""
-        labels = labels_of_prepared(self.config, earlier)
+        config = self.config
+        source = config.source
+        labels = labels_of_prepared(config.workspace, source, config.classification, earlier)
         names = scored[0].labels
         predictions: list[Predicted] = []
         for who in ("challenger", "champion"):
             label = f"{who} on the champion's reviews"
             known = names if labels else ()
             built = predict_bundle(
-                self.config.workspace,
-                self.config.classification,
+                config.workspace,
+                config.classification,
                 folders[who],
                 chosen,
                 TEST,

@@ -10,10 +10,11 @@ from typing import Any
 
 import polars as pl
 
-from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.config.sections.other_models import ClassificationConfig
 from reviewlm.core.errors import InputError, Unreadable
 from reviewlm.core.store import Artifact, Store
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.ingestion.ingest import iter_parts
 from reviewlm.corpus.ingestion.labels_of_fields import read_labels
 from reviewlm.corpus.splitting.split import TABLE
@@ -30,7 +31,12 @@ log = logging.getLogger(__name__)
 
 
 @stage(STAGE)
-def field_labels(config: RunConfig, dataset: Artifact) -> Artifact:
+def field_labels(
+    workspace: Workspace,
+    source_settings: SourceConfig,
+    classification: ClassificationConfig,
+    dataset: Artifact,
+) -> Artifact:
     """Return the artifact with the labels of a data set, read from the field `classification.label` of its files.
 
     The files are read with the settings with which the reviews were read.
@@ -39,40 +45,50 @@ def field_labels(config: RunConfig, dataset: Artifact) -> Artifact:
         Unreadable: A file of the data set is gone, or has other bytes now.
         MissingColumn: A file does not have the field.
     """
-    field = config.classification.label
+    field = classification.label
     settings = dataset.facts["settings"]
-    source = config.source.model_copy(update={"fields": {}, **settings})
+    source = source_settings.model_copy(update={"fields": {}, **settings})
 
     def make(work: Path) -> dict[str, Any]:
-        files = files_of(config.home, config.source, dataset)
+        files = files_of(workspace.home, source_settings, dataset)
         with progress("labels", sum(file.bytes for file in files), "bytes") as report:
             labelled = read_labels(files, iter_parts(dataset.folder), source, field, report)
         labelled.write_parquet(work / LABELS_FILE, compression="zstd")
         return {"field": field, "labelled": labelled.height}
 
     options = {"field": field, "settings": settings}
-    built = run_stage(config.workspace, STAGE, options, {"dataset": dataset.digest}, make, field)
+    built = run_stage(workspace, STAGE, options, {"dataset": dataset.digest}, make, field)
     return as_task_state(built)
 
 
-def labels_of(config: RunConfig, dataset: Artifact) -> Artifact | None:
+def labels_of(
+    workspace: Workspace,
+    source: SourceConfig,
+    classification: ClassificationConfig,
+    dataset: Artifact,
+) -> Artifact | None:
     """Return the labels of a data set; None if they follow from the stars. Errors: see `field_labels`."""
-    if config.classification.label in LABELLINGS:
+    if classification.label in LABELLINGS:
         return None
-    return field_labels(config, dataset)
+    return field_labels(workspace, source, classification, dataset)
 
 
-def labels_of_prepared(config: RunConfig, clean: Artifact) -> Artifact | None:
+def labels_of_prepared(
+    workspace: Workspace,
+    source: SourceConfig,
+    classification: ClassificationConfig,
+    clean: Artifact,
+) -> Artifact | None:
     """Return the labels of the data set behind prepared data, as `labels_of`.
 
     Raises:
         Unreadable: The store does not have the data set any more.
     """
-    if config.classification.label in LABELLINGS:
+    if classification.label in LABELLINGS:
         return None
 
     digest = clean.manifest["inputs"]["dataset"]
-    dataset = Store.of(config.home).find_usable("ingest", digest)
+    dataset = Store.of(workspace.home).find_usable("ingest", digest)
     if dataset is None:
         raise Unreadable(
             "The labels cannot be read",
@@ -81,7 +97,7 @@ def labels_of_prepared(config: RunConfig, clean: Artifact) -> Artifact | None:
             remedy="read the reviews again: `reviewlm data ingest` with the same --input",
         )
 
-    return labels_of(config, dataset)
+    return labels_of(workspace, source, classification, dataset)
 
 
 def label_names(

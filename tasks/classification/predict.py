@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.other_models import ClassificationConfig
 from reviewlm.core.errors import converted_errors
 from reviewlm.core.store import Artifact, Built
@@ -35,22 +34,23 @@ SCHEMA = {
 
 
 @stage("predict", run_name="predict {fitted.spec.name}")
-def predict(config: RunConfig, fitted: Fitted, prepared: Prepared) -> MeasuredModel:
+def predict(
+    workspace: Workspace,
+    classification: ClassificationConfig,
+    fitted: Fitted,
+    prepared: Prepared,
+) -> MeasuredModel:
     """Return a fitted classifier with its predictions for each held-out split."""
     name = fitted.spec.name
     clean = prepared.clean
-    test = predict_bundle(
-        config.workspace, config.classification, fitted.bundle, clean, "test", name, prepared.labels
-    )
-    validation = predict_bundle(
-        config.workspace,
-        config.classification,
-        fitted.bundle,
-        clean,
-        "validation",
-        name,
-        prepared.labels,
-    )
+    predicted = []
+    for split in ("test", "validation"):
+        built = predict_bundle(
+            workspace, classification, fitted.bundle, clean, split, name, prepared.labels
+        )
+        predicted.append(built)
+
+    test, validation = predicted
     measured = MeasuredModel(fitted, test.artifact, validation.artifact)
     return result_as_task_state(Built(test.artifact, test.reused and validation.reused), measured)
 
@@ -125,12 +125,9 @@ def answer_reviews(
         chances: list[Any] = [None] * rows.height
         if same_labels:
             chances = predicted.probabilities_NK.tolist()
-        columns = {
-            "review_id": rows["review_id"],
-            "truth": truth_N[truth_N != LEFT_OUT],
-            "answer": number_K[predicted.answers_N],
-            "probabilities": pl.Series(chances, dtype=SCHEMA["probabilities"]),
-        }
+        columns = {"review_id": rows["review_id"], "truth": truth_N[truth_N != LEFT_OUT]}
+        columns["answer"] = number_K[predicted.answers_N]
+        columns["probabilities"] = pl.Series(chances, dtype=SCHEMA["probabilities"])
         parts.append(pl.DataFrame(columns, schema=SCHEMA))
 
     return pl.concat(parts)

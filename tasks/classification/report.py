@@ -56,12 +56,11 @@ def write_classifier_report(
         compared_two, documents, min_reviews=chosen.min_slice_reviews, confidence=chosen.confidence
     )
     texts = scan_split(prepared.clean.folder, "test").select("review_id", "text").collect()
-    run = {
-        "predicted": config.classification.label,
-        "preset": config.preset,
-        "started": f"{started():{MINUTE}}",
-    }
+    run = {"predicted": config.classification.label, "preset": config.preset}
+    run["started"] = f"{started():{MINUTE}}"
     total = sum(split["reviews"] for split in splits.values())
+    links = {"MLflow run": tracker_of(config.workspace).link(run_id)}
+    costs = {model.name: _costs(model) for model in compared.models}
     results = ClassificationResults(
         compared.rows,
         answers,
@@ -69,11 +68,11 @@ def write_classifier_report(
         baseline,
         slices,
         texts=dict(texts.iter_rows()),
-        costs={model.name: _costs(model) for model in compared.models},
+        costs=costs,
         decision=promotion.decision,
         run=run,
         data=_data(prepared, compared, account),
-        links={"MLflow run": tracker_of(config.workspace).link(run_id)},
+        links=links,
         confidence=chosen.confidence,
         source=f"{config.source.title}, {total:,} reviews",
         name=config.classification.promotion.model_name,
@@ -99,15 +98,14 @@ def _data(prepared: Prepared, compared: Compared, account: Account) -> dict[str,
 
 
 def _costs(model: MeasuredModel) -> dict[str, Any]:
+    """Return the costs of a classifier, by the names of the page's columns."""
     fit = model.fitted.artifact
-    parameters = fit.facts["summary"].get("parameters", 0)
-    return {
-        "kind": model.fitted.spec.kind,
-        "parameters": round(parameters),
-        "fitted in, seconds": seconds_of(fit.manifest),
-        "megabytes": megabytes(model.fitted.bundle),
-        "reviews per second": model.test.facts["reviews_per_second"],
-    }
+    costs: dict[str, Any] = {"kind": model.fitted.spec.kind}
+    costs["parameters"] = round(fit.facts["summary"].get("parameters", 0))
+    costs["fitted in, seconds"] = seconds_of(fit.manifest)
+    costs["megabytes"] = megabytes(model.fitted.bundle)
+    costs["reviews per second"] = model.test.facts["reviews_per_second"]
+    return costs
 
 
 def count_used(compared: Compared) -> dict[str, int]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.store import Artifact
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.profile import profile_of
 from reviewlm.evaluation.reports.card import MARKDOWN, Origin, draw
 from reviewlm.tasks.data.account import account_of
@@ -28,9 +29,11 @@ PROFILE_FILE = "profile.json"
 
 
 @stage("card")
-def describe_data(config: RunConfig, dataset: Artifact, clean: Artifact) -> Artifact:
+def describe_data(
+    workspace: Workspace, source: SourceConfig, dataset: Artifact, clean: Artifact
+) -> Artifact:
     """Draw the data card: `data_card.html`, `data_card.md` and `profile.json`."""
-    synthetic = not config.source.input
+    synthetic = not source.input
     digests = {"dataset": dataset.digest, "clean": clean.digest}
     account = account_of(dataset, clean)
     options: dict[str, Any] = {"synthetic": synthetic}
@@ -46,7 +49,7 @@ def describe_data(config: RunConfig, dataset: Artifact, clean: Artifact) -> Arti
         sums = profile.splits.select(pl.col("reviews", "words", "bytes").sum())
         return dict(sums.to_dicts()[0])
 
-    built = run_stage(config.workspace, "card", options, digests, make, "of the clean reviews")
+    built = run_stage(workspace, "card", options, digests, make, "of the clean reviews")
     page = (built.artifact.folder / MARKDOWN).read_text(encoding="utf-8")
     title = f"The reviews that the models learn from; with figures: `{built.artifact.folder}`"
     show_markdown("data-card", page, title)
@@ -71,36 +74,30 @@ def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]]) -> pl.DataFram
 
 
 def _fertility(name: str, split: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of one vocabulary on one split."""
     reviews = facts["documents"]
     words = facts["words"]
     count = facts["tokens"] - reviews
     text_bytes = facts["bytes"] - reviews
-    unknown = facts["oov"] / max(count, 1)
-    return {
-        "vocabulary": name,
-        "unit": facts["unit"],
-        "size": facts["vocabulary_size"],
-        "split": split,
-        "reviews": reviews,
-        "words": words,
-        "tokens": count,
-        "tokens_per_word": count / max(words, 1),
-        "bytes_per_token": text_bytes / max(count, 1),
-        "oov_share": unknown,
-        "coverage": 1 - unknown,
-    }
+    row = {"vocabulary": name, "unit": facts["unit"], "size": facts["vocabulary_size"]}
+    row |= {"split": split, "reviews": reviews, "words": words, "tokens": count}
+    row["tokens_per_word"] = count / max(words, 1)
+    row["bytes_per_token"] = text_bytes / max(count, 1)
+    row["oov_share"] = facts["oov"] / max(count, 1)
+    row["coverage"] = 1 - row["oov_share"]
+    return row
 
 
 @stage("card-tracking", retry_if=tracking_was_away)
 def log_card(
-    config: RunConfig,
+    workspace: Workspace,
     card: Artifact,
     tokens: Mapping[str, Mapping[str, Artifact]],
     parent_run_id: str,
 ) -> None:
     """Copy the data card into the MLflow run, and show the fertility table there and in Prefect."""
     table = fertility_table(tokens)
-    tracker = tracker_of(config.workspace)
+    tracker = tracker_of(workspace)
     tracker.log_folder(parent_run_id, card.folder, "data_card")
     tracker.log_table(parent_run_id, table, "fertility.json")
     tracker.set_tags(parent_run_id, {CARD_TAG: card.digest})

@@ -41,7 +41,7 @@ from reviewlm.tasks.execution.progress import progress
 from reviewlm.tasks.execution.stage import announce, as_task_state, run_stage, show_markdown, stage
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.records.track import registry_of, tracker_of
-from reviewlm.tracking.registry.registry import CHAMPION, Version
+from reviewlm.tracking.registry.versions import CHAMPION, Version
 from reviewlm.tracking.tags import DATA_TAG, DRIFT_TAG
 
 REPORT_FILE = "drift.json"
@@ -118,6 +118,10 @@ def _measure(
     inputs = {"bundle": bundle_digest(folder), "known": reference.digest, "dataset": dataset.digest}
     counts = comparison.counts
     facts = _page_facts(version, reference, dataset, counts)
+    options = {**config.drift.model_dump(mode="json"), "seed": config.seed}
+    options["business"] = config.source.business
+    options["selection"] = config.selection.model_dump(mode="json")
+    options["duplicates"] = config.duplicates.model_dump(mode="json")
 
     def make(work: Path) -> dict[str, Any]:
         # A run without new reviews does not wait for matplotlib.
@@ -134,20 +138,19 @@ def _measure(
         (work / TABLE_FILE).write_text(page.to_markdown(), encoding="utf-8")
         (work / PAGE_FILE).write_text(page.to_html(), encoding="utf-8")
 
+        found: dict[str, Any] = {}
+        found["sentence"] = _with_restated(flagged_sentence(report), comparison)
+        found["drifted"] = list(report.drifted)
         unknown = [kind for kind in Standing if kind != Standing.KNOWN]
-        standings = {kind.name.lower(): counts[kind] for kind in unknown}
-        return {
-            "sentence": _with_restated(flagged_sentence(report), comparison),
-            "drifted": list(report.drifted),
-            **standings,
-            "excess": {figure.name: figure.excess for figure in report.figures},
-            "odd": odd,
-            ACCOUNT: [entry.to_dict() for entry in entries],
-        }
+        found |= {kind.name.lower(): counts[kind] for kind in unknown}
+        found["excess"] = {figure.name: figure.excess for figure in report.figures}
+        found["odd"] = odd
+        found[ACCOUNT] = [entry.to_dict() for entry in entries]
+        return found
 
     name = f"champion v{version.version}"
     with OpenBundle(config.execution, folder) as opened:
-        built = run_stage(config.workspace, "drift", _options(config), inputs, make, name)
+        built = run_stage(config.workspace, "drift", options, inputs, make, name)
 
     _show(config.workspace, built.artifact, parent_run_id)
     if built.artifact.facts["drifted"]:
@@ -170,30 +173,18 @@ def _champion_folder(workspace: Workspace, promotion: PromotionConfig, version: 
         raise NotCompared(reason, logging.WARNING) from error
 
 
-def _options(config: RunConfig) -> dict[str, Any]:
-    return {
-        **config.drift.model_dump(mode="json"),
-        "seed": config.seed,
-        "business": config.source.business,
-        "selection": config.selection.model_dump(mode="json"),
-        "duplicates": config.duplicates.model_dump(mode="json"),
-    }
-
-
 def _page_facts(
     version: Version, reference: Artifact, dataset: Artifact, counts: Mapping[Standing, int]
 ) -> dict[str, Any]:
     """Return the facts at the head of the report's page."""
-    restated = {f"{kind.kind}": f"{counts[kind]:,}" for kind in RESTATED}
-    return {
-        "champion": f"version {version.version}",
-        "champion's data": reference.digest,
-        "new data": dataset.digest,
-        "new reviews": f"{counts[Standing.NEW]:,}",
-        **restated,
-        "from": dataset.facts.get("date_min"),
-        "to": dataset.facts.get("date_max"),
-    }
+    facts: dict[str, Any] = {"champion": f"version {version.version}"}
+    facts["champion's data"] = reference.digest
+    facts["new data"] = dataset.digest
+    facts["new reviews"] = f"{counts[Standing.NEW]:,}"
+    facts |= {f"{kind.kind}": f"{counts[kind]:,}" for kind in RESTATED}
+    facts["from"] = dataset.facts.get("date_min")
+    facts["to"] = dataset.facts.get("date_max")
+    return facts
 
 
 def known_reviews(home: Path, reference: Artifact) -> KnownReviews:

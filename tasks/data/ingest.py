@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
-from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.config.sections.data import SourceConfig, SyntheticConfig
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.errors import Unreadable, disk_errors
 from reviewlm.core.services.join import SET_ASIDE as FOUND_SET_ASIDE
@@ -247,24 +247,23 @@ def _options(home: Path, source_settings: SourceConfig, source: Listed) -> dict[
 
 
 @stage("synthesise")
-def synthesise(config: RunConfig) -> Artifact:
+def synthesise(workspace: Workspace, synthetic: SyntheticConfig) -> Artifact:
     """Write the embedded synthetic corpus, for a run without `--input`, and log that it is synthetic."""
     log.info("no input was given: the reviews are synthetic, written by the embedded grammar")
-    options = config.source.synthetic
 
     def make(work: Path) -> dict[str, Any]:
-        with progress("synthesise", options.reviews, "reviews") as report:
+        with progress("synthesise", synthetic.reviews, "reviews") as report:
             return write_reviews(
                 work / SYNTHETIC_FILE,
-                options.reviews,
-                options.seed,
-                options.malformed,
-                options.duplicates,
+                synthetic.reviews,
+                synthetic.seed,
+                synthetic.malformed,
+                synthetic.duplicates,
                 report=lambda done, total: report(done),
             )
 
-    stated = options.model_dump(mode="json")
-    built = run_stage(config.workspace, "synthesise", stated, {}, make, "embedded corpus")
+    options = synthetic.model_dump(mode="json")
+    built = run_stage(workspace, "synthesise", options, {}, make, "embedded corpus")
     return as_task_state(built)
 
 

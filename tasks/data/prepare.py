@@ -16,15 +16,17 @@ from reviewlm.core.config.sections.data import (
     SelectionConfig,
     SplitConfig,
 )
+from reviewlm.core.config.sections.evaluation import AuditConfig
 from reviewlm.core.errors import Unreadable, converted_errors
 from reviewlm.core.store import Artifact, sha256_of
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.cleaning.clean import prepare
 from reviewlm.corpus.ingestion.ingest import count_by_file, limits_of
 from reviewlm.corpus.splitting.shares import Shares
 from reviewlm.corpus.splitting.split import TRAIN_FIRST as TRAIN_FIRST
 from reviewlm.corpus.splitting.split import remedy_of
 from reviewlm.corpus.synthetic.canaries import Canaries, choose_canaries
-from reviewlm.data_checks.report import CheckReport
+from reviewlm.data_checks.report import CRITICAL, INFO, WARNING, CheckReport
 from reviewlm.data_checks.suite_runs import check
 from reviewlm.models.specs import ModelSpec, VocabularySpec
 from reviewlm.models.streams import EncodedBatch, write_encoded
@@ -53,6 +55,7 @@ EARLIER = "earlier:"
 CANARIES_INPUT = "canaries"
 """Name of the canaries among the inputs of a token stream that contains them."""
 OPTIONS = {"canaries", "copies"}
+"""Settings of the audit on which the choice of canaries depends."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +96,10 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
             report.with_folder(work).require()
 
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
+        verdict = {"suite": stage, "passed": report.passed, "expectations": len(report.results)}
         failed = [result.severity for result in report.results if not result.passed]
-        return {
-            "suite": stage,
-            "passed": report.passed,
-            "expectations": len(report.results),
-            "failed_critical": failed.count("critical"),
-            "failed_warning": failed.count("warning"),
-            "failed_info": failed.count("info"),
+        return verdict | {
+            f"failed_{severity}": failed.count(severity) for severity in (CRITICAL, WARNING, INFO)
         }
 
     options = {"suite": stage, "label": label, "limits": config.checks.model_dump(mode="json")}
@@ -147,6 +146,9 @@ def clean_and_split(
     digests = sorted(artifact.digest for artifact in earlier)
     inputs |= {f"{EARLIER}{digest}": digest for digest in digests}
 
+    limits = limits_of(config.source)
+    learnt_from = [artifact.folder for artifact in earlier]
+
     def make(work: Path) -> dict[str, Any]:
         with progress("prepare", 1, "reviews") as report:
             return prepare(
@@ -157,8 +159,8 @@ def clean_and_split(
                 selection=config.selection,
                 duplicates=config.duplicates,
                 business=business,
-                limits=limits_of(config.source),
-                earlier=[artifact.folder for artifact in earlier],
+                limits=limits,
+                earlier=learnt_from,
                 threads=config.execution.threads,
                 report=lambda done, total: report(done, total=total),
                 engine=engine_of(config.execution),
@@ -195,12 +197,11 @@ def cleaning_options(
     selection: SelectionConfig, duplicates: DuplicatesConfig, split: SplitConfig, clean: CleanConfig
 ) -> dict[str, Any]:
     """Return the options of prepared data, as their manifest has them: `clean` with the edition of its tables."""
-    return {
-        "selection": selection.model_dump(mode="json"),
-        "duplicates": duplicates.model_dump(mode="json"),
-        "split": split.model_dump(mode="json", exclude={"max_deviation"}),  # it only refuses
-        "clean": NormalForm(**clean.model_dump()).to_dict(),
-    }
+    options = {"selection": selection.model_dump(mode="json")}
+    options["duplicates"] = duplicates.model_dump(mode="json")
+    options["split"] = split.model_dump(mode="json", exclude={"max_deviation"})  # it only refuses
+    options["clean"] = NormalForm(**clean.model_dump()).to_dict()
+    return options
 
 
 def _left_out(counts: Mapping[str, int]) -> str:
@@ -209,6 +210,11 @@ def _left_out(counts: Mapping[str, int]) -> str:
 
 
 def _digest_of(business: Path) -> str:
+    """Return the SHA-256 of the table of businesses.
+
+    Raises:
+        Unreadable: It cannot be read.
+    """
     try:
         return sha256_of(business)
     except OSError as error:
@@ -222,19 +228,23 @@ def _digest_of(business: Path) -> str:
 
 @stage("vocabulary")
 def train_vocabulary(
-    config: RunConfig, name: str, clean: Artifact, file: Path | None = None
+    workspace: Workspace,
+    name: str,
+    spec: VocabularySpec,
+    clean_settings: CleanConfig,
+    clean: Artifact,
+    file: Path | None = None,
 ) -> Artifact:
     """Train one vocabulary on the training split only; for a warm start, take the one in the file *file* instead."""
-    spec = config.vocabulary[name]
-    form = NormalForm(**config.clean.model_dump())
+    form = NormalForm(**clean_settings.model_dump())
 
     def make(work: Path) -> dict[str, Any]:
         if file:
             vocabulary = Vocabulary.load(file)
         else:
-            engine = engine_of(config.execution)
+            engine = engine_of(workspace.execution)
             texts = training_texts(clean.folder, engine.keep_file if engine else None)
-            workers = fan_out(config.execution, engine)
+            workers = fan_out(workspace.execution, engine)
             vocabulary = learn_vocabulary(texts, spec, form, work, workers)
         vocabulary.save(work / VOCABULARY_FILE)
         return {
@@ -252,13 +262,13 @@ def train_vocabulary(
     else:
         inputs = {"clean": clean.digest}
 
-    built = run_stage(config.workspace, "vocabulary", options, inputs, make, name)
+    built = run_stage(workspace, "vocabulary", options, inputs, make, name)
     return as_task_state(built)
 
 
 @stage("tokens")
 def tokenize(
-    config: RunConfig,
+    workspace: Workspace,
     vocabulary_file: str,
     split: str,
     clean: Artifact,
@@ -273,14 +283,14 @@ def tokenize(
         total = int(clean.facts["splits"][split]["reviews"])
         began = perf_counter()
         planted = Canaries.load(canaries.folder) if canaries else None
-        engine = engine_of(config.execution)
+        engine = engine_of(workspace.execution)
         with progress(f"tokens {label}", total, "reviews") as report:
             batches = encoded_reviews(
                 clean,
                 split,
                 vocabulary,
                 planted,
-                fan_out(config.execution, engine),
+                fan_out(workspace.execution, engine),
                 engine.keep_file if engine else None,
             )
             facts = write_encoded(work, vocabulary, _count_rows(batches, report))
@@ -291,13 +301,12 @@ def tokenize(
     inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}
     if canaries:
         inputs[CANARIES_INPUT] = canaries.digest
-    built = run_stage(
-        config.workspace, "tokens", {"split": split}, inputs, make, f"{label} {split}"
-    )
+    built = run_stage(workspace, "tokens", {"split": split}, inputs, make, f"{label} {split}")
     return as_task_state(built)
 
 
 def _count_rows(batches: Iterator[EncodedBatch], report: Any) -> Iterator[EncodedBatch]:
+    """Yield the batches, and report how many reviews are done."""
     done = 0
     for batch in batches:
         yield batch
@@ -314,16 +323,15 @@ def vocabularies_in_use(
 
 
 @stage("canaries")
-def choose(config: RunConfig, clean: Artifact) -> Artifact:
+def choose(workspace: Workspace, audit: AuditConfig, clean: Artifact) -> Artifact:
     """Choose the texts to plant among the training reviews; the manifest records their number."""
 
     def make(work: Path) -> dict[str, Any]:
-        canaries = choose_canaries(clean.folder, config.audit)
+        canaries = choose_canaries(clean.folder, audit)
         canaries.save(work)
         return canaries.facts()
 
-    options = config.audit.model_dump(mode="json", include=OPTIONS)
-    built = run_stage(
-        config.workspace, "canaries", options, {"clean": clean.digest}, make, "for the audit"
-    )
+    options = audit.model_dump(mode="json", include=OPTIONS)
+    inputs = {"clean": clean.digest}
+    built = run_stage(workspace, "canaries", options, inputs, make, "for the audit")
     return as_task_state(built)

@@ -7,7 +7,7 @@ from pathlib import Path
 from reviewlm.core.store import Store
 from reviewlm.corpus.account import ACCOUNT, entries_of
 from reviewlm.corpus.account_kinds import Kind
-from reviewlm.tracking.registry.registry import Version
+from reviewlm.tracking.registry.versions import Version
 from reviewlm.tracking.tags import DATA_TAG
 
 

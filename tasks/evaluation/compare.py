@@ -70,8 +70,9 @@ def compare_models(
     config: RunConfig, prepared: Prepared, measured: list[Measured], parent_run_id: str
 ) -> Evaluated:
     """Compare the models and log the result: table, differences, slices, floor."""
-    evaluated = compare(config.workspace, config.evaluation, config.baseline, prepared, measured)
-    tracker = tracker_of(config.workspace)
+    workspace = config.workspace
+    evaluated = compare(workspace, config.evaluation, config.baseline, prepared, measured)
+    tracker = tracker_of(workspace)
     _log_comparison(tracker, evaluated, parent_run_id)
     for model in measured:
         _log_to_model(tracker, evaluated, model)
@@ -84,7 +85,7 @@ def compare_models(
     checks = list(prepared.checks)
     for model in measured:
         checks.extend(model.checks)
-    _log_documents(config.workspace, checks, parent_run_id)
+    _log_documents(workspace, checks, parent_run_id)
 
     columns = [column for column in TABLE_COLUMNS if column in evaluated.table.columns]
     shown = evaluated.table.select(columns)
@@ -196,7 +197,7 @@ def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> No
 
 
 def _explanation(evaluated: Evaluated, model: str) -> str:
-    """Return what a model's gain and its gap to the floor are measured against, in Markdown; "" if it has neither."""
+    """Return the baseline of a model's gain and the floor of its gap, explained in Markdown; "" if it has neither."""
     row = evaluated.row(model)
     sentences: list[str] = []
     baseline = row["baseline"]

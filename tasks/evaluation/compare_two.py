@@ -28,7 +28,7 @@ from reviewlm.tasks.evaluation.evaluate import (
 )
 from reviewlm.tasks.evaluation.observed import SAMPLES_FILE
 from reviewlm.tasks.execution.stage import show_markdown, stage
-from reviewlm.tasks.fitting.fit import bundle_digest, plan_fit
+from reviewlm.tasks.fitting.fit import FitSettings, bundle_digest, plan_fit
 from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.promotion.ancestry import learnt_by
 from reviewlm.tasks.records.track import tracker_of
@@ -60,15 +60,17 @@ def compare_two(
 
     a = side_of(config, prepared, first)
     b = side_of(config, prepared, second)
-    options = config.evaluation
+    documents = documents_of(prepared.clean)
+    evaluation = config.evaluation
+    promotion = config.promotion
     pair = compare_pair(
         a,
         b,
-        documents_of(prepared.clean),
-        min_reviews=options.min_slice_reviews,
-        **options.bootstrap,
-        gate_confidence=config.promotion.confidence,
-        max_review_loss=config.promotion.max_review_loss,
+        documents,
+        min_reviews=evaluation.min_slice_reviews,
+        **evaluation.bootstrap,
+        gate_confidence=promotion.confidence,
+        max_review_loss=promotion.max_review_loss,
     )
     _log(config.workspace, pair, parent_run_id)
     return pair
@@ -83,11 +85,11 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
     """
     shown, folder = find_bundle(config, prepared, name)
     with converted_errors(folder):
-        tokens = tokens_for(config, folder, prepared)
-        test = score_bundle(
-            config.workspace, config.evaluation, folder, tokens, f"{shown} test"
-        ).artifact
-        samples = draw_samples(config.workspace, config.evaluation, folder, shown).artifact
+        workspace = config.workspace
+        evaluation = config.evaluation
+        tokens = tokens_for(workspace, folder, prepared)
+        test = score_bundle(workspace, evaluation, folder, tokens, f"{shown} test").artifact
+        samples = draw_samples(workspace, evaluation, folder, shown).artifact
         entries = entries_of(folder)
         learnt, problems = learnt_by(config.home, prepared.clean, folder)
 
@@ -134,7 +136,8 @@ def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
         raise no_such_model(config.workspace, config.promotion.model_name, models, name)
 
     parts = {part: _stored_fit(config, prepared, part) for part in parts_of(spec)}
-    artifact = Store.of(config.home).find("fit", plan_fit(config, spec, prepared, parts).digest)
+    plan = plan_fit(FitSettings.of(config), spec, prepared, parts)
+    artifact = Store.of(config.home).find("fit", plan.digest)
     if artifact is None:
         raise ConfigError(
             f"The model '{name}' has not been fitted with these settings",

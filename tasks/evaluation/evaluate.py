@@ -91,34 +91,36 @@ class Measured(MeasuredModel):
 
 
 @stage("score", run_name="score {fitted.spec.name}")
-def score(config: RunConfig, fitted: Fitted, prepared: Prepared) -> tuple[Built, Built]:
+def score(
+    workspace: Workspace, evaluation: EvaluationConfig, fitted: Fitted, prepared: Prepared
+) -> tuple[Built, Built]:
     """Return the scores of one model on the test and the validation split."""
-    name = fitted.spec.name
-    tokens = prepared.tokens[fitted.spec.vocabulary]
-    test = score_bundle(
-        config.workspace, config.evaluation, fitted.bundle, tokens["test"], f"{name} test"
-    )
-    validation = score_bundle(
-        config.workspace,
-        config.evaluation,
-        fitted.bundle,
-        tokens["validation"],
-        f"{name} validation",
-    )
+    scored = []
+    for split in ("test", "validation"):
+        tokens = prepared.tokens[fitted.spec.vocabulary][split]
+        label = f"{fitted.spec.name} {split}"
+        scored.append(score_bundle(workspace, evaluation, fitted.bundle, tokens, label))
+
+    test, validation = scored
     both = Built(test.artifact, test.reused and validation.reused)
     return result_as_task_state(both, (test, validation))
 
 
 @stage("observe", run_name="observe {fitted.spec.name}")
-def observe(config: RunConfig, fitted: Fitted, scores: Artifact, prepared: Prepared) -> Artifact:
+def observe(
+    workspace: Workspace,
+    evaluation: EvaluationConfig,
+    fitted: Fitted,
+    scores: Artifact,
+    prepared: Prepared,
+) -> Artifact:
     """Observe a model with these scores of the test reviews: its tokens, usefulness and calibration on some of them."""
     test = prepared.tokens[fitted.spec.vocabulary]["test"]
-    chosen = config.evaluation
-    options = {"observed_reviews": chosen.observed_reviews, "seed": chosen.seed}
+    options = {"observed_reviews": evaluation.observed_reviews, "seed": evaluation.seed}
     named = {"options": options, "stream": str(test.folder), "scores": str(scores.folder)}
     inputs = {"scores": scores.digest, "test": test.digest}
     built = _work_with_model(
-        config.workspace,
+        workspace,
         "observe",
         observe_tokens,
         fitted.bundle,
@@ -131,26 +133,26 @@ def observe(config: RunConfig, fitted: Fitted, scores: Artifact, prepared: Prepa
 
 
 @stage("audit", run_name="audit {fitted.spec.name}")
-def audit(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Artifact:
+def audit(
+    workspace: Workspace, audit_settings: AuditConfig, fitted: Fitted, prepared: Prepared
+) -> Artifact:
     """Audit what a model writes, and how that and the canaries relate to the training text."""
     train = prepared.tokens[fitted.spec.vocabulary]["train"]
     planted = prepared.canaries
-    reference = reference_of(config.workspace, config.audit, prepared.clean).artifact
+    reference = reference_of(workspace, audit_settings, prepared.clean).artifact
     text_tokens = train.facts["tokens"] - train.facts["documents"]  # without end tokens of reviews
-    named = {
-        "options": config.audit.model_dump(mode="json"),
-        "reference": str(reference.folder),
-        "planted": str(planted.folder) if planted else "",
-        "tokens_per_word": text_tokens / reference.facts["words"],
-    }
+    named: dict[str, Any] = {"options": audit_settings.model_dump(mode="json")}
+    named["reference"] = str(reference.folder)
+    named["planted"] = str(planted.folder) if planted else ""
+    named["tokens_per_word"] = text_tokens / reference.facts["words"]
     inputs = {"reference": reference.digest, "tokens": train.digest}
     if planted:
         inputs["canaries"] = planted.digest
 
-    options = config.audit.model_dump(mode="json", include=AUDIT_OPTIONS)
-    count = config.audit.samples
+    options = audit_settings.model_dump(mode="json", include=AUDIT_OPTIONS)
+    count = audit_settings.samples
     built = _work_with_model(
-        config.workspace,
+        workspace,
         "audit",
         audit_texts,
         fitted.bundle,
@@ -164,11 +166,9 @@ def audit(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Artifact:
 
 
 @stage("samples", run_name="samples {fitted.spec.name}")
-def write_samples(config: RunConfig, fitted: Fitted) -> Artifact:
+def write_samples(workspace: Workspace, evaluation: EvaluationConfig, fitted: Fitted) -> Artifact:
     """Draw samples from a model, and its next-word suggestions."""
-    return as_task_state(
-        draw_samples(config.workspace, config.evaluation, fitted.bundle, fitted.spec.name)
-    )
+    return as_task_state(draw_samples(workspace, evaluation, fitted.bundle, fitted.spec.name))
 
 
 @stage("measure", run_name="measure {fitted.spec.name}")
@@ -196,7 +196,7 @@ def measure(
     return measured
 
 
-def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
+def tokens_for(workspace: Workspace, bundle: Path, prepared: Prepared) -> Artifact:
     """Return the test token stream in a bundle's own vocabulary; tokenize if this run does not have it.
 
     Raises:
@@ -216,7 +216,7 @@ def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
         if artifact.facts["vocabulary_digest"] == digest:
             return prepared.tokens[name]["test"]
 
-    return tokenize(config, str(file), "test", prepared.clean, "champion")
+    return tokenize(workspace, str(file), "test", prepared.clean, "champion")
 
 
 def score_bundle(

@@ -111,12 +111,13 @@ class ModelProcesses:
             limit_operations()
             self._control, theirs = socket.socketpair()
             with theirs:
+                descriptor = theirs.fileno()
                 self._server = start_child(
-                    ["-m", PROGRAM, str(theirs.fileno())],
+                    ["-m", PROGRAM, str(descriptor)],
                     group=True,
                     stdout=subprocess.DEVNULL,
                     env={**FEW_HEAPS, **os.environ},
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[descriptor],
                 )
 
         ours, theirs = socket.socketpair()

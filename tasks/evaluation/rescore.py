@@ -33,7 +33,7 @@ from reviewlm.tasks.execution.devices import OpenBundle
 from reviewlm.tasks.execution.stage import run_stage, show_markdown, show_table, stage
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.records.track import registry_of, tracker_of
-from reviewlm.tracking.registry.registry import CHAMPION, Version
+from reviewlm.tracking.registry.versions import CHAMPION, Version
 from reviewlm.tracking.tags import DECAY_TAG, NOTE
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ MIN_REVIEWS = 100
 
 
 @stage("choose versions")
-def choose_versions(config: RunConfig, versions: str) -> list[Version]:
+def choose_versions(workspace: Workspace, model_name: str, versions: str) -> list[Version]:
     """Return the versions to score: the champion, followed by every former champion if *versions* is "all".
 
     Raises:
@@ -59,7 +59,7 @@ def choose_versions(config: RunConfig, versions: str) -> list[Version]:
             "The versions to score must be 'champion' or 'all'", where="versions", value=versions
         )
 
-    registry = registry_of(config.workspace, config.promotion.model_name)
+    registry = registry_of(workspace, model_name)
     champion = registry.alias(CHAMPION)
     if champion is None:
         raise EmptyInput(
@@ -159,13 +159,13 @@ def score_reviews(
 
 
 @stage("decay")
-def report_decay(config: RunConfig, decays: Mapping[int, Decay], run_id: str) -> dict[str, Any]:
+def report_decay(workspace: Workspace, decays: Mapping[int, Decay], run_id: str) -> dict[str, Any]:
     """Log curve, table and metrics (step = year and month, 202405) to MLflow; return the champion's verdict.
 
     Args:
         decays: By version, the champion's first.
     """
-    tracker = tracker_of(config.workspace)
+    tracker = tracker_of(workspace)
     version, decay = next(iter(decays.items()))
     tables: list[pl.DataFrame] = []
     curves: dict[str, Decay] = {}

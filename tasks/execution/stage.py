@@ -32,7 +32,7 @@ from prefect.runtime import deployment
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
-from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.section import Section
 from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import converted_errors
 from reviewlm.core.manifest import flat
@@ -106,7 +106,8 @@ class Stage(Task[P, R]):
         """Run the stage in the caller's thread."""
         with TagsContext(current_tags=set()):
             result: Any = super().__call__(
-                *map(_quote_config, args), **{name: _quote_config(kwargs[name]) for name in kwargs}
+                *map(_quote_settings, args),
+                **{name: _quote_settings(kwargs[name]) for name in kwargs},
             )
         return cast(R, result.result() if isinstance(result, State) else result)
 
@@ -114,12 +115,18 @@ class Stage(Task[P, R]):
         """Run the stage in a worker thread; return its future."""
         with TagsContext(current_tags=set()):
             return super().submit(
-                *map(_quote_config, args), **{name: _quote_config(kwargs[name]) for name in kwargs}
+                *map(_quote_settings, args),
+                **{name: _quote_settings(kwargs[name]) for name in kwargs},
             )
 
 
-def _quote_config(argument: Any) -> Any:
-    if isinstance(argument, RunConfig):
+class WithoutFutures:
+    """Base class of arguments of a stage that hold no results of other tasks, so Prefect need not look for any."""
+
+
+def _quote_settings(argument: Any) -> Any:
+    """Keep Prefect from looking through settings for the results of other tasks."""
+    if isinstance(argument, Section | Workspace | WithoutFutures):
         return quote(argument)
     return argument
 
@@ -323,15 +330,11 @@ def _show_results(record: RunRecord) -> None:
 
 
 def _row_of(result: StageRun) -> dict[str, Any]:
-    facts = ", ".join(f"{fact}: {value}" for fact, value in result.facts.items())
-    return {
-        "step": result.step,
-        "stage": result.stage,
-        "of": result.label,
-        "digest": result.digest,
-        "result": "reused" if result.reused else f"built in {result.seconds:.1f} s",
-        "facts": facts,
-    }
+    """Return the row of a stage in the table of its run."""
+    row = {"step": result.step, "stage": result.stage, "of": result.label, "digest": result.digest}
+    row["result"] = "reused" if result.reused else f"built in {result.seconds:.1f} s"
+    row["facts"] = ", ".join(f"{fact}: {value}" for fact, value in result.facts.items())
+    return row
 
 
 def reuse_of_this_run() -> dict[str, Any]:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.config.sections.execution import ExecutionConfig
+from reviewlm.core.config.sections.other_models import ClassificationConfig
 from reviewlm.core.environment import (
     available_cores,
     chosen_device,
@@ -22,6 +24,7 @@ from reviewlm.core.environment import (
 from reviewlm.core.errors import Diverged
 from reviewlm.core.manifest import seconds_of
 from reviewlm.core.store import Artifact, Built, Store, sha256_of
+from reviewlm.core.workspace import Workspace
 from reviewlm.models.bundles.bundle import SPEC
 from reviewlm.models.classification.spec import ClassifierOptions
 from reviewlm.models.specs import identity, parts_of
@@ -32,7 +35,13 @@ from reviewlm.tasks.execution.code_version import WORKERS, running_code
 from reviewlm.tasks.execution.devices import device_for, is_neural
 from reviewlm.tasks.execution.limits import gpu_slot
 from reviewlm.tasks.execution.progress import duration, progress
-from reviewlm.tasks.execution.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage
+from reviewlm.tasks.execution.stage import (
+    MADE_ELSEWHERE,
+    WithoutFutures,
+    result_as_task_state,
+    run_stage,
+    stage,
+)
 from reviewlm.tasks.fitting.fit_process import run_job
 from reviewlm.tasks.fitting.job import (
     BUNDLE_FOLDER,
@@ -64,17 +73,53 @@ class EnoughSeen(Exception):
 
 
 @dataclass(frozen=True)
+class FitSettings(WithoutFutures):
+    """The settings that fits read beside the options of their models.
+
+    Args:
+        workspace: Home, tracker, devices and threads.
+        promotion: Names the registered model whose champion a warm start begins from.
+        classification: What classifiers predict, and from how many reviews.
+        vectors: Files of word vectors, by name.
+        seed: Draws the reviews that classifiers learn from.
+    """
+
+    workspace: Workspace
+    promotion: PromotionConfig
+    classification: ClassificationConfig
+    vectors: Mapping[str, str]
+    seed: int
+
+    @classmethod
+    def of(cls, config: RunConfig) -> FitSettings:
+        """Return the settings of a configuration that fits read."""
+        return cls(
+            config.workspace,
+            config.promotion,
+            config.classification,
+            config.vectors,
+            config.seed,
+        )
+
+    @property
+    def execution(self) -> ExecutionConfig:
+        """Devices, threads, workers and cluster."""
+        return self.workspace.execution
+
+
+@dataclass(frozen=True)
 class FitPlan:
     """A fit: everything that determines its digest, and where it starts from.
 
     Args:
+        settings: The settings that it reads.
         spec: The model; of a classifier, with the labels.
         parts: The fitted parts of the model by name.
         made: Word vectors and labels that it reads, by the name of the input.
         start: The weights of a warm start.
     """
 
-    config: RunConfig
+    settings: FitSettings
     spec: FittedSpec
     prepared: Prepared
     parts: Mapping[str, Fitted] = field(default_factory=dict)
@@ -93,8 +138,8 @@ class FitPlan:
         if self.stage != FIT_CLASSIFIER:
             return options
 
-        chosen = self.config.classification
-        drawn_by = self.config.seed if chosen.train_reviews else None
+        chosen = self.settings.classification
+        drawn_by = self.settings.seed if chosen.train_reviews else None
         return options | {
             "label": chosen.label,
             "train_reviews": chosen.train_reviews,
@@ -126,51 +171,54 @@ class FitPlan:
 
     def job(self, work: Path, pace: Pace | None = None) -> FitJob:
         """Return the job that fits it in a folder; with *pace*, of the part of its training before the decay."""
-        config = self.config
         spec = self.spec
-        ranks = ranks_of(config.execution, spec)
-        chosen = config.classification
-        tokens = self.prepared.tokens[spec.vocabulary]
-        vocabulary = self.prepared.vocabularies[spec.vocabulary]
+        execution = self.settings.execution
+        ranks = ranks_of(execution, spec)
         folders = {name: artifact.folder for name, artifact in self.made.items()}
-        shared: dict[str, Any] = {
-            "spec": spec,
-            "vocabulary": vocabulary.folder / VOCABULARY_FILE,
-            "train": tokens["train"].folder,
-            "validation": tokens["validation"].folder,
-            "work": work,
-            "facts": self._facts(),
-            "device": device_for(config.execution, spec, self.parts_of_it),
-            "ranks": ranks,
-            "threads": max(1, threads_of(config.execution) // ranks),
-            "parts": {name: part.bundle for name, part in self.parts.items()},
-            "vectors": folders.get(START_VECTORS),
-        }
+        shared: dict[str, Any] = {"spec": spec, **self._read_files(), "work": work}
+        shared["facts"] = self._facts()
+        shared["device"] = device_for(execution, spec, self.parts_of_it)
+        shared["ranks"] = ranks
+        shared["threads"] = max(1, threads_of(execution) // ranks)
+        shared["parts"] = {name: part.bundle for name, part in self.parts.items()}
+        shared["vectors"] = folders.get(START_VECTORS)
         if isinstance(spec, ClassifierOptions):
+            chosen = self.settings.classification
             return ClassifierJob(
                 **shared,
                 label=chosen.label,
                 labels=folders.get(LABELS),
                 train_reviews=chosen.train_reviews,
-                seed=config.seed,
+                seed=self.settings.seed,
             )
 
         # The cluster counts n-grams.
         cluster = None
         if spec.kind == "ngram":
-            cluster = address_for_children(config.execution.cluster)
+            cluster = address_for_children(execution.cluster)
         return LanguageModelJob(
             **shared,
             cluster=cluster,
-            storage=config.execution.storage,
+            storage=execution.storage,
             init_weights=self.start.folder,
             pace=pace,
         )
 
+    def _read_files(self) -> dict[str, Path]:
+        """Return the vocabulary's file and the folders of the tokens, by the names of a job."""
+        tokens = self.prepared.tokens[self.spec.vocabulary]
+        vocabulary = self.prepared.vocabularies[self.spec.vocabulary]
+        return {
+            "vocabulary": vocabulary.folder / VOCABULARY_FILE,
+            "train": tokens["train"].folder,
+            "validation": tokens["validation"].folder,
+        }
+
     def on_cluster(self) -> ClusterRun | None:
         """Return the run of its job on a node; None without a cluster, or if it has no network."""
-        if self.config.execution.cluster and is_neural(self.spec, self.parts_of_it):
-            return ClusterRun(self.config)
+        execution = self.settings.execution
+        if execution.cluster and is_neural(self.spec, self.parts_of_it):
+            return ClusterRun(execution)
         return None
 
     def _facts(self) -> dict[str, Any]:
@@ -201,7 +249,6 @@ class FitPlan:
             FitError, InputError, RankFailed: See `run_job`.
             EnoughSeen: Raised by *listen*.
         """
-        config = self.config
         spec = self.spec
         cluster = None
         if run is None:
@@ -241,7 +288,7 @@ class FitPlan:
 
         trained = hasattr(spec, "training")  # only such a fit writes checkpoints
         return run_stage(
-            config.workspace,
+            self.settings.workspace,
             self.stage,
             self.options,
             self.inputs,
@@ -267,7 +314,7 @@ def fit(
     Raises:
         FitError, InputError, RankFailed: See `run_job`.
     """
-    plan = plan_fit(config, spec, prepared, parts)
+    plan = plan_fit(FitSettings.of(config), spec, prepared, parts)
     rebuilt = plan.stage in config.execution.rebuild
     there = not rebuilt and Store.of(config.home).find_usable(plan.stage, plan.digest) is not None
     with open_model_run(config, plan.spec, plan.digest, prepared, parent_run_id, there) as run:
@@ -297,7 +344,7 @@ def in_words(artifact: Artifact) -> str:
 
 
 def plan_fit(
-    config: RunConfig,
+    settings: FitSettings,
     spec: FittedSpec,
     prepared: Prepared,
     parts: Mapping[str, Fitted] | None = None,
@@ -310,14 +357,14 @@ def plan_fit(
     if isinstance(spec, ClassifierOptions):
         spec = replace(spec, labels=prepared.label_names)
 
-    vectors = start_vectors(config.workspace, config.vectors, spec, prepared)
+    vectors = start_vectors(settings.workspace, settings.vectors, spec, prepared)
     made = {START_VECTORS: vectors} if vectors else {}
     if isinstance(spec, ClassifierOptions) and prepared.labels:
         made[LABELS] = prepared.labels
 
-    plan = FitPlan(config, spec, prepared, parts or {}, made)
+    plan = FitPlan(settings, spec, prepared, parts or {}, made)
     vocabulary = prepared.vocabularies[spec.vocabulary]
-    start = starting_point(config.workspace, config.promotion, spec, vocabulary, plan.inputs)
+    start = starting_point(settings.workspace, settings.promotion, spec, vocabulary, plan.inputs)
     return replace(plan, start=start)
 
 

@@ -23,7 +23,7 @@ from time import monotonic
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.environment import chosen_device
 from reviewlm.core.errors import (
     ClusterFailed,
@@ -243,7 +243,7 @@ class ClusterRun:
     """A job that a node of the cluster does, called as `run_job` is.
 
     Args:
-        config: Names the cluster, the device and the share of a GPU.
+        execution: Names the cluster, the device and the share of a GPU.
         node: Name in Ray of the node that has to do it, which must be free within a minute; "": any, when one is free.
         sent: Input files that are on their way already, by their place.
 
@@ -251,7 +251,7 @@ class ClusterRun:
         made_by: After the job: code, libraries, machine and resources of the node, for the record.
     """
 
-    config: RunConfig
+    execution: ExecutionConfig
     node: str = ""
     sent: dict[str, list[SentFile]] = field(default_factory=dict)
     made_by: dict[str, Any] = field(default_factory=dict)
@@ -266,7 +266,7 @@ class ClusterRun:
             FitError, InputError, OutOfMemory, …: The error of the job there.
             ClusterFailed: Several nodes were lost, or this process was interrupted.
         """
-        ray = connect(self.config.execution.cluster)
+        ray = connect(self.execution.cluster)
         job, resources, nodes = self._prepare_job(ray, job)
         inputs = self.send_inputs(job)
         code = running_code().whole()
@@ -284,7 +284,7 @@ class ClusterRun:
             try:
                 with _actors(ray, resources, nodes, self.node) as actors:
                     asked = (job, code, inputs)
-                    device = self.config.execution.device
+                    device = self.execution.device
                     meeting = ""
                     if nodes > 1:
                         meeting = actors[0].meeting.remote()
@@ -319,7 +319,7 @@ class ClusterRun:
 
         raise failure(
             f"The fit of '{job.name}' has lost {ATTEMPTS} nodes",
-            where=self.config.execution.cluster,
+            where=self.execution.cluster,
             cause=cause,
             remedy=f"{job.remedy}; without the cluster: --set execution.cluster=",
         )
@@ -338,7 +338,7 @@ class ClusterRun:
         Raises:
             ConfigError: The cluster has not so many GPUs or processors.
         """
-        ray = connect(self.config.execution.cluster)
+        ray = connect(self.execution.cluster)
         _, resources, actors = self._prepare_job(ray, job)
         if actors > 1:
             return [replace(self)]
@@ -360,8 +360,8 @@ class ClusterRun:
             ConfigError: The cluster has not so many GPUs or processors.
         """
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        chosen = self.config.execution
-        on_gpu = has_gpus(ray, self.config.execution)
+        chosen = self.execution
+        on_gpu = has_gpus(ray, self.execution)
         gpus = [node.get("GPU", 0) for node in nodes]
         cores = [node.get("CPU", 0) for node in nodes]
         share: float = 1
@@ -437,7 +437,7 @@ class ClusterRun:
             return cause
         return RankFailed(
             f"The fit of '{job.name}' has failed",
-            where=self.config.execution.cluster,
+            where=self.execution.cluster,
             cause=f"{type(cause).__name__}: {cause}",
             remedy="if a name is unknown there, install the same commit of the project on all machines",
         )

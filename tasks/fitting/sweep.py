@@ -45,7 +45,7 @@ from reviewlm.models.specs import NPLMSpec, RecurrentSpec, identity
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.embed import start_vectors
 from reviewlm.tasks.execution.stage import show_markdown, show_table, stage
-from reviewlm.tasks.fitting.fit import EnoughSeen, fit_version, plan_fit
+from reviewlm.tasks.fitting.fit import EnoughSeen, FitSettings, fit_version, plan_fit
 from reviewlm.tasks.fitting.fit_process import is_interrupted
 from reviewlm.tasks.fitting.search_space import (
     Space,
@@ -151,15 +151,12 @@ def study_folder(plan: SweepPlan, prepared: Prepared) -> Path:
     streams = prepared.tokens[plan.base.vocabulary]
     space = [[name, str(distribution)] for name, distribution in plan.space.items()]
     search = plan.config.sweep.model_dump(include={"random_trials", "prune_after", "seed"})
-    about = {
-        "fit": fit_version(plan.base),
-        "model": options,
-        "champion": champion_digest(plan.config.workspace, plan.config.promotion, plan.base),
-        "tokens": {split: stream.digest for split, stream in streams.items()},
-        "space": space,
-        "search": search,
-        "vectors": vectors.digest if vectors else None,
-    }
+    champion = champion_digest(plan.config.workspace, plan.config.promotion, plan.base)
+    about: dict[str, Any] = {"fit": fit_version(plan.base), "model": options, "champion": champion}
+    about["tokens"] = {split: stream.digest for split, stream in streams.items()}
+    about["space"] = space
+    about["search"] = search
+    about["vectors"] = vectors.digest if vectors else None
     return plan.config.home / "sweeps" / hash_of(about)[:DIGEST_LENGTH]
 
 
@@ -249,7 +246,8 @@ def _fit_trial(
     watch = _Watch(trial, plan.base.training.evaluations) if trial else lambda journal: None
 
     try:
-        fit = plan_fit(plan.config, with_options(plan.base, values), prepared)
+        settings = FitSettings.of(plan.config)
+        fit = plan_fit(settings, with_options(plan.base, values), prepared)
         options = parameters_of(
             plan.config.vocabulary, plan.config.clean, plan.config.split, fit.spec, prepared
         )
@@ -351,23 +349,16 @@ def summarise_sweep(
     chosen = to_write(plan.base, best.params)
     lines = {name: json.dumps("none" if value is None else value) for name, value in chosen.items()}
     toml = "\n".join(f"{name} = {value}" for name, value in lines.items())
-    winner = {
-        "trial": best.number,
-        "values": best.params,
-        "mlflow_run_id": best.user_attrs.get(RUN, ""),
-        "search_perplexity": perplexity(best.value or 0.0),
-        **fresh_figures(losses, plan.config.evaluation.confidence),
-    }
-    overrides = [f"models.{plan.index}.{name}={value}" for name, value in lines.items()]
-    result: dict[str, Any] = {
-        "mlflow_run_id": parent_run_id,
-        "model": plan.base.name,
-        "trials": rows,
-        "importances": importances(plan, study),
-        "winner": winner,
-        "toml": toml,
-        "overrides": overrides,
-    }
+    winner = {"trial": best.number, "values": best.params}
+    winner["mlflow_run_id"] = best.user_attrs.get(RUN, "")
+    winner["search_perplexity"] = perplexity(best.value or 0.0)
+    winner |= fresh_figures(losses, plan.config.evaluation.confidence)
+    result: dict[str, Any] = {"mlflow_run_id": parent_run_id, "model": plan.base.name}
+    result["trials"] = rows
+    result["importances"] = importances(plan, study)
+    result["winner"] = winner
+    result["toml"] = toml
+    result["overrides"] = [f"models.{plan.index}.{name}={value}" for name, value in lines.items()]
     for name, figure in _figures(plan, study):
         tracker.log_figure(parent_run_id, figure, f"plots/{name}.png")
 
@@ -421,17 +412,13 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
     reached = None
     if trial.intermediate_values:
         reached = perplexity(min(trial.intermediate_values.values()))
-    return {
-        "trial": trial.number,
-        "state": STATES[trial.state],
-        "perplexity": final,
-        "reached": reached,
-        "tokens": facts.get("tokens"),
-        "seconds": facts.get("seconds"),
-        **trial.params,
-        "reason": trial.user_attrs.get(REASON, ""),
-        "mlflow_run_id": trial.user_attrs.get(RUN, ""),
-    }
+    row = {"trial": trial.number, "state": STATES[trial.state]}
+    row |= {"perplexity": final, "reached": reached}
+    row |= {name: facts.get(name) for name in ("tokens", "seconds")}
+    row |= trial.params
+    row["reason"] = trial.user_attrs.get(REASON, "")
+    row["mlflow_run_id"] = trial.user_attrs.get(RUN, "")
+    return row
 
 
 def importances(plan: SweepPlan, study: Study) -> dict[str, float]:

@@ -28,7 +28,7 @@ from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import FILE, Vocabulary
 from reviewlm.tasks.fitting.job import FittedSpec
 from reviewlm.tasks.records.track import registry_of
-from reviewlm.tracking.registry.registry import CHAMPION, Version
+from reviewlm.tracking.registry.versions import CHAMPION, Version
 
 INPUT = "start"
 """Name of the start weights among the inputs of a fit."""

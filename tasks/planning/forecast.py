@@ -81,18 +81,20 @@ def forecast_run(
             enough.append(m)
 
     advised = enough[0] if enough else CHOICES[-1]
+    hidden = 0
+    passes = 0.0
     network = networks[advised]
-    return RunForecast(
-        advised,
-        network.hidden if network else 0,
-        network.passes if network else 0.0,
-        saved[advised],
-        saved[2 * advised] if 2 * advised in saved else saved[advised],
-        _minutes_of_preset(models, data, before, machine),
-    )
+    if network:
+        hidden = network.hidden
+        passes = network.passes
+
+    twice = saved.get(2 * advised, saved[advised])
+    minutes = _minutes_of_preset(models, data, before, machine)
+    return RunForecast(advised, hidden, passes, saved[advised], twice, minutes)
 
 
 def _sizes(split: SplitConfig, text_bytes: float) -> Data:
+    """Return the expected sizes of the splits of so much text."""
     held_out = split.validation + split.test
     train_bytes = text_bytes * (1 - held_out)
     return Data(
@@ -112,6 +114,7 @@ def _network(data: Data, seconds: float, machine: Machine) -> ChosenNetwork | No
 
 
 def _saved(network: ChosenNetwork | None, data: Data) -> float:
+    """Return the share of bits that a network is expected to save; 0 without one."""
     if network:
         return gain(network.cost, data.train_bytes)
     return 0.0

@@ -22,7 +22,7 @@ from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.execution.limits import gpu_slot
 from reviewlm.tasks.execution.progress import progress
 from reviewlm.tasks.execution.stage import run_stage, stage
-from reviewlm.tasks.fitting.fit import plan_fit, remove
+from reviewlm.tasks.fitting.fit import FitSettings, plan_fit, remove
 from reviewlm.tasks.fitting.fit_process import run_job
 from reviewlm.tasks.planning.plan import PlanRequest, RunPlan
 from reviewlm.tasks.planning.rule import NETWORK, Machine
@@ -57,14 +57,15 @@ def keep_time(
     if not _is_free(spec, plan):
         return config, replace(plan, ended_by="user")
 
+    settings = FitSettings.of(config)
+
     def make(work: Path) -> dict[str, Any]:
-        left = (
-            request.seconds_left() - plan.start
-        )  # the clock of a training begins at its first update
+        # The clock of a training begins at its first update.
+        left = request.seconds_left() - plan.start
         seconds = max(LEAST_SHARE * network.seconds + plan.after, left)
         trial = Machine(plan.tokens_per_second, products=plan.products)
         speed = trial.speed(spec.hidden, spec.embedding)
-        fit = plan_fit(config, spec, prepared)
+        fit = plan_fit(settings, spec, prepared)
         cluster = fit.on_cluster()
         if cluster:
             speed = 0.0  # that of a node says nothing about this machine, which does what follows
@@ -81,7 +82,7 @@ def keep_time(
             )
 
         lengths = {name: summary[name] for name in KEPT}
-        whole = plan_fit(config, _of_length(spec, summary), prepared)
+        whole = plan_fit(settings, _of_length(spec, summary), prepared)
         store = Store.of(config.home)
         if store.find_usable("fit", whole.digest) is None:
             store.hand_over(whole.digest, {CHECKPOINTS: work / PAUSED, JOURNAL: work / JOURNAL})
@@ -91,7 +92,7 @@ def keep_time(
 
         return {"fit": whole.digest, **lengths}
 
-    inputs = plan_fit(config, spec, prepared).inputs
+    inputs = plan_fit(settings, spec, prepared).inputs
     options = {"spec": identity(spec), "minutes": request.minutes}
     built = run_stage(config.workspace, "pace", options, inputs, make, spec.name, resumable=True)
     facts = built.artifact.facts

@@ -33,7 +33,7 @@ from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.execution.limits import gpu_slot
 from reviewlm.tasks.execution.progress import duration
 from reviewlm.tasks.execution.stage import run_stage, stage, started, waited
-from reviewlm.tasks.fitting.fit import FitPlan, RunJob, plan_fit, threads_of
+from reviewlm.tasks.fitting.fit import FitPlan, FitSettings, RunJob, plan_fit, threads_of
 from reviewlm.tasks.fitting.fit_process import run_job
 from reviewlm.tasks.fitting.job import FitJob
 from reviewlm.tasks.fitting.on_cluster import NodeTaken
@@ -118,10 +118,12 @@ class RunPlan:
 
             return f"{self.minutes:g} min: a Kneser–Ney 5-gram model only; a network {needs}"
 
+        size = f"{network.hidden} cells and {network.embedding} features"
+        time_of_training = f"about {duration(network.seconds)} (about {network.passes:.2g} passes"
+        regularised = f"dropout {network.dropout:g}, batch {network.batch})"
         return (
-            f"{self.minutes:g} min: a Kneser–Ney 5-gram model, an LSTM of {network.hidden} cells and "
-            f"{network.embedding} features trained for about {duration(network.seconds)} (about {network.passes:.2g} passes, "
-            f"dropout {network.dropout:g}, batch {network.batch}), and their mixture"
+            f"{self.minutes:g} min: a Kneser–Ney 5-gram model, an LSTM of {size} trained for {time_of_training}, "
+            f"{regularised}, and their mixture"
         )
 
 
@@ -142,10 +144,14 @@ def with_canaries(
 
 
 def _of_text(dataset: Artifact) -> list[str]:
-    return [] if dataset.facts["rows"] >= LEAST_REVIEWS_FOR_CANARIES else ["audit.canaries=0"]
+    """Return the settings that follow from the number of reviews."""
+    if dataset.facts["rows"] >= LEAST_REVIEWS_FOR_CANARIES:
+        return []
+    return ["audit.canaries=0"]
 
 
 def _of_network(network: ChosenNetwork | None, baseline: NGramSpec) -> list[str]:
+    """Return the settings of the chosen network; without one, of a run of the baseline alone."""
     if network is None:
         only = (
             f'kind = "ngram", name = "{BASELINE}", vocabulary = "{VOCABULARY}", order = {baseline.order}, '
@@ -154,16 +160,14 @@ def _of_network(network: ChosenNetwork | None, baseline: NGramSpec) -> list[str]
         return [f"models=[{{{only}}}]"]
 
     longest = min(MOST_PASSES, network.passes * SLACK)
-    values = {
-        "hidden": network.hidden,
-        "embedding": network.embedding,
-        "dropout": network.dropout,
-        "training.learning_rate": network.learning_rate,
-        "training.batch": network.batch,
-        "training.epochs": round(longest, 4),
-        "training.warmup": round(WARM_UP * network.passes / longest, 6),
-        "training.bptt_len": BPTT_LEN,
-    }
+    warmup = WARM_UP * network.passes / longest
+    values: dict[str, float] = {"hidden": network.hidden, "embedding": network.embedding}
+    values["dropout"] = network.dropout
+    values["training.learning_rate"] = network.learning_rate
+    values["training.batch"] = network.batch
+    values["training.epochs"] = round(longest, 4)
+    values["training.warmup"] = round(warmup, 6)
+    values["training.bptt_len"] = BPTT_LEN
     return [f"models.{NETWORK}.{name}={value}" for name, value in values.items()]
 
 
@@ -179,12 +183,13 @@ def make_plan(
     baseline = _baseline(config.models)
     # This law was measured beside a model of all n-grams.
     fits = {"baseline": baseline, "reference": replace(baseline, min_documents=1)}
+    settings = FitSettings.of(config)
     fitted = {
-        name: plan_fit(config, spec, prepared).build().artifact for name, spec in fits.items()
+        name: plan_fit(settings, spec, prepared).build().artifact for name, spec in fits.items()
     }
 
     def make(work: Path) -> dict[str, Any]:
-        return asdict(_choose(config, request, dataset, prepared, fitted))
+        return asdict(_choose(settings, config.models, request, dataset, prepared, fitted))
 
     options = {
         "minutes": request.minutes,
@@ -219,7 +224,8 @@ def _is_outdated(made: RunPlan) -> bool:
 
 
 def _choose(
-    config: RunConfig,
+    settings: FitSettings,
+    models: Sequence[ModelSpec],
     request: PlanRequest,
     dataset: Artifact,
     prepared: Prepared,
@@ -231,37 +237,45 @@ def _choose(
         streams["train"]["tokens"],
         streams["validation"]["tokens"] + streams["test"]["tokens"],
     )
+    network_of_run = _spec(models, NETWORK)
+    execution = settings.execution
     trials = [
-        measured_speed(config, prepared, threads) for threads in thread_numbers(config.execution)
+        measured_speed(settings, network_of_run, prepared, threads)
+        for threads in thread_numbers(execution)
     ]
     here = trainer = max(trials, key=lambda machine: machine.tokens_per_second)
-    nodes = config.execution.cluster
+    nodes = execution.cluster
     if nodes:  # which train; what follows is this machine's
-        trainer = measured_on_nodes(config, prepared)
+        trainer = measured_on_nodes(settings, network_of_run, prepared)
 
     # One process trains until the time is nearly over, another one to the end.
     left = request.seconds_left() - 2 * trainer.start
     network = _network(data, trainer, here, left)
     fewer = []
-    if here.threads < threads_of(config.execution) and not nodes:
+    if here.threads < threads_of(execution) and not nodes:
         fewer = [f"execution.threads={here.threads}"]
 
-    settings = [*_of_text(dataset), *fewer, *_of_network(network, _baseline(config.models))]
+    after = seconds_after(network, data, here)
+    needs = None
+    if network:
+        after += trainer.start
+    else:
+        needs = _needed_minutes(request.minutes, data, trainer, here, left)
+
     held_out = streams["validation"]
     summary = fitted["reference" if network else "baseline"].facts["summary"]
     nats = summary["validation/nats"] * summary["validation/tokens"] + _left_out(prepared)
     bits = nats / held_out["bytes"] / math.log(2)
-    expected = expect(network.cost if network else 0, data.train_bytes, bits)
     return RunPlan(
         request.minutes,
-        tuple(settings),
+        (*_of_text(dataset), *fewer, *_of_network(network, _baseline(models))),
         network,
-        expected,
+        expect(network.cost if network else 0, data.train_bytes, bits),
         trainer.tokens_per_second,
-        after=seconds_after(network, data, here) + (trainer.start if network else 0.0),
+        after=after,
         products=trainer.products,
         start=trainer.start,
-        needs=None if network else _needed_minutes(request.minutes, data, trainer, here, left),
+        needs=needs,
         busy=bool(busy()),
     )
 
@@ -315,15 +329,18 @@ def thread_numbers(execution: ExecutionConfig) -> list[int]:
     return sorted({threads, fewer})
 
 
-def measured_speed(config: RunConfig, prepared: Prepared, threads: int) -> Machine:
+def measured_speed(
+    settings: FitSettings, spec: ModelSpec, prepared: Prepared, threads: int
+) -> Machine:
     """Train the probe network on the real tokens for some seconds, without evaluations; return what was measured."""
     with tempfile.TemporaryDirectory() as folder:
-        job = _probe(config, prepared).job(Path(folder), Pace(PROBE_SECONDS, evaluations=1))
+        probe = _probe(settings, spec, prepared)
+        job = probe.job(Path(folder), Pace(PROBE_SECONDS, evaluations=1))
         with gpu_slot(job.device, job.ranks) as gpus:
             return _speed_of(run_job, replace(job, gpus=gpus, threads=threads))
 
 
-def measured_on_nodes(config: RunConfig, prepared: Prepared) -> Machine:
+def measured_on_nodes(settings: FitSettings, spec: ModelSpec, prepared: Prepared) -> Machine:
     """Train the probe network on every node that may get the fit, at the same time; return the slowest.
 
     Its start is the longest of all.
@@ -331,7 +348,7 @@ def measured_on_nodes(config: RunConfig, prepared: Prepared) -> Machine:
     Raises:
         ClusterFailed: No node has a place free within a minute.
     """
-    fit = _probe(config, prepared)
+    fit = _probe(settings, spec, prepared)
     cluster = fit.on_cluster()
     assert cluster
     with tempfile.TemporaryDirectory() as folder:
@@ -355,7 +372,7 @@ def measured_on_nodes(config: RunConfig, prepared: Prepared) -> Machine:
         raise ClusterFailed(
             "No node of the cluster has a place free for the network",
             where="execution.cluster",
-            value=config.execution.cluster,
+            value=settings.execution.cluster,
             remedy="run the command again when the fits of others have ended, or without --minutes, which then waits",
         )
     log.info("plan: measured on %d of %d places for the network", len(machines), len(places))
@@ -363,15 +380,14 @@ def measured_on_nodes(config: RunConfig, prepared: Prepared) -> Machine:
     return replace(slowest, start=max(machine.start for machine in machines))
 
 
-def _probe(config: RunConfig, prepared: Prepared) -> FitPlan:
-    """Return the fit of the probe network."""
-    spec = _spec(config.models, NETWORK)
+def _probe(settings: FitSettings, spec: ModelSpec, prepared: Prepared) -> FitPlan:
+    """Return the fit of the probe, a small network with the other options of the run's network."""
     assert isinstance(spec, RecurrentSpec)
     training = replace(
         spec.training, batch=min(32, spec.training.batch), epochs=1_000.0, warmup=0.0
     )
     probe = replace(spec, hidden=PROBE[0], embedding=PROBE[1], training=training)
-    return plan_fit(config, probe, prepared)
+    return plan_fit(settings, probe, prepared)
 
 
 def _speed_of(run: RunJob, job: FitJob) -> Machine:
@@ -379,12 +395,9 @@ def _speed_of(run: RunJob, job: FitJob) -> Machine:
     begun = monotonic()
     summary = run(job, lambda news: None)
     around = monotonic() - begun - summary["seconds"]
-    return Machine(
-        summary["tokens"] / summary["updates"] / summary["step_seconds"],
-        job.threads,
-        "bf16" if summary["bf16"] else "float32",
-        max(0.0, around),
-    )
+    tokens_per_second = summary["tokens"] / summary["updates"] / summary["step_seconds"]
+    products: Products = "bf16" if summary["bf16"] else "float32"
+    return Machine(tokens_per_second, job.threads, products, max(0.0, around))
 
 
 def _baseline(models: Sequence[ModelSpec]) -> NGramSpec:

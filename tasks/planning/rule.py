@@ -231,6 +231,7 @@ def choose(data: Data, machine: Machine, seconds: float) -> ChosenNetwork | None
     speed = machine.speed(hidden, embedding)
     tokens = min(seconds * speed, MOST_PASSES * data.train_tokens)
     passes = tokens / data.train_tokens
+    cost = tokens * token_cost(hidden, embedding)
     return ChosenNetwork(
         hidden,
         embedding,
@@ -239,7 +240,7 @@ def choose(data: Data, machine: Machine, seconds: float) -> ChosenNetwork | None
         batch_for(tokens),
         passes,
         tokens / speed,
-        tokens * token_cost(hidden, embedding),
+        cost,
     )
 
 

@@ -38,11 +38,10 @@ def describe_outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
     """Return the plan with what was reached (`reached`) and the verdict (`kept`, and `verdict` in sentences)."""
     static = [model for model in evaluated.models if model.test.facts["adaptation"] == STATIC]
     validation = {model.name: model.validation.facts for model in static}
-    reached: dict[str, Any] = {
-        "bits": min(float(facts["open_bits_per_byte"]) for facts in validation.values()),
-        "minutes": round((time() - started().timestamp() - waited()) / 60, 2),
-        "waited": round(waited(), 1),
-    }
+    bits = [float(facts["open_bits_per_byte"]) for facts in validation.values()]
+    seconds = time() - started().timestamp() - waited()
+    reached: dict[str, Any] = {"bits": min(bits), "minutes": round(seconds / 60, 2)}
+    reached["waited"] = round(waited(), 1)
     for model in static:
         if model.name == NETWORK and hasattr(model.fitted.spec, "training"):
             reached["passes"] = model.fitted.spec.training.epochs

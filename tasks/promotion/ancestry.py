@@ -24,7 +24,7 @@ from reviewlm.models.bundles.bundle import SPEC
 from reviewlm.tasks.data.prepare import EARLIER, cleaning_options
 from reviewlm.tasks.fitting.warm_start import LEARNT, VECTORS, past_of, wants_champion
 from reviewlm.tasks.records.track import registry_of
-from reviewlm.tracking.registry.registry import CHAMPION
+from reviewlm.tracking.registry.versions import CHAMPION
 
 REMEDY = 'train it from fresh weights: training.start = "fresh"'
 EXAMPLES = 5

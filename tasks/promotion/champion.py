@@ -29,7 +29,7 @@ from reviewlm.tasks.family import Champion, ModelFamily, Scored
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.promotion.ancestry import REMEDY, learnt_data
 from reviewlm.tasks.records.track import registry_of, tracking_was_away
-from reviewlm.tracking.registry.registry import CHAMPION, Version
+from reviewlm.tracking.registry.versions import CHAMPION, Version
 from reviewlm.tracking.tags import BUNDLE_TAG, DATA_TAG
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.errors import BundleError, Damaged, converted_errors
 from reviewlm.core.workspace import Workspace
@@ -21,13 +20,15 @@ from reviewlm.tasks.evaluation.intervals import Evaluated
 from reviewlm.tasks.execution.stage import stage
 from reviewlm.tasks.promotion.ancestry import look_back
 from reviewlm.tasks.records.track import registry_of, tracking_was_away
-from reviewlm.tracking.registry.registry import CHAMPION
+from reviewlm.tracking.registry.versions import CHAMPION
 
 log = logging.getLogger(__name__)
 
 
 @stage("choose challenger", retry_if=tracking_was_away)
-def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> Measured:
+def choose_challenger(
+    workspace: Workspace, promotion: PromotionConfig, prepared: Prepared, evaluated: Evaluated
+) -> Measured:
     """Return the model with the fewest open bits per byte on the validation split; test scores are not used.
 
     Pass over models that the gate must refuse regardless of test scores, and mixtures that save too little. If the gate must
@@ -37,15 +38,15 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
         TrackingUnavailable: The registry does not answer, so the champion is unknown.
     """
     ranked = ranking(evaluated)
-    allowed = allowed_models(config.promotion, evaluated)
+    allowed = allowed_models(promotion, evaluated)
     other = ", ".join(f"'{model.name}'" for model in ranked if model not in allowed)
     if other:
-        wanted = adaptation_wanted(config.promotion.adaptation)
+        wanted = adaptation_wanted(promotion.adaptation)
         log.info("passed over: %s; %s", other, wanted)
 
-    champion = _champions_form(config.workspace, config.promotion)
+    champion = _champions_form(workspace, promotion)
     for model in allowed:
-        reason = why_skipped(config.promotion, config.home, prepared, evaluated, model, champion)
+        reason = why_skipped(promotion, workspace.home, prepared, evaluated, model, champion)
         if not reason:
             rank = ranked.index(model) + 1
             log.info(

@@ -27,7 +27,7 @@ from reviewlm.tasks.promotion.ancestry import learnt_by, look_back
 from reviewlm.tasks.records.track import registry_of, tracker_of
 from reviewlm.tracking.logged_models.bundles import has_bundle
 from reviewlm.tracking.logged_models.export import Form, smoke_test
-from reviewlm.tracking.registry.registry import CHAMPION
+from reviewlm.tracking.registry.versions import CHAMPION
 from reviewlm.tracking.tags import BUNDLE_TAG, FIT_TAG, MODEL_URI_TAG
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,8 @@ def gather_evidence(
     baseline = family.baseline()
     leaks = with_past(look_for_leaks(clean, unknown), look_back(config.home, clean, bundle))
     trial = serve_fresh(config.workspace, fitted, version, family.form)
+    left_before = rolled_back(config.workspace, config.promotion, fitted)
+    evaluation = config.evaluation
     gathered = Evidence(
         challenger,
         champion_evidence,
@@ -84,9 +86,9 @@ def gather_evidence(
         megabytes=megabytes(bundle),
         **trial,
         champion_reviews=champion_reviews,
-        rolled_back=rolled_back(config.workspace, config.promotion, fitted),
-        resamples=config.evaluation.resamples,
-        seed=config.evaluation.seed,
+        rolled_back=left_before,
+        resamples=evaluation.resamples,
+        seed=evaluation.seed,
     )
     return family.complete_evidence(gathered, champion)
 

@@ -90,16 +90,14 @@ class LanguageModels(ModelFamily):
 
     def score_champion(self, folder: Path, label: str) -> Scored:
         """See `ModelFamily`."""
-        tokens = tokens_for(self.config, folder, self.prepared)
+        workspace = self.config.workspace
+        evaluation = self.config.evaluation
+        tokens = tokens_for(workspace, folder, self.prepared)
         if bundle_digest(folder) == bundle_digest(self.bundle):  # no decision depends on its scores
             return stored_scores(
-                score_bundle(
-                    self.config.workspace, self.config.evaluation, folder, tokens, label
-                ).artifact
+                score_bundle(workspace, evaluation, folder, tokens, label).artifact
             )
-        return score_bundle_now(
-            self.config.workspace, self.config.evaluation, folder, tokens, label
-        )
+        return score_bundle_now(workspace, evaluation, folder, tokens, label)
 
     def score_champions_reviews(
         self,
@@ -120,13 +118,10 @@ class LanguageModels(ModelFamily):
         def scored_by(who: str) -> pl.DataFrame:
             label = f"{who} on the champion's reviews"
             bundle = folders[who]
-            tokens = tokenize(self.config, str(bundle / VOCABULARY_FILE), TEST, chosen, label)
-            return cast(
-                pl.DataFrame,
-                score_bundle_now(
-                    self.config.workspace, self.config.evaluation, bundle, tokens, label
-                ).rows,
-            )
+            workspace = self.config.workspace
+            tokens = tokenize(workspace, str(bundle / VOCABULARY_FILE), TEST, chosen, label)
+            scores = score_bundle_now(workspace, self.config.evaluation, bundle, tokens, label)
+            return cast(pl.DataFrame, scores.rows)
 
         return scored_by("challenger"), scored_by("champion")
 
@@ -174,9 +169,10 @@ class LanguageModels(ModelFamily):
             theirs,
             self.refused,
         )
+        floor = _floor(self.config.workspace, self.prepared)
         return replace(
             evidence,
-            floor=_floor(self.config.workspace, self.prepared),
+            floor=floor,
             unfair=unfair(self.bundle, theirs),
             audit=audit,
             single_reviews=single[0] if single else "",

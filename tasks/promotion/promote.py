@@ -39,7 +39,8 @@ from reviewlm.tasks.records.gather import keep_lineage
 from reviewlm.tasks.records.track import registry_of, run_name, tracker_of, tracking_was_away
 from reviewlm.tracking import tags as tag
 from reviewlm.tracking.logged_models.export import add_output
-from reviewlm.tracking.registry.registry import CHAMPION, ChampionChanged
+from reviewlm.tracking.registry.logged_decisions import ChampionChanged
+from reviewlm.tracking.registry.versions import CHAMPION
 
 log = logging.getLogger(__name__)
 

@@ -189,16 +189,10 @@ def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = 
     spec = gathering.steps[key].facts["spec"]
     bundle = fit.manifest["files"][BUNDLE_SPEC]["sha256"]
     settings = config.model_dump(mode="json", by_alias=True)
-    return Lineage(
-        spec["name"],
-        spec["kind"],
-        bundle,
-        key,
-        settings,
-        tuple(gathering.sources.values()),
-        tuple(gathering.steps.values()),
-        str(Path.cwd()),
-    )
+    sources = tuple(gathering.sources.values())
+    steps = tuple(gathering.steps.values())
+    folder = str(Path.cwd())
+    return Lineage(spec["name"], spec["kind"], bundle, key, settings, sources, steps, folder)
 
 
 def keep_lineage(

@@ -12,84 +12,69 @@ from urllib.parse import quote
 
 import polars as pl
 
-from reviewlm.core.config.run_config import RunConfig
-from reviewlm.core.config.sections.data import (
-    CleanConfig,
-    SelectionConfig,
-    SourceConfig,
-    SplitConfig,
-)
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.environment import busy
 from reviewlm.core.errors import without_password
 from reviewlm.core.provenance import git_commit
 from reviewlm.core.store import Artifact
-from reviewlm.core.workspace import Workspace
 from reviewlm.evaluation.reports.card import HTML as DATA_CARD
 from reviewlm.evaluation.reports.run_record import REPORTS, TEST_REVIEWS, run_of_bundle
 from reviewlm.evaluation.reports.run_results import ModelResults, RunResults
 from reviewlm.evaluation.writing.audit import NOVELTY_FILE
 from reviewlm.models.base import journal_lines
 from reviewlm.tasks.data.account import account_of
-from reviewlm.tasks.data.prepare import Prepared, read_report
+from reviewlm.tasks.data.prepare import read_report
 from reviewlm.tasks.evaluation.evaluate import FIGURES_FILE, Measured
 from reviewlm.tasks.evaluation.intervals import Evaluated
 from reviewlm.tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE
 from reviewlm.tasks.execution.progress import duration
 from reviewlm.tasks.execution.stage import MINUTE, started, waited
 from reviewlm.tasks.fitting.fit import bundle_digest
-from reviewlm.tasks.planning.plan import RunPlan
 from reviewlm.tasks.planning.verdict import LEAST_WAIT, describe_outcome
 from reviewlm.tasks.promotion.choose import allowed_models, ranking
 from reviewlm.tasks.promotion.promote import CARD_FILE, Promotion
+from reviewlm.tasks.records.finished_run import FinishedRun
 from reviewlm.tasks.records.run_summary import hints_of
 from reviewlm.tasks.records.track import JOURNAL, prefect_tags, tracker_of
 from reviewlm.tracking import tags as tag
 
 
-def results_of(
-    config: RunConfig,
-    dataset: Artifact,
-    prepared: Prepared,
-    evaluated: Evaluated,
-    promotion: Promotion | None,
-    run_id: str,
-    made: RunPlan | None = None,
-) -> RunResults:
-    """Return all results that a report of this run can show.
+def results_of(run: FinishedRun) -> RunResults:
+    """Return all results that a report of a run can show."""
+    config = run.config
+    evaluated = run.evaluated
+    floor = None
+    if evaluated.floor:
+        floor = evaluated.floor["bits_per_byte"]
 
-    Args:
-        promotion: Result of the gate; None if the gate was not run.
-    """
-    used = account_of(dataset, prepared.clean).used
+    used = account_of(run.dataset, run.prepared.clean).used
     results = RunResults(
         models=tuple(map(_model, evaluated.models)),
         table=evaluated.table,
-        winner=_put_forward(config.promotion, evaluated, promotion),
+        winner=_put_forward(config.promotion, evaluated, run.promotion),
         baseline=config.baseline,
         confidence=config.evaluation.confidence,
-        floor=evaluated.floor["bits_per_byte"] if evaluated.floor else None,
+        floor=floor,
         slices=evaluated.slices,
         source=f"{config.source.title}, {used:,} reviews used",
         name=config.promotion.model_name,
-        decision=None,
-        version=None,
-        champion=None,
-        data=_data(config.source, config.split, config.clean, config.selection, dataset, prepared),
-        digests=_digests(dataset, prepared, evaluated),
-        run=_run(config.preset, run_id),
-        links=_links(config.workspace, prepared, run_id, promotion),
-        before=None,
+        data=_data(run),
+        digests=_digests(run),
+        run=_run(config.preset, run.run_id),
+        links=_links(run),
         config=without_password(config.model_dump_json(indent=2)),
-        commands=_commands(config.promotion, promotion),
-        notices=_notices(config.home, prepared, evaluated, made),
+        commands=_commands(config.promotion, run.promotion),
+        notices=_notices(run),
     )
+    promotion = run.promotion
     if promotion is None:
         return results
 
     before = None
     if promotion.decision.champion:
-        before = run_of_bundle(config.home / REPORTS, promotion.decision.champion, run_id)
+        reports = config.home / REPORTS
+        before = run_of_bundle(reports, promotion.decision.champion, run.run_id)
+
     return replace(
         results,
         decision=promotion.decision,
@@ -109,47 +94,44 @@ def _put_forward(
     return best_first[0].name
 
 
-def _data(
-    source_settings: SourceConfig,
-    split_settings: SplitConfig,
-    clean_settings: CleanConfig,
-    selection: SelectionConfig,
-    dataset: Artifact,
-    prepared: Prepared,
-) -> dict[str, Any]:
-    facts = dataset.facts
-    clean = prepared.clean.facts
-    source = source_settings
+def _data(run: FinishedRun) -> dict[str, Any]:
+    """Return the rows of the page's table about the reviews."""
+    config = run.config
+    facts = run.dataset.facts
     files = ", ".join(entry["name"] for entry in facts["sources"])
-    entries: dict[str, Any] = {"source": files if source.input else "the embedded synthetic corpus"}
-    entries["account"] = account_of(dataset, prepared.clean).equation
-    entries |= {f"reviews for {name}": split["reviews"] for name, split in clean["splits"].items()}
-    dates = [str(facts.get(name) or "unknown")[:10] for name in ("date_min", "date_max")]
-    entries |= {"first review": dates[0], "last review": dates[1]}
-    entries["split by"] = split_settings.by
-    entries["languages"] = ", ".join(selection.languages) or "not told apart"
-    if clean_settings.mask_personal_data:
-        entries["personal data"] = "masked by patterns"
-    else:
-        entries["personal data"] = "not masked"
+    if not config.source.input:
+        files = "the embedded synthetic corpus"
 
-    entries["licence"] = source.licence or "not stated"
+    entries: dict[str, Any] = {"source": files}
+    entries["account"] = account_of(run.dataset, run.prepared.clean).equation
+    for name, split in run.prepared.clean.facts["splits"].items():
+        entries[f"reviews for {name}"] = split["reviews"]
+
+    entries["first review"] = str(facts.get("date_min") or "unknown")[:10]
+    entries["last review"] = str(facts.get("date_max") or "unknown")[:10]
+    entries["split by"] = config.split.by
+    entries["languages"] = ", ".join(config.selection.languages) or "not told apart"
+    entries["personal data"] = "not masked"
+    if config.clean.mask_personal_data:
+        entries["personal data"] = "masked by patterns"
+
+    entries["licence"] = config.source.licence or "not stated"
     return entries
 
 
-def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dict[str, str]:
-    digests = {f"source {entry['name']}": entry["sha256"] for entry in dataset.facts["sources"]}
-    facts = prepared.clean.facts
-    digests |= {
-        "data set": dataset.digest,
-        "clean reviews": prepared.clean.digest,
-        TEST_REVIEWS: facts["test_digest"],
-        "leak certificate": facts["certificate"],
-    }
-    for name, artifact in prepared.vocabularies.items():
+def _digests(run: FinishedRun) -> dict[str, str]:
+    """Return the digests of all data from the sources to the comparison, by what they are of."""
+    sources = run.dataset.facts["sources"]
+    digests = {f"source {entry['name']}": entry["sha256"] for entry in sources}
+    clean = run.prepared.clean
+    digests["data set"] = run.dataset.digest
+    digests["clean reviews"] = clean.digest
+    digests[TEST_REVIEWS] = clean.facts["test_digest"]
+    digests["leak certificate"] = clean.facts["certificate"]
+    for name, artifact in run.prepared.vocabularies.items():
         digests[f"vocabulary {name}"] = artifact.facts["vocabulary_digest"]
 
-    digests["comparison"] = evaluated.artifact.digest
+    digests["comparison"] = run.evaluated.artifact.digest
     return digests
 
 
@@ -167,37 +149,34 @@ def _run(preset: str, run_id: str) -> dict[str, str]:
     return {**facts, "MLflow run": run_id}
 
 
-def _notices(
-    home: Path, prepared: Prepared, evaluated: Evaluated, made: RunPlan | None
-) -> list[str]:
+def _notices(run: FinishedRun) -> list[str]:
     """Return the notices about a run: was its plan kept, the load of the machine, files and trainings."""
     notices: list[str] = []
-    if made:
-        notices += describe_outcome(made, evaluated)["verdict"]
+    if run.plan:
+        notices += describe_outcome(run.plan, run.evaluated)["verdict"]
     load = busy()
     if load:
         sentence = f"{load[:1].upper()}{load[1:]}"
         notices.append(f"{sentence}, so times are longer than on an idle machine.")
 
-    return notices + hints_of(home, prepared, evaluated, made)
+    return notices + hints_of(run.config.home, run.prepared, run.evaluated, run.plan)
 
 
-def _links(
-    workspace: Workspace, prepared: Prepared, run_id: str, promotion: Promotion | None
-) -> dict[str, str]:
+def _links(run: FinishedRun) -> dict[str, str]:
     """Return the pages about a run: those of servers by address, files of the home by their path from the report."""
-    place = workspace.home / REPORTS / run_id
-    files = {"data card": prepared.card.folder / DATA_CARD}
-    for artifact in prepared.checks:
+    workspace = run.config.workspace
+    place = workspace.home / REPORTS / run.run_id
+    files = {"data card": run.prepared.card.folder / DATA_CARD}
+    for artifact in run.prepared.checks:
         suite = artifact.facts["suite"]
         if suite in ("raw", "clean"):
             files[f"Data Docs of the {suite} data"] = Path(read_report(artifact).report_path)
 
     near = {name: quote(os.path.relpath(file, place)) for name, file in files.items()}
-    if promotion and promotion.version is not None:
+    if run.promotion and run.promotion.version is not None:
         near["model card"] = CARD_FILE
 
-    links = {"MLflow": tracker_of(workspace).link(run_id)}
+    links = {"MLflow": tracker_of(workspace).link(run.run_id)}
     flow_run = prefect_tags().get(tag.FLOW_RUN_URL, "")
     if flow_run:
         links["Prefect"] = flow_run
@@ -223,22 +202,20 @@ def _commands(promotion_settings: PromotionConfig, promotion: Promotion | None) 
 
 
 def _model(model: Measured) -> ModelResults:
-    observed = model.observed
-    audited = model.audit
+    """Return the results of one model from its artifacts."""
+    fit = model.fitted.artifact
+    curve = journal_lines(fit.folder / JOURNAL)
     figures = json.loads((model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"))
-    digests = {
-        "fit": model.fitted.artifact.digest,
-        "bundle": bundle_digest(model.fitted.bundle),
-        "scores": model.test.digest,
-    }
+    digests = {"fit": fit.digest, "bundle": bundle_digest(model.fitted.bundle)}
+    digests["scores"] = model.test.digest
     return ModelResults(
         name=model.name,
-        curve=journal_lines(model.fitted.artifact.folder / JOURNAL),
+        curve=curve,
         samples=_table(model.samples, SAMPLES_FILE),
-        reliability=_table(observed, RELIABILITY_FILE),
-        observed=observed.facts,
-        audit=audited.facts,
-        novelty=_table(audited, NOVELTY_FILE),
+        reliability=_table(model.observed, RELIABILITY_FILE),
+        observed=model.observed.facts,
+        audit=model.audit.facts,
+        novelty=_table(model.audit, NOVELTY_FILE),
         policies=figures["policies"],
         kept=_kept_weights(model),
         digests=digests,

@@ -45,7 +45,7 @@ from reviewlm.tasks.data.prepare import (
 from reviewlm.tasks.embed import START_VECTORS, rows_of_file
 from reviewlm.tasks.evaluation.evaluate import draw_samples, score_bundle
 from reviewlm.tasks.execution.stage import RESOURCES, show_table, stage
-from reviewlm.tasks.fitting.fit import LABELS, FitPlan
+from reviewlm.tasks.fitting.fit import LABELS, FitPlan, FitSettings
 from reviewlm.tasks.fitting.job import BUNDLE_FOLDER, FIT_CLASSIFIER, Fitted
 from reviewlm.tasks.fitting.warm_start import INPUT, Start
 from reviewlm.tasks.records.gather import PART, facts_of
@@ -150,8 +150,7 @@ class Reproduction:
     def _synthesise(self, step: Step) -> Artifact:
         config = self._config_of(step)
         # Use the step's own options. If the run was given the corpus as files, the configuration may differ from them.
-        source = config.source.model_copy(update={"synthetic": SyntheticConfig(**step.options)})
-        return _built(synthesise.fn(config.model_copy(update={"source": source})))
+        return _built(synthesise.fn(config.workspace, SyntheticConfig(**step.options)))
 
     def _read(self, step: Step) -> Artifact:
         config = self._config_of(step)
@@ -201,8 +200,10 @@ class Reproduction:
     def _vocabulary(self, step: Step) -> Artifact:
         config = self._config_of(step)
         [name] = config.vocabulary
+        spec = config.vocabulary[name]
         file = self.bundle / FILE if "kept" in step.inputs else None
-        return _built(train_vocabulary.fn(config, name, self._clean(), file))
+        built = train_vocabulary.fn(config.workspace, name, spec, config.clean, self._clean(), file)
+        return _built(built)
 
     def _clean(self) -> Artifact:
         return next(artifact for artifact in self.made.values() if artifact.stage == "prepare")
@@ -214,7 +215,7 @@ class Reproduction:
         canaries = self._of(step, CANARIES_INPUT) if CANARIES_INPUT in step.made_by else None
         split = step.options["split"]
         clean = self._of(step, "clean")
-        return _built(tokenize.fn(config, file, split, clean, name, canaries))
+        return _built(tokenize.fn(config.workspace, file, split, clean, name, canaries))
 
     def _vectors(self, step: Step) -> Artifact:
         config = self._config_of(step)
@@ -246,7 +247,8 @@ class Reproduction:
         start = Start()
         if sha256:
             start = Start(self.weights[sha256], sha256, past=step.facts)
-        artifact = FitPlan(config, spec, prepared, parts, made, start).build().artifact
+        settings = FitSettings.of(config)
+        artifact = FitPlan(settings, spec, prepared, parts, made, start).build().artifact
         self.fitted[step.key] = Fitted(spec, artifact, "", False)
         return artifact
 
@@ -254,11 +256,13 @@ class Reproduction:
 
     def _canaries(self, step: Step) -> Artifact:
         config = self._config_of(step)
-        return _built(choose.fn(config, self._clean()))
+        return _built(choose.fn(config.workspace, config.audit, self._clean()))
 
     def _labels(self, step: Step) -> Artifact:
         config = self._config_of(step)
-        return _built(field_labels.fn(config, self._of(step, "dataset")))
+        dataset = self._of(step, "dataset")
+        labels = field_labels.fn(config.workspace, config.source, config.classification, dataset)
+        return _built(labels)
 
     def _predict(self, step: Step) -> Artifact:
         config = self._config_of(step)

@@ -63,7 +63,9 @@ def account_lines(account: Mapping[str, Any], of: str = "") -> list[str]:
         if whole.count(outcome):
             others.append(f"{WORDS[outcome]}: {_counts(whole.kinds(outcome))}")
 
-    lines += [f"  {'; '.join(others)}"] * bool(others)
+    if others:
+        lines.append(f"  {'; '.join(others)}")
+
     files = sorted(whole.files(), key=lambda row: row["used"] - row["records"])
     if len(files) > 1:
         shown = [f"{row['file']} {row['used']:,} of {row['records']:,}" for row in files]
@@ -76,12 +78,18 @@ def account_lines(account: Mapping[str, Any], of: str = "") -> list[str]:
 
 
 def _counts(kinds: Mapping[str, int]) -> str:
+    """Return the numbers of records by reason, in words."""
     return ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
 
 
 def _first(texts: Sequence[str], between: str) -> str:
+    """Return the first few texts, and how many more there are."""
+    listed = between.join(texts[:MOST_SHOWN])
     more = len(texts) - MOST_SHOWN
-    return between.join(texts[:MOST_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    if more > 0:
+        listed += f" and {more:,} more"
+
+    return listed
 
 
 def sorted_models(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -129,10 +137,12 @@ def _table_of(
 
 
 def _adapts(model: Mapping[str, Any]) -> bool:
+    """Return whether a model learns from a review while it reads it."""
     return bool(model.get("adaptation", "static") != "static")
 
 
 def _bits(model: Mapping[str, Any]) -> float:
+    """Return the bits per byte of a model, by which tables are sorted; infinite if they are not known."""
     bits = model["test"][BITS.name]
     if bits is not None and isfinite(bits):
         return bits

@@ -11,11 +11,9 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact
 from prefect.context import TaskRunContext
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import disk_errors
 from reviewlm.core.output import code, write_output
 from reviewlm.core.processes.interrupts import during
-from reviewlm.core.store import Artifact
 from reviewlm.core.workspace import Workspace
 from reviewlm.evaluation.reports.document import PALETTE
 from reviewlm.evaluation.reports.report import run_page
@@ -23,11 +21,9 @@ from reviewlm.evaluation.reports.report_pictures import pictures_of
 from reviewlm.evaluation.reports.report_tables import headline
 from reviewlm.evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, record_of
 from reviewlm.evaluation.reports.run_results import RunResults
-from reviewlm.tasks.data.prepare import Prepared
-from reviewlm.tasks.evaluation.intervals import Evaluated
 from reviewlm.tasks.execution.stage import stage, step
-from reviewlm.tasks.planning.plan import RunPlan
-from reviewlm.tasks.promotion.promote import CARD_FILE, Promotion
+from reviewlm.tasks.promotion.promote import CARD_FILE
+from reviewlm.tasks.records.finished_run import FinishedRun
 from reviewlm.tasks.records.report_results import results_of
 from reviewlm.tasks.records.track import tracker_of, tracking_was_away
 from reviewlm.tracking import tags as tag
@@ -37,22 +33,14 @@ LATEST = "latest"
 FIGURES = "figures"
 
 
-def make_report(
-    config: RunConfig,
-    dataset: Artifact,
-    prepared: Prepared,
-    evaluated: Evaluated,
-    promotion: Promotion | None,
-    run_id: str,
-    made: RunPlan | None = None,
-) -> str:
+def make_report(run: FinishedRun) -> str:
     """Write the report of a run and return its path.
 
-    *made* is the plan of a run for a time budget. If writing fails, log a warning with the reason and return an empty
-    path: the models are scored and the champion is chosen, so the run must not fail.
+    If writing fails, log a warning with the reason and return an empty path: the models are scored and the champion is
+    chosen, so the run must not fail.
     """
     with step("report", "write the page with the figures"):
-        future = write_report.submit(config, dataset, prepared, evaluated, promotion, run_id, made)
+        future = write_report.submit(run)
         future.wait()
 
     if future.state.is_completed():
@@ -67,29 +55,24 @@ def make_report(
 
 @stage("report", retry_if=tracking_was_away)
 @during("report")
-def write_report(
-    config: RunConfig,
-    dataset: Artifact,
-    prepared: Prepared,
-    evaluated: Evaluated,
-    promotion: Promotion | None,
-    run_id: str,
-    made: RunPlan | None = None,
-) -> str:
+def write_report(run: FinishedRun) -> str:
     """Write `reports/<run>/report.html` and its figures, log both to the flow's MLflow run, and link it in Prefect."""
-    results = results_of(config, dataset, prepared, evaluated, promotion, run_id, made)
-    file = write_files(results, config.home / REPORTS, run_id)
-    tracker = tracker_of(config.workspace)
-    tracker.log_folder(run_id, file.parent / FIGURES, "plots")
+    workspace = run.config.workspace
+    results = results_of(run)
+    file = write_files(results, workspace.home / REPORTS, run.run_id)
+    tracker = tracker_of(workspace)
+    tracker.log_folder(run.run_id, file.parent / FIGURES, "plots")
     # MLflow's charts show the report's colours.
     for name, colour in zip(results.order, PALETTE, strict=False):
-        tracker.set_tags(evaluated.model_named(name).fitted.run_id, {tag.RUN_COLOR: colour})
+        model = run.evaluated.model_named(name)
+        tracker.set_tags(model.fitted.run_id, {tag.RUN_COLOR: colour})
 
     if results.version is not None:
         card = file.with_name(CARD_FILE).read_text(encoding="utf-8")
-        tracker.log_text(evaluated.model_named(results.winner).fitted.run_id, card, CARD_FILE)
+        winner = run.evaluated.model_named(results.winner)
+        tracker.log_text(winner.fitted.run_id, card, CARD_FILE)
 
-    _show_page(config.workspace, run_id, file, headline(results))
+    _show_page(workspace, run.run_id, file, headline(results))
     log.debug("report: %s (%.1f MB)", file, file.stat().st_size / 1e6)
     return str(file)
 

@@ -11,7 +11,6 @@ import polars as pl
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.figures import ACCURACY, BITS, MACRO_F1, amount
 from reviewlm.core.store import Artifact, Store
-from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.account import ACCOUNT
 from reviewlm.corpus.ingestion.parts import QUARANTINE_FILE
 from reviewlm.corpus.schema import Reason
@@ -29,6 +28,7 @@ from reviewlm.tasks.planning.plan import RunPlan
 from reviewlm.tasks.planning.rule import NETWORK
 from reviewlm.tasks.planning.verdict import describe_outcome, training_of
 from reviewlm.tasks.promotion.promote import Promotion
+from reviewlm.tasks.records.finished_run import FinishedRun
 from reviewlm.tasks.records.result_lines import sorted_models
 from reviewlm.tasks.records.track import tracker_of
 
@@ -39,38 +39,29 @@ LABELS = ("model", "kind", "unit", "vocabulary", "boundary", "adaptation", "base
 """Columns of the comparison table that do not hold figures."""
 
 
-def summarise(
-    workspace: Workspace,
-    baseline: str,
-    promotion_settings: PromotionConfig,
-    prepared: Prepared,
-    evaluated: Evaluated,
-    promotion: Promotion | None,
-    run_id: str,
-    report: str,
-    made: RunPlan | None = None,
-    dataset: Artifact | None = None,
-) -> dict[str, Any]:
+def summarise(run: FinishedRun, report: str) -> dict[str, Any]:
     """Return the summary of a run of the pipeline as plain values.
 
+    The page of its MLflow run opens while `reviewlm services start` runs.
+
     Args:
-        promotion: Result of the gate; None if the gate was not run.
-        run_id: The MLflow run; its page opens while `reviewlm services start` runs.
-        dataset: The ingested reviews, with the account of this run's files.
+        run: The run.
+        report: Path of its report; empty if there is none.
     """
-    account = account_of(dataset, prepared.clean).to_dict() if dataset else None
-    summary: dict[str, Any] = {"account": account, **describe_compared(baseline, evaluated)}
-    if promotion is not None:
-        summary |= _describe_gate(promotion_settings, evaluated, promotion)
+    config = run.config
+    account = account_of(run.dataset, run.prepared.clean)
+    summary: dict[str, Any] = {"account": account.to_dict()}
+    summary |= describe_compared(config.baseline, run.evaluated)
+    if run.promotion is not None:
+        summary |= _describe_gate(config.promotion, run.evaluated, run.promotion)
+
     summary |= reuse_of_this_run()
-    summary |= {
-        "mlflow_run_id": run_id,
-        "report": report,
-        "hints": hints_of(workspace.home, prepared, evaluated, made),
-        "mlflow_page": tracker_of(workspace).link(run_id),
-    }
-    if made:
-        summary["plan"] = describe_outcome(made, evaluated)
+    summary["mlflow_run_id"] = run.run_id
+    summary["report"] = report
+    summary["hints"] = hints_of(config.home, run.prepared, run.evaluated, run.plan)
+    summary["mlflow_page"] = tracker_of(config.workspace).link(run.run_id)
+    if run.plan:
+        summary["plan"] = describe_outcome(run.plan, run.evaluated)
 
     return summary
 
@@ -78,18 +69,18 @@ def summarise(
 def _describe_gate(
     promotion_settings: PromotionConfig, evaluated: Evaluated, promotion: Promotion
 ) -> dict[str, Any]:
+    """Return the decision of the gate, and samples of the challenger."""
     decision = promotion.decision
-    return {
-        "challenger": promotion.challenger,
-        "champion_version": promotion.champion_version,
-        "version": promotion.version,
-        "registered_model": promotion_settings.model_name,
-        "promoted": decision.promote,
-        "reason": decision.reason,
-        "same_model": decision.same_model,
-        "passed_over": list(decision.passed_over),
-        "written": written_samples(evaluated.model_named(promotion.challenger)),
-    }
+    summary: dict[str, Any] = {"challenger": promotion.challenger}
+    summary["champion_version"] = promotion.champion_version
+    summary["version"] = promotion.version
+    summary["registered_model"] = promotion_settings.model_name
+    summary["promoted"] = decision.promote
+    summary["reason"] = decision.reason
+    summary["same_model"] = decision.same_model
+    summary["passed_over"] = list(decision.passed_over)
+    summary["written"] = written_samples(evaluated.model_named(promotion.challenger))
+    return summary
 
 
 def verdict_of(result: Mapping[str, Any]) -> str:
@@ -217,31 +208,28 @@ def describe_prepared(dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
             sizes[f"{split}_tokens"] = stream.facts["tokens"]
         vocabularies[name] = sizes
 
-    account = account_of(dataset, prepared.clean)
-    return {
-        **prepared.clean.facts,
-        ACCOUNT: account.to_dict(),
-        "dataset": describe_dataset(dataset),
-        "vocabularies": vocabularies,
-        "card": str(prepared.card.folder / CARD),
-        "digest": prepared.clean.digest,
-    }
+    summary = dict(prepared.clean.facts)
+    summary[ACCOUNT] = account_of(dataset, prepared.clean).to_dict()
+    summary["dataset"] = describe_dataset(dataset)
+    summary["vocabularies"] = vocabularies
+    summary["card"] = str(prepared.card.folder / CARD)
+    summary["digest"] = prepared.clean.digest
+    return summary
 
 
 def describe_fitted(
     fitted: list[Fitted], run_id: str, dataset: Artifact, prepared: Prepared
 ) -> dict[str, Any]:
     """Return the fitted models with their digests, and the account of the data."""
-    account = account_of(dataset, prepared.clean)
-    return {
-        ACCOUNT: account.to_dict(),
-        "models": [_describe_fit(model) for model in fitted],
-        "mlflow_run_id": run_id,
-        **{model.spec.name: model.artifact.digest for model in fitted},
-    }
+    summary: dict[str, Any] = {ACCOUNT: account_of(dataset, prepared.clean).to_dict()}
+    summary["models"] = [_describe_fit(model) for model in fitted]
+    summary["mlflow_run_id"] = run_id
+    summary |= {model.spec.name: model.artifact.digest for model in fitted}
+    return summary
 
 
 def _describe_fit(model: Fitted) -> dict[str, Any]:
+    """Return a fitted model with the summary of its fit."""
     return {
         "name": model.spec.name,
         "kind": model.spec.kind,
@@ -262,8 +250,9 @@ def describe_compared(baseline: str, evaluated: Evaluated) -> dict[str, Any]:
         "left_out": facts["slices_left_out"],
         "worst": evaluated.worst.to_dicts(),
     }
+    models = [_model(model, evaluated.row(model.name)) for model in evaluated.models]
     return {
-        "models": [_model(model, evaluated.row(model.name)) for model in evaluated.models],
+        "models": models,
         "floor": floor,
         "baseline": baseline,
         "differences": evaluated.differences.to_dicts(),
@@ -276,13 +265,9 @@ def _model(model: Measured, row: Mapping[str, Any]) -> dict[str, Any]:
     observed = model.observed.facts
     test = {name: observed[name] for name in OBSERVED_FIGURES if name in observed}
     test |= {name: value for name, value in row.items() if name not in LABELS}
-    return {
-        "name": model.name,
-        "kind": model.fitted.spec.kind,
-        "unit": row["unit"],
-        "adaptation": row["adaptation"],
-        "baseline": row["baseline"],
-        "mlflow_run_id": model.fitted.run_id,
-        "test": test,
-        "validation": {name: model.validation.facts[name] for name in VALIDATION_FIGURES},
-    }
+    described: dict[str, Any] = {"name": model.name, "kind": model.fitted.spec.kind}
+    described |= {name: row[name] for name in ("unit", "adaptation", "baseline")}
+    described["mlflow_run_id"] = model.fitted.run_id
+    described["test"] = test
+    described["validation"] = {name: model.validation.facts[name] for name in VALIDATION_FIGURES}
+    return described

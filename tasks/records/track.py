@@ -405,10 +405,9 @@ def model_note(spec: ModelSpec, figures: Figures) -> str:
     parts = parts_of(spec)
     if parts:
         model += f", built on {', '.join(parts)}"
-    note = (
-        f"{model}. Test reviews: {BITS.number(figures.open_bits_per_byte)} {BITS.words}, perplexity "
-        f"{amount(figures.perplexity)} a token, {amount(figures.word_perplexity)} a word."
-    )
+    bits = f"{BITS.number(figures.open_bits_per_byte)} {BITS.words}"
+    perplexities = f"{amount(figures.perplexity)} a token, {amount(figures.word_perplexity)} a word"
+    note = f"{model}. Test reviews: {bits}, perplexity {perplexities}."
     if figures.adaptation != STATIC:
         note += " It adapts to the review it is measured on: compare it only with other adapting models."
     return f"{note}\n\n{prefect_link()}".strip()

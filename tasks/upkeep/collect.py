@@ -50,7 +50,8 @@ from reviewlm.tracking.logged_models.unused import (
     remove_model,
     runs_of,
 )
-from reviewlm.tracking.registry.registry import Version, registry_lock
+from reviewlm.tracking.registry.registered_model import registry_lock
+from reviewlm.tracking.registry.versions import Version
 from reviewlm.tracking.runs.record import known_stores
 from reviewlm.tracking.runs.runs import Tracker, end_left_runs
 from reviewlm.tracking.tags import BUNDLE_TAG
@@ -110,9 +111,8 @@ def collect(
                 removal.empty()  # what a killed collection left
                 before = _size(workspace.home)
                 end_left_runs(workspace.home)  # else what they began with would stay for ever
-                with registry_lock(
-                    tracker_of(workspace)
-                ):  # no alias moves to a version whose results are being removed
+                # No alias moves to a version whose results are being removed.
+                with registry_lock(tracker_of(workspace)):
                     items, notes = _decide(workspace, upkeep, removal, moment)
                     rows = _rows(items)
                     going = [item for item in items if not item.reason]
@@ -123,6 +123,9 @@ def collect(
                         removal.empty()  # what follows writes a little, which a full disk has no space for
             after = _size(workspace.home)
 
+    if stayed:
+        notes = [*notes, f"{stayed} were used meanwhile and stay"]
+
     reasons = Counter(item.reason for item in items if item.kind == RESULT and item.reason)
     return {
         "dry_run": dry_run,
@@ -130,7 +133,7 @@ def collect(
         "bytes_after": after,
         "kinds": rows,
         "results_kept_because": dict(sorted(reasons.items())),
-        "notes": [*notes, *([f"{stayed} were used meanwhile and stay"] if stayed else [])],
+        "notes": notes,
     }
 
 

@@ -44,8 +44,9 @@ from reviewlm.tracking.logged_models.unused import (
     remove_model,
     runs_of,
 )
-from reviewlm.tracking.registry.registry import Registry, Version, registry_lock
-from reviewlm.tracking.registry.versions import CHALLENGER, PREVIOUS
+from reviewlm.tracking.registry.registered_model import registry_lock
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import CHALLENGER, PREVIOUS, Version
 from reviewlm.tracking.runs.runs import Tracker, end_left_runs
 from reviewlm.tracking.tags import DATA_TAG
 

@@ -31,8 +31,8 @@ from reviewlm.tracking.logged_models.bundles import record_of
 from reviewlm.tracking.logged_models.unused import FINISHED, Run, VersionKey
 from reviewlm.tracking.logged_models.unused import RUNNING as STILL_RUNNING
 from reviewlm.tracking.registry.decisions import fold_events
-from reviewlm.tracking.registry.registry import Registry, Version
-from reviewlm.tracking.registry.versions import REFUSED
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import REFUSED, Version
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import BUNDLE_TAG, BY_HAND, DATA_TAG, OUTCOME
 from reviewlm.training.vectors.stored_rows import HEADER

@@ -25,7 +25,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     """Replace all stages of the flow; the work that is named fails."""
 
     def submitting(stage: str) -> Any:
-        def submit(config: Any, model: Any, *more: Any) -> Any:
+        def submit(workspace: Any, settings: Any, model: Any, *more: Any) -> Any:
             def result() -> str:
                 if (work := f"{stage} {model.spec.name}") == failing:
                     raise ValueError(work)
@@ -35,7 +35,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
 
         return SimpleNamespace(submit=submit)
 
-    def score(config: Any, model: Any, prepared: Any) -> Any:
+    def score(workspace: Any, settings: Any, model: Any, prepared: Any) -> Any:
         return [
             SimpleNamespace(
                 artifact=SimpleNamespace(facts={"score_seconds": SECONDS[model.spec.name]})

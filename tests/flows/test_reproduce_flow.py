@@ -70,7 +70,7 @@ def register_mixture(config: RunConfig) -> None:
     from reviewlm.tasks.records.track import parent_run, registry_of, tracker_of
 
     def dataset_of(config: RunConfig) -> Artifact:
-        return ingest_files.fn(config, synthesise.fn(config))
+        return ingest_files.fn(config, synthesise.fn(config.workspace, config.source.synthetic))
 
     synthetic = config.source.synthetic.model_copy(update={"seed": 9})
     other = config.model_copy(
@@ -80,11 +80,14 @@ def register_mixture(config: RunConfig) -> None:
         other, dataset_of(other)
     )  # as with start weights that have learnt from other reviews
     clean = clean_and_split.fn(config, dataset_of(config), [earlier])
-    vocabulary = train_vocabulary.fn(config, "word", clean)
+    workspace = config.workspace
+    vocabulary = train_vocabulary.fn(
+        workspace, "word", config.vocabulary["word"], config.clean, clean
+    )
     file = str(vocabulary.folder / VOCABULARY_FILE)
-    planted = {"train": choose.fn(config, clean)}
+    planted = {"train": choose.fn(workspace, config.audit, clean)}
     tokens = {
-        split: tokenize.fn(config, file, split, clean, "word", planted.get(split))
+        split: tokenize.fn(workspace, file, split, clean, "word", planted.get(split))
         for split in TRAIN_FIRST
     }
     prepared = Prepared(clean, clean, {"word": vocabulary}, {"word": tokens})

@@ -26,7 +26,7 @@ def timed_home(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -
         other_home(folder := tmp_path_factory.mktemp("minutes")),
     ):
         machine = Machine(4_000.0, start=1.0)
-        patch.setattr(plan, "measured_speed", lambda config, prepared, threads: machine)
+        patch.setattr(plan, "measured_speed", lambda settings, spec, prepared, threads: machine)
         patch.setattr(plan.PlanRequest, "seconds_left", lambda self: 75.0)
         yield folder
 

@@ -11,7 +11,8 @@ import pytest
 
 from reviewlm.core.store import Store
 from reviewlm.tracking.registry.decisions import complaints
-from reviewlm.tracking.registry.registry import CHAMPION, Registry
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import CHAMPION
 from reviewlm.tracking.runs.runs import Tracker
 from tests.flows.first_run import ROOT, TINY, mlflow_rows, user_environment
 

@@ -40,7 +40,7 @@ class Home:
         """Register the model of a fit and make it champion, whatever the gate would say."""
         from reviewlm.core.config.presets import load_config
         from reviewlm.tasks.records.track import registry_of, tracker_of
-        from reviewlm.tracking.registry.registry import CHAMPION
+        from reviewlm.tracking.registry.versions import CHAMPION
         from reviewlm.tracking.tags import FIT_TAG
 
         config = load_config(ONE).with_input(

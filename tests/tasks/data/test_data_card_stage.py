@@ -47,7 +47,7 @@ def artifacts(config, tmp_path) -> tuple[Artifact, Artifact]:
 
 @pytest.mark.slow
 def test_the_card_is_a_page_with_its_profile(config, artifacts):
-    card = describe_data.fn(config, *artifacts)
+    card = describe_data.fn(config.workspace, config.source, *artifacts)
     files = {path.name for path in card.folder.iterdir()}
     assert {"data_card.html", "data_card.md", "profile.json", "manifest.json"} == files
 
@@ -55,7 +55,7 @@ def test_the_card_is_a_page_with_its_profile(config, artifacts):
 @pytest.mark.slow
 def test_the_profile_counts_the_reviews_of_the_splits(config, artifacts):
     dataset, clean = artifacts
-    card = describe_data.fn(config, dataset, clean)
+    card = describe_data.fn(config.workspace, config.source, dataset, clean)
     sides = clean.facts["splits"]
     assert card.facts["reviews"] == clean.facts["rows"]
     assert card.facts["bytes"] == sum(side["bytes"] for side in sides.values())
@@ -68,7 +68,9 @@ def test_the_profile_counts_the_reviews_of_the_splits(config, artifacts):
 @pytest.mark.slow
 def test_the_card_has_the_account_of_the_records(config, artifacts):
     dataset, clean = artifacts
-    page = (describe_data.fn(config, dataset, clean).folder / "data_card.md").read_text()
+    page = (
+        describe_data.fn(config.workspace, config.source, dataset, clean).folder / "data_card.md"
+    ).read_text()
     account = account_of(dataset, clean)
     assert "synthetic" in page
     assert account.used == clean.facts["rows"]
@@ -77,26 +79,27 @@ def test_the_card_has_the_account_of_the_records(config, artifacts):
 
 @pytest.mark.slow
 def test_the_card_is_drawn_once(config, artifacts):
-    describe_data.fn(config, *artifacts)
-    assert describe_data.fn(config, *artifacts).name == "Reused"
+    describe_data.fn(config.workspace, config.source, *artifacts)
+    assert describe_data.fn(config.workspace, config.source, *artifacts).name == "Reused"
 
 
 @pytest.fixture
 def logged(config, artifacts):
     """The card, MLflow's copy of it, and the tag of the run that names it."""
     dataset, clean = artifacts
-    card = describe_data.fn(config, dataset, clean)
-    vocabularies = {name: train_vocabulary.fn(config, name, clean) for name in config.vocabulary}
-    tokens = {
-        name: {
-            split: tokenize.fn(config, str(artifact.folder / VOCABULARY_FILE), split, clean, name)
-            for split in ("train", "test")
+    card = describe_data.fn(config.workspace, config.source, dataset, clean)
+    workspace = config.workspace
+    tokens = {}
+    for name, spec in config.vocabulary.items():
+        vocabulary = train_vocabulary.fn(workspace, name, spec, config.clean, clean)
+        file = str(vocabulary.folder / VOCABULARY_FILE)
+        tokens[name] = {
+            split: tokenize.fn(workspace, file, split, clean, name) for split in ("train", "test")
         }
-        for name, artifact in vocabularies.items()
-    }
+
     tracker = tracker_of(config.workspace)
     run_id = tracker.start_run("retrain")
-    log_card.fn(config, card, tokens, run_id)
+    log_card.fn(workspace, card, tokens, run_id)
     folder = next(Path(config.home / "mlartifacts").rglob("data_card"))
     return SimpleNamespace(card=card, folder=folder, tag=tracker.tag(run_id, "reviewlm.card"))
 

@@ -80,16 +80,17 @@ def _room_for_canaries() -> Iterator[None]:
 def prepared(own_home: Path) -> Prepared:
     """Reviews with canaries, as the flow prepares them."""
     config = config_of()
-    clean = run_stage(config.workspace, "prepare", {}, {}, write_clean).artifact
-    canaries = result_of(choose.fn(config, clean))
-    vocabulary = result_of(train_vocabulary.fn(config, "word", clean))
+    workspace = config.workspace
+    clean = run_stage(workspace, "prepare", {}, {}, write_clean).artifact
+    canaries = result_of(choose.fn(workspace, config.audit, clean))
+    spec = config.vocabulary["word"]
+    vocabulary = result_of(train_vocabulary.fn(workspace, "word", spec, config.clean, clean))
     file = str(vocabulary.folder / VOCABULARY_FILE)
-    tokens = {
-        split: result_of(
-            tokenize.fn(config, file, split, clean, "word", canaries if split == "train" else None)
-        )
-        for split in ("train", "validation", "test")
-    }
+    tokens = {}
+    for split in ("train", "validation", "test"):
+        planted = canaries if split == "train" else None
+        tokens[split] = result_of(tokenize.fn(workspace, file, split, clean, "word", planted))
+
     return Prepared(clean, clean, {"word": vocabulary}, {"word": tokens}, (), canaries)
 
 
@@ -102,6 +103,11 @@ def fitted(prepared: Prepared, tmp_path: Path) -> Fitted:
     spec = NGramSpec(order=3)
     save_bundle(tmp_path / "bundle", spec, vocabulary, model, [("bar bas", 5)], {})
     return Fitted(spec, Artifact("fit", "", str(tmp_path)), "", True)
+
+
+def audited(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Artifact:
+    """Return the audit of a model, as the flow has it done."""
+    return audit.fn(config.workspace, config.audit, fitted, prepared)
 
 
 def test_canaries_stand_in_the_training_stream_alone(prepared: Prepared) -> None:
@@ -124,22 +130,22 @@ def test_without_canaries_a_training_stream_is_what_it_was_before_there_were_any
     prepared: Prepared,
 ) -> None:
     file = str(prepared.vocabularies["word"].folder / VOCABULARY_FILE)
-    bare = result_of(tokenize.fn(config_of(), file, "train", prepared.clean, "word"))
+    bare = result_of(tokenize.fn(config_of().workspace, file, "train", prepared.clean, "word"))
     assert bare.manifest["inputs"].keys() == {"vocabulary", "clean"}
     assert bare.digest != prepared.tokens["word"]["train"].digest
 
 
 def test_a_model_is_audited_once(prepared: Prepared, fitted: Fitted) -> None:
-    first = audit.fn(config_of(), fitted, prepared)
-    again: Any = audit.fn(config_of(), fitted, prepared)
+    first = audited(config_of(), fitted, prepared)
+    again: Any = audited(config_of(), fitted, prepared)
     assert (again.name, result_of(again)) == ("Reused", first)
 
 
 def test_an_audit_with_more_samples_finds_the_same_exposure(
     prepared: Prepared, fitted: Fitted
 ) -> None:
-    first = result_of(audit.fn(config_of(), fitted, prepared))
-    more = audit.fn(config_of(samples=12), fitted, prepared)
+    first = result_of(audited(config_of(), fitted, prepared))
+    more = audited(config_of(samples=12), fitted, prepared)
     assert first.facts["samples"] == 10
     assert more.facts["samples"] == 12
     assert first.facts["exposure_max"] == more.facts["exposure_max"] > 4  # it counts what it read
@@ -147,7 +153,7 @@ def test_an_audit_with_more_samples_finds_the_same_exposure(
 
 
 def test_one_reference_serves_all_audits(prepared: Prepared, fitted: Fitted) -> None:
-    audit.fn(config_of(), fitted, prepared)
+    audited(config_of(), fitted, prepared)
     config = config_of()
     assert reference_of(config.workspace, config.audit, prepared.clean).reused
 
@@ -156,7 +162,7 @@ def test_where_nothing_was_planted_the_rest_is_audited_all_the_same(
     prepared: Prepared, fitted: Fitted
 ) -> None:
     bare = Prepared(prepared.clean, prepared.clean, prepared.vocabularies, prepared.tokens)
-    facts = audit.fn(config_of(canaries=0), fitted, bare).facts
+    facts = audited(config_of(canaries=0), fitted, bare).facts
     assert facts["exposure_max"] is None
     assert facts["copied_4"] is not None
 
@@ -164,7 +170,7 @@ def test_where_nothing_was_planted_the_rest_is_audited_all_the_same(
 @pytest.fixture
 def logged(prepared: Prepared, fitted: Fitted) -> Any:
     """The facts of an audit, and the batches of figures and the tables that MLflow gets of it."""
-    artifact = result_of(audit.fn(config_of(), fitted, prepared))
+    artifact = result_of(audited(config_of(), fitted, prepared))
     batches: list[dict[str, float]] = []
     tables: dict[str, pl.DataFrame] = {}
     tracker: Any = SimpleNamespace(

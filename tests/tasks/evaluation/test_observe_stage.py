@@ -109,7 +109,7 @@ def observed(config: RunConfig, made: Any, name: str) -> tuple[Artifact, Artifac
     ).artifact
     fitted = Fitted(NGramSpec(name=name), Artifact("fit", name, str(folder.parent)), "", True)
     prepared: Any = SimpleNamespace(tokens={"word": tokens})
-    result: Any = observe.fn(config, fitted, scores, prepared)
+    result: Any = observe.fn(config.workspace, config.evaluation, fitted, scores, prepared)
     reused = isinstance(result, State)
     return scores, result.data if reused else result, reused
 

@@ -89,14 +89,9 @@ class Shop:
         self.run_id = tracker.start_run("rescore")
 
     def rescored(self, *months: list[dict[str, Any]], versions: str = "champion") -> dict[int, Any]:
-        dataset, chosen = (
-            data_set(self.config, self.folder, *self.made, *months),
-            choose_versions.fn,
-        )
-        return {
-            one.version: rescore_version.fn(self.config, dataset, one)
-            for one in chosen(self.config, versions)
-        }
+        dataset = data_set(self.config, self.folder, *self.made, *months)
+        chosen = choose_versions.fn(self.config.workspace, "reviewlm", versions)
+        return {one.version: rescore_version.fn(self.config, dataset, one) for one in chosen}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -142,7 +137,9 @@ def test_only_the_month_that_is_new_is_scored_again(shop: Shop):
 @pytest.mark.slow
 def test_the_curve_of_decay_is_kept_in_mlflow(shop: Shop):
     told = report_decay.fn(
-        shop.config, shop.rescored(lines("2024-05", USUAL), lines("2024-06", STRANGE)), shop.run_id
+        shop.config.workspace,
+        shop.rescored(lines("2024-05", USUAL), lines("2024-06", STRANGE)),
+        shop.run_id,
     )
     assert (told["version"], told["worse"]) == (1, True)
     assert {row["month"] for row in told["months"]} == {f"2024-0{number}" for number in range(1, 7)}
@@ -173,7 +170,7 @@ def test_a_damaged_former_champion_is_left_out(shop: Shop):
 @pytest.mark.slow
 def test_without_a_champion_there_is_nothing_to_score(own_home: Path):
     with pytest.raises(EmptyInput, match="no champion"):
-        choose_versions.fn(RunConfig(), "champion")
+        choose_versions.fn(RunConfig().workspace, "reviewlm", "champion")
 
 
 def test_reviews_with_another_text_are_counted_but_not_scored(shop: Shop) -> None:
@@ -183,7 +180,8 @@ def test_reviews_with_another_text_are_counted_but_not_scored(shop: Shop) -> Non
     ]
     late = lines("2024-05", USUAL)
     dataset = data_set(shop.config, shop.folder, shop.made[0], edited, *shop.made[2:], late)
-    decay = rescore_version.fn(shop.config, dataset, choose_versions.fn(shop.config, "champion")[0])
+    [champion] = choose_versions.fn(shop.config.workspace, "reviewlm", "champion")
+    decay = rescore_version.fn(shop.config, dataset, champion)
     assert decay is not None
     assert decay.table.filter(part=NEW)["month"].to_list() == ["2024-05"]
     assert decay.restated.startswith("32 ")

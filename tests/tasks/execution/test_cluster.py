@@ -198,12 +198,14 @@ def test_prepared_data_are_the_same_bytes_whoever_makes_them(
 
         dataset = stored(ingest_files, config)
         clean = stored(clean_and_split, config, dataset)
-        words = stored(train_vocabulary, config, next(iter(config.vocabulary)), clean)
+        name, spec = next(iter(config.vocabulary.items()))
+        words = stored(train_vocabulary, config.workspace, name, spec, config.clean, clean)
+        file = str(words.folder / VOCABULARY_FILE)
         return [
             dataset,
             clean,
             words,
-            stored(tokenize, config, str(words.folder / VOCABULARY_FILE), "train", clean),
+            stored(tokenize, config.workspace, file, "train", clean),
         ]
 
     sent: list[Path] = []

@@ -218,7 +218,7 @@ def test_a_fit_whose_node_is_lost_goes_on_elsewhere(
             tracker.log_journal(run_id, job.work / "metrics.jsonl", settled=True)
 
     with ThreadPoolExecutor(1) as thread, caplog.at_level("INFO"):
-        run = ClusterRun(config)
+        run = ClusterRun(config.execution)
         ends = thread.submit(run, job, listen)
         with halted(cluster, job) as node:
             cluster.remove_node(node, allow_graceful=False)
@@ -240,7 +240,7 @@ def test_a_process_that_is_killed_for_memory_ends_the_fit(cluster: Any, tmp_path
     config = home(tmp_path, "here", cluster=cluster.address)
     job = job_in(config, LONG, tmp_path / "here" / "work")
     with ThreadPoolExecutor(1) as thread:
-        ends = thread.submit(ClusterRun(config), job, lambda news: None)
+        ends = thread.submit(ClusterRun(config.execution), job, lambda news: None)
         with halted(cluster, job) as node:
             for process in fits_of(raylet(node)):
                 process.kill()
@@ -262,7 +262,7 @@ def test_a_fit_that_rays_memory_monitor_kills_each_time_is_given_up(
     job = replace(job_in(config, LONG, tmp_path / "here" / "work"), ranks=2)
     try:
         with pytest.raises(OutOfMemory) as failed:
-            ClusterRun(config)(job, lambda news: None)
+            ClusterRun(config.execution)(job, lambda news: None)
     finally:
         cluster.remove_node(node)
     assert "memory" in failed.value.cause
@@ -279,7 +279,7 @@ def test_ranks_on_two_nodes_go_on_after_the_loss_of_one(
     alone = replace(job_in(here, LONG, tmp_path / "here" / "work"), ranks=2)
     run_job(alone, lambda news: None)
     job = replace(job_in(there, LONG, tmp_path / "there" / "work"), ranks=2)
-    run = ClusterRun(there)
+    run = ClusterRun(there.execution)
     with ThreadPoolExecutor(1) as thread, caplog.at_level("INFO"):
         ends = thread.submit(run, job, lambda news: None)
         with halted(cluster, job) as node:
@@ -299,7 +299,7 @@ def test_a_fit_for_each_node_ends_on_nodes_with_a_free_place_only(
 
     config = home(tmp_path, "here", cluster=cluster.address)
     job = job_in(config, network(), tmp_path / "here" / "work")
-    places = ClusterRun(config).places(job)
+    places = ClusterRun(config.execution).places(job)
     taken, free = places
     assert {one.node for one in places} == {
         node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")
@@ -322,10 +322,10 @@ def test_a_gpu_that_refuses_ends_a_fit_whose_ranks_are_on_several_nodes(
     config = home(tmp_path, "here", cluster=cluster.address)
     job = replace(job_in(config, network(), tmp_path / "here" / "work"), ranks=2)
     with pytest.raises(ConfigError) as refused:
-        ClusterRun(config)(job, lambda news: None)
+        ClusterRun(config.execution)(job, lambda news: None)
     assert platform.node() in refused.value.where
     with pytest.raises(ConfigError) as refused:
-        ClusterRun(config)(replace(job, ranks=3), lambda news: None)
+        ClusterRun(config.execution)(replace(job, ranks=3), lambda news: None)
     assert refused.value.value == 3
 
 
@@ -381,7 +381,7 @@ def test_other_code_is_refused_through_the_cluster(
     config = home(tmp_path, "here", cluster=cluster.address)
     job = job_in(config, network(), tmp_path / "here" / "work")
     with pytest.raises(ConfigError) as refused:
-        ClusterRun(config)(job, lambda news: None)
+        ClusterRun(config.execution)(job, lambda news: None)
     assert refused.value.where == platform.node()
     assert refused.value.value == running_code().whole()
     assert not job.bundle.exists()
@@ -416,13 +416,13 @@ def test_a_run_after_a_killed_one_goes_on_where_it_was(
     assert child.exitcode == -signal.SIGKILL
     until(lambda: busy_node(cluster) is None, 120, pause=0.05)
     with caplog.at_level("INFO"):
-        ClusterRun(config)(job, lambda news: None)
+        ClusterRun(config.execution)(job, lambda news: None)
     assert "training goes on after" in caplog.text
     assert digest(job) == digest(undisturbed)
 
 
 def _run_quietly(config: Any, job: LanguageModelJob) -> None:
-    ClusterRun(config)(job, lambda news: None)
+    ClusterRun(config.execution)(job, lambda news: None)
 
 
 class LosesNodes(RayEngine):

@@ -22,6 +22,7 @@ from reviewlm.core.config.presets import load_config
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ClusterFailed, ConfigError
 from reviewlm.tasks.execution.stage import recorded_stages
+from reviewlm.tasks.fitting.fit import FitSettings
 from reviewlm.tasks.fitting.on_cluster import NodeTaken
 from reviewlm.tasks.planning import plan as planning
 from reviewlm.tasks.planning.gain_law import expect, measured_json, terms
@@ -64,7 +65,7 @@ def planned(
     monkeypatch.setattr(
         planning,
         "measured_speed",
-        lambda config, prepared, n: Machine(probes.get(n, speed), n, start=start),
+        lambda settings, spec, prepared, n: Machine(probes.get(n, speed), n, start=start),
     )
     monkeypatch.setattr(PlanRequest, "seconds_left", lambda self: left)
     monkeypatch.setattr(planning, "_left_out", lambda prepared: LEFT_OUT)
@@ -82,7 +83,9 @@ def planned(
         "reference": SimpleNamespace(facts={"summary": {**KN5, "validation/nats": 4.4}}),
     }
     config = load_config(FRAME, ["execution.threads=1", f"execution.cluster={cluster}"])
-    return planning._choose(config, PlanRequest(minutes), dataset, prepared, fitted)
+    settings = FitSettings.of(config)
+    request = PlanRequest(minutes)
+    return planning._choose(settings, config.models, request, dataset, prepared, fitted)
 
 
 def test_the_chosen_settings_are_a_configuration_in_which_those_of_the_user_win(
@@ -394,9 +397,10 @@ class Places:
 def measured_on(monkeypatch: pytest.MonkeyPatch, *speeds: float | None) -> Machine:
     job = job_of(Path("data"), Path(), network_of(load_config(FRAME)))
     probe = SimpleNamespace(on_cluster=lambda: Places(*speeds), job=lambda work, pace: job)
-    monkeypatch.setattr(planning, "_probe", lambda config, prepared: probe)
+    monkeypatch.setattr(planning, "_probe", lambda settings, spec, prepared: probe)
     config = load_config(FRAME, ["execution.cluster=auto"])
-    return planning.measured_on_nodes(config, SimpleNamespace())  # type: ignore[arg-type]
+    settings = FitSettings.of(config)
+    return planning.measured_on_nodes(settings, network_of(config), SimpleNamespace())  # type: ignore[arg-type]
 
 
 def test_the_slowest_node_of_a_cluster_that_is_free_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reviewlm.tasks.promotion.promote import retry_on_champion_change
-from reviewlm.tracking.registry.registry import CHAMPION
+from reviewlm.tracking.registry.versions import CHAMPION
 from tests.tracking.registry.registry_drill import opened
 
 

@@ -76,7 +76,8 @@ class Run:
 
     def chosen(self, *overrides: str) -> Any:
         config = load_config("small", list(overrides))
-        return choose_challenger.fn(config, PREPARED, SimpleNamespace(models=tuple(self.models)))  # type: ignore[arg-type]
+        evaluated: Any = SimpleNamespace(models=tuple(self.models))
+        return choose_challenger.fn(config.workspace, config.promotion, PREPARED, evaluated)
 
     def notes(
         self,

@@ -9,7 +9,7 @@ import pytest
 
 from reviewlm.evaluation.gate.rule_table import NOT_WORSE_THAN_BASELINE
 from reviewlm.tasks.promotion import promote
-from reviewlm.tracking.registry.registry import ChampionChanged
+from reviewlm.tracking.registry.logged_decisions import ChampionChanged
 
 NOTHING: Any = SimpleNamespace()
 

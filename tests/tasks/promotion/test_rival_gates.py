@@ -10,7 +10,8 @@ import pytest
 
 from reviewlm.tasks.promotion.promote import ATTEMPTS, retry_on_champion_change
 from reviewlm.tracking.registry.decisions import OVERTAKEN, complaints
-from reviewlm.tracking.registry.registry import ChampionChanged, Registry
+from reviewlm.tracking.registry.logged_decisions import ChampionChanged
+from reviewlm.tracking.registry.registry import Registry
 from tests.tasks.promotion.rival_gates import judge_challenger
 from tests.tracking.registry.registry_drill import opened
 

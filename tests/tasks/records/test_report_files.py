@@ -76,6 +76,6 @@ def test_a_run_is_not_lost_because_its_report_is(
 ) -> None:
     monkeypatch.setattr(stage.write_report, "submit", lambda *given: future)
     with caplog.at_level(logging.WARNING, "reviewlm.tasks.records.run_report"):
-        made = stage.make_report(*[None] * 6)  # type: ignore[arg-type]
+        made = stage.make_report(None)  # type: ignore[arg-type]
     assert made == path
     assert ("no ink" in caplog.text) == bool(future.error)

@@ -17,7 +17,7 @@ from reviewlm.core.manifest import MANIFEST
 from reviewlm.core.store import Store
 from reviewlm.tasks.records.track import tracker_of
 from reviewlm.tasks.upkeep.collect import collect
-from reviewlm.tracking.registry.registry import PREVIOUS
+from reviewlm.tracking.registry.versions import PREVIOUS
 from tests.tasks.upkeep.judged_versions import FILES, judged, registry
 
 LATER = time.time_ns() + 30 * 86_400 * 10**9
