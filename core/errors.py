@@ -95,15 +95,14 @@ class ReviewLMError(Exception):
         if self.value is not None:
             value = without_password(_text_of(self.value))[:SHOWN]
 
-        return {
-            "kind": type(self).__name__,
-            "what": without_password(self.what),
-            "where": without_password(self.where),
-            "value": value,
-            "cause": without_password(self.cause),
-            "remedy": without_password(self.remedy),
-            "exit_code": self.exit_code,
-        }
+        described: dict[str, Any] = {"kind": type(self).__name__}
+        described["what"] = without_password(self.what)
+        described["where"] = without_password(self.where)
+        described["value"] = value
+        described["cause"] = without_password(self.cause)
+        described["remedy"] = without_password(self.remedy)
+        described["exit_code"] = self.exit_code
+        return described
 
     def __reduce__(self) -> tuple[object, ...]:
         """Support pickling between processes: subclasses have other arguments than the message."""

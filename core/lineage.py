@@ -410,17 +410,15 @@ class StepComparison:
 
     def as_row(self) -> dict[str, Any]:
         """Return the comparison as JSON values; `identity` has the differences of version, options and inputs."""
-        return {
-            "stage": self.then.stage,
-            "label": self.label,
-            "digest": self.then.digest,
-            "files": self.files,
-            "identity": changed_identity(self.then, self.now),
-            "seconds_then": self.then.seconds,
-            "seconds_now": self.now.seconds,
-            "figures": self.figures,
-            "equal": not self.files,
-        }
+        then = self.then
+        row: dict[str, Any] = {"stage": then.stage, "label": self.label, "digest": then.digest}
+        row["files"] = self.files
+        row["identity"] = changed_identity(then, self.now)
+        row["seconds_then"] = then.seconds
+        row["seconds_now"] = self.now.seconds
+        row["figures"] = self.figures
+        row["equal"] = not self.files
+        return row
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -478,16 +476,15 @@ def conclude(
     if first is not None and platform and close and all(close):
         verdict = CLOSE
 
-    return {
-        "verdict": verdict,
-        "model": lineage.model,
-        "bundle": lineage.bundle,
-        "root": lineage.root,
-        "first_difference": None if first is None else {**first, "file": first["files"][0]},
-        "platform": list(platform),
-        "git_commit": environment.get("git_commit", ""),
-        "same_code": environment.get("code") == made_with()["code"],
-        "tolerance": tolerance,
-        "figures": figures,
-        "steps": rows,
-    }
+    first_difference = None
+    if first is not None:
+        first_difference = {**first, "file": first["files"][0]}
+
+    result: dict[str, Any] = {"verdict": verdict, "model": lineage.model}
+    result |= {"bundle": lineage.bundle, "root": lineage.root}
+    result["first_difference"] = first_difference
+    result["platform"] = list(platform)
+    result["git_commit"] = environment.get("git_commit", "")
+    result["same_code"] = environment.get("code") == made_with()["code"]
+    result |= {"tolerance": tolerance, "figures": figures, "steps": rows}
+    return result

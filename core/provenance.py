@@ -87,15 +87,13 @@ def machine(
     about = _fields(cpuinfo)
     flags = (about.get("flags") or about.get("Features") or "").split()
     models = [_fields(file).get("Model", "unknown") for file in gpus.glob("*/information")]
-    return {
-        "system": platform.system(),
-        "architecture": platform.machine(),
-        "libc": " ".join(platform.libc_ver()),
-        "processor": about.get("model name") or platform.processor(),
-        "instructions": sorted(flag for flag in flags if flag.startswith(INSTRUCTIONS)),
-        "cores": available_cores(),
-        "gpus": sorted(models),
-    }
+    facts: dict[str, Any] = {"system": platform.system(), "architecture": platform.machine()}
+    facts["libc"] = " ".join(platform.libc_ver())
+    facts["processor"] = about.get("model name") or platform.processor()
+    facts["instructions"] = sorted(flag for flag in flags if flag.startswith(INSTRUCTIONS))
+    facts["cores"] = available_cores()
+    facts["gpus"] = sorted(models)
+    return facts
 
 
 def _fields(file: Path) -> dict[str, str]:

@@ -55,6 +55,7 @@ BAD_RECORDS = ((CRITICAL, 20, 1 << 62, "20 or more"), (WARNING, 3, 19, "3 to 19"
 """Least and largest number of bad records of one file, by severity; fewer than three say nothing about a file."""
 FORMAT: Literal[2] = 2
 LONGEST = 300
+"""Characters of the options of a check that a report shows."""
 
 
 @dataclass(frozen=True)
@@ -155,31 +156,41 @@ def _run_checks(
     data: str = "",
     more: Sequence[MeasuredCheck] = (),
 ) -> CheckReport:
+    """Measure the checks of a suite on a table, have them judged, and write the page and its JSON.
+
+    Args:
+        suite: The checks, and the columns that the table must have.
+        table: The table.
+        docs_folder: Folder for the page.
+        name: Name of the table, as the report shows it.
+        advice: What to do if a check failed.
+        facts: Numbers that the stage reported about its result.
+        data: Which data the table was made from.
+        more: Further checks that are measured already.
+
+    Raises:
+        ConfigError: The folder holds other files.
+    """
     _require_docs_folder(docs_folder)
     types = {column: str(kind.base_type()) for column, kind in table.schema.items()}
     unusable = {column for column, kinds in suite.columns.items() if types.get(column) not in kinds}
-    unusable |= set(RUNS) - set(table.stored) if TEXT in unusable else set()
-    usable = [one for one in suite.checks if unusable.isdisjoint((one.column, one.other))]
+    if TEXT in unusable:
+        unusable |= set(RUNS) - set(table.stored)
+
+    usable = [check for check in suite.checks if unusable.isdisjoint((check.column, check.other))]
     measured = [*_columns(suite, types), *measure(table, usable, facts), *more]
-    judged = [(one, gx.judge(one)) for one in measured if not one.error]
-    broken = tuple(f"{one.check.description} ({one.error})" for one in measured if one.error)
-    results = tuple(_result(one, bool(result.success)) for one, result in judged)
+    judged = [(each, gx.judge(each)) for each in measured if not each.error]
+    broken = tuple(f"{each.check.description} ({each.error})" for each in measured if each.error)
+    results = tuple(_result(each, bool(result.success)) for each, result in judged)
     critical = any(not result.passed and result.severity == CRITICAL for result in results)
-    report = CheckReport(
-        suite.name,
-        name,
-        not critical and not broken,
-        results,
-        Path(docs_folder.name) / PAGE,
-        broken,
-    )
-    about = {
-        "Suite": suite.name,
-        "Data": data,
-        "Checked": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "Table": f"{table.height:,} rows (columns: {', '.join(table.schema)})",
-        "Judged by": f"Great Expectations {gx.great_expectations().__version__}, measured with Polars",
-    }
+    passed = not critical and not broken
+    page = Path(docs_folder.name) / PAGE
+    report = CheckReport(suite.name, name, passed, results, page, broken)
+    about = {"Suite": suite.name, "Data": data}
+    about["Checked"] = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    about["Table"] = f"{table.height:,} rows (columns: {', '.join(table.schema)})"
+    judge = f"Great Expectations {gx.great_expectations().__version__}"
+    about["Judged by"] = f"{judge}, measured with Polars"
     docs_folder.mkdir(parents=True, exist_ok=True)
     (docs_folder / MARKER).touch()
     (docs_folder / PAGE).write_text(page_of(report, about, advice).to_html(), encoding="utf-8")
@@ -213,42 +224,43 @@ def _files(facts: Mapping[str, Any], limits: ChecksConfig) -> list[MeasuredCheck
     if files is None or files.height == 1:  # the checks of the whole table judge it
         return []
 
+    quarantined = "of its records in quarantine"
+    off_scale = "of its ratings other than 1, 2, 3, 4 or 5 stars"
+    return [
+        *_over_limit(files, "quarantined", "records", limits.max_quarantined, quarantined),
+        *_over_limit(files, "off_scale", "rated", 1 - limits.min_stars_known, off_scale),
+    ]
+
+
+def _over_limit(
+    files: pl.DataFrame, bad: str, of: str, limit: float, words: str
+) -> list[MeasuredCheck]:
+    """Return a check for each size of `BAD_RECORDS`: no file has a larger share of bad records than the limit.
+
+    Args:
+        files: A row for each file.
+        bad: Column with the number of bad records.
+        of: Column with the number that they are a share of.
+        limit: The largest share.
+        words: What the bad records are.
+    """
+    over = files.filter(pl.col(bad) > limit * pl.col(of))
+    over = over.sort(bad, "source", descending=[True, False])
+    shown = pl.format("{} of {} in {}", bad, of, "source")
     found = []
-    for bad, of, limit, words in (
-        ("quarantined", "records", limits.max_quarantined, "of its records in quarantine"),
-        (
-            "off_scale",
-            "rated",
-            1 - limits.min_stars_known,
-            "of its ratings other than 1, 2, 3, 4 or 5 stars",
-        ),
-    ):
-        over = files.filter(pl.col(bad) > limit * pl.col(of)).sort(
-            bad, "source", descending=[True, False]
-        )
-        for severity, least, most, size in BAD_RECORDS:
-            some = over.filter(pl.col(bad).is_between(least, most))
-            named = (
-                some.head(EXAMPLES)
-                .select(pl.format("{} of {} in {}", bad, of, "source"))
-                .to_series()
-            )
-            check = Check(
-                "present",
-                "files",
-                severity=severity,
-                description=f"No file has more than {limit:.1%}, and {size}, {words}",
-            )
-            found.append(
-                MeasuredCheck(
-                    check, 1 - some.height / files.height, files.height, some.height, tuple(named)
-                )
-            )
+    for severity, least, most, size in BAD_RECORDS:
+        failing = over.filter(pl.col(bad).is_between(least, most))
+        examples = tuple(failing.head(EXAMPLES).select(shown).to_series())
+        description = f"No file has more than {limit:.1%}, and {size}, {words}"
+        check = Check("present", "files", severity=severity, description=description)
+        share = 1 - failing.height / files.height
+        found.append(MeasuredCheck(check, share, files.height, failing.height, examples))
 
     return found
 
 
 def _result(measured: MeasuredCheck, passed: bool) -> ExpectationResult:
+    """Return the result of a check in words."""
     check = measured.check
     value = measured.value
     if measured.of_rows:
@@ -277,6 +289,7 @@ def _result(measured: MeasuredCheck, passed: bool) -> ExpectationResult:
 
 
 def _as_text(value: Any) -> str:
+    """Return an observed value as a report shows it."""
     if value is None or value != value:
         return "missing"
     if isinstance(value, float):
@@ -315,9 +328,8 @@ def token_table(stream: TokenStream) -> tuple[Path, dict[str, Any]]:
         largest = max(largest, int(piece.max()))
 
     counts = pl.read_parquet(stream.folder / DOCUMENTS, columns=["tokens"])["tokens"].to_numpy()
-    lengths = (
-        np.diff(stream.offsets[:]).astype(np.int64) - 2
-    )  # a row counts neither the begin nor the star token
+    # A row counts neither the begin nor the star token.
+    lengths = np.diff(stream.offsets[:]).astype(np.int64) - 2
     rows = min(len(counts), len(lengths))
     unlike = int(np.count_nonzero(counts[:rows] != lengths[:rows]))
     disagreeing = unlike + abs(len(counts) - len(lengths))

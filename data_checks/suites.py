@@ -188,6 +188,19 @@ def _raw(limits: ChecksConfig, facts: Facts) -> list[Check]:
 
 
 def _clean(limits: ChecksConfig, facts: Facts) -> list[Check]:
+    in_splits = []
+    for split in SPLITS:
+        description = f"There are reviews in the {split} split"
+        in_splits.append(
+            Check("count_of", "split", values=(split,), min=1, description=description)
+        )
+
+    in_languages = []
+    if "wanted" in facts:
+        description = f"At least {MIN_WANTED:.0%} of the reviews are in the languages that are kept"
+        wanted = Check("share", "wanted", min=MIN_WANTED, severity=INFO, description=description)
+        in_languages.append(wanted)
+
     return [
         *_IDENTIFIED,
         Check("present", "text", description="Every review has a text"),
@@ -209,16 +222,7 @@ def _clean(limits: ChecksConfig, facts: Facts) -> list[Check]:
         ),
         Check("present", "split", description="Every review is in a split"),
         Check("one_of", "split", values=SPLITS, description=f"The splits are {', '.join(SPLITS)}"),
-        *(
-            Check(
-                "count_of",
-                "split",
-                values=(split,),
-                min=1,
-                description=f"There are reviews in the {split} split",
-            )
-            for split in SPLITS
-        ),
+        *in_splits,
         Check(
             "share_of",
             "split",
@@ -227,19 +231,7 @@ def _clean(limits: ChecksConfig, facts: Facts) -> list[Check]:
             severity=WARNING,
             description="At least half of the reviews are there to train on",
         ),
-        *(
-            [
-                Check(
-                    "share",
-                    "wanted",
-                    min=MIN_WANTED,
-                    severity=INFO,
-                    description=f"At least {MIN_WANTED:.0%} of the reviews are in the languages that are kept",
-                )
-            ]
-            if "wanted" in facts
-            else []
-        ),
+        *in_languages,
     ]
 
 

@@ -281,17 +281,16 @@ def _tell(number: int, line: str) -> None:
 
     Threads that lose their servers, and libraries, write log lines.
     """
-    standard_streams.end_with(
-        {
-            "kind": "Interrupted",
-            "what": line,
-            "where": "",
-            "value": None,
-            "cause": signal.Signals(number).name,
-            "remedy": _process.hint if _process.resumable else "",
-            "exit_code": _exit_code(),
-        }
-    )
+    error = {
+        "kind": "Interrupted",
+        "what": line,
+        "where": "",
+        "value": None,
+        "cause": signal.Signals(number).name,
+        "remedy": _process.hint if _process.resumable else "",
+        "exit_code": _exit_code(),
+    }
+    standard_streams.end_with(error)
     with suppress(OSError):
         before = CLEAR_LINE if os.isatty(2) else ""
         os.write(

@@ -141,6 +141,7 @@ def plan_of(
 
 
 def _note(settings: dict[str, list[str]], name: str, several: list[str]) -> None:
+    """Note settings of a deployment under its name, if there are any."""
     if several:
         settings[name] = several
 
@@ -149,14 +150,13 @@ def settings_in_file(entry: Mapping[str, Any]) -> Settings:
     """Return the settings that `prefect.yaml` gives a deployment."""
     schedules = entry.get("schedules") or ()
     triggers = entry.get("triggers") or ()
-    return {
-        "parameters": entry.get("parameters") or {},
-        "schedules": [_schedule(schedule, schedule) for schedule in schedules],
-        "limit": entry.get("concurrency_limit"),
-        "job_variables": entry["work_pool"].get("job_variables") or {},
-        "paused": bool(entry.get("paused", False)),
-        "automations": [bool(trigger.get("enabled", True)) for trigger in triggers],
-    }
+    settings: Settings = {"parameters": entry.get("parameters") or {}}
+    settings["schedules"] = [_schedule(schedule, schedule) for schedule in schedules]
+    settings["limit"] = entry.get("concurrency_limit")
+    settings["job_variables"] = entry["work_pool"].get("job_variables") or {}
+    settings["paused"] = bool(entry.get("paused", False))
+    settings["automations"] = [bool(trigger.get("enabled", True)) for trigger in triggers]
+    return settings
 
 
 def settings_on_server(
@@ -173,14 +173,14 @@ def settings_on_server(
     started_by = sorted(
         (one["name"], one["enabled"]) for one in automations if one["name"].startswith(own)
     )
-    return {
-        "parameters": deployment["parameters"],
-        "schedules": [_schedule(one["schedule"], one) for one in deployment["schedules"]],
-        "limit": limit["limit"] if limit else None,
-        "job_variables": deployment["job_variables"],
-        "paused": deployment["paused"],
-        "automations": [enabled for _, enabled in started_by],
-    }
+    settings: Settings = {"parameters": deployment["parameters"]}
+    schedules = deployment["schedules"]
+    settings["schedules"] = [_schedule(entry["schedule"], entry) for entry in schedules]
+    settings["limit"] = limit["limit"] if limit else None
+    settings["job_variables"] = deployment["job_variables"]
+    settings["paused"] = deployment["paused"]
+    settings["automations"] = [enabled for _, enabled in started_by]
+    return settings
 
 
 def _schedule(frequency: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -329,10 +329,11 @@ class Starter:
         if file.exists() and file.stat().st_size > LOG_BYTES:
             file.replace(file.with_suffix(".log.1"))
 
+        kept_running = [sys.executable, "-P", keep_running.__file__, *command]
         with file.open("ab") as log:
             self.begun[name] = log.tell()
             process = subprocess.Popen(
-                [sys.executable, "-P", keep_running.__file__, *command],
+                kept_running,
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

@@ -117,19 +117,21 @@ def figures(predicted: Predicted) -> ClassifierFigures:
         per_label.append(LabelFigures(name, true, answered, *shares))
 
     true_K = confusion_KK.sum(1)
+    majority_label = predicted.labels[int(true_K.argmax())]
+    majority_accuracy = float(true_K.max() / len(predicted))
+    whole = (values["accuracy"], values["macro_f1"])
+    calibration = (values.get("log_loss"), *_calibration(predicted))
+    of_numbers = (values.get("mean_absolute_error"), values.get("quadratic_kappa"))
     return ClassifierFigures(
         predicted.labels,
         len(predicted),
-        values["accuracy"],
-        values["macro_f1"],
+        *whole,
         tuple(per_label),
         tuple(map(tuple, confusion_KK.tolist())),
-        predicted.labels[int(true_K.argmax())],
-        float(true_K.max() / len(predicted)),
-        values.get("log_loss"),
-        *_calibration(predicted),
-        values.get("mean_absolute_error"),
-        values.get("quadratic_kappa"),
+        majority_label,
+        majority_accuracy,
+        *calibration,
+        *of_numbers,
     )
 
 

@@ -256,12 +256,16 @@ def classifier_page(results: ClassificationResults) -> Page:
         *_pictures(drawings, ANSWER),
     ]
     answer: list[Part] = [first, errors[:FIRST_ERRORS]]
+    data = []
+    if results.data:
+        data.append(PageTable.facts(results.data))
+
     sections = [
         *decision_sections(results.decision),
         *_sections_of_weakness(results, _pictures(drawings, WEAK)),
         _section_of_errors(errors[FIRST_ERRORS:]),
         _section_of_figures(results),
-        PageSection("Data", [PageTable.facts(results.data)] if results.data else [], "data"),
+        PageSection("Data", data, "data"),
     ]
     name = title(results.source, results.name, results.version, results.decision)
     return answer_page(

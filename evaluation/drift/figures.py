@@ -13,7 +13,14 @@ from matplotlib.figure import Figure
 from reviewlm.evaluation.drift.decay import HELD_OUT, NEW, Decay
 from reviewlm.evaluation.drift.report import DriftReport, flagged_sentence
 from reviewlm.evaluation.reports.canvas import GREY, PALE, WIDTH, canvas, literal, styles_of
-from reviewlm.evaluation.reports.document import PALETTE, Page, PageSection, PageTable, PageText
+from reviewlm.evaluation.reports.document import (
+    PALETTE,
+    Page,
+    PageSection,
+    PageTable,
+    PageText,
+    Part,
+)
 from reviewlm.evaluation.reports.report_pictures import Drawing
 
 KNOWN_COLOR = PALETTE[0]
@@ -39,18 +46,10 @@ def drift_page(
     """
     rows = []
     for f in report.figures:
-        rows.append(
-            {
-                "figure": f.name,
-                "what": f.detail,
-                "value": f.value,
-                "by chance": f.expected,
-                "excess": f.excess,
-                "limit of the excess": f.limit,
-                "p": f.p_value,
-                "verdict": "drifted" if f.flagged else "same",
-            }
-        )
+        row = {"figure": f.name, "what": f.detail, "value": f.value, "by chance": f.expected}
+        row |= {"excess": f.excess, "limit of the excess": f.limit, "p": f.p_value}
+        row["verdict"] = "drifted" if f.flagged else "same"
+        rows.append(row)
 
     drawn = Drawing("classes", "", histograms(report), "Shares of reviews by class")
     level = f"{report.false_alarm:.1%}"
@@ -73,13 +72,12 @@ def drift_page(
         begins=begins,
     )
     words = "Words with the largest part in the divergence, per 1,000 words"
-    sections = [
-        PageSection("Figures", [PageTable.of(rows), method]),
-        PageSection("Stars, lengths, categories", [drawn.picture]),
-        PageSection(words, [PageTable.of(report.moved)]),
-        PageSection("Odd reviews", [found, PageTable.of(oddest.to_dicts())]),
-        PageSection("Compared data", [PageTable.facts(facts)]),
-    ]
+    parts: dict[str, list[Part]] = {"Figures": [PageTable.of(rows), method]}
+    parts["Stars, lengths, categories"] = [drawn.picture]
+    parts[words] = [PageTable.of(report.moved)]
+    parts["Odd reviews"] = [found, PageTable.of(oddest.to_dicts())]
+    parts["Compared data"] = [PageTable.facts(facts)]
+    sections = [PageSection(heading, of_section) for heading, of_section in parts.items()]
     lead = f"{report.reviews:,} new reviews, {report.reference_reviews:,} known to the champion"
     verdict = PageText(flagged_sentence(report), "bad" if report.drifted else "good")
     return Page("Drift of new reviews", lead, sections, [verdict])

@@ -111,17 +111,16 @@ def odd_table(reference: pl.DataFrame, batch: pl.DataFrame, count: int) -> pl.Da
     """
     scores = compare(reference, batch)
     odd_N = np.where(scores.deviation_N > 0, SURPRISING, PREDICTABLE)
-    rows = batch.select(
-        "review_id",
-        "stars",
-        "bytes",
-        bits_per_byte=pl.Series(surprise(batch)),
-        expected=pl.Series(scores.expected_N),
-        deviation=pl.Series(scores.deviation_N),
-        p_value=pl.Series(scores.two_sided_N),
-        odd=pl.Series(odd_N),
-        text=pl.col("text").str.slice(0, 160),
-    )
+    figures = {
+        "bits_per_byte": surprise(batch),
+        "expected": scores.expected_N,
+        "deviation": scores.deviation_N,
+        "p_value": scores.two_sided_N,
+        "odd": odd_N,
+    }
+    columns = {name: pl.Series(values_N) for name, values_N in figures.items()}
+    beginning = pl.col("text").str.slice(0, 160)
+    rows = batch.select("review_id", "stars", "bytes", **columns, text=beginning)
     return rows.sort(pl.col("deviation").abs(), "review_id", descending=[True, False]).head(count)
 
 

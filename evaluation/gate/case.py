@@ -231,6 +231,7 @@ class GateCase(ABC):
                 "champion_scores": self.digest_of(champion_rows),
             }
 
+        figures = {name: round_figure(value) for name, value in self._figures().items()}
         return Decision(
             promote=not failed,
             reason=reason or self._name_champion(self._praise()),
@@ -239,7 +240,7 @@ class GateCase(ABC):
             challenger=challenger.digest,
             champion=champion.digest if champion else None,
             test_set=challenger.test,
-            figures={name: round_figure(value) for name, value in self._figures().items()},
+            figures=figures,
             challenger_scores=self.digest_of(challenger.rows),
             champion_scores=champion_scores,
             passed_over=self.evidence.passed_over,

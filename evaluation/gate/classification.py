@@ -54,12 +54,13 @@ def better_than_majority(case: ClassifierCase) -> RuleOutcome:
     measured = case.figures
     majority_N = rows.truth_N == rows.labels.index(measured.majority_label)
     gained_N = rows.correct_N.astype(float) - majority_N
+    evidence = case.evidence
     gain = ratio_interval(
         gained_N,
         np.ones(len(rows)),
         confidence=case.policy.confidence,
-        resamples=case.evidence.resamples,
-        seed=case.evidence.seed,
+        resamples=evidence.resamples,
+        seed=evidence.seed,
         groups=rows.groups_N,
     )
     detail = f"accuracy {measured.accuracy:.2%}, always '{measured.majority_label}' {measured.majority_accuracy:.2%}: "

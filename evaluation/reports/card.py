@@ -27,6 +27,7 @@ from reviewlm.evaluation.reports.document import (
     Page,
     PageSection,
     PageTable,
+    Part,
     Picture,
     Quote,
 )
@@ -179,18 +180,17 @@ def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture])
         for text in texts:
             quotes.append(Quote(text, f"rated {star}"))
 
-    sections = [
-        *_account(origin.account),
-        *_provenance(origin),
-        PageSection("Splits", [splits, *_shares(origin.clean), *_coverage(origin.clean)]),
-        PageSection("Ratings", [[ratings]]),
-        PageSection("Time", [dates, pictures.get("months", "")]),
-        PageSection("Length", [lengths, pictures.get("lengths", "")]),
-        PageSection("Masked personal data", [[masks] if masks.rows else []]),
-        PageSection("Businesses", [businesses]),
-        PageSection("Samples", [_SAMPLES, quotes]),
-        PageSection("Known limits", [LIMITS]),
-    ]
+    parts: dict[str, list[Part]] = {}
+    parts["Splits"] = [splits, *_shares(origin.clean), *_coverage(origin.clean)]
+    parts["Ratings"] = [[ratings]]
+    parts["Time"] = [dates, pictures.get("months", "")]
+    parts["Length"] = [lengths, pictures.get("lengths", "")]
+    parts["Masked personal data"] = [[masks] if masks.rows else []]
+    parts["Businesses"] = [businesses]
+    parts["Samples"] = [_SAMPLES, quotes]
+    parts["Known limits"] = [LIMITS]
+    sections = [*_account(origin.account), *_provenance(origin)]
+    sections += [PageSection(heading, of_section) for heading, of_section in parts.items()]
     filled = []
     for section in sections:
         if any(part and not isinstance(part, str) for part in section.parts):
@@ -269,9 +269,8 @@ def _shares(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:
     shares = Shares.from_dict(clean["grouping"]["shares"])
     rows = []
     for split, reached in shares.reached.items():
-        rows.append(
-            (split, f"{shares.asked[split]:.1%}" if shares.asked else "by dates", f"{reached:.1%}")
-        )
+        asked = f"{shares.asked[split]:.1%}" if shares.asked else "by dates"
+        rows.append((split, asked, f"{reached:.1%}"))
 
     table = PageTable(("split", "asked", "reached"), rows, "Shares of the reviews", numbers=(1, 2))
     group = shares.largest
@@ -292,15 +291,10 @@ def _coverage(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:
     rows = []
     for name, text in sources.items():
         for split, coverage in (clean.get(name) or {}).items():
-            rows.append(
-                (
-                    split,
-                    text,
-                    coverage["none"],
-                    *(sum(coverage["counts"][low:high]) for low, high in pairwise(edges)),
-                    f"{coverage['mean']:.2%}",
-                )
-            )
+            counts = coverage["counts"]
+            between = [sum(counts[low:high]) for low, high in pairwise(edges)]
+            mean = f"{coverage['mean']:.2%}"
+            rows.append((split, text, coverage["none"], *between, mean))
 
     header = ("split", "passages of", "none", "below 10 %", "10 to 25 %", "25 % or more", "mean")
     if rows:

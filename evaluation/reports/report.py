@@ -82,19 +82,20 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
     policies = PageTable.facts(winner.policies, ("policy", f"of {results.winner}"))
     more = PageTable.of(tables.models(results, MORE), tables.ABOUT_MORE)
     figures: list[Part] = [more, PageSection("Policies", [policies])]
+    limits = list(_limits(results))
+    again = list(_again(results))
+    worst = tables.finding_of_worst(results)
+    curves = tables.finding_of_curves(results)
+    written = [audit, *_samples(results)]
     sections = [
         *decision_sections(results.decision, list(_changes(results))),
-        PageSection("Where it is weak", weak, "weak", tables.finding_of_worst(results)),
-        PageSection(
-            "How it was trained", [training], "training", tables.finding_of_curves(results)
-        ),
-        PageSection(
-            "What it writes, and what it remembers", [audit, *_samples(results)], "audit", copying
-        ),
-        PageSection("What it is for, and its limits", list(_limits(results)), "limits"),
+        PageSection("Where it is weak", weak, "weak", worst),
+        PageSection("How it was trained", [training], "training", curves),
+        PageSection("What it writes, and what it remembers", written, "audit", copying),
+        PageSection("What it is for, and its limits", limits, "limits"),
         PageSection("Data", data, "data"),
         PageSection("More figures, and what they mean", figures, "figures"),
-        PageSection("To make it again", list(_again(results)), "again"),
+        PageSection("To make it again", again, "again"),
     ]
     title = tables.title(results.source, results.name, results.version, results.decision)
     answer = [list(results.notices), *_answer(results, pictures_in(ANSWER))]

@@ -61,50 +61,16 @@ def bits_figure(
     # A model beyond it is drawn at the edge, with an arrow.
     edge = FARTHEST * min(filter(math.isfinite, bits), default=1.0)
     for place, row in enumerate(rows):
-        value = row["open_bits_per_byte"]
-        style = styles[row["model"]]
-        low = row.get("open_bits_per_byte_lo")
-        high = row.get("open_bits_per_byte_hi")
-        shown = min(value, edge)
-        if low is not None and high is not None and value < edge:
-            axes.plot(
-                [low, min(high, edge)],
-                [place, place],
-                color=style["color"],
-                linewidth=3,
-                alpha=0.45,
-            )
-        axes.plot(shown, place, marker="o", markersize=7, color=style["color"], linestyle="none")
-        far = value > edge
-        text = f"{value:.3f}" if math.isfinite(value) else "infinite"
-        axes.annotate(
-            f"{text} →" if far else text,
-            (shown, place),
-            (0, 6),
-            textcoords="offset points",
-            ha="right" if far else "center",
-            fontsize=8,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
-        )
+        _draw_bits(axes, place, row, styles[row["model"]]["color"], edge)
 
+    thin: dict[str, Any] = {"linewidth": 1, "zorder": 0}
     for row in table.filter(model=baseline).to_dicts():
-        axes.axvline(
-            row["open_bits_per_byte"],
-            linestyle="--",
-            color=GREY,
-            linewidth=1,
-            zorder=0,
-            label="baseline",
-        )
+        bits_of_baseline = row["open_bits_per_byte"]
+        axes.axvline(bits_of_baseline, linestyle="--", color=GREY, label="baseline", **thin)
 
     if floor is not None:
-        axes.axvline(
-            floor,
-            color="#000000",
-            linewidth=1,
-            zorder=0,
-            label=f"floor {floor:.3f}: no model can need less",
-        )
+        label = f"floor {floor:.3f}: no model can need less"
+        axes.axvline(floor, color="#000000", label=label, **thin)
 
     if 0 < (adapting := int(table.select(adapts.sum()).item())) < len(rows):
         axes.axhline(adapting - 0.5, color=GREY, linewidth=0.8)
@@ -116,6 +82,34 @@ def bits_figure(
     axes.set_xlabel("bits per byte of the test reviews; further left is better")
     legend_below(figure)
     return figure
+
+
+def _draw_bits(axes: Axes, place: int, row: Mapping[str, Any], color: str, edge: float) -> None:
+    """Draw the bits of one model with its interval; at the edge, with an arrow, if it needs more."""
+    value = row["open_bits_per_byte"]
+    low = row.get("open_bits_per_byte_lo")
+    high = row.get("open_bits_per_byte_hi")
+    if low is not None and high is not None and value < edge:
+        ends = [low, min(high, edge)]
+        axes.plot(ends, [place, place], color=color, linewidth=3, alpha=0.45)
+
+    shown = min(value, edge)
+    axes.plot(shown, place, marker="o", markersize=7, color=color, linestyle="none")
+    text = f"{value:.3f}" if math.isfinite(value) else "infinite"
+    alignment = "center"
+    if value > edge:
+        text = f"{text} →"
+        alignment = "right"
+
+    axes.annotate(
+        text,
+        (shown, place),
+        (0, 6),
+        textcoords="offset points",
+        ha=alignment,
+        fontsize=8,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
+    )
 
 
 def loss_curves(

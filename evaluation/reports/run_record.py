@@ -25,21 +25,21 @@ def record_of(results: RunResults) -> dict[str, Any]:
     winner = results.model(results.winner)
     decision = results.decision
     row = {**winner.observed, **results.row(results.winner)}
-    return {
-        "format": FORMAT,
-        "run": dict(results.run),
-        "winner": results.winner,
-        "bundle": winner.digests.get("bundle", ""),
-        "version": results.version,
-        "vocabulary": row.get("vocabulary"),
-        "promoted": None if decision is None else decision.promote,
-        "settings": flat(json.loads(results.config)) if results.config else {},
-        "data": {name: str(value) for name, value in results.data.items()},
-        "digests": dict(results.digests),
-        "figures": {
-            figure.words: figure.number(row.get(figure.name)) for figure in figures_at(CHANGES)
-        },
-    }
+    settings = {}
+    if results.config:
+        settings = flat(json.loads(results.config))
+
+    record = {"format": FORMAT, "run": dict(results.run), "winner": results.winner}
+    record["bundle"] = winner.digests.get("bundle", "")
+    record["version"] = results.version
+    record["vocabulary"] = row.get("vocabulary")
+    record["promoted"] = None if decision is None else decision.promote
+    record["settings"] = settings
+    record["data"] = {name: str(value) for name, value in results.data.items()}
+    record["digests"] = dict(results.digests)
+    compared = figures_at(CHANGES)
+    record["figures"] = {figure.words: figure.number(row.get(figure.name)) for figure in compared}
+    return record
 
 
 def samples_of(results: RunResults) -> list[tuple[int | None, str, bool]]:

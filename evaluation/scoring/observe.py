@@ -225,12 +225,10 @@ def observe(
     judged = pl.DataFrame(columns, JUDGED).sort("row", "position")
     names = {token: bundle.vocabulary.token(token) for token in judged["id"].unique().to_list()}
     review_ids = stream.documents["review_id"].gather(judged["row"])
-    judged = judged.with_columns(
-        pl.col("rank", "suggestion").replace(NO_RANK, None),
-        review_id=review_ids,
-        position=pl.col("position") - PREFIX,
-        token=pl.col("id").replace_strict(names, return_dtype=pl.String),
-    )
+    ranks = pl.col("rank", "suggestion").replace(NO_RANK, None)
+    position = pl.col("position") - PREFIX
+    token = pl.col("id").replace_strict(names, return_dtype=pl.String)
+    judged = judged.with_columns(ranks, review_id=review_ids, position=position, token=token)
     return _with_nats(judged, token_nats).select(
         pl.col(name).cast(dtype) for name, dtype in COLUMNS.items()
     )
@@ -266,17 +264,16 @@ def _judge_positions(
     rank_N = 1 + np.count_nonzero(better_NV, axis=1)
     possible_N = ~np.isneginf(raw_N)
     known_N = possible_N & (target_N != UNK)
-    return {
-        "row": window.rows_B[part.text_N],
-        "position": part.position_N,
-        "id": target_N,
-        "predicted_nats": -raw_N,
-        "entropy": -np.einsum("nv,nv->n", p_NV, np.maximum(logp_NV, LOWEST), dtype=np.float64),
-        "rank": np.where(possible_N, rank_N, NO_RANK),
-        "suggestion": np.where(known_N, rank_N - better_NV[:, UNK], NO_RANK),
-        "confidence": np.exp(logp_NV.max(1).astype(np.float64)),
-        "keys_spared": keyboard.spared_keys(better_NV, np.where(known_N, target_N, UNK), before_N),
-    }
+    columns = {"row": window.rows_B[part.text_N], "position": part.position_N, "id": target_N}
+    columns["predicted_nats"] = -raw_N
+    finite_NV = np.maximum(logp_NV, LOWEST)
+    columns["entropy"] = -np.einsum("nv,nv->n", p_NV, finite_NV, dtype=np.float64)
+    columns["rank"] = np.where(possible_N, rank_N, NO_RANK)
+    columns["suggestion"] = np.where(known_N, rank_N - better_NV[:, UNK], NO_RANK)
+    columns["confidence"] = np.exp(logp_NV.max(1).astype(np.float64))
+    wanted_N = np.where(known_N, target_N, UNK)
+    columns["keys_spared"] = keyboard.spared_keys(better_NV, wanted_N, before_N)
+    return columns
 
 
 def _require_distributions(mass_N: np.ndarray, part: Predictions, window: ScoringWindow) -> None:

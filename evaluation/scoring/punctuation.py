@@ -82,6 +82,8 @@ def _counts(class_name: str, tags: np.ndarray, true: np.ndarray) -> tuple[int, i
 
 
 def _f1(name: str, class_name: str) -> Callable[[Mapping[Any, Any]], Any]:
+    """Return the formula of the F1 of a model for a class, from sums over the reviews."""
+
     def f1(sums: Mapping[Any, Any]) -> Any:
         both = sums[name, class_name, "both"]
         answered = sums[name, class_name, "said"]
@@ -92,16 +94,13 @@ def _f1(name: str, class_name: str) -> Callable[[Mapping[Any, Any]], Any]:
 
 
 def _row(boot: Bootstrap, name: str, class_name: str, baseline: str) -> dict[str, Any]:
+    """Return the figures of a model for a class, with its gain over the baseline."""
     both = boot.totals[name, class_name, "both"]
     answered = boot.totals[name, class_name, "said"]
     true = boot.totals[name, class_name, "true"]
-    row: dict[str, Any] = {
-        "model": name,
-        "class": class_name,
-        "written": int(true),
-        "precision": both / answered if answered else None,
-        "recall": both / true if true else None,
-    }
+    row: dict[str, Any] = {"model": name, "class": class_name, "written": int(true)}
+    row["precision"] = both / answered if answered else None
+    row["recall"] = both / true if true else None
     f1 = _f1(name, class_name)
     row |= boot.interval(f1).to_fields("f1")
     if name == baseline:

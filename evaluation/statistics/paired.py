@@ -290,17 +290,11 @@ def _figures_of(compared: ComparedScores, gain: Interval | None) -> pl.DataFrame
         "gain_lo": None if gain is None else gain.low,
         "gain_hi": None if gain is None else gain.high,
     }
-    table = compared.difference_table(A).select(
-        pl.col("figure").replace(METRICS),
-        pl.col("other_value").alias(A),
-        pl.col("value").alias(B),
-        "difference",
-        pl.col("difference_lo").alias("lo"),
-        pl.col("difference_hi").alias("hi"),
-        "gain",
-        "gain_lo",
-        "gain_hi",
+    names = {"other_value": A, "value": B, "difference_lo": "lo", "difference_hi": "hi"}
+    table = (
+        compared.difference_table(A).rename(names).with_columns(pl.col("figure").replace(METRICS))
     )
+    table = table.select("figure", A, B, "difference", "lo", "hi", "gain", "gain_lo", "gain_hi")
     cautious = []
     for name, end in ends.items():
         deciding = pl.when(decides).then(pl.lit(end, pl.Float64))

@@ -92,17 +92,12 @@ def review_slices(
         excesses = ratios(nats_N - expected_N, expected_N, together)
         bits_with_ends = _with_ends("open_bits_per_byte", figures[name], names=("lo", "hi"))
         gain_with_ends = _with_ends("gain", gains.with_columns(ratio=1 - pl.col("ratio")))
-        table = figures[name].select(
-            "dimension",
-            "slice",
-            "reviews",
-            model=pl.lit(name),
-            tokens=_sums(slicings, rows[name]["tokens"]),
-            bytes=_sums(slicings, first["bytes"]),
-            **bits_with_ends,
-            **gain_with_ends,
-            **_with_ends("excess", excesses),
-        )
+        sizes = {"tokens": rows[name]["tokens"], "bytes": first["bytes"]}
+        sums = {unit: _sums(slicings, sizes_N) for unit, sizes_N in sizes.items()}
+        excess_with_ends = _with_ends("excess", excesses)
+        measured = {**sums, **bits_with_ends, **gain_with_ends, **excess_with_ends}
+        slices = figures[name].select("dimension", "slice", "reviews", model=pl.lit(name))
+        table = slices.with_columns(**measured)
         frames.append(table)
 
     left_out = {slicing.dimension: slicing.left_out for slicing in slicings}

@@ -116,7 +116,7 @@ def training_hints(trainings: Sequence[Training], table: Sequence[Mapping[str, A
 
 
 def _advice_for_fewer_passes(training: Training, passes: float) -> str:
-    """Return what helps an over-trained model; of a paced one nobody sets the passes, and more time is no help."""
+    """Return the advice for an over-trained model; of a paced one nobody sets the passes, and more time is no help."""
     if training.paced:
         return "More reviews or more dropout would help; more time would not."
     setting = _setting(training.model, passes)
@@ -124,6 +124,7 @@ def _advice_for_fewer_passes(training: Training, passes: float) -> str:
 
 
 def _advice_for_more_passes(training: Training) -> str:
+    """Return the advice for a model that still improves."""
     if training.paced:
         return "More time (--minutes) or more reviews would help."
     setting = _setting(training.model, 2 * training.passes)

@@ -79,35 +79,27 @@ def measure_exposure(
     planted_P = np.where(rows["oov"].to_numpy()[: len(texts)] > 0, np.nan, planted_P)
     lowered = samples.str.to_lowercase()
     written = [int(lowered.str.contains(text, literal=True).sum()) for text in texts]
-    columns = {
-        "canary": texts,
-        "copies": canaries.copies,
-        "oov": rows["oov"].head(len(texts)),
-        "nats": planted_P,
-        "rank": ranks(planted_P, candidates_R),
-        "exposure": exposures(planted_P, candidates_R),
-        "written": written,
-    }
+    columns = {"canary": texts, "copies": canaries.copies, "oov": rows["oov"].head(len(texts))}
+    columns["nats"] = planted_P
+    columns["rank"] = ranks(planted_P, candidates_R)
+    columns["exposure"] = exposures(planted_P, candidates_R)
+    columns["written"] = written
     table = pl.DataFrame(columns, TABLE)
     table = table.with_columns(pl.col("nats", "rank", "exposure").fill_nan(None))
     measured = table.drop_nulls("exposure")
     once = measured.filter(pl.col("copies") == 1)
     known_until = max(1, int(KNOWN_SHARE * (candidates + 1)))
     known = int((once["rank"] <= known_until).sum())
-    facts = {
-        "canaries": len(texts),
-        "canaries_unknown": table.height - measured.height,
-        "canaries_written": int(lowered.str.contains_any(texts).sum()),
-        "canaries_once": once.height,
-        "canaries_known": known,
-    }
-    exposures_of_canaries = {
-        "exposure_max": measured["exposure"].max(),
-        "exposure_mean": measured["exposure"].mean(),
-        "exposure_once": once["exposure"].mean(),
-        "exposure_limit": math.log2(candidates + 1) if measured.height else None,
-    }
-    return table, {**facts, **exposures_of_canaries}
+    found: dict[str, Any] = {"canaries": len(texts)}
+    found["canaries_unknown"] = table.height - measured.height
+    found["canaries_written"] = int(lowered.str.contains_any(texts).sum())
+    found["canaries_once"] = once.height
+    found["canaries_known"] = known
+    found["exposure_max"] = measured["exposure"].max()
+    found["exposure_mean"] = measured["exposure"].mean()
+    found["exposure_once"] = once["exposure"].mean()
+    found["exposure_limit"] = math.log2(candidates + 1) if measured.height else None
+    return table, found
 
 
 def _score_texts(bundle: Bundle, texts: Sequence[str], stars: int, work: Path) -> pl.DataFrame:

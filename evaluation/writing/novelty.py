@@ -134,11 +134,11 @@ def copied_spans(
     spans = samples.with_columns(
         longest=pl.Series(copies.longest_D), start=pl.Series(copies.start_D), review=review
     )
-    words = pl.col("pieces").list.len()
-    spans = spans.with_columns(
-        span=pl.col("pieces").list.slice("start", "longest").list.join(" "),
-        of_sample=pl.when(words > 0).then(pl.col("longest") / words),
-    )
+    pieces = pl.col("pieces")
+    words = pieces.list.len()
+    span = pieces.list.slice("start", "longest").list.join(" ")
+    share = pl.when(words > 0).then(pl.col("longest") / words)
+    spans = spans.with_columns(span=span, of_sample=share)
     return spans.drop("pieces", "start").sort("longest", descending=True, maintain_order=True)
 
 

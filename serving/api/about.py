@@ -95,20 +95,22 @@ def _creation_time(contents: Contents, key: str) -> int | None:
 
 
 def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
+    """Return the facts of an answer about a model that its bundle holds."""
     vocabulary = {"unit": bundle.vocabulary.unit, "entries": bundle.vocabulary.size}
     numbers = {
         "used": bundle.writer.numbers,
         "why": bundle.writer.why,
         "int8_loss": bundle.facts.get(INT8_LOSS),
     }
+    spec = bundle.spec
     return {
         "bundle": bundle.digest,
-        "name": bundle.spec.name,
-        "kind": bundle.spec.kind,
+        "name": spec.name,
+        "kind": spec.kind,
         "vocabulary": vocabulary,
         "stars": list(bundle.stars_prior),
         "numbers": numbers,
-        "options": to_dict(bundle.spec),
+        "options": to_dict(spec),
     }
 
 
@@ -164,15 +166,13 @@ async def readyz(request: Request) -> Response:
     if request.scope["stranger"]:
         return as_json({"status": status}, code)
 
-    answer = {
-        "status": status,
-        "champion": champion and champion.id,
-        "classifier": classifier and classifier.id,
-        "since": champion and champion.opened.isoformat(timespec="seconds"),
-        "open": sorted(version.id for version in versions.open_versions()),
-        "refused": [_as_json_values(versions.name, refusal) for refusal in versions.refusals()],
-        "registry": versions.registry_error or versions.registry_note or "ok",
-    }
+    answer: dict[str, Any] = {"status": status, "champion": champion and champion.id}
+    answer["classifier"] = classifier and classifier.id
+    answer["since"] = champion and champion.opened.isoformat(timespec="seconds")
+    answer["open"] = sorted(version.id for version in versions.open_versions())
+    refusals = versions.refusals()
+    answer["refused"] = [_as_json_values(versions.name, refusal) for refusal in refusals]
+    answer["registry"] = versions.registry_error or versions.registry_note or "ok"
     return as_json(answer, code)
 
 

@@ -59,8 +59,13 @@ async def search_texts(request: Request, services: Services, query: CompletionRe
 def _found_choice(
     query: CompletionRequest, prompt: str, index: int, text: FoundText
 ) -> dict[str, Any]:
+    """Return a found text as a choice of an answer."""
+    written = text.text
+    if not query.echo:
+        written = written.removeprefix(prompt)
+
     return {
-        "text": text.text if query.echo else text.text.removeprefix(prompt),
+        "text": written,
         "index": index,
         "logprobs": None,
         "finish_reason": "stop" if text.ended else "length",

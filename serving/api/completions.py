@@ -144,13 +144,9 @@ async def _whole(request: Request, services: Services, query: CompletionRequest)
         first = min(times, default=perf_counter())
         services.metrics.first_token.observe(first - request.scope["started"])
 
-    answer = {
-        **work.head,
-        "choices": [_choice(work, index, piece) for index, piece in enumerate(whole)],
-        "usage": _usage(whole, query.n),
-        "warnings": work.warnings,
-    }
-    return as_json(answer)
+    choices = [_choice(work, index, piece) for index, piece in enumerate(whole)]
+    usage = _usage(whole, query.n)
+    return as_json({**work.head, "choices": choices, "usage": usage, "warnings": work.warnings})
 
 
 async def _events(services: Services, request: Request, work: _Work) -> AsyncIterator[bytes]:
