@@ -118,26 +118,7 @@ def write_backup(
         Damaged: A database is damaged.
         StoreFull, NotWritable: The disk.
     """
-    if not to.name.endswith(ENDINGS):
-        raise ConfigError(
-            "The name of a backup ends with .tar or .tar.gz",
-            where="--to",
-            value=to,
-            remedy=f"for example {to.name}.tar.gz",
-        )
-    if not home.is_dir() or not any(home.iterdir()):
-        raise EmptyInput(
-            "There is no home folder to back up", where=home, remedy="set REVIEWLM_HOME"
-        )
-    if to.resolve().is_relative_to(home.resolve()):
-        raise ConfigError(
-            "A backup cannot be in the folder that it is of",
-            where="--to",
-            value=to,
-            remedy="name a file in another folder, best on another disk",
-        )
-
-    require_output(to, "--to")
+    _require_home_and_place(home, to)
     entries: dict[str, dict[str, Any]] = {}
     with _scratch(to.resolve()) as (file, scratch):
         members: dict[Path, Path] = {}
@@ -160,14 +141,7 @@ def write_backup(
                 if entry is not None:
                     entries[name] = entry
                     report(done := done + entry["bytes"])
-            facts = {
-                "format": FORMAT,
-                "created": time.time(),
-                "home": str(home),
-                "without_store": without_store,
-            }
-            text = json.dumps({**facts, "files": entries}, indent=1).encode()
-            tar.addfile(_member(MANIFEST, len(text), time.time()), io.BytesIO(text))
+            _add_manifest(tar, home, without_store, entries)
 
     return {
         "file": str(to),
@@ -176,6 +150,42 @@ def write_backup(
         "content_bytes": done,
         "databases": databases,
     }
+
+
+def _require_home_and_place(home: Path, to: Path) -> None:
+    if not to.name.endswith(ENDINGS):
+        raise ConfigError(
+            "The name of a backup ends with .tar or .tar.gz",
+            where="--to",
+            value=to,
+            remedy=f"for example {to.name}.tar.gz",
+        )
+    if not home.is_dir() or not any(home.iterdir()):
+        raise EmptyInput(
+            "There is no home folder to back up", where=home, remedy="set REVIEWLM_HOME"
+        )
+    if to.resolve().is_relative_to(home.resolve()):
+        raise ConfigError(
+            "A backup cannot be in the folder that it is of",
+            where="--to",
+            value=to,
+            remedy="name a file in another folder, best on another disk",
+        )
+    require_output(to, "--to")
+
+
+def _add_manifest(
+    tar: TarFile, home: Path, without_store: bool, entries: dict[str, dict[str, Any]]
+) -> None:
+    """Add the list of the files, by which a restored home folder is checked, to the end of an archive."""
+    facts = {
+        "format": FORMAT,
+        "created": time.time(),
+        "home": str(home),
+        "without_store": without_store,
+    }
+    text = json.dumps({**facts, "files": entries}, indent=1).encode()
+    tar.addfile(_member(MANIFEST, len(text), time.time()), io.BytesIO(text))
 
 
 @contextmanager

@@ -41,6 +41,7 @@ from reviewlm.tracking import tags as tag
 from reviewlm.tracking.logged_models.export import add_output
 from reviewlm.tracking.registry.logged_decisions import ChampionChanged
 from reviewlm.tracking.registry.versions import CHAMPION
+from reviewlm.tracking.runs.runs import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -182,24 +183,16 @@ def decide(
         log.warning("gate: %s", what)
 
     config = family.config
-    fitted = family.challenger.fitted
     registry = registry_of(config.workspace, config.promotion.model_name)
-    spec = fitted.spec
+    spec = family.challenger.fitted.spec
     tracker = tracker_of(config.workspace)
     described = ""
     tags = {tag.REASON: decision.reason}
     if version is not None:
-        # MLflow's list shows the version beside the flow's run too.
-        with tracker.reaching() as client:
-            model_id = tracker.tag(fitted.run_id, tag.MODEL_URI_TAG).removeprefix("models:/")
-            add_output(client, tracker.known_id(parent_run_id), model_id)
-        described = _describe_version(
-            decision, spec, config.title, page=tracker.link(fitted.run_id)
-        )
-        # The decision has no times, so that equal evidence gives equal decisions.
-        times = {tag.SCORED_CHALLENGER: scored.at}
-        if champion and champion.folder:
-            times[tag.SCORED_CHAMPION] = champion.scored.at
+        _show_version_in_run(tracker, family, parent_run_id)
+        page = tracker.link(family.challenger.fitted.run_id)
+        described = _describe_version(decision, spec, config.title, page)
+        times = _times_of_scores(scored, champion)
         tags = decision_tags(decision, config.title) | _run_tags(family, parent_run_id) | times
 
     with slot(PROMOTION):
@@ -213,12 +206,11 @@ def decide(
             who=deployment_name(),
         )
 
-    what = spec.name
-    if version is not None:
-        what = f"{spec.name} v{version}"
-
     if version is None:
+        what = spec.name
         tracker.set_tags(parent_run_id, {tag.RUN_OUTCOME: tag.TURNED_DOWN})
+    else:
+        what = f"{spec.name} v{version}"
     _log(config.workspace, config.source, family.prepared.clean, decision, what, parent_run_id)
 
     now = registry.alias(CHAMPION)
@@ -233,6 +225,22 @@ def decide(
         announce(event, config.promotion.model_name, facts)
 
     return Promotion(spec.name, version, now.version if now else None, decision)
+
+
+def _show_version_in_run(tracker: Tracker, family: ModelFamily, parent_run_id: str) -> None:
+    """Let MLflow's list show the challenger's version beside the flow's run too."""
+    with tracker.reaching() as client:
+        uri = tracker.tag(family.challenger.fitted.run_id, tag.MODEL_URI_TAG)
+        add_output(client, tracker.known_id(parent_run_id), uri.removeprefix("models:/"))
+
+
+def _times_of_scores(scored: Scored, champion: Champion | None) -> dict[str, str]:
+    """Return tags of when the scores were computed; a decision has none, so that equal evidence gives equal ones."""
+    times = {tag.SCORED_CHALLENGER: scored.at}
+    if champion and champion.folder:
+        times[tag.SCORED_CHAMPION] = champion.scored.at
+
+    return times
 
 
 def _describe_version(decision: Decision, spec: Any, title: str, page: str) -> str:

@@ -143,14 +143,7 @@ def forget(
         held = [key for key in holdings.artifacts if _holds(traces, store.joinpath(*key))]
         data = _learnt_from(store, held, traces)
         fitted = _fitted_on(holdings, data)
-        forgotten = forgotten.with_files(found.sha256, found.reviews)
-        prepared = {digest for stage, digest in held if stage == "prepare"}
-        learnt = {digest for _, digest in data}
-        forgotten = replace(
-            forgotten,
-            prepared=forgotten.prepared | prepared,
-            learnt=forgotten.learnt | learnt,
-        )
+        forgotten = _with_data(forgotten.with_files(found.sha256, found.reviews), held, data)
         holders = list(_holders(home, store, traces, held, fitted, trackers))
         if not dry_run:
             forgotten.save(home)  # first: a run that begins now must not read them again
@@ -160,10 +153,9 @@ def forget(
         if delete_versions and not dry_run:
             gone = _delete(workspace, trackers, versions, removal)
 
-        if not dry_run:
-            removal.empty()
         left = []
         if not dry_run:
+            removal.empty()
             again = _holders(home, store, traces, (), (), trackers)
             left = [str(holder.path) for holder in again]
 
@@ -181,6 +173,15 @@ def forget(
         "left": left,
         "notes": list(_notes(trackers)),
     }
+
+
+def _with_data(forgotten: Forgotten, held: Iterable[Key], data: Iterable[Key]) -> Forgotten:
+    """Add the prepared data that hold forgotten reviews, and those where these are in a split to learn from."""
+    prepared = {digest for stage, digest in held if stage == "prepare"}
+    learnt = {digest for _, digest in data}
+    return replace(
+        forgotten, prepared=forgotten.prepared | prepared, learnt=forgotten.learnt | learnt
+    )
 
 
 def _require_no_run(trackers: Iterable[Tracker]) -> None:
