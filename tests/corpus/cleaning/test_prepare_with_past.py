@@ -1,9 +1,11 @@
 """Preparing new reviews with a past: what start weights have learnt from earlier data is in no held-out split."""
 
 import random
+from types import SimpleNamespace
 
 import orjson
 import polars as pl
+import pytest
 
 from reviewlm.core.config.sections.data import CleanConfig, DuplicatesConfig, SourceConfig
 from reviewlm.corpus.cleaning.clean import prepare
@@ -14,61 +16,75 @@ from tests.corpus.data_sets import assign, ingest
 from tests.corpus.duplicates.test_passage_coverage import by_brute_force
 
 
-def test_only_held_out_reviews_that_earlier_data_taught_leave(tmp_path):
+@pytest.fixture(scope="module")
+def after_earlier_data(tmp_path_factory):
+    """What is prepared of 300 new reviews after earlier data with the texts of three of them, one in each split."""
+    folder = tmp_path_factory.mktemp("past")
     ids = [f"n{number}" for number in range(300)]
+    sides = assign(pl.Series(ids), SPLIT)
     by_split = {
-        side: [
-            one for one, its in zip(ids, assign(pl.Series(ids), SPLIT), strict=True) if its == side
-        ]
-        for side in SPLITS
+        name: [one for one, side in zip(ids, sides, strict=True) if side == name] for name in SPLITS
     }
-    (known_test, *_), (known_validation, *_), (twin, *_) = (by_split[side] for side in SPLITS)
-    known = {known_test: "review number 5 & more", known_validation: "review number 6 & more"}
-    texts = {one: known.get(one, f"a new review, {one}") for one in ids} | {
-        twin: "review number 5 & more"
-    }
-    prepared(tmp_path, DIFFERENT, name="old")
-    old = pl.read_parquet(tmp_path / "old" / "clean.parquet").with_columns(split=pl.lit("train"))
-    old.write_parquet(tmp_path / "old" / "clean.parquet")
+    (known_test, *_), (known_validation, *_), (twin, *_) = (by_split[name] for name in SPLITS)
+    texts = {one: f"a new review, {one}" for one in ids}
+    texts[known_test] = texts[twin] = "review number 5 & more"
+    texts[known_validation] = "review number 6 & more"
+    prepared(folder, DIFFERENT, name="old")
+    old = pl.read_parquet(folder / "old" / "clean.parquet").with_columns(split=pl.lit("train"))
+    old.write_parquet(folder / "old" / "clean.parquet")
 
     rows = [{**record(0, text), "review_id": one} for one, text in texts.items()]
-    (tmp_path / "new.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
-    ingest([tmp_path / "new.jsonl"], tmp_path / "new-data", SourceConfig())
+    (folder / "new.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
+    ingest([folder / "new.jsonl"], folder / "new-data", SourceConfig())
     told = []
     facts = prepare(
-        tmp_path / "new-data",
-        tmp_path / "new",
+        folder / "new-data",
+        folder / "new",
         CleanConfig(),
         SPLIT,
-        earlier=[tmp_path / "old"],
+        earlier=[folder / "old"],
         report=lambda done, total: told.append((done, total)),
     )
-    found = pl.read_parquet(tmp_path / "new" / "clean.parquet")
-    assert set(ids) - set(found["review_id"]) == {known_test, known_validation}
-    assert facts["learnt"] == {
-        "test": {"exact": 1, "covered": 0},
-        "validation": {"exact": 1, "covered": 0},
-    }
-    assert facts["rows"] == found.height == 298
+    return SimpleNamespace(
+        folder=folder / "new",
+        facts=facts,
+        left=set(ids) - set(pl.read_parquet(folder / "new" / "clean.parquet")["review_id"]),
+        known={known_test, known_validation},
+        by_split=by_split,
+        told=told,
+    )
+
+
+def test_held_out_reviews_that_earlier_data_taught_leave(after_earlier_data):
+    facts = after_earlier_data.facts
+    assert after_earlier_data.left == after_earlier_data.known
+    assert facts["rows"] == 298
+    of_side = {"exact": 1, "covered": 0}
+    assert facts["learnt"] == {"test": of_side, "validation": of_side}
+
+
+def test_training_reviews_that_earlier_data_taught_stay(after_earlier_data):
+    facts, by_split = after_earlier_data.facts, after_earlier_data.by_split
     assert facts["splits"]["train"]["reviews"] == len(by_split["train"])
     assert not any(sum(counts.values()) for counts in facts["duplicates"].values())
-    assert (
-        facts["learnt_coverage"]["test"]["none"]
-        == facts["coverage"]["test"]["none"]
-        == len(by_split["test"]) - 1
-    )
-    assert verify(tmp_path / "new").sides["test"].reviews == len(by_split["test"]) - 1
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[-1][1] == 3 * 300
-    assert told[-1][0] == told[-1][1] - 2, (
-        "all but those that were left out were counted in the last pass"
-    )
 
 
-def test_reviews_that_earlier_training_text_covers_leave_as_if_they_had_never_been(
-    tmp_path,
-):
-    """Passages of the earlier data's train count, those of its test and validation do not."""
+def test_the_test_set_is_certified_without_the_reviews_that_left(after_earlier_data):
+    facts, left = after_earlier_data.facts, len(after_earlier_data.by_split["test"]) - 1
+    assert facts["learnt_coverage"]["test"]["none"] == facts["coverage"]["test"]["none"] == left
+    assert verify(after_earlier_data.folder).sides["test"].reviews == left
+
+
+def test_the_passes_over_all_reviews_are_reported(after_earlier_data):
+    done = [number for number, _ in after_earlier_data.told]
+    assert done == sorted(done)
+    last, total = after_earlier_data.told[-1]
+    assert total == 3 * 300
+    assert last == total - 2, "all but those that were left out were counted in the last pass"
+
+
+def texts_with_past():
+    """Return earlier texts and new ones, of which many begin with a part of an earlier one."""
     draw = random.Random(5)
     words = [f"w{number}" for number in range(900)]
     old = [" ".join(draw.choices(words, k=draw.randint(6, 60))) for _ in range(300)]
@@ -77,17 +93,23 @@ def test_reviews_that_earlier_training_text_covers_leave_as_if_they_had_never_be
         parts = old[number].split() if number < len(old) else []
         parts = parts[: draw.randint(0, len(parts))] if draw.random() < 0.7 else parts
         new.append(" ".join([*parts, *draw.choices(words, k=draw.randint(1, 80))]))
-    prepared(
-        tmp_path,
-        [{**record(number, text), "review_id": f"o{number}"} for number, text in enumerate(old)],
-        "old",
-    )
-    prepared(tmp_path, [record(number, text) for number, text in enumerate(new)], "all")
-    past = (
-        pl.read_parquet(tmp_path / "old" / "clean.parquet")
-        .filter(pl.col("split") == "train")["text"]
-        .to_list()
-    )
+    return old, new
+
+
+@pytest.fixture(scope="module")
+def covered(tmp_path_factory):
+    """What is prepared of new reviews after earlier data, and the share of each that is covered, by brute force.
+
+    Passages of the earlier data's train count, those of its test and validation do not.
+    """
+    folder, (old, new) = tmp_path_factory.mktemp("covered"), texts_with_past()
+    earlier = [
+        {**record(number, text), "review_id": f"o{number}"} for number, text in enumerate(old)
+    ]
+    prepared(folder, earlier, "old")
+    prepared(folder, [record(number, text) for number, text in enumerate(new)], "all")
+    table = pl.read_parquet(folder / "old" / "clean.parquet")
+    past = table.filter(pl.col("split") == "train")["text"].to_list()
     sides = assign(pl.Series([f"r{number}" for number in range(len(new))]), SPLIT)
     shares = by_brute_force(new, past)
     gone = {
@@ -96,19 +118,35 @@ def test_reviews_that_earlier_training_text_covers_leave_as_if_they_had_never_be
         if side != "train" and share >= DuplicatesConfig().coverage
     }
     facts = prepare(
-        tmp_path / "all-data", tmp_path / "with", CleanConfig(), SPLIT, earlier=[tmp_path / "old"]
+        folder / "all-data", folder / "with", CleanConfig(), SPLIT, earlier=[folder / "old"]
     )
-    stays = set(pl.read_parquet(tmp_path / "with" / "clean.parquet")["review_id"])
-    assert {f"r{number}" for number in gone} & stays == set()
-    assert sum(kinds["covered"] for kinds in facts["learnt"].values()) == len(gone) > 10
+    found = pl.read_parquet(folder / "with" / "clean.parquet")
+    return SimpleNamespace(
+        folder=folder, new=new, sides=sides, shares=shares, gone=gone, facts=facts, found=found
+    )
+
+
+def test_held_out_reviews_that_earlier_training_text_covers_leave(covered):
+    left = sum(kinds["covered"] for kinds in covered.facts["learnt"].values())
+    assert left == len(covered.gone) > 10
+    assert {f"r{number}" for number in covered.gone} & set(covered.found["review_id"]) == set()
+
+
+def test_held_out_reviews_that_earlier_training_text_covers_in_part_are_counted(covered):
+    stays = set(covered.found["review_id"])
     partly = [
         share
-        for number, (share, side) in enumerate(zip(shares, sides, strict=True))
+        for number, (share, side) in enumerate(zip(covered.shares, covered.sides, strict=True))
         if side == "test" and share and f"r{number}" in stays
     ]
-    assert sum(facts["learnt_coverage"]["test"]["counts"]) == len(partly) > 2
-    rest = [record(number, text) for number, text in enumerate(new) if number not in gone]
-    fewer, without = prepared(tmp_path, rest, "rest")
-    assert without.equals(pl.read_parquet(tmp_path / "with" / "clean.parquet"))
+    counts = covered.facts["learnt_coverage"]["test"]["counts"]
+    assert sum(counts) == len(partly) > 2
+
+
+def test_the_rest_is_as_if_covered_reviews_had_never_been(covered):
+    texts = enumerate(covered.new)
+    rest = [record(number, text) for number, text in texts if number not in covered.gone]
+    fewer, without = prepared(covered.folder, rest, "rest")
+    assert without.equals(covered.found)
     del fewer["account"]  # without those that have left
-    assert {**facts, **fewer} == facts
+    assert {**covered.facts, **fewer} == covered.facts
