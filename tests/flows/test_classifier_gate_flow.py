@@ -79,31 +79,42 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_better_classifier_takes_the_place_of_the_champion_and_a_worse_one_does_not(
-    shop: Shop,
+@pytest.fixture(scope="module")
+def three_runs(shop: Shop) -> list[SimpleNamespace]:
+    """A first classifier, a better one of more reviews, and a worse one of few."""
+    return [
+        shop.classify("better", FEW),
+        shop.classify("better"),
+        shop.classify("better", FEW, "classification.train_reviews=50"),
+    ]
+
+
+def test_a_better_classifier_takes_the_place_of_the_champion(
+    three_runs: list[SimpleNamespace],
 ) -> None:
-    first = shop.classify("better", FEW)
+    first, second, _ = three_runs
     assert (first.promoted, first.version, first.champion_version) == (True, 1, 1), first.reason
-    second = shop.classify("better")
     assert (second.promoted, second.version, second.champion_version) == (True, 2, 2), second.reason
     assert second.decision["figures"]["gain over the champion, lower end"] > 0
-    assert (
-        second.rules["no forgetting"]["detail"]
-        == "champion version 1's own test reviews are those of the challenger"
-    )
-    third = shop.classify("better", FEW, "classification.train_reviews=50")
+    detail = second.rules["no forgetting"]["detail"]
+    assert detail == "champion version 1's own test reviews are those of the challenger"
+
+
+def test_a_worse_classifier_does_not_take_the_place_of_the_champion(
+    three_runs: list[SimpleNamespace],
+) -> None:
+    third = three_runs[2]
     assert (third.promoted, third.version, third.champion_version) == (False, 3, 2)
     assert "better than the champion" in third.failed
-    outcomes = {
-        number: version.tags["gate/outcome"] for number, version in shop.versions("better").items()
-    }
+
+
+@pytest.mark.usefixtures("three_runs")
+def test_the_registry_has_the_outcome_of_each_classifier(shop: Shop) -> None:
+    versions = shop.versions("better")
+    outcomes = {number: version.tags["gate/outcome"] for number, version in versions.items()}
     assert outcomes == {1: "promoted", 2: "promoted", 3: "refused"}
-    assert {
-        alias: number for number, one in shop.versions("better").items() for alias in one.aliases
-    } == {
-        "champion": 2,
-        "previous": 1,
-    }
+    aliases = {alias: number for number, one in versions.items() for alias in one.aliases}
+    assert aliases == {"champion": 2, "previous": 1}
 
 
 def test_a_rollback_is_not_undone_by_the_next_run_on_the_same_reviews(shop: Shop) -> None:

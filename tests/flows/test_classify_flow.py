@@ -60,13 +60,16 @@ def done(
     return Home(home, classified(home))
 
 
-def test_all_classifiers_answer_the_same_reviews_and_beat_the_majority(done: Home) -> None:
+def test_all_classifiers_answer_the_same_reviews(done: Home) -> None:
     models = done.result["models"]
     assert [model["name"] for model in models] == ["logistic", "gru", "fine-tuned"]
     assert len({model["test"]["reviews"] for model in models}) == 1
-    best = max(model["test"]["accuracy"] for model in models)
-    assert best > done.result["majority"]["accuracy"]
     assert done.result["labels"] == ["1", "2", "3", "4", "5"]
+
+
+def test_the_best_classifier_beats_the_majority(done: Home) -> None:
+    best = max(model["test"]["accuracy"] for model in done.result["models"])
+    assert best > done.result["majority"]["accuracy"]
 
 
 def test_figures_follow_from_the_stored_predictions(done: Home) -> None:
@@ -81,36 +84,45 @@ def test_figures_follow_from_the_stored_predictions(done: Home) -> None:
     )
 
 
-def test_the_challenger_is_the_best_on_validation_and_registered_under_its_own_name(
-    done: Home,
-) -> None:
+def test_the_challenger_is_the_best_on_validation(done: Home) -> None:
     best = max(done.result["models"], key=lambda model: model["validation"]["macro_f1"])
     assert done.result["challenger"] == best["name"]
+
+
+def test_the_first_challenger_is_promoted(done: Home) -> None:
+    result = done.result
+    assert (result["promoted"], result["champion_version"]) == (True, 1), result["reason"]
+
+
+def test_the_challenger_is_registered_under_the_name_of_its_label(done: Home) -> None:
     version = mlflow_client(done).get_model_version(NAME, "1")
     tags = unpack_tags(version.tags)
-    assert (done.result["promoted"], done.result["champion_version"]) == (True, 1), done.result[
-        "reason"
-    ]
     assert tags["gate/outcome"] == "promoted"
-    assert tags["model"] == best["name"]
+    assert tags["model"] == done.result["challenger"]
     assert tags["family"] == "synthetic"
     assert tags["gate/rule/same data family"]
     assert tags["lineage"]
 
 
-def test_runs_have_figures_confusion_and_decision(done: Home) -> None:
+def test_the_run_of_the_flow_has_its_decision(done: Home) -> None:
+    files = artifacts_of(mlflow_client(done), done.result["mlflow_run_id"])
+    assert {"decision.json", "decision.md", "classifiers.json"} <= files
+
+
+def test_the_run_of_a_classifier_has_its_figures(done: Home) -> None:
     client = mlflow_client(done)
-    assert {"decision.json", "decision.md", "classifiers.json"} <= artifacts_of(
-        client, done.result["mlflow_run_id"]
-    )
     for model in done.result["models"]:
-        run = client.get_run(model["mlflow_run_id"])
+        run, gain = client.get_run(model["mlflow_run_id"]), metric_name("test/gain_macro_f1")
         assert run.data.metrics["test/accuracy"] == pytest.approx(model["test"]["accuracy"])
-        assert run.data.metrics[metric_name("test/gain_macro_f1")] == model["test"].get(
-            "gain_macro_f1", 0.0
-        )
+        assert run.data.metrics[gain] == model["test"].get("gain_macro_f1", 0.0)
         assert run.data.tags["compare.baseline"] == "logistic"
-        assert {"confusion.json", "per_label.json"} <= artifacts_of(client, model["mlflow_run_id"])
+
+
+def test_the_run_of_a_classifier_has_its_confusion(done: Home) -> None:
+    client = mlflow_client(done)
+    for model in done.result["models"]:
+        files = artifacts_of(client, model["mlflow_run_id"])
+        assert {"confusion.json", "per_label.json"} <= files
 
 
 def test_the_registered_classifier_answers_as_offline(done: Home) -> None:
@@ -140,41 +152,66 @@ def corpus_of(home: Path) -> Path:
     return next((home / "store" / "synthesise").glob("*/reviews.jsonl"))
 
 
-@pytest.mark.long
-def test_a_field_of_the_files_is_predicted_and_another_one_repeats_only_the_classifiers(
-    done: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def moody_reviews(done: Home, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Reviews with the fields "mood" and "tone"; those of 3 stars have no mood, and few have the tone "odd"."""
     records = []
     for number, line in enumerate(corpus_of(done.home).read_text().splitlines()):
         with suppress(ValueError, TypeError, KeyError):
             record = json.loads(line)
             mood = {1: "blame", 2: "blame", 4: "praise", 5: "praise"}.get(record["stars"])
-            records.append(
-                record
-                | {"mood": mood, "tone": "odd" if number % 300 == 7 else mood and mood.upper()}
-            )
-    file = tmp_path / "mine.jsonl"
+            tone = "odd" if number % 300 == 7 else mood and mood.upper()
+            records.append(record | {"mood": mood, "tone": tone})
+    file = tmp_path_factory.mktemp("moody") / "mine.jsonl"
     file.write_text("".join(json.dumps(record) + "\n" for record in records))
-    found = classified(
+    return file
+
+
+@pytest.fixture(scope="module")
+def by_mood(done: Home, moody_reviews: Path) -> dict[str, Any]:
+    """The result for the label "mood"."""
+    return classified(
         done.home,
         "classification.label=mood",
         f"classification.models=[{LOGISTIC}, {FINE_TUNED}]",
-        files=[str(file)],
+        files=[str(moody_reviews)],
     )
-    assert (found["registered_model"], found["labels"]) == ("reviewlm-mood", ["blame", "praise"])
-    assert (
-        max(model["test"]["accuracy"] for model in found["models"])
-        > found["majority"]["accuracy"] + 0.1
-    )
-    assert found["reviews"] < done.result["reviews"]
 
+
+@pytest.mark.long
+def test_a_field_of_the_files_is_predicted(by_mood: dict[str, Any], done: Home) -> None:
+    assert by_mood["registered_model"] == "reviewlm-mood"
+    assert by_mood["labels"] == ["blame", "praise"]
+    best = max(model["test"]["accuracy"] for model in by_mood["models"])
+    assert best > by_mood["majority"]["accuracy"] + 0.1
+    assert by_mood["reviews"] < done.result["reviews"]
+
+
+@pytest.fixture(scope="module")
+def by_tone(done: Home, moody_reviews: Path, by_mood: dict[str, Any]) -> dict[str, Any]:
+    """The result for the label "tone" of the same files, where few reviews are enough to learn a label."""
     asked = (f"classification.models=[{FINE_TUNED}]", "classification.baseline=fine-tuned")
-    monkeypatch.setattr(ClassificationConfig, "min_label_reviews", 20)
-    other = classified(done.home, "classification.label=tone", *asked, files=[str(file)])
-    assert other["labels"] == ["BLAME", "PRAISE"], "the tone 'odd' is too rare to be learnt"
-    assert {"read", "ingest", "prepare", "vocabulary", "tokens", "fit"} <= set(other["reused"])
-    assert other["reviews"] <= found["reviews"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClassificationConfig, "min_label_reviews", 20)
+        return classified(
+            done.home, "classification.label=tone", *asked, files=[str(moody_reviews)]
+        )
+
+
+@pytest.mark.long
+def test_a_label_that_is_too_rare_is_not_learnt(
+    by_tone: dict[str, Any], by_mood: dict[str, Any]
+) -> None:
+    assert by_tone["labels"] == ["BLAME", "PRAISE"]
+    assert by_tone["reviews"] <= by_mood["reviews"]
+
+
+@pytest.mark.long
+def test_another_label_of_the_same_files_repeats_only_the_classifiers(
+    by_tone: dict[str, Any],
+) -> None:
+    reused = {"read", "ingest", "prepare", "vocabulary", "tokens", "fit"}
+    assert reused <= set(by_tone["reused"])
 
 
 def test_a_field_without_two_labels_is_refused_before_any_fit(
@@ -185,14 +222,16 @@ def test_a_field_without_two_labels_is_refused_before_any_fit(
         classified(done.home, "classification.label=useful", files=[str(corpus_of(done.home))])
 
 
-def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_model(
-    done: Home,
-) -> None:
-    config = load_config(PRESET)
+def test_a_version_is_tried_before_it_is_promoted_by_hand(done: Home) -> None:
     with other_home(done.home):
-        open_champion(tracker_at(config.workspace), f"models:/{NAME}/1", form=None)
-        with pytest.raises(BundleError) as refused:
-            open_version(config.workspace, config.promotion.model_name, f"{NAME}/1")
+        tracker = tracker_at(load_config(PRESET).workspace)
+        open_champion(tracker, f"models:/{NAME}/1", form=None)
+
+
+def test_a_classifier_is_not_opened_as_a_language_model(done: Home) -> None:
+    config = load_config(PRESET)
+    with other_home(done.home), pytest.raises(BundleError) as refused:
+        open_version(config.workspace, config.promotion.model_name, f"{NAME}/1")
     assert "not a language model" in refused.value.cause
 
 

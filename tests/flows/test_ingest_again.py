@@ -74,7 +74,7 @@ def test_a_start_with_nothing_new_says_so(
 
 
 @pytest.mark.slow
-def test_new_files_are_an_event_with_their_names_and_the_settings_of_the_run(
+def test_new_files_are_an_event_with_the_settings_of_the_run(
     told: list[Event], tmp_path: Path
 ) -> None:
     add(tmp_path / "in", "first.jsonl", 30)
@@ -97,14 +97,22 @@ def test_new_files_are_an_event_with_their_names_and_the_settings_of_the_run(
     }
 
 
-@pytest.mark.slow
-def test_a_data_set_that_was_refused_stays_refused_and_is_no_event(
-    told: list[Event], tmp_path: Path
-) -> None:
+@pytest.fixture
+def refused_twice(told: list[Event], tmp_path: Path) -> Path:
+    """A folder with a file that was refused, and refused again."""
     add(tmp_path / "in", "first.jsonl", 30, broken="no JSON\n")
-    strict = "checks.max_quarantined=0.01"
     for _ in range(2):
         with pytest.raises(CheckFailed):
-            run(tmp_path / "in", strict).result()
+            run(tmp_path / "in", "checks.max_quarantined=0.01").result()
+    return tmp_path / "in"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("refused_twice")
+def test_a_data_set_that_was_refused_is_no_event(told: list[Event]) -> None:
     assert told == []
-    assert run(tmp_path / "in").result()["rows"] == 30
+
+
+@pytest.mark.slow
+def test_a_data_set_that_was_refused_is_taken_where_more_is_allowed(refused_twice: Path) -> None:
+    assert run(refused_twice).result()["rows"] == 30

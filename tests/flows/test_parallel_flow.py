@@ -16,7 +16,7 @@ pytestmark = pytest.mark.long
 PRESET = str(Path(__file__).with_name("killed.toml"))
 
 
-def test_ranks_are_an_option_of_the_execution_and_part_of_no_digest(
+def test_ranks_are_an_option_of_the_execution_alone(
     prefect_server: None, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from reviewlm.flows.retrain import retrain

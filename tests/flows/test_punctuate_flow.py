@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,25 +17,42 @@ pytestmark = pytest.mark.slow
 SETS = ["punctuation.hidden=16", "punctuation.train_words=8000", "punctuation.epochs=60"]
 
 
-def test_it_is_fitted_once_and_better_than_the_usual_tag(
-    prefect_server: None, tmp_path: Path, template_home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from reviewlm.flows.other_models import punctuate
-    from reviewlm.verbs.other_models.punctuate import write
+@pytest.fixture(scope="module")
+def punctuated_home(
+    prefect_server: None, template_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return Path(shutil.copytree(template_home, tmp_path_factory.mktemp("punctuated") / "home"))
 
-    home = Path(shutil.copytree(template_home, tmp_path / "home"))
-    with other_home(home):
-        first, second = punctuate(TINY, None, SETS), punctuate(TINY, None, SETS)
-        (plain := tmp_path / "plain.txt").write_text("the food was great\nwe liked it\n")
-        write([str(plain), "so good"], preset=TINY, json=True)
+
+@pytest.fixture(scope="module")
+def results(punctuated_home: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the flow returns at first and again."""
+    from reviewlm.flows.other_models import punctuate
+
+    with other_home(punctuated_home):
+        return punctuate(TINY, None, SETS), punctuate(TINY, None, SETS)
+
+
+def test_it_is_fitted_once(results: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    first, second = results
     assert second["digest"] == first["digest"]
     assert first["reviews"]["train"] > 20
-    [marks] = [
-        row
-        for row in first["rows"]
-        if row["class"] == "all four marks" and row["model"] == "network"
-    ]
-    assert marks["gain_lo"] > 0
+
+
+def test_it_is_better_than_the_usual_tag(results: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    rows = {(row["class"], row["model"]): row for row in results[0]["rows"]}
+    assert rows["all four marks", "network"]["gain_lo"] > 0
+
+
+@pytest.mark.usefixtures("results")
+def test_texts_keep_their_words(
+    punctuated_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from reviewlm.verbs.other_models.punctuate import write
+
+    (plain := tmp_path / "plain.txt").write_text("the food was great\nwe liked it\n")
+    with other_home(punctuated_home):
+        write([str(plain), "so good"], preset=TINY, json=True)
     written = json.loads(capsys.readouterr().out.splitlines()[-1])["texts"]
     assert [text.lower().replace(",", "").rstrip(".!?") for text in written] == [
         "the food was great",

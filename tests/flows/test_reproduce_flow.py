@@ -128,9 +128,7 @@ def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]
     return conclude(record, compared, [], 0.01)
 
 
-def test_the_record_leads_from_the_grammar_to_the_bundle_and_its_scores(
-    registered: Registered,
-) -> None:
+def test_the_record_has_every_stage_from_the_grammar_to_the_scores(registered: Registered) -> None:
     stages = [step.stage for step in registered.record.steps]
     assert {stage: stages.count(stage) for stage in stages} == {
         "synthesise": 1,
@@ -145,15 +143,23 @@ def test_the_record_leads_from_the_grammar_to_the_bundle_and_its_scores(
         "score": 2,
         "samples": 1,
     }
-    # The embedded corpus is made by a stage, of its options and seed.
+
+
+def test_the_record_has_the_sources_that_no_stage_makes(registered: Registered) -> None:
+    """The embedded corpus is made by a stage, of its options and seed."""
     vectors, earlier = sorted(
         registered.record.sources, key=lambda source: source.kind == "reviews"
     )
     assert (vectors.kind, Path(vectors.path).name) == ("vectors", "vectors.txt")
     assert (earlier.kind, len(earlier.sha256)) == ("reviews", 16)
-    assert registered.record.configuration == registered.config.model_dump(
-        mode="json", by_alias=True
-    )
+
+
+def test_the_record_has_the_configuration(registered: Registered) -> None:
+    expected = registered.config.model_dump(mode="json", by_alias=True)
+    assert registered.record.configuration == expected
+
+
+def test_the_record_has_the_environment_of_the_fit(registered: Registered) -> None:
     fit = registered.record.step(registered.record.fit)
     assert (fit.facts["name"], fit.environment["execution"]["threads"]) == ("mix", 1)
     assert {"torch", "polars"} <= fit.environment["libraries"].keys()
@@ -177,25 +183,41 @@ def test_made_again_in_another_folder_every_byte_is_equal(
     assert len(now) == 3
 
 
-def test_the_flow_finds_the_version_makes_it_again_and_registers_nothing(
-    prefect_server: None, registered: Registered, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def made_again(
+    prefect_server: None, registered: Registered, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, dict[str, Any]]:
+    """The home in which the flow made the version again, and what it returned."""
     from reviewlm.flows.versions import reproduce
+
+    home = str(tmp_path_factory.mktemp("reproduced") / "again")
+    with other_home(registered.home):
+        return home, reproduce(PRESET, version="challenger", home=home)
+
+
+def test_the_flow_makes_the_version_again(made_again: tuple[str, dict[str, Any]]) -> None:
+    _, result = made_again
+    assert (result["version"], result["verdict"]) == (1, "bit-equal")
+    assert (result["platform"], result["same_code"]) == ([], True)
+
+
+@pytest.mark.usefixtures("made_again")
+def test_the_flow_registers_nothing(registered: Registered) -> None:
     from reviewlm.tasks.records.track import registry_of
 
-    home = str(tmp_path / "again")
-    result = reproduce(PRESET, version="challenger", home=home)
-    assert (result["version"], result["verdict"], result["platform"], result["same_code"]) == (
-        1,
-        "bit-equal",
-        [],
-        True,
-    )
     config = registered.config
-    registry = registry_of(config.workspace, config.promotion.model_name)
-    assert [version.version for version in registry.versions()] == [1]
-    with pytest.raises(ConfigError, match="must be a new one"):
-        reproduce(PRESET, version="challenger", home=home)
+    with other_home(registered.home):
+        registry = registry_of(config.workspace, config.promotion.model_name)
+        assert [version.version for version in registry.versions()] == [1]
+
+
+def test_the_flow_refuses_a_home_that_exists(
+    made_again: tuple[str, dict[str, Any]], registered: Registered
+) -> None:
+    from reviewlm.flows.versions import reproduce
+
+    with other_home(registered.home), pytest.raises(ConfigError, match="must be a new one"):
+        reproduce(PRESET, version="challenger", home=made_again[0])
 
 
 def test_a_changed_tag_is_found_before_anything_is_made(registered: Registered) -> None:

@@ -40,11 +40,18 @@ def measure_all(numbers: list[int], together: bool) -> list[int]:
     return [future.result() for future in futures]
 
 
-def test_a_flow_runs_as_many_stages_at_once_as_it_has_workers_and_returns_them_in_order(
-    prefect_server: None,
-) -> None:
+def test_a_flow_with_one_worker_runs_one_stage_at_once(prefect_server: None) -> None:
+    assert most_at_once(workers=1) == 1
+
+
+def test_a_flow_with_two_workers_runs_two_stages_at_once(prefect_server: None) -> None:
+    assert most_at_once(workers=2) == 2
+
+
+def most_at_once(workers: int) -> int:
+    """Run a flow of four stages, whose results come in order; return how many ran at once."""
     global _most
-    assert on_workers(measure_all, 1)([3, 1, 2], together=False) == [3, 1, 2]
-    assert _most == 1
-    assert on_workers(measure_all, 2)([3, 1, 2, 4], together=True) == [3, 1, 2, 4]
-    assert _most == 2
+    _most = 0
+    numbers = [3, 1, 2, 4]
+    assert on_workers(measure_all, workers)(numbers, together=workers == 2) == numbers
+    return _most

@@ -95,62 +95,75 @@ def runs_of(home: Path) -> dict[str, Any]:
 
 
 @pytest.mark.long
-def test_trials_end_as_they_deserve_and_failures_do_not_end_the_sweep(swept: Swept) -> None:
-    rates = {
-        row["trial"]: (row["state"], row["training.learning_rate"])
-        for row in swept.result["trials"]
-    }
-    assert sorted(rates.values()) == [
+def test_failures_do_not_end_the_sweep(swept: Swept) -> None:
+    trials = [(row["state"], row["training.learning_rate"]) for row in swept.result["trials"]]
+    assert sorted(trials) == [
         ("complete", 0.02),
         ("complete", 0.02),
         ("failed", 1e30),
         ("pruned", 1e-5),
     ]
-    [failed], [pruned] = swept.trials("failed"), swept.trials("pruned")
+
+
+@pytest.mark.long
+def test_a_failed_trial_has_its_reason(swept: Swept) -> None:
+    [failed] = swept.trials("failed")
     assert "Diverged" in failed["reason"]
+
+
+@pytest.mark.long
+def test_a_pruned_trial_has_its_evaluation_as_reason(swept: Swept) -> None:
+    [pruned] = swept.trials("pruned")
     assert "evaluation 1 of 3" in pruned["reason"]
     assert pruned["perplexity"] is None
 
 
 @pytest.mark.long
-def test_the_sweep_is_one_run_in_mlflow_with_one_child_per_fit_and_none_left_running(
-    swept: Swept,
-) -> None:
+def test_the_sweep_is_one_run_in_mlflow_with_one_child_for_each_fit(swept: Swept) -> None:
     runs = runs_of(swept.home)
     seeds = {f"trial {swept.result['winner']['trial']} seed {seed}" for seed in (2, 3)}
     assert [row["trial"] for row in swept.result["trials"]] == [0, 1, 2, 3]
     assert set(runs) == {"sweep", "trial 0", "trial 1", "trial 2", "trial 3", *seeds}
     parent = runs.pop("sweep")
-    assert parent.info.status == "FINISHED"
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
-    states = {run.data.tags["sweep.state"]: run.info.status for run in runs.values()}
-    assert states == {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
-    assert (
-        runs[f"trial {swept.result['winner']['trial']}"].info.run_id
-        == swept.result["winner"]["mlflow_run_id"]
-    )
+    winner = swept.result["winner"]
+    assert runs[f"trial {winner['trial']}"].info.run_id == winner["mlflow_run_id"]
 
 
 @pytest.mark.long
-def test_the_killed_trials_run_has_parameters_and_one_point_per_step(swept: Swept) -> None:
-    from mlflow import MlflowClient
+def test_no_run_of_the_sweep_is_left_running(swept: Swept) -> None:
+    runs = runs_of(swept.home)
+    assert runs.pop("sweep").info.status == "FINISHED"
+    states = {run.data.tags["sweep.state"]: run.info.status for run in runs.values()}
+    assert states == {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
 
+
+@pytest.mark.long
+def test_the_run_of_the_killed_trial_has_parameters(swept: Swept) -> None:
     run = runs_of(swept.home)["trial 0"]
     assert run.data.params["sweep.training.learning_rate"] == "0.02"
     assert run.data.params["architecture.hidden"] == "16"
-    history = MlflowClient(tracking_uri=f"sqlite:///{swept.home / 'mlflow.db'}").get_metric_history(
-        run.info.run_id, "validation/nats"
-    )
+
+
+@pytest.mark.long
+def test_the_run_of_the_killed_trial_has_one_point_for_each_step(swept: Swept) -> None:
+    from mlflow import MlflowClient
+
+    run = runs_of(swept.home)["trial 0"]
+    client = MlflowClient(tracking_uri=f"sqlite:///{swept.home / 'mlflow.db'}")
+    history = client.get_metric_history(run.info.run_id, "validation/nats")
     steps = [point.step for point in history]
     assert len(steps) == len(set(steps)) == 3
 
 
 @pytest.mark.long
-def test_equal_trials_are_fitted_once_and_nothing_of_pruned_or_failed_ones_is_kept(
-    swept: Swept,
-) -> None:
+def test_equal_trials_are_fitted_once(swept: Swept) -> None:
     fits = list((swept.home / "store" / "fit").iterdir())
     assert len(fits) == 1 + 2  # the rate that learns, and its two fresh seeds
+
+
+@pytest.mark.long
+def test_nothing_of_pruned_or_failed_trials_is_kept(swept: Swept) -> None:
     assert not [path for path in swept.home.glob("store/.work/*/**/*") if path.is_file()]
 
 
@@ -164,7 +177,7 @@ def test_the_winner_has_an_interval_from_seeds_that_the_search_has_not_seen(swep
 
 
 @pytest.mark.long
-def test_a_rerun_fits_nothing_and_says_the_same(swept: Swept) -> None:
+def test_a_rerun_of_a_sweep_fits_nothing(swept: Swept) -> None:
     from reviewlm.flows.sweep import sweep
 
     before = runs_of(swept.home)
@@ -173,14 +186,13 @@ def test_a_rerun_fits_nothing_and_says_the_same(swept: Swept) -> None:
     assert {name: run.info.end_time for name, run in before.items() if name != "sweep"} == {
         name: run.info.end_time for name, run in after.items() if name != "sweep"
     }
-    assert {name: again[name] for name in ("trials", "winner", "mlflow_run_id", "overrides")} == {
-        name: swept.result[name] for name in ("trials", "winner", "mlflow_run_id", "overrides")
-    }
+    names = ("trials", "winner", "mlflow_run_id", "overrides")
+    assert {name: again[name] for name in names} == {name: swept.result[name] for name in names}
     assert len(list((swept.home / "store" / "fit").iterdir())) == 3
 
 
 @pytest.mark.slow
-def test_a_sweep_on_a_cluster_has_the_trials_and_the_winner_of_one_on_this_machine(
+def test_a_sweep_on_a_cluster_is_that_of_this_machine(
     swept: Swept, template_home: Path, tmp_path: Path
 ) -> None:
     from reviewlm.flows.sweep import sweep
@@ -208,7 +220,7 @@ def test_a_sweep_on_a_cluster_has_the_trials_and_the_winner_of_one_on_this_machi
 
 
 @pytest.mark.long
-def test_the_winners_overrides_take_the_fit_from_the_store_and_log_its_model(swept: Swept) -> None:
+def test_the_overrides_of_the_winner_take_the_fit_from_the_store(swept: Swept) -> None:
     from reviewlm.core.config.presets import load_config
     from reviewlm.flows.retrain import retrain
     from reviewlm.tasks.records.track import tracker_of
@@ -216,7 +228,8 @@ def test_the_winners_overrides_take_the_fit_from_the_store_and_log_its_model(swe
     trained = retrain(ONE, None, swept.result["overrides"], until="train")
     assert [model["reused"] for model in trained["models"]] == [True]
     run = runs_of(swept.home)["lstm"]
-    assert tracker_of(load_config(ONE).workspace).tag(run.info.run_id, "reviewlm.model_uri")
+    model = tracker_of(load_config(ONE).workspace).tag(run.info.run_id, "reviewlm.model_uri")
+    assert model, "it is logged"
 
 
 @pytest.mark.parametrize(

@@ -49,33 +49,40 @@ def test_every_variable_is_known_to_us_to_prefect_or_to_the_database() -> None:
     assert SERVICES["postgres"]["environment"].keys() == OF_IMAGE
 
 
-def test_ports_are_open_on_this_machine_only_and_pages_answer_to_the_names_that_are_used() -> None:
+def test_ports_are_open_on_this_machine_only() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published == {name: [f"127.0.0.1:{port}:{port}"] for name, port in DEFAULT_PORTS.items()}
+
+
+def test_pages_answer_to_the_names_that_are_used() -> None:
     environment = OURS["worker"]["environment"]
-    assert environment[HOSTS_VARIABLE].split(",") == [
-        f"{name}:{DEFAULT_PORTS[name]}" for name in SERVERS
-    ]
+    hosts = environment[HOSTS_VARIABLE].split(",")
+    assert hosts == [f"{name}:{DEFAULT_PORTS[name]}" for name in SERVERS]
     assert environment["PREFECT_API_URL"] == f"http://prefect:{DEFAULT_PORTS['prefect']}/api"
+
+
+def test_the_health_of_a_server_is_asked_at_its_page() -> None:
     for name, (_, _, page) in SERVERS.items():
-        assert (
-            f'"http://127.0.0.1:{DEFAULT_PORTS[name]}{page}"'
-            in OURS[name]["healthcheck"]["test"][-1]
-        )
+        asked = OURS[name]["healthcheck"]["test"][-1]
+        assert f'"http://127.0.0.1:{DEFAULT_PORTS[name]}{page}"' in asked
 
 
-def test_all_are_without_rights_and_share_one_home() -> None:
-    for name, service in SERVICES.items():
-        assert (service["cap_drop"], service["security_opt"]) == (
-            ["ALL"],
-            ["no-new-privileges:true"],
-        ), name
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_has_no_rights(name: str) -> None:
+    assert SERVICES[name]["cap_drop"] == ["ALL"]
+    assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_all_containers_share_one_home() -> None:
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     [folder] = re.findall(rf"{HOME_VARIABLE}=(\S+)", dockerfile)
     for service in OURS.values():
         assert service["read_only"] is True
         assert service["volumes"][0].endswith(f":{folder}")
-    assert "prefect.yaml" in dockerfile  # a worker creates the deployments
+
+
+def test_the_image_has_the_deployments_that_a_worker_creates() -> None:
+    assert "prefect.yaml" in (DEPLOY / "Dockerfile").read_text()
 
 
 class Replaced(BaseException):
@@ -107,20 +114,26 @@ def replaced(
     return run
 
 
-def test_the_service_of_a_container_takes_its_process_and_the_server_asks_for_what_the_worker_sends(
-    replaced: Callable[[str], tuple[list[str], dict[str, str]]],
-) -> None:
+Run = Callable[[str], tuple[list[str], dict[str, str]]]
+
+
+def test_the_service_of_a_container_takes_its_process(replaced: Run) -> None:
     words, worker = replaced("worker-cpu-pool")
-    assert (words[:4], worker["PREFECT_API_URL"]) == (
-        ["-m", "prefect", "worker", "start"],
-        "http://prefect:4200/api",
-    )
-    words, server = replaced("prefect")
+    assert words[:4] == ["-m", "prefect", "worker", "start"]
+    assert worker["PREFECT_API_URL"] == "http://prefect:4200/api"
+    words, _ = replaced("prefect")
     assert {"uvicorn", "0.0.0.0", str(DEFAULT_PORTS["prefect"])} < {*words}
+    words, _ = replaced("mlflow")
+    assert "reviewlm.tracking.mlflow_server:application" in words
+
+
+def test_the_server_of_a_container_asks_for_what_the_worker_sends(replaced: Run) -> None:
+    _, worker = replaced("worker-cpu-pool")
+    _, server = replaced("prefect")
     assert server["PREFECT_SERVER_API_AUTH_STRING"] == worker["PREFECT_API_AUTH_STRING"]
-    assert (
-        server["PREFECT_UI_URL"]
-        == server["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"]
-        == "http://127.0.0.1:4200"
-    )
-    assert "reviewlm.tracking.mlflow_server:application" in replaced("mlflow")[0]
+
+
+def test_the_server_of_a_container_is_open_to_its_own_page(replaced: Run) -> None:
+    _, server = replaced("prefect")
+    origins = server["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"]
+    assert server["PREFECT_UI_URL"] == origins == "http://127.0.0.1:4200"

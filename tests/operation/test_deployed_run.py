@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -52,19 +51,23 @@ def test_the_deployments_of_both_pools_are_on_the_server_also_where_no_gpu_is(
     assert limits == {"gpu": max(1, len(visible_gpu_names())), "promotion": 1, "retrain": 1}
 
 
-def test_a_deployed_ingest_is_completed_by_the_worker_and_shows_its_results(
-    services: Services, tmp_path: Path
-) -> None:
-    ingest = services.ask("GET", "/deployments/name/ingest-only/ingest")["id"]
+@pytest.fixture(scope="module")
+def ingest(services: Services) -> str:
+    """The path of the deployment that ingests."""
+    return f"/deployments/{services.ask('GET', '/deployments/name/ingest-only/ingest')['id']}"
 
+
+def test_a_run_with_a_wrong_parameter_is_refused(services: Services, ingest: str) -> None:
     with pytest.raises(httpx.HTTPStatusError) as refused:
-        services.ask(
-            "POST", f"/deployments/{ingest}/create_flow_run", {"parameters": {"preset": "smal"}}
-        )
+        services.ask("POST", f"{ingest}/create_flow_run", {"parameters": {"preset": "smal"}})
     assert refused.value.response.status_code in (409, 422)
     assert "preset" in refused.value.response.text
 
-    file = tmp_path / "reviews.jsonl"
+
+@pytest.fixture(scope="module")
+def ingested(services: Services, ingest: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run of the deployment that the worker has completed."""
+    file = tmp_path_factory.mktemp("reviews") / "reviews.jsonl"
     rows = [
         {
             "review_id": f"r{n}",
@@ -76,24 +79,39 @@ def test_a_deployed_ingest_is_completed_by_the_worker_and_shows_its_results(
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     parameters = {"preset": "small", "input": [str(file)]}
-    run = services.ask(
-        "POST", f"/deployments/{ingest}/create_flow_run", {"parameters": parameters}
-    )["id"]
-    services.wait_for(run, "Completed", "Failed", "Crashed", seconds=240)
-    assert services.state(run) == "Completed", services.log()
+    made = services.ask("POST", f"{ingest}/create_flow_run", {"parameters": parameters})
+    services.wait_for(made["id"], "Completed", "Failed", "Crashed", seconds=240)
+    assert services.state(made["id"]) == "Completed", services.log()
+    return str(made["id"])
 
+
+@pytest.mark.usefixtures("ingested")
+def test_a_deployed_ingest_stores_the_reviews(services: Services) -> None:
     [dataset] = Store(services.home / "store").all("ingest")
     assert dataset.facts["rows"] == 40
-    told = services.ask("GET", f"/flow_runs/{run}")
+
+
+def test_a_deployed_run_is_named_by_its_data(services: Services, ingested: str) -> None:
+    told = services.ask("GET", f"/flow_runs/{ingested}")
     assert told["name"].endswith(", small, reviews.jsonl")
     assert set(told["tags"]) >= {"preset: small", "data: reviews.jsonl"}
     assert not any("code" in tag for tag in told["tags"])
-    of_this = {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200}
+
+
+def test_a_deployed_run_shows_the_lines_of_the_terminal(services: Services, ingested: str) -> None:
+    of_this = {"logs": {"flow_run_id": {"any_": [ingested]}}, "limit": 200}
     names = {one["name"] for one in services.ask("POST", "/logs/filter", of_this)}
-    ours = {name for name in names if name.startswith("reviewlm.")}
-    assert ours, "the lines of the terminal, also those of the flow's parts"
-    of_run = {"event": {"name": [HEARTBEAT]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
-    beats = services.ask("POST", "/events/filter", {"filter": of_run, "limit": 50})["events"]
-    assert beats, "without them nobody would notice that its process is gone"
+    assert {name for name in names if name.startswith("reviewlm.")}, "those of its parts, too"
+
+
+def test_a_deployed_run_has_a_heartbeat(services: Services, ingested: str) -> None:
+    """Without it nobody would notice that its process is gone."""
+    resource = {"id": [f"prefect.flow-run.{ingested}"]}
+    of_run = {"event": {"name": [HEARTBEAT]}, "resource": resource}
+    assert services.ask("POST", "/events/filter", {"filter": of_run, "limit": 50})["events"]
+
+
+@pytest.mark.usefixtures("ingested")
+def test_a_deployed_run_shows_its_results(services: Services) -> None:
     found = services.ask("POST", "/artifacts/filter", {"limit": 200})
     assert {one["key"] for one in found} >= {"results"}

@@ -184,7 +184,7 @@ def test_a_course_program_runs(installed: Installed) -> None:
     assert "usage" in said
 
 
-def test_the_services_run_a_deployment_and_import_nothing_from_the_user_s_folder(
+def test_the_services_run_a_deployment_beside_modules_of_the_user(
     installed: Installed,
 ) -> None:
     try:

@@ -23,7 +23,7 @@ def server(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
         yield services.home, environment
 
 
-def test_schedule_and_parameters_of_a_user_outlive_the_next_deployment(
+def test_what_a_user_set_outlives_the_next_deployment(
     server: tuple[Path, dict[str, str]],
 ) -> None:
     home, environment = server

@@ -89,7 +89,7 @@ def test_a_run_whose_worker_died_with_it_is_tried_again_by_the_next_worker(
     "cancelled in Prefect's UI in a training",
     "no process is left; the next run resumes",
 )
-def test_a_cancelled_run_leaves_no_process_and_the_next_one_goes_on(
+def test_the_run_after_a_cancelled_one_goes_on_with_its_training(
     ours: Services, record_property: Record
 ) -> None:
     before = len(ours.processes())

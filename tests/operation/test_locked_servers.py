@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,8 +76,11 @@ def basic(home: Path) -> str:
     return "Basic " + base64.b64encode(credentials_of(home).encode()).decode()
 
 
-@pytest.mark.parametrize("name", ["prefect", "mlflow"])
-def test_another_page_is_refused_and_a_client_with_the_password_is_served(
+BOTH = pytest.mark.parametrize("name", ["prefect", "mlflow"])
+
+
+@BOTH
+def test_a_client_with_the_password_is_served(
     servers: tuple[Path, dict[str, int]], name: str
 ) -> None:
     home, port = servers[0], servers[1][name]
@@ -84,24 +88,44 @@ def test_another_page_is_refused_and_a_client_with_the_password_is_served(
     known = {"Authorization": basic(home), "Content_Type": "application/json"}
     assert ask(port, method, path, body, **known)[0] == 200
     assert ask(port, method, path, body, **known, Origin=f"http://127.0.0.1:{port}")[0] == 200
+
+
+@BOTH
+def test_a_client_without_the_password_is_refused(
+    servers: tuple[Path, dict[str, int]], name: str
+) -> None:
+    method, path, body = READ[name]
+    port = servers[1][name]
     assert ask(port, method, path, body, Content_Type="application/json")[0] == 401
+
+
+@BOTH
+def test_another_page_is_refused(servers: tuple[Path, dict[str, int]], name: str) -> None:
+    home, port = servers[0], servers[1][name]
+    method, path, body = READ[name]
+    known = {"Authorization": basic(home), "Content_Type": "application/json"}
     asked = {
         "Access_Control_Request_Method": "POST",
         "Access_Control_Request_Headers": "content-type",
     }
     for origin in (EVIL, "null", f"http://127.0.0.1:{port + 1}"):
-        for tried in (
+        for status, headers in (
             ask(port, "OPTIONS", path, **asked, Origin=origin),
             ask(port, method, path, body, Content_Type="text/plain", Origin=origin),
             ask(port, method, path, body, **known, Origin=origin),
         ):
-            assert tried[0] == 403
-            assert not [header for header in tried[1] if header.startswith("access-control")]
+            assert status == 403
+            assert not [header for header in headers if header.startswith("access-control")]
+
+
+@BOTH
+def test_another_name_of_the_server_is_refused(
+    servers: tuple[Path, dict[str, int]], name: str
+) -> None:
+    home, port = servers[0], servers[1][name]
+    other = {"Host": f"rebound.example:{port}", "Authorization": basic(home)}
     for path in ("/", READ[name][1], "/health", "/api/health"):
-        assert (
-            ask(port, "GET", path, Host=f"rebound.example:{port}", Authorization=basic(home))[0]
-            == 403
-        )
+        assert ask(port, "GET", path, **other)[0] == 403
 
 
 @pytest.mark.parametrize(
@@ -136,16 +160,16 @@ def test_without_the_password_only_the_addresses_of_the_page_on_security_answer(
     assert answered - pages == opened
 
 
-def test_mlflow_s_page_is_served_and_its_assistant_is_not(
-    servers: tuple[Path, dict[str, int]],
-) -> None:
+def test_mlflow_s_page_is_served(servers: tuple[Path, dict[str, int]]) -> None:
     home, port = servers[0], servers[1]["mlflow"]
     status, headers = ask(port, "GET", "/", Authorization=basic(home))
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert (
-        ask(port, "GET", "/ajax-api/3.0/mlflow/assistant/config", Authorization=basic(home))[0]
-        == 404
-    )
+
+
+def test_mlflow_s_assistant_is_not_served(servers: tuple[Path, dict[str, int]]) -> None:
+    home, port = servers[0], servers[1]["mlflow"]
+    path = "/ajax-api/3.0/mlflow/assistant/config"
+    assert ask(port, "GET", path, Authorization=basic(home))[0] == 404
 
 
 def test_the_password_is_in_no_log_argument_or_list_of_services(
@@ -164,27 +188,34 @@ def test_the_password_is_in_no_log_argument_or_list_of_services(
     assert not any(password in given for given in arguments)
 
 
-def test_the_server_of_a_single_command_is_closed_to_pages_and_open_to_its_flow(
-    tmp_path: Path,
-) -> None:
+@pytest.fixture(scope="module")
+def private_server(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a flow on the server of a single command tells, and whom the server answers."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")
     }
     done = subprocess.run(
-        command("ask_private_server", tmp_path),
+        command("ask_private_server", tmp_path_factory.mktemp("private")),
         env=environment,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3_000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert re.fullmatch(r"http://127\.0\.0\.1:42\d\d", found.pop("links"))
-    assert found == {
-        "flow": 42,
-        "stranger": [401, None],
-        "page": [401, None],
-        "tags of a flow run": [],
-        "tags of a stage": [],  # Prefect asks the server for each tag of a task run
-        "named to children": False,
-        "heartbeat": None,
-    }
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_server_of_a_single_command_is_closed_to_pages(private_server: dict[str, Any]) -> None:
+    assert private_server["stranger"] == private_server["page"] == [401, None]
+    assert private_server["named to children"] is False
+
+
+def test_the_server_of_a_single_command_is_open_to_its_flow(private_server: dict[str, Any]) -> None:
+    assert private_server["flow"] == 42
+    assert private_server["heartbeat"] is None
+    assert re.fullmatch(r"http://127\.0\.0\.1:42\d\d", private_server["links"])
+
+
+def test_a_flow_of_a_single_command_has_no_tags(private_server: dict[str, Any]) -> None:
+    """Prefect asks the server for each tag of a task run."""
+    assert private_server["tags of a flow run"] == []
+    assert private_server["tags of a stage"] == []

@@ -33,9 +33,7 @@ BUSY_SECONDS = 120.0
     "kill -9 of servers, worker, flow and fit; then `reviewlm services start`",
     "Crashed; the second attempt makes the same model; the schedule goes on",
 )
-def test_after_a_reboot_the_run_is_tried_again_and_the_schedule_goes_on(
-    tmp_path: Path, record_property: Record
-) -> None:
+def test_work_goes_on_after_a_reboot(tmp_path: Path, record_property: Record) -> None:
     with running_services(tmp_path / "home") as ours, fitted_again(ours):
         upkeep = ours.ask("GET", "/deployments/name/upkeep/upkeep")
         [schedule] = ours.ask("GET", f"/deployments/{upkeep['id']}/schedules")

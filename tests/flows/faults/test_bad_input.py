@@ -61,9 +61,10 @@ def assert_refused(done: Done, code: int, *said: str) -> None:
 @pytest.mark.drill(
     "poison file", "three unusable records among 300", "3 in quarantine with their bytes, 297 used"
 )
-def test_a_million_character_review_latin_1_bytes_and_stars_of_five_go_to_the_quarantine(
+def test_unusable_records_among_others_go_to_the_quarantine(
     reviewlm: Callable[..., Done], tmp_path: Path
 ) -> None:
+    """A review of a million characters, stars in a word, and bytes of Latin-1."""
     rows = reviews(300)
     rows[10]["text"] = "long " * 200_000
     rows[20]["stars"] = "five"
@@ -103,7 +104,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.drill(
     "disk full", "a real file system of 8 MB", "exit code 5; the previous data set is whole"
 )
-def test_a_full_disk_is_an_error_of_the_store_and_the_previous_data_set_stays_whole(
+def test_the_previous_data_set_stays_whole_when_the_disk_is_full(
     reviewlm: Callable[..., Done], tmp_path: Path, small_disk: Path
 ) -> None:
     home = small_disk / "home"

@@ -79,7 +79,7 @@ def assert_whole(home: Path) -> None:
     "`cp -r` at moments of a run, then the same command in each copy",
     "the run ends well; a copy goes on and is complete, or names its damaged database",
 )
-def test_a_copy_goes_on_from_where_it_was_taken_and_the_original_is_not_disturbed(
+def test_a_copy_of_a_home_goes_on_beside_the_original(
     migrated_home: Path, tmp_path: Path, record_property: Any
 ) -> None:
     copies = [tmp_path / f"copy-{number}" for number in range(COPIES)]

@@ -55,18 +55,22 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[Any]]]:
         pool.shutdown()
 
 
-def test_one_worker_fits_parts_before_what_is_made_of_them_and_the_result_is_in_the_configurations_order(
+def test_fitted_models_are_returned_in_the_order_of_the_configuration(
     run: Callable[..., list[Any]],
 ) -> None:
-    fits = Fits(workers=1)
-    result = run(fits, KN3, LSTM, KN5, BOTH, CACHE)
+    result = run(Fits(workers=1), KN3, LSTM, KN5, BOTH, CACHE)
     assert result == [f"fitted {name}" for name in ("kn3", "lstm", "kn5", "kn5+lstm", "both+cache")]
+
+
+def test_one_worker_fits_parts_before_what_is_made_of_them(run: Callable[..., list[Any]]) -> None:
+    fits = Fits(workers=1)
+    run(fits, KN3, LSTM, KN5, BOTH, CACHE)
     assert [name for name, _ in fits.begun] == ["kn5", "lstm", "kn3", "kn5+lstm", "both+cache"]
     assert fits.begun[3][1] == {"kn5": "fitted kn5", "lstm": "fitted lstm"}
     assert fits.begun[4][1] == {"kn5+lstm": "fitted kn5+lstm"}
 
 
-def test_a_part_that_fails_ends_the_flow_and_nothing_is_made_of_it(
+def test_a_part_that_fails_ends_the_flow_before_models_that_are_made_of_it(
     run: Callable[..., list[Any]],
 ) -> None:
     def work(name: str) -> None:

@@ -112,7 +112,7 @@ def test_paint_names_do_not_replace_the_champion_of_reviews_although_no_family_w
     assert shop.version().version == 1
 
 
-def test_reviews_that_grow_are_scored_once_and_judged_on_the_champions_part_of_them(
+def test_reviews_that_grow_are_judged_on_the_champions_part_without_new_scores(
     shop: Home, files: Path
 ) -> None:
     """The test reviews of before are test reviews still, so that nothing has to be scored for the rule."""

@@ -105,7 +105,7 @@ def flip_a_byte(file: Path) -> None:
     file.write_bytes(raw)
 
 
-def test_damage_in_every_stage_is_mended_and_the_run_comes_out_the_same(ran: Ran) -> None:
+def test_a_run_after_damage_in_every_stage_comes_out_the_same(ran: Ran) -> None:
     before = ran.again()
     damaged = set()
     for stage in sorted((ran.home / "store").glob("[!.]*")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,67 +25,101 @@ def test_the_first_run_promotes_its_best_model(ran: Ran) -> None:
     assert {model["name"] for model in ran.result["models"]} == {"kn2", "lstm", "gru-char", "mix"}
 
 
-def test_every_model_is_scored_on_the_same_bytes_and_the_floor_lies_below_all(ran: Ran) -> None:
-    tests = [model["test"] for model in ran.result["models"]]
-    assert len({figures["bytes"] for figures in tests}) == 1
-    assert ran.result["floor"]["bits_per_byte"] < min(
-        figures["open_bits_per_byte"] for figures in tests
-    )
+def test_every_model_is_scored_on_the_same_bytes(ran: Ran) -> None:
+    assert len({model["test"]["bytes"] for model in ran.result["models"]}) == 1
 
 
-def test_a_second_run_reuses_every_stage_and_says_so(ran: Ran) -> None:
-    again = ran.again()
+def test_the_floor_lies_below_every_model(ran: Ran) -> None:
+    costs = [model["test"]["open_bits_per_byte"] for model in ran.result["models"]]
+    assert ran.result["floor"]["bits_per_byte"] < min(costs)
+
+
+@pytest.fixture(scope="module")
+def again(ran: Ran) -> dict[str, Any]:
+    """What a second run in the same home returns."""
+    return ran.again()
+
+
+def test_a_second_run_reuses_every_stage(ran: Ran, again: dict[str, Any]) -> None:
     assert again["stages"] == len(again["reused"])
+    assert again["models"] == ran.result["models"]
+
+
+def test_a_second_run_leaves_the_champion(again: dict[str, Any]) -> None:
     assert again["promoted"] is False
     assert "identical" in again["reason"]
     assert again["champion_version"] == 1
-    assert again["models"] == ran.result["models"]
+
+
+def test_the_decisions_of_both_runs_are_recorded(ran: Ran, again: dict[str, Any]) -> None:
     with other_home(ran.home):
         config = load_config(TINY)
         registry = registry_of(config.workspace, config.promotion.model_name)
         newest, first = registry.decisions()
-    assert (newest["decision"], newest["version"], newest["state"]) == (
-        "refused",
-        None,
-        "carried out",
-    )
-    assert newest["run_id"] == again["mlflow_run_id"]
+    assert (newest["decision"], newest["version"]) == ("refused", None)
+    assert (newest["state"], newest["run_id"]) == ("carried out", again["mlflow_run_id"])
     assert (first["decision"], first["version"]) == ("promoted", 1)
 
 
-def test_mlflow_has_a_parent_with_one_child_per_model_and_links_to_prefect(ran: Ran) -> None:
-    client = mlflow_client(ran)
-    parent = client.get_run(ran.result["mlflow_run_id"])
-    assert parent.info.status == "FINISHED"
-    assert parent.data.tags["prefect.flow_run_id"]
-    assert parent.data.tags["checks"].endswith("checks, no critical expectation failed")
-    assert len([name for name in parent.data.tags if not name.startswith("mlflow.")]) <= 9
-    [output] = parent.outputs.model_outputs
-    versions = json.loads(client.get_logged_model(output.model_id).tags["mlflow.modelVersions"])
-    assert versions == [{"name": "reviewlm-demo", "version": 1}], (
-        "the list of runs names the version"
+@pytest.fixture(scope="module")
+def parent_run(ran: Ran) -> Any:
+    """MLflow's run of the whole pipeline."""
+    return mlflow_client(ran).get_run(ran.result["mlflow_run_id"])
+
+
+@pytest.fixture(scope="module")
+def child_runs(ran: Ran, parent_run: Any) -> dict[str, Any]:
+    """MLflow's runs of the models, by name."""
+    children = mlflow_client(ran).search_runs(
+        [parent_run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent_run.info.run_id}'"
     )
-    children = client.search_runs(
-        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    )
-    names_of = {model_of(run.info.run_name) for run in children}
-    assert names_of == set(parent.data.params["models"].split(", "))
-    for run in children:
-        sections = {name.split(".")[0] for name in run.data.params}
-        assert {"data", "architecture", "objective", "optimiser"} - sections <= {
-            "objective",
-            "optimiser",
-        }
-        wanted = {"test/perplexity", "x_test/tokens", "x_test/oov", "test/open_bits_per_byte"}
-        assert wanted <= run.data.metrics.keys()
-        observed = {"reviews", "nll", "ece", "hit_at_1", "hit_at_3", "hit_at_5", "hit_at_5_lo"}
-        assert {f"x_observed/{name}" for name in observed} <= run.data.metrics.keys()
-        assert not {f"x_test/{name}" for name in observed - {"reviews"}} & run.data.metrics.keys()
-        by_character = model_of(run.info.run_name) == "gru-char"
-        assert ("test/bits_per_character" in run.data.metrics) == by_character
+    return {model_of(run.info.run_name): run for run in children}
+
+
+def test_mlflow_has_a_finished_run_of_the_pipeline(parent_run: Any) -> None:
+    assert parent_run.info.status == "FINISHED"
+    assert parent_run.data.tags["checks"].endswith("checks, no critical expectation failed")
+    assert len([name for name in parent_run.data.tags if not name.startswith("mlflow.")]) <= 9
+
+
+def test_mlflow_s_list_of_runs_names_the_version(ran: Ran, parent_run: Any) -> None:
+    [output] = parent_run.outputs.model_outputs
+    model = mlflow_client(ran).get_logged_model(output.model_id)
+    versions = json.loads(model.tags["mlflow.modelVersions"])
+    assert versions == [{"name": "reviewlm-demo", "version": 1}]
+
+
+def test_the_run_of_the_pipeline_has_one_child_for_each_model(
+    parent_run: Any, child_runs: dict[str, Any]
+) -> None:
+    assert child_runs.keys() == set(parent_run.data.params["models"].split(", "))
+
+
+def test_all_runs_lead_to_prefect(parent_run: Any, child_runs: dict[str, Any]) -> None:
+    for run in (parent_run, *child_runs.values()):
         assert run.data.tags["prefect.flow_run_id"]
-        names = {dataset.dataset.name for dataset in run.inputs.dataset_inputs}
-        assert len(names) == 3
+
+
+def test_the_run_of_a_model_has_its_options(child_runs: dict[str, Any]) -> None:
+    for run in child_runs.values():
+        sections = {name.split(".")[0] for name in run.data.params}
+        assert {"data", "architecture"} <= sections
+
+
+def test_the_run_of_a_model_has_its_figures(child_runs: dict[str, Any]) -> None:
+    wanted = {"test/perplexity", "x_test/tokens", "x_test/oov", "test/open_bits_per_byte"}
+    observed = {"reviews", "nll", "ece", "hit_at_1", "hit_at_3", "hit_at_5", "hit_at_5_lo"}
+    for name, run in child_runs.items():
+        metrics = run.data.metrics.keys()
+        assert wanted <= metrics
+        assert {f"x_observed/{figure}" for figure in observed} <= metrics
+        assert not {f"x_test/{figure}" for figure in observed - {"reviews"}} & metrics
+        assert ("test/bits_per_character" in metrics) == (name == "gru-char")
+
+
+def test_the_run_of_a_model_names_its_three_data_sets(child_runs: dict[str, Any]) -> None:
+    for run in child_runs.values():
+        assert len({dataset.dataset.name for dataset in run.inputs.dataset_inputs}) == 3
 
 
 def test_metrics_have_one_point_per_step(ran: Ran) -> None:
@@ -96,17 +131,20 @@ def test_metrics_have_one_point_per_step(ran: Ran) -> None:
     assert len(set(steps)) == 2
 
 
-def test_figures_data_docs_samples_tokenizer_and_decision_are_in_mlflow(ran: Ran) -> None:
-    client = mlflow_client(ran)
-    parent = artifacts_of(client, ran.result["mlflow_run_id"])
+def test_the_run_of_the_pipeline_has_its_figures_beside_its_decision(ran: Ran) -> None:
+    parent = artifacts_of(mlflow_client(ran), ran.result["mlflow_run_id"])
     assert {"plots/loss_curves.png", "plots/bits_per_byte.png"} <= parent
     assert {"decision.json", "decision.md", "models.json", "config.json", "checks.json"} <= parent
     assert any(path.startswith("data_docs/raw/") and path.endswith("index.html") for path in parent)
-    runs = [client.get_run(model["mlflow_run_id"]) for model in ran.result["models"]]
-    assert len({run.data.tags["mlflow.runColor"] for run in runs}) == len(runs), (
-        "each has a colour of its own"
-    )
-    child = artifacts_of(client, ran.result["models"][1]["mlflow_run_id"])
+
+
+def test_each_model_has_a_colour_of_its_own_in_mlflow(child_runs: dict[str, Any]) -> None:
+    colours = {run.data.tags["mlflow.runColor"] for run in child_runs.values()}
+    assert len(colours) == len(child_runs)
+
+
+def test_the_run_of_a_model_has_its_samples_beside_its_tokenizer(ran: Ran) -> None:
+    child = artifacts_of(mlflow_client(ran), ran.result["models"][1]["mlflow_run_id"])
     assert {
         "samples.json",
         "suggestions.json",
@@ -115,56 +153,86 @@ def test_figures_data_docs_samples_tokenizer_and_decision_are_in_mlflow(ran: Ran
     } <= child
 
 
-def test_the_version_carries_outcome_and_reasons(ran: Ran) -> None:
-    client = mlflow_client(ran)
-    version = client.get_model_version_by_alias("reviewlm-demo", "champion")
-    assert int(version.version) == 1
-    assert version.tags["gate/outcome"] == "promoted"
-    assert version.tags["gate/reason"]
-    assert "| rule |" in version.description
-    tags = unpack_tags(version.tags)
+@pytest.fixture(scope="module")
+def champion(ran: Ran) -> Any:
+    """MLflow's entry of the champion."""
+    return mlflow_client(ran).get_model_version_by_alias("reviewlm-demo", "champion")
+
+
+def test_the_version_carries_the_outcome_of_the_gate(champion: Any) -> None:
+    assert int(champion.version) == 1
+    assert champion.tags["gate/outcome"] == "promoted"
+    assert champion.tags["gate/reason"]
+    assert len(champion.tags) <= 8
+
+
+def test_the_version_carries_what_each_rule_says(champion: Any) -> None:
+    assert "| rule |" in champion.description
+    tags = unpack_tags(champion.tags)
     rules = {name for name in tags if name.startswith("gate/rule/")}
     assert len(rules) == len(LanguageCase.RULES)
     assert tags["gate/rule/scored in this run"].startswith("passed: challenger scored in this run")
     assert tags["gate/rule/novelty"].startswith("passed: ")
     assert tags["gate/challenger scored"]
-    assert tags["family"] == version.tags["family"] == "synthetic"
+
+
+def test_the_version_carries_the_family_of_its_data(champion: Any) -> None:
+    tags = unpack_tags(champion.tags)
+    assert tags["family"] == champion.tags["family"] == "synthetic"
     assert len(tags["leak_certificate"]) == 64
-    assert len(version.tags) <= 8
 
 
-def test_the_run_ends_with_a_report_which_latest_points_to_and_mlflow_has(ran: Ran) -> None:
+def test_the_run_ends_with_a_report(ran: Ran) -> None:
     report = Path(ran.result["report"])
-    first = ran.home / "reports" / ran.result["mlflow_run_id"] / "report.html"
-    assert report == first
-    assert (ran.home / "reports" / "latest" / "report.html").is_file()
+    assert report == ran.home / "reports" / ran.result["mlflow_run_id"] / "report.html"
     html = report.read_text(encoding="utf-8")
     assert len(html) < 5_000_000
     assert "Promoted as version 1" in html
     assert all(f">{name} (" in html for name in ("kn2", "lstm", "gru-char", "mix"))
+
+
+def test_the_newest_report_has_a_name_of_its_own(ran: Ran) -> None:
+    assert (ran.home / "reports" / "latest" / "report.html").is_file()
+
+
+def test_mlflow_has_the_report(ran: Ran) -> None:
     parent = artifacts_of(mlflow_client(ran), ran.result["mlflow_run_id"])
     assert {"report.html", "plots/reliability.png", "plots/novelty.png"} <= parent
 
 
-def test_the_version_s_record_leads_to_the_grammar_and_nothing_in_the_store_differs_from_it(
-    ran: Ran,
-) -> None:
+@pytest.fixture
+def recorded(ran: Ran) -> SimpleNamespace:
+    """The record of the champion, its entry in the registry, and a function that verifies its files."""
     from reviewlm.core.lineage import verify
     from reviewlm.tasks.records.gather import recorded_version
 
     with other_home(ran.home):
         config = load_config(TINY)
         record, entry = recorded_version(config.workspace, config.promotion, "champion")
-        bundle = entry.folder
-        assert entry.version.version == 1
-        assert {"synthesise", "ingest", "prepare", "tokens", "fit", "score"} <= {
-            step.stage for step in record.steps
-        }
-        assert verify(record, ran.home / "store", bundle) == []
-        damaged = bundle / "vocabulary.json"
-        before = damaged.read_bytes()
-        damaged.write_bytes(before + b" ")
-        assert verify(record, ran.home / "store", bundle) != []
+    return SimpleNamespace(
+        record=record,
+        entry=entry,
+        verify=lambda: verify(record, ran.home / "store", entry.folder),
+    )
+
+
+def test_the_version_s_record_leads_to_the_grammar(recorded: SimpleNamespace) -> None:
+    assert recorded.entry.version.version == 1
+    stages = {step.stage for step in recorded.record.steps}
+    assert {"synthesise", "ingest", "prepare", "tokens", "fit", "score"} <= stages
+
+
+def test_nothing_in_the_store_differs_from_the_version_s_record(recorded: SimpleNamespace) -> None:
+    assert recorded.verify() == []
+
+
+def test_a_changed_file_of_the_version_is_found(recorded: SimpleNamespace) -> None:
+    damaged = recorded.entry.folder / "vocabulary.json"
+    before = damaged.read_bytes()
+    damaged.write_bytes(before + b" ")
+    try:
+        assert recorded.verify() != []
+    finally:
         damaged.write_bytes(before)
 
 
@@ -175,14 +243,16 @@ def test_the_version_has_a_model_card(ran: Ran) -> None:
     assert "model_card.md" in artifacts_of(client, version.run_id)
 
 
-def test_quarantined_records_keep_their_raw_bytes_source_and_line(ran: Ran) -> None:
+def test_quarantined_records_can_be_found_in_their_files(ran: Ran) -> None:
     (folder,) = (ran.home / "store" / "ingest").iterdir()
     quarantine = pl.read_parquet(folder / "quarantine.parquet")
     assert len(quarantine) > 0
     assert {"source", "line", "reason", "raw"} <= set(quarantine.columns)
 
 
-def test_prefect_shows_a_dozen_described_artifacts_and_a_named_run_for_each_step(ran: Ran) -> None:
+@pytest.fixture
+def shown_in_prefect(ran: Ran) -> SimpleNamespace:
+    """The flow run of the pipeline, those of its steps, and their artifacts, as Prefect's server has them."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas import filters
     from prefect.client.schemas.sorting import FlowRunSort
@@ -200,6 +270,13 @@ def test_prefect_shows_a_dozen_described_artifacts_and_a_named_run_for_each_step
         )
         runs = filters.ArtifactFilterFlowRunId(any_=[whole.id, *(part.id for part in parts)])
         artifacts = client.read_artifacts(artifact_filter=filters.ArtifactFilter(flow_run_id=runs))
+    in_time = sorted(artifacts, key=lambda artifact: artifact.created)
+    data = {artifact.key: artifact.data for artifact in in_time}
+    return SimpleNamespace(whole=whole, parts=parts, artifacts=artifacts, data=data)
+
+
+def test_prefect_shows_a_named_run_for_each_step(shown_in_prefect: SimpleNamespace) -> None:
+    whole, parts = shown_in_prefect.whole, shown_in_prefect.parts
     assert {part.name.partition(":")[0] for part in parts} == {
         "ingest",
         "prepare",
@@ -208,15 +285,25 @@ def test_prefect_shows_a_dozen_described_artifacts_and_a_named_run_for_each_step
         "promote",
     }
     assert not [tag for run in (whole, *parts) for tag in run.tags if "process" in tag]
-    assert len(artifacts) <= 12
-    assert all(artifact.description for artifact in artifacts)
-    in_time = sorted(artifacts, key=lambda artifact: artifact.created)
-    shown = {artifact.key: artifact.data for artifact in in_time}
-    assert {"results", "models", "gate", "samples", "report", "mlflow-run"} <= shown.keys()
-    account = json.loads(str(shown["account"]))
+
+
+def test_prefect_shows_a_dozen_described_artifacts(shown_in_prefect: SimpleNamespace) -> None:
+    assert len(shown_in_prefect.artifacts) <= 12
+    assert all(artifact.description for artifact in shown_in_prefect.artifacts)
+    keys = {"results", "models", "gate", "samples", "report", "mlflow-run"}
+    assert keys <= shown_in_prefect.data.keys()
+
+
+def test_prefect_shows_the_account_of_the_records(
+    shown_in_prefect: SimpleNamespace, ran: Ran
+) -> None:
+    account = json.loads(str(shown_in_prefect.data["account"]))
     assert account[-1]["what"] == "records used"
     assert account[-1]["number"] == ran.result["account"]["used"]
-    steps = {row["step"] for row in json.loads(str(shown["results"]))}
+
+
+def test_prefect_shows_the_results_of_each_step(shown_in_prefect: SimpleNamespace) -> None:
+    steps = {row["step"] for row in json.loads(str(shown_in_prefect.data["results"]))}
     assert steps >= {"ingest", "prepare", "train", "evaluate", "promote"}
 
 
@@ -264,55 +351,87 @@ def test_prediction_is_a_flow_of_its_own_that_needs_only_the_registry(ran: Ran) 
         generate(tracking_uri=uri, stars=9)
 
 
-@pytest.mark.slow
-def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
-    ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from reviewlm.core.config.presets import load_config
+@pytest.fixture(scope="module")
+def drifts(ran: Ran, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """Tests of new reviews against the data of the run: like them, unlike them twice, and twice more in a deployment."""
     from reviewlm.corpus.synthetic.synth import write_reviews
     from reviewlm.flows.drift import drift
-    from reviewlm.flows.retrain import resolve
 
-    events: list[dict[str, Any]] = []
-    monkeypatch.setattr(
-        "reviewlm.tasks.execution.stage.emit_event",
-        lambda event, **about: events.append({"event": event, **about}),
-    )
-    monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
-    write_reviews(tmp_path / "same.jsonl", 300, seed=77)
-    lines = [json.loads(line) for line in (tmp_path / "same.jsonl").read_text().splitlines()]
+    folder = tmp_path_factory.mktemp("drift")
+    write_reviews(folder / "same.jsonl", 300, seed=77)
+    lines = [json.loads(line) for line in (folder / "same.jsonl").read_text().splitlines()]
     planted = {"stars": 1.0, "text": "Masks! " * 9}
     other = [{**row, **planted, "review_id": f"x{row['review_id']}"} for row in lines]
-    (tmp_path / "other.jsonl").write_text("\n".join(map(json.dumps, other)))
+    (folder / "other.jsonl").write_text("\n".join(map(json.dumps, other)))
 
-    same = drift(TINY, [str(tmp_path / "same.jsonl")])
+    events: list[dict[str, Any]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "reviewlm.tasks.execution.stage.emit_event",
+            lambda event, **about: events.append({"event": event, **about}),
+        )
+        patch.setenv("REVIEWLM_HOME", str(ran.home))
+        same = drift(TINY, [str(folder / "same.jsonl")])
+        patch.chdir(folder)
+        found = [drift(TINY, ["other.jsonl"]) for _ in range(2)]
+        patch.setattr("reviewlm.flows.drift.deployment", SimpleNamespace(id="drift"))
+        deployed = [drift(TINY, ["other.jsonl"]) for _ in range(2)]
+        yield SimpleNamespace(
+            same=same,
+            found=found,
+            deployed=deployed,
+            events=events,
+            input=[str(folder / "other.jsonl")],
+        )
+
+
+@pytest.mark.slow
+def test_new_reviews_like_those_of_the_run_are_no_drift(drifts: SimpleNamespace) -> None:
+    same = drifts.same
     assert (same["compared"], same["new"], same["drifted"]) == (True, 300, [])
-    monkeypatch.chdir(tmp_path)
-    found = [drift(TINY, ["other.jsonl"]) for _ in range(2)]
-    assert {"stars", "words"} <= set(found[0]["drifted"])
-    assert found[0] == found[1]
-    monkeypatch.setattr("reviewlm.flows.drift.deployment", SimpleNamespace(id="drift"))
-    assert [drift(TINY, ["other.jsonl"]) for _ in range(2)] == found
-    # A worker has another working folder, so the paths are absolute.
-    asked = {"preset": TINY, "input": [str(tmp_path / "other.jsonl")], "overrides": None}
-    assert [event["event"] for event in events] == [
-        "reviewlm.drift.seen",
-        "reviewlm.drift.flagged",
-    ], "asked, found"
-    told = events[1]["payload"]
-    assert {name: told[name] for name in (*asked, "drifted")} == {
-        **asked,
-        "drifted": found[0]["drifted"],
-    }
-    # The retrain that the event starts uses the champion's settings where the flow was given none.
-    chosen = resolve("", asked["input"], ["drift.reviews=100"])
-    assert (list(chosen.source.input), chosen.drift.reviews) == (asked["input"], 100)
+
+
+@pytest.mark.slow
+def test_new_reviews_that_differ_are_drift(drifts: SimpleNamespace) -> None:
+    first, second = drifts.found
+    assert {"stars", "words"} <= set(first["drifted"])
+    assert first == second
+    assert drifts.deployed == drifts.found
+
+
+@pytest.mark.slow
+def test_drift_in_a_deployment_is_an_event_once(drifts: SimpleNamespace) -> None:
+    told = [event["event"] for event in drifts.events]
+    assert told == ["reviewlm.drift.seen", "reviewlm.drift.flagged"], "asked, found"
+
+
+@pytest.mark.slow
+def test_the_event_of_drift_names_its_reviews(drifts: SimpleNamespace) -> None:
+    """A worker has another working folder, so the paths are absolute."""
+    payload = drifts.events[1]["payload"]
+    asked = {"preset": TINY, "input": drifts.input, "overrides": None}
+    expected = {**asked, "drifted": drifts.found[0]["drifted"]}
+    assert {name: payload[name] for name in expected} == expected
+
+
+@pytest.mark.slow
+def test_the_retrain_after_drift_uses_the_settings_of_the_champion(drifts: SimpleNamespace) -> None:
+    """Where the flow of drift was given none."""
+    from reviewlm.flows.retrain import resolve
+
+    chosen = resolve("", drifts.input, ["drift.reviews=100"])
+    assert (list(chosen.source.input), chosen.drift.reviews) == (drifts.input, 100)
     assert chosen.models == load_config(TINY).models
-    runs = mlflow_client(ran).search_runs(["1"], "tags.`reviewlm.flow` = 'drift'")
-    assert runs[0].data.metrics["drift/stars"] > 0.1
-    assert "drift/drift.html" in {
-        file.path for file in mlflow_client(ran).list_artifacts(runs[0].info.run_id, "drift")
-    }
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("drifts")
+def test_drift_is_in_mlflow(ran: Ran) -> None:
+    client = mlflow_client(ran)
+    newest, *_ = client.search_runs(["1"], "tags.`reviewlm.flow` = 'drift'")
+    assert newest.data.metrics["drift/stars"] > 0.1
+    files = {file.path for file in client.list_artifacts(newest.info.run_id, "drift")}
+    assert "drift/drift.html" in files
 
 
 @pytest.mark.long
@@ -341,7 +460,7 @@ def test_the_champion_is_scored_again_month_by_month(
 
 
 @pytest.mark.slow
-def test_a_comparison_takes_data_and_settings_from_the_version_and_not_from_a_default_preset(
+def test_a_comparison_takes_its_settings_from_the_version_instead_of_a_default_preset(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from reviewlm.flows.versions import compare
@@ -352,14 +471,11 @@ def test_a_comparison_takes_data_and_settings_from_the_version_and_not_from_a_de
     told = compare(first="champion", second="lstm")
     test = next(model["test"] for model in ran.result["models"] if model["name"] == "lstm")
     figure = next(row for row in told["figures"] if row["figure"] == "open bits per byte")
-    assert (told["reviews"], figure["B"]) == (
-        test["reviews"],
-        pytest.approx(test["open_bits_per_byte"], rel=1e-9),
-    )
+    assert told["reviews"] == test["reviews"]
+    assert figure["B"] == pytest.approx(test["open_bits_per_byte"], rel=1e-9)
     assert not told["notes"], "both were made from these very data"
-    assert sorted((ran.home / "store" / "synthesise").iterdir()) == made, (
-        "no other reviews were written"
-    )
+    written = sorted((ran.home / "store" / "synthesise").iterdir())
+    assert written == made, "no other reviews were written"
 
 
 def test_reviews_that_the_champion_knows_are_no_drift(

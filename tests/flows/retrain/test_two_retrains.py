@@ -36,7 +36,7 @@ def started(home: Path, *overrides: str) -> subprocess.Popen[str]:
     "two `reviewlm run` in one home, with different settings",
     "both end well; shared results are made once; one champion",
 )
-def test_two_runs_in_one_home_share_their_results_and_decide_one_after_the_other(
+def test_two_runs_in_one_home_at_once_come_out_whole(
     migrated_home: Path, record_property: Any
 ) -> None:
     # The bigram model is the best of these tiny models; an equal one would not be registered a second time.

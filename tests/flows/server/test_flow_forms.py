@@ -47,16 +47,25 @@ FLOWS = flows_with_a_form()
 
 
 @pytest.mark.parametrize("name", FLOWS)
-def test_each_field_has_a_title_and_a_description(name: str) -> None:
+def test_each_field_is_described(name: str) -> None:
     for field in fields(FLOWS[name]).values():
         assert field["title"]
         assert len(field.get("description", "").split()) >= 3, field
 
 
-@pytest.mark.parametrize("name", [name for name, flow in FLOWS.items() if "preset" in fields(flow)])
-def test_the_presets_are_a_choice_and_an_example_of_an_override_can_be_used(name: str) -> None:
+WITH_PRESET = pytest.mark.parametrize(
+    "name", [name for name, flow in FLOWS.items() if "preset" in fields(flow)]
+)
+
+
+@WITH_PRESET
+def test_the_presets_are_a_choice(name: str) -> None:
+    assert {*presets_in(fields(FLOWS[name])["preset"])} - {""} == {*preset_names()}
+
+
+@WITH_PRESET
+def test_the_example_of_an_override_can_be_used(name: str) -> None:
     described = fields(FLOWS[name])
-    assert {*presets_in(described["preset"])} - {""} == {*preset_names()}
     for example in re.findall(r"`(\S+=\S+)`", described["overrides"]["description"]):
         if example != "key=value":
             preset = described["preset"]["default"] or "small"
@@ -78,15 +87,24 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(
+WRONG_VALUES = pytest.mark.parametrize(
     ("flow", "given", "field"), WRONG, ids=[f"{field}-{flow.name}" for flow, _, field in WRONG]
 )
-def test_a_wrong_value_is_refused_by_the_server_and_by_the_flow_with_the_name_of_its_field(
+
+
+@WRONG_VALUES
+def test_a_wrong_value_is_refused_by_the_server_with_the_name_of_its_field(
     flow: Flow[Any, Any], given: dict[str, Any], field: str
 ) -> None:
-    """The server checks a new run against the schema of its deployment by `validate`; the flow checks at its start."""
+    """The server checks a new run against the schema of its deployment by `validate`."""
     errors = validate(given, parameter_schema(flow).model_dump())
     assert {error.path[0] for error in errors} == {field}
+
+
+@WRONG_VALUES
+def test_a_wrong_value_is_refused_by_the_flow_with_the_name_of_its_field(
+    flow: Flow[Any, Any], given: dict[str, Any], field: str
+) -> None:
     with pytest.raises(ParameterTypeError, match=f"- {field}"):
         flow.validate_parameters(given)
 

@@ -30,7 +30,7 @@ def pod_of(template: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", POOLS)
-def test_every_placeholder_is_a_variable_and_every_variable_is_used(name: str) -> None:
+def test_the_placeholders_of_a_job_are_its_variables(name: str) -> None:
     used = set(re.findall(r"\{\{ (\w+) \}\}", json.dumps(TEMPLATES[name]["job_configuration"])))
     assert used == set(TEMPLATES[name]["variables"]["properties"])
 
@@ -54,35 +54,48 @@ def test_a_job_runs_our_image_without_its_entry_point_as_its_user(name: str) -> 
 
 
 @pytest.mark.parametrize("name", POOLS)
-def test_volumes_exist_and_the_home_folder_is_that_of_the_image(name: str) -> None:
-    pod = pod_of(TEMPLATES[name])
-    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
-    assert set(mounts) == {volume["name"] for volume in pod["volumes"]}
-    assert f"REVIEWLM_HOME={mounts['home']} " in DOCKERFILE
-    assert (
-        re.search(r"^WORKDIR (\S+)$", DOCKERFILE, re.MULTILINE)[1]
-        in DOCKERFILE.split("REVIEWLM_PROJECT=")[1]
-    )  # type: ignore[index]
-    made = {
-        one["metadata"]["name"] for one in yaml.safe_load_all((FOLDER / "volumes.yaml").read_text())
-    }
+def test_the_volumes_of_a_job_exist(name: str) -> None:
+    volumes = pod_of(TEMPLATES[name])["volumes"]
+    text = (FOLDER / "volumes.yaml").read_text()
+    made = {one["metadata"]["name"] for one in yaml.safe_load_all(text)}
     claims = [
         volume["persistentVolumeClaim"]["claimName"]
-        for volume in pod["volumes"]
+        for volume in volumes
         if "emptyDir" not in volume
     ]
     assert set(claims) == made
 
 
-def test_each_pool_has_a_worker_with_the_secret_and_the_log_format_of_the_jobs() -> None:
+@pytest.mark.parametrize("name", POOLS)
+def test_a_job_has_the_folders_of_the_image(name: str) -> None:
+    pod = pod_of(TEMPLATES[name])
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert set(mounts) == {volume["name"] for volume in pod["volumes"]}
+    assert f"REVIEWLM_HOME={mounts['home']} " in DOCKERFILE
+    [folder] = re.findall(r"^WORKDIR (\S+)$", DOCKERFILE, re.MULTILINE)
+    assert folder in DOCKERFILE.split("REVIEWLM_PROJECT=")[1]
+
+
+@pytest.fixture(scope="module")
+def worker_containers() -> list[dict[str, Any]]:
+    """The containers of the worker's deployment."""
     [deployment] = [one for one in WORKER if one["kind"] == "Deployment"]
-    containers = deployment["spec"]["template"]["spec"]["containers"]
-    assert [one["command"][one["command"].index("--pool") + 1] for one in containers] == list(POOLS)
-    [given] = {json.dumps(one["envFrom"]) for one in containers}
-    assert {
-        json.dumps(pod_of(template)["containers"][0]["envFrom"]) for template in TEMPLATES.values()
-    } == {given}
-    assert json.loads(given) == [{"secretRef": {"name": "reviewlm-worker"}}]
+    containers: list[dict[str, Any]] = deployment["spec"]["template"]["spec"]["containers"]
+    return containers
+
+
+def test_each_pool_has_a_worker(worker_containers: list[dict[str, Any]]) -> None:
+    commands = [one["command"] for one in worker_containers]
+    assert [words[words.index("--pool") + 1] for words in commands] == list(POOLS)
+
+
+def test_a_worker_has_the_environment_of_its_jobs(worker_containers: list[dict[str, Any]]) -> None:
+    jobs = [pod_of(template)["containers"][0] for template in TEMPLATES.values()]
+    for container in (*worker_containers, *jobs):
+        assert container["envFrom"] == [{"secretRef": {"name": "reviewlm-worker"}}]
+
+
+def test_a_worker_may_change_nothing_but_jobs() -> None:
     [role] = [one for one in WORKER if one["kind"] == "Role"]
     changing = [
         rule["resources"] for rule in role["rules"] if {"create", "delete"} & set(rule["verbs"])

@@ -41,7 +41,7 @@ def own_state() -> str:
     return state_of(context.flow_run.id)
 
 
-def test_a_command_s_flow_run_and_what_it_calls_end_together_and_no_other(
+def test_a_command_s_flow_run_ends_with_all_that_it_calls(
     prefect_server: None,
 ) -> None:
     with get_client(sync_client=True) as client:
@@ -57,7 +57,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_next_command_ends_the_runs_of_killed_processes_and_no_other(
+def test_the_next_command_ends_only_the_runs_of_killed_processes(
     prefect_server: None, own_home: Path
 ) -> None:
     folder = own_home / LOCKS
@@ -82,8 +82,6 @@ def looks(home: str) -> list[bool]:
     return [is_held(file) for file in (Path(home) / LOCKS).iterdir()]
 
 
-def test_a_flow_run_holds_its_lock_while_it_runs_and_leaves_none(
-    prefect_server: None, own_home: Path
-) -> None:
+def test_a_flow_run_holds_its_lock_only_while_it_runs(prefect_server: None, own_home: Path) -> None:
     assert ended_with_process(looks)(str(own_home)) == [True]
     assert not list((own_home / LOCKS).iterdir())

@@ -97,7 +97,7 @@ def test_tables_elsewhere_are_migrated_by_prefect() -> None:
         assert not has_newest_tables()
 
 
-def test_routes_that_commands_use_come_first_and_no_other_is_lost(
+def test_routes_that_commands_use_come_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = prefect_server.prefect_api.API_ROUTERS

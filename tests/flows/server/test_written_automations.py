@@ -97,7 +97,7 @@ def test_an_alert_that_somebody_switched_off_stays_off(server: PretendedServer) 
     assert [one.name for one in server.kept.values() if not one.enabled] == [server.kept[key].name]
 
 
-def test_without_addresses_the_alerts_go_and_the_care_for_lost_runs_stays(
+def test_without_addresses_only_the_care_for_lost_runs_stays(
     server: PretendedServer,
 ) -> None:
     automations.set_up(HOOK)

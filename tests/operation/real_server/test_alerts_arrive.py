@@ -29,7 +29,7 @@ def test_a_failed_run_is_told_to_every_address_with_its_cause(server: dict[str, 
     assert "the disk is full" in text
 
 
-def test_the_failure_of_a_part_and_of_the_run_that_called_it_is_one_alert(
+def test_the_failure_of_a_run_in_one_of_its_parts_is_one_alert(
     server: dict[str, str],
 ) -> None:
     run(server, "fail_in_flow", "part")
@@ -78,7 +78,7 @@ def test_silence_is_told(server: dict[str, str]) -> None:
     )
 
 
-def test_a_pool_whose_worker_is_gone_is_told_and_one_whose_worker_comes_again_is_not(
+def test_a_pool_is_told_only_if_its_worker_stays_away(
     server: dict[str, str],
 ) -> None:
     """Both workers stop; that of one pool starts again, as after a start of the services."""

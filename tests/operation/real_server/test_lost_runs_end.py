@@ -188,9 +188,7 @@ def test_a_run_of_a_dead_worker_is_made_by_the_next_one(
 @pytest.mark.drill(
     "cancelled", "cancelled in Prefect's page", "no process is left, and no second attempt"
 )
-def test_a_cancelled_run_leaves_no_process_and_is_not_made_again(
-    prefect: Prefect, tmp_path: Path
-) -> None:
+def test_a_cancelled_run_ends_for_good(prefect: Prefect, tmp_path: Path) -> None:
     run = prefect.begin("free", tmp_path / "never")
     prefect.set(run, "CANCELLING", force=False)
     prefect.wait_for(run, "Cancelled")
