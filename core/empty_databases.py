@@ -16,7 +16,8 @@ from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from reviewlm.core.sqlite_files import damage_of, read_only, stored_revision
+from reviewlm.core.sqlite_files import damage_of, read_only
+from reviewlm.core.table_revisions import stored_revision
 
 CACHE_VARIABLE = "XDG_CACHE_HOME"
 FOLDER = Path("reviewlm") / "databases"

@@ -44,14 +44,9 @@ from reviewlm.core.output import require_folder, require_output
 from reviewlm.core.processes.children import run_child
 from reviewlm.core.processes.leftovers import claimed_folder, remove_abandoned_folders
 from reviewlm.core.services import service_list
-from reviewlm.core.sqlite_files import (
-    DATABASE,
-    LibraryTables,
-    damage_of,
-    read_only,
-    stored_revision,
-)
+from reviewlm.core.sqlite_files import DATABASE, damage_of, read_only
 from reviewlm.core.store import MANIFEST as RESULT
+from reviewlm.core.table_revisions import LibraryTables, stored_revision
 from reviewlm.tracking.database import tables_of
 from reviewlm.tracking.runs.record import open_locks
 

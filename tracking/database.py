@@ -25,15 +25,13 @@ from reviewlm.core.errors import (
 )
 from reviewlm.core.sqlite_files import (
     FileIdentity,
-    LibraryTables,
     damage_of,
     database_address,
     database_file,
-    newest_revision,
     other_users,
     read_only,
-    stored_revision,
 )
+from reviewlm.core.table_revisions import LibraryTables, newest_revision, stored_revision
 from reviewlm.tracking.artifacts import ARTIFACTS
 
 MADE_BY_MLFLOW = "experiments"

@@ -25,7 +25,8 @@ from filelock import FileLock
 
 from reviewlm.core.empty_databases import keep_copy, place_copy
 from reviewlm.core.processes.memory import lasting_objects
-from reviewlm.core.sqlite_files import database_address, stored_revision
+from reviewlm.core.sqlite_files import database_address
+from reviewlm.core.table_revisions import stored_revision
 from reviewlm.core.web_guard import Application, Guard
 from reviewlm.flows.server.tables import LIBRARY, database_file, newest_tables, turn_to_make
 

@@ -9,12 +9,8 @@ from pathlib import Path
 
 from reviewlm.core.environment import LEASES
 from reviewlm.core.errors import ArtifactError, Damaged
-from reviewlm.core.sqlite_files import (
-    LibraryTables,
-    database_address,
-    newest_revision,
-    stored_revision,
-)
+from reviewlm.core.sqlite_files import database_address
+from reviewlm.core.table_revisions import LibraryTables, newest_revision, stored_revision
 
 LIBRARY = "prefect"
 """Name of its distribution."""

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from reviewlm.core.sqlite_files import LibraryTables, stored_revision
+from reviewlm.core.table_revisions import LibraryTables, stored_revision
 from reviewlm.tracking import backup
 from tests.programs import path_of
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from reviewlm.core.errors import ArtifactError, ConfigError
-from reviewlm.core.sqlite_files import LibraryTables
+from reviewlm.core.table_revisions import LibraryTables
 from reviewlm.tracking.backup import migrate, restore_backup
 from tests.marked_cases import long_but
 from tests.tracking.killed_upgrade import MIGRATION, NEW, OLD, contents, make_home, run

@@ -11,7 +11,7 @@ import pytest
 
 from reviewlm.core.errors import ArtifactError, ConfigError, Damaged
 from reviewlm.core.processes.leftovers import hold
-from reviewlm.core.sqlite_files import revisions_in
+from reviewlm.core.table_revisions import revisions_in
 from reviewlm.flows.server.private_server import private_server
 from reviewlm.flows.server.tables import tables_of
 from reviewlm.tracking.backup import restore_backup, upgrade_home
