@@ -40,7 +40,9 @@ from reviewlm.models.neural.device import limited_threads
 from reviewlm.models.neural.network import Network
 from reviewlm.models.neural.output import NOT_SCORED
 from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
-from reviewlm.training.neural.optimizers import learning_rate, make_optimizer, scale_and_clip
+from reviewlm.training.neural.gradient_clipping import scale_and_clip
+from reviewlm.training.neural.learning_rates import learning_rate
+from reviewlm.training.neural.optimizers import make_optimizer
 
 Build = Callable[[RecurrentSpec, torch.Tensor], Network]
 """Makes a network from its options and one number per entry of the vocabulary, like `RecurrentNetwork`."""

@@ -38,7 +38,9 @@ from reviewlm.models.base import ModelError
 from reviewlm.models.neural.device import limited_threads
 from reviewlm.models.neural.labelling.network import SequenceEncoder
 from reviewlm.models.specs import TrainingSpec
-from reviewlm.training.neural.optimizers import learning_rate, make_optimizer, scale_and_clip
+from reviewlm.training.neural.gradient_clipping import scale_and_clip
+from reviewlm.training.neural.learning_rates import learning_rate
+from reviewlm.training.neural.optimizers import make_optimizer
 
 PARTS = (0.7, 0.85)
 """The network is trained on the changes before the first share of the series, chosen before the second, then tested."""

@@ -31,7 +31,8 @@ from reviewlm.models.neural.network import detach
 from reviewlm.models.specs import RecurrentSpec, TrainingSpec, model_class
 from reviewlm.models.streams import unigram_counts
 from reviewlm.training.neural.batches import Window, make_batches
-from reviewlm.training.neural.optimizers import make_optimizer, scale_and_clip
+from reviewlm.training.neural.gradient_clipping import scale_and_clip
+from reviewlm.training.neural.optimizers import make_optimizer
 
 if TYPE_CHECKING:
     from reviewlm.models.streams import TokenStream

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from reviewlm.training.context import Pace
 from reviewlm.training.neural.batches import Plan
-from reviewlm.training.neural.optimizers import DECAY, decay_start
+from reviewlm.training.neural.learning_rates import DECAY, decay_start
 from reviewlm.training.neural.state import TrainingState
 
 if TYPE_CHECKING:

@@ -36,7 +36,8 @@ from reviewlm.training.neural.checkpoint import (
     set_random,
 )
 from reviewlm.training.neural.data_parallel import Ranks
-from reviewlm.training.neural.optimizers import learning_rate, make_optimizer
+from reviewlm.training.neural.learning_rates import learning_rate
+from reviewlm.training.neural.optimizers import make_optimizer
 from reviewlm.training.neural.tbptt import Memory
 from reviewlm.training.neural.training_metrics import TrainingMetrics
 

@@ -1,7 +1,7 @@
 """Make one update: compute a window's gradient and take an optimiser step.
 
 The two parts are separate. `TrainingStep.gradient` adds up sums over the scored tokens of a window's streams
-(`tbptt.py`). `TrainingStep.apply` divides them by streams × positions, clips (`optimizers.py`) and steps. The
+(`tbptt.py`). `TrainingStep.apply` divides them by streams × positions, clips (`gradient_clipping.py`) and steps. The
 division gives every token the same weight, also in a window that is partly padding.
 
 On a GPU the host only queues work: it reads loss and norm of an update after it has queued the next one. So a
@@ -29,7 +29,11 @@ from reviewlm.models.neural.device import (
 )
 from reviewlm.training.neural.checkpoint import Unread, random_tensors, set_random
 from reviewlm.training.neural.fused.captured import CapturedReading, Read, capture_reading
-from reviewlm.training.neural.optimizers import Clipped, scale_and_clip, scale_and_clip_unread
+from reviewlm.training.neural.gradient_clipping import (
+    Clipped,
+    scale_and_clip,
+    scale_and_clip_on_gpu,
+)
 from reviewlm.training.neural.state import TrainingState
 from reviewlm.training.neural.tbptt import Memory, Sums, add_gradients
 
@@ -134,7 +138,7 @@ class UpdateStep:
         state = self.state
         tokens = sums.tokens
         if isinstance(sums.nats, Tensor):
-            clipped = scale_and_clip_unread(
+            clipped = scale_and_clip_on_gpu(
                 state.parameters, 1 / count, training.clip, training.clip_value
             )
             read = Unread([sums.nats, *clipped]).read

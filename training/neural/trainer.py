@@ -34,7 +34,7 @@ from reviewlm.training.neural.callbacks import Callback, ValidationResult
 from reviewlm.training.neural.checkpoint import Checkpoints, Journal
 from reviewlm.training.neural.checkpointing import BackOff, Checkpointing
 from reviewlm.training.neural.data_parallel import join_ranks
-from reviewlm.training.neural.optimizers import PLATEAU_FACTOR, decay_start
+from reviewlm.training.neural.learning_rates import PLATEAU_FACTOR, decay_start
 from reviewlm.training.neural.pacing import Pacing, Paused, shorten_training
 from reviewlm.training.neural.progress import Curves, ProgressReport
 from reviewlm.training.neural.state import TrainingState

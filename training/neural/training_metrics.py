@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from reviewlm.models.base import perplexity
 from reviewlm.training.context import FitProgress
-from reviewlm.training.neural.optimizers import Clipped
+from reviewlm.training.neural.gradient_clipping import Clipped
 
 SUMS = ("nats", "tokens", "clipped", "cut", "updates", "seconds")
 HORIZON = 100

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reviewlm.training.neural.optimizers import scale_and_clip, scale_and_clip_unread
+from reviewlm.training.neural.gradient_clipping import scale_and_clip, scale_and_clip_on_gpu
 
 
 def parameters_of(*shapes, size=1):
@@ -61,7 +61,7 @@ def test_clipping_keeps_the_direction(limit, scale):
 def test_clipping_without_a_wait_for_the_gpu_gives_the_same(value, norm):
     found = parameters_of((7, 3), (5,)), parameters_of((7, 3), (5,))
     clipped = scale_and_clip(found[0], 0.5, norm, value)
-    length, by_value, by_norm = scale_and_clip_unread(found[1], 0.5, norm, value)
+    length, by_value, by_norm = scale_and_clip_on_gpu(found[1], 0.5, norm, value)
     assert (bool(by_value), bool(by_norm)) == (clipped.by_value, clipped.by_norm)
     assert length.item() == pytest.approx(clipped.norm, rel=1e-6)
     for one, other in zip(*found, strict=True):

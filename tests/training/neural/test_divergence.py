@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reviewlm.models.base import ModelError
-from reviewlm.training.neural.optimizers import learning_rate
+from reviewlm.training.neural.learning_rates import learning_rate
 from tests.models.neural.made_trainings import TRAINING, Planted, curve, journal, run
 
 

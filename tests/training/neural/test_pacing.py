@@ -10,7 +10,7 @@ from reviewlm.models.specs import TrainingSpec
 from reviewlm.training.context import FitContext, Pace
 from reviewlm.training.neural import pacing, progress
 from reviewlm.training.neural.batches import Plan
-from reviewlm.training.neural.optimizers import decay_start, learning_rate
+from reviewlm.training.neural.learning_rates import decay_start, learning_rate
 from reviewlm.training.neural.trainer import CHECKPOINTS, PAUSED, train
 from tests.models.neural.made_trainings import (
     SPEC,

@@ -12,7 +12,8 @@ import torch
 
 from reviewlm.training.neural import checkpointing
 from reviewlm.training.neural.checkpoint import Checkpoints
-from reviewlm.training.neural.optimizers import AdamW, learning_rate
+from reviewlm.training.neural.learning_rates import learning_rate
+from reviewlm.training.neural.optimizers import AdamW
 from reviewlm.training.neural.trainer import CHECKPOINTS
 from tests.marked_cases import long_but, slow_but
 from tests.models.neural.made_trainings import Killed, killed_at_rename

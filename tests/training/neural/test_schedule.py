@@ -8,7 +8,7 @@ import pytest
 
 from reviewlm.models.specs import TrainingSpec
 from reviewlm.training.neural import trainer
-from reviewlm.training.neural.optimizers import learning_rate
+from reviewlm.training.neural.learning_rates import learning_rate
 from tests.models.neural.made_trainings import TRAINING, curve, run
 
 
