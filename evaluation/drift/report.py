@@ -6,7 +6,7 @@ Whole reviews change sides, not words, because the words of one review belong to
 from the same source at most the share `false_alarm` is flagged, over all figures together (Bonferroni). The limits
 ignore differences that are significant but too small to matter.
 
-Pool two samples of reviews in one matrix and test the difference of each figure by permutation.
+Both samples are pooled in one matrix, and each permutation deals its rows to two sides.
 
 A figure of either side is a function of sums of rows, so it can be computed for any assignment of rows to sides.
 

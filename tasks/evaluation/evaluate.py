@@ -1,7 +1,7 @@
 """Score one model, observe it and draw samples; the stages are the same for n-gram models and networks.
 
-Observe it at every token of a sample of test reviews, audit what it writes for copied text, and read from manifests
-what it costs: parameters, size on disk, seconds of fitting and scoring.
+It is observed at every token of a sample of test reviews. What it writes is audited for copied text. What it costs is
+read from manifests: parameters, size on disk, seconds of fitting and scoring.
 """
 
 from __future__ import annotations

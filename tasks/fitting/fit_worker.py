@@ -1,6 +1,6 @@
 """Fit a language model; with several processes ("ranks") that train one network together.
 
-Rank and number of ranks come from the variables that torchrun sets, too (`training/neural/data_parallel.py`).
+The rank and the number of ranks come from the variables that torchrun sets, too (`training/neural/data_parallel.py`).
 """
 
 from __future__ import annotations

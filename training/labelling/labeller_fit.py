@@ -8,7 +8,7 @@ by the number of targets. So a batch can be read in pieces whose gradients are a
 dropout change. A piece has at most `micro_batch` sequences and `PIECE_POSITIONS` positions. Curves and progress count
 targets: reviews of a classifier, words of a tagger.
 
-Fine-tune a network that starts from a language model (Howard & Ruder 2018, ULMFiT, sections 3.2 and 3.3).
+A network that starts from a language model is fine-tuned (Howard & Ruder 2018, ULMFiT, sections 3.2 and 3.3):
 
     discriminative rates          η^{l−1} = η^l / rate_decay               the head has η, each part below it less
     slanted triangular rates      cut = ⌊T · share⌋                         eq. 3
@@ -89,7 +89,7 @@ def fit(
     """Train on some examples, choose the best state on others.
 
     Equal arguments give equal weights on the CPU of the same machine with the same number of threads; on a GPU the
-    weights are equal up to rounding (see `determinism_class`). Torch's random streams stay as they are.
+    weights are equal up to rounding (`checkpointing.determinism_class`). Torch's random streams stay as they are.
 
     Args:
         spec: Task, architecture, recipe.
