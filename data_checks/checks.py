@@ -56,7 +56,7 @@ class Check:
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
-    # Required in files; a stage's suite may judge facts, too.
+    # Files may give checks of rows and columns; a stage's suite may judge facts, too.
     kind: Annotated[str, AfterValidator(_require_kind)]
     column: str = ""
     min: Any = None

@@ -461,7 +461,7 @@ def _server_line(
 
 
 def _login(home: Path) -> str:
-    """Return "user:password" of this home's servers, "" if there is none; unlike `password_of`, it makes none."""
+    """Return "user:password" of this home's servers, "" if there is none; unlike `credentials.password_of`, it makes none."""
     with suppress(OSError, UnicodeDecodeError):
         return f"{USER}:{(home / PASSWORD_FILE).read_text(encoding='ascii').strip()}"
     return ""

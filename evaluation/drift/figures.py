@@ -41,8 +41,8 @@ def drift_page(
 
     Args:
         facts: What was compared: names, digests, dates.
-        odd: The result of `odd_table`; its first rows are shown.
-        counts: The result of `odd_counts`.
+        odd: The result of `odd_reviews.odd_table`; its first rows are shown.
+        counts: The result of `odd_reviews.odd_counts`.
     """
     rows = []
     for f in report.figures:

@@ -11,8 +11,8 @@ it is the unigram cache of `cache.py`. As in that cache, λ depends on the numbe
 EM. θ and n are the pair of candidates that makes held-out text most probable.
 
 The features are those that the network's output layer reads. The network itself does not change. Given tokens (begin,
-stars) are not remembered; the beginning of a document empties the memory. A stream's
-state takes n · E numbers at most, and no more than it has read.
+stars) are not remembered; the beginning of a document empties the memory. A stream's state takes n · E numbers at most,
+and no more than it has read.
 
 Shapes: see `models/base.py`; at most K tokens remembered, L = K + T.
 """

@@ -47,7 +47,7 @@ WORD, NUMBER, MARK = range(3)
 QUOTES = {"'": ("'", "’", "‘"), '"': ('"', "“", "”")}
 LN2 = log(2)
 BYTE_NATS = log(257)
-"""Of one of 256 bytes, or the end."""
+"""Cost of one of 256 bytes, or of the end."""
 
 
 class SurfacePieces(NamedTuple):

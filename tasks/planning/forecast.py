@@ -31,7 +31,7 @@ START = 20.0
 REVIEWS_PER_SECOND = 20_000.0
 """Seconds of any run before its training; reviews that are read and prepared in a second, on two idle cores."""
 TOKENS_PER_BYTE = 0.21
-"""Of English reviews, in words: 4.8 bytes for a word or mark, with the space before it."""
+"""Words in a byte of English reviews: a word or mark has 4.8 bytes, with the space before it."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def gather_evidence(
 
     Args:
         version: Number of the registered challenger; None if the challenger is the champion itself.
-        champion_reviews: Result of `score_champion_reviews`.
+        champion_reviews: Result of `champion.score_champion_reviews`.
     """
     config = family.config
     clean = family.prepared.clean

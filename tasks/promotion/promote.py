@@ -49,7 +49,7 @@ ATTEMPTS = 5
 """Maximum number of decisions. Each retry means that another gate promoted a model during one scoring."""
 CARD_FILE = "model_card.md"
 PASSED_OVER_LENGTH = 2000
-"""Of a tag with all figures, which is cut at 5,000 characters, and must stay JSON."""
+"""Length of a text in a tag with all figures, which is cut at 5,000 characters and must stay JSON."""
 Judged = TypeVar("Judged")
 
 

@@ -91,7 +91,7 @@ class Reproduction:
     """Reproduction of the steps of a record, in their order; `REVIEWLM_HOME` must be set to the new home folder.
 
     Args:
-        sources: Paths of the raw files, from `find_sources`.
+        sources: Paths of the raw files, from `gather.find_sources`.
         bundle: Folder of the version's bundle; it contains a vocabulary that was kept from an earlier champion.
         weights: Folders of start weights, by SHA-256 of the weights.
         earlier: Prepared data that these have learnt from, by digest.

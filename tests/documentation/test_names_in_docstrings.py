@@ -1,4 +1,4 @@
-"""Names of our code that docstrings and comments give as `module.name` exist."""
+"""Names of our code that docstrings, comments and ARCHITECTURE.md give exist, where they are said to be."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ ROOMS = (
 )
 FILES = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
 REFERENCE = re.compile(r"`(?:reviewlm\.)?(?:[a-z_]+\.)*([a-z_]+)\.(\w+)(?:\(\))?`")
+PLACED = re.compile(r"`([A-Za-z_]\w*)`[^`();]{0,30} \(`([\w/]+)\.py`\)")
+"""A name, and after it in brackets the file that has it."""
 ENDINGS = frozenset(("py", "toml", "md", "json", "parquet", "html", "npz", "txt", "jsonl"))
 LIBRARIES_AND_SETTINGS = frozenset(
     (
@@ -68,6 +70,30 @@ def test_a_name_of_ours_in_backticks_exists() -> None:
                     lost.append(f"{_where(file)}:{number} `{module}.{name}`")
 
     assert not lost, "\n".join(lost)
+
+
+def test_a_module_gives_no_name_of_a_namesake_as_its_own() -> None:
+    lost = []
+    for file in FILES:
+        own = _names_in(ast.parse(file.read_text(encoding="utf-8")))
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+            for name in re.findall(rf"`{file.stem}\.(\w+)`", line):
+                if file.stem not in LIBRARIES_AND_SETTINGS and name not in own | ENDINGS | {"yaml"}:
+                    lost.append(f"{_where(file)}:{number} `{file.stem}.{name}`")
+
+    assert lost == []
+
+
+def test_a_name_is_in_the_file_that_is_named_beside_it() -> None:
+    lost = []
+    for page in (ROOT / "ARCHITECTURE.md", *FILES):
+        for name, path in PLACED.findall(page.read_text(encoding="utf-8")):
+            places = [file for file in FILES if f"/{_where(file)}".endswith(f"/{path}.py")]
+            texts = (file.read_text(encoding="utf-8") for file in places)
+            if places and not any(re.search(rf"\b{name}\b", text) for text in texts):
+                lost.append(f"{_where(page)}: `{name}` (`{path}.py`)")
+
+    assert lost == []
 
 
 def _where(file: Path) -> str:

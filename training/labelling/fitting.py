@@ -39,8 +39,8 @@ def fit_classifier(
     """Fit a classifier on labelled reviews; choose its state, strength or temperature on others.
 
     Equal arguments give equal weights on the CPU of the same machine with the same number of threads; on a GPU the
-    weights are equal up to rounding (see `determinism_class`). A fit that was killed gives the same
-    ones when it is started again with the same work folder.
+    weights are equal up to rounding (`checkpointing.determinism_class`). A fit that was killed gives the same ones when
+    it is started again with the same work folder.
 
     Args:
         spec: With its labels.

@@ -34,7 +34,7 @@ MATRIX = "vectors"
 FASTTEXT = b"\xba\x16\x4f\x2f"
 """First bytes of a whole fastText model (.bin)."""
 FASTTEXT_HEADER = struct.Struct("<8xi24x2i12x8x4xi20x")
-"""Of its header: dimensions, kind of model, rows for character n-grams, and words."""
+"""Numbers of its header: dimensions, kind of model, rows for character n-grams, and words."""
 SUPERVISED = 3
 BLANKS = re.compile(r"[ \t]+")
 LONGEST = 2_000_000

@@ -1,4 +1,8 @@
-"""Learn words: which are frequent, how they are usually written, and the prices of what the vocabulary leaves out."""
+"""Learn words: which are frequent, how they are usually written, and the prices of what the vocabulary leaves out.
+
+A price is a cost in nats: of an unknown word (`models/tokens/spelling.py`), of case, spaces and quotes
+(`models/tokens/surface.py`, which also says what an urn of a quote is).
+"""
 
 from __future__ import annotations
 
@@ -195,7 +199,7 @@ def usual_case(forms: pl.DataFrame, words: pl.DataFrame) -> dict[str, str]:
 
 
 def surface_of(texts: pl.Series, pieces: SurfacePieces, fold: bool) -> Surface:
-    """Estimate the prices from some texts; *pieces* is the result of `read` for them without symbols."""
+    """Estimate the prices from some texts; *pieces* is that of `WordUnit.surface_pieces` for them."""
     times = np.bincount(pieces.before_N, minlength=len(pieces.symbols)).tolist()
     counts = dict(zip(pieces.symbols, times, strict=True))
     ranked = sorted(counts.items(), key=lambda each: (-each[1], each[0]))

@@ -18,7 +18,7 @@ Shapes: B sequences, T positions of the longest, F features, K labels; N = B or,
 
 This is not a language model: b_t has read x_{t+1}, the word that would be predicted from h_t. So a "next-word" loss
 falls to 0 although nothing is learnt (`tests/models/neural/layers/test_bidirectional.py` shows it).
-`RecurrentSpec.bidirectional` is therefore refused. Shape legend: see `models/base.py`; n = length of a sequence.
+So `RecurrentSpec` has no such option. Shape legend: see `models/base.py`; n = length of a sequence.
 """
 
 from __future__ import annotations

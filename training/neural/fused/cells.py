@@ -34,10 +34,10 @@ from reviewlm.training.neural.fused.sequence import (
 
 
 class ElmanSequence(torch.autograd.Function):
-    """Run an Elman layer; see `run_sequence`. Its state is (h_BH,); its option *relu* replaces tanh by relu.
+    """Run an Elman layer; see `sequence.run_sequence`. Its state is (h_BH,); its option *relu* replaces tanh by relu.
 
-    The equation is that of `cells.elman_cell` with tanh or relu.
-    torch's own layer takes 1.6 to 2.2 times as long (`benchmarks/training/layers.py`).
+    The equation is that of `models.neural.layers.cells.elman_cell` with tanh or relu. torch's own layer takes 1.6 to 2.2
+    times as long (`benchmarks/training/layers.py`).
 
     Backward, from the last t to the first, with the derivative of f computed from its value:
 
@@ -103,14 +103,13 @@ class ElmanSequence(torch.autograd.Function):
 
 
 class GRUSequence(torch.autograd.Function):
-    """Run a GRU layer; see `run_sequence`. Its state is (h_BH,), its gates are in the order r, z, n.
+    """Run a GRU layer; see `sequence.run_sequence`. Its state is (h_BH,), its gates are in the order r, z, n.
 
     The gates are computed in place of W_ih x_t + b_ih, and their gradients in place of the gates. So the gradient can
     be computed only once.
 
-    The equations are those of `cells.gru_cell`, in cuDNN's form. torch's
-    own layer takes 2.0 to 2.7 times as long (`benchmarks/training/layers.py`). With q_t = W_hn h_{t−1} + b_hn, which the
-    reset gate multiplies:
+    The equations are those of `models.neural.layers.cells.gru_cell`, in cuDNN's form. torch's own layer takes 2.0 to 2.7
+    times as long (`benchmarks/training/layers.py`). With q_t = W_hn h_{t−1} + b_hn, which the reset gate multiplies:
 
         n_t = tanh(W_in x_t + b_in + r_t ∘ q_t)
         h_t = n_t + z_t ∘ (h_{t−1} − n_t)
@@ -197,13 +196,13 @@ class GRUSequence(torch.autograd.Function):
 
 
 class LSTMSequence(torch.autograd.Function):
-    """Run an LSTM layer; see `run_sequence`. Its state is (h_BH, c_BH), its gates are in the order i, f, g, o.
+    """Run an LSTM layer; see `sequence.run_sequence`. Its state is (h_BH, c_BH), its gates are in the order i, f, g, o.
 
     The gates are computed in place of W_ih x_t + b, and their gradients in place of the gates. So the gradient can be
     computed only once.
 
-    The equations are those of `cells.lstm_cell`. torch's own layer takes
-    1.3 to 1.5 times as long (`benchmarks/training/layers.py`).
+    The equations are those of `models.neural.layers.cells.lstm_cell`. torch's own layer takes 1.3 to 1.5 times as long
+    (`benchmarks/training/layers.py`).
 
     Backward, with the gates after their non-linearities, from the last t to the first:
 

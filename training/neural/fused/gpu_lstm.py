@@ -1,10 +1,10 @@
 """Run an LSTM layer over a whole window for training in bf16 on a GPU, forward and backward written out.
 
-The equations, also of the backward pass, are those of `cells.py`. A step is a product of cuBLAS with
-W_hh and one Triton kernel for all that is done element by element. cuDNN's layer cannot reset a stream inside
-a window, keeps c_t in bf16, and takes 1.1 to 1.2 times as long (H100, 640 and 1536 units, 128 to 1,024 streams). The
-host launches two kernels per position; `captured.py` spares it that. A program computes a block of the units
-of one stream. This module needs Triton, which comes with the CUDA builds of torch, to be imported.
+The equations, also of the backward pass, are those of `cells.py`, beside this file. A step is a product of cuBLAS with
+W_hh and one Triton kernel for all that is done element by element. cuDNN's layer cannot reset a stream inside a window,
+keeps c_t in bf16, and takes 1.1 to 1.2 times as long (H100, 640 and 1536 units, 128 to 1,024 streams). The host launches
+two kernels per position; `captured.py` spares it that. A program of Triton computes a block of the units of one stream.
+This module needs Triton, which comes with the CUDA builds of torch, to be imported.
 
 Where a stream is reset, W_hh h_{t−1} and c_{t−1} are multiplied by 0. Shape legend: see `models/base.py`; G = 4 H,
 N = T B. Inside, time is the first dimension.

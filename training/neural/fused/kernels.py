@@ -69,7 +69,7 @@ _F = np.float32
 
 @kernel
 def lstm_forward(t: int, gates_TBG: Any, past_BG: Any, c_TBH: Any, h_TBH: Any) -> None:
-    """Compute step t of an LSTM layer (the equations of `cells.lstm_cell`).
+    """Compute step t of an LSTM layer (the equations of `models.neural.layers.cells.lstm_cell`).
 
     Args:
         t: Position.
@@ -154,7 +154,7 @@ def lstm_backward(
 def gru_forward(
     t: int, gates_TBG: Any, past_BG: Any, q_TBH: Any, state_BH: Any, h_TBH: Any
 ) -> None:
-    """Compute step t of a GRU layer (the equations of `cells.gru_cell`).
+    """Compute step t of a GRU layer (the equations of `models.neural.layers.cells.gru_cell`).
 
     Args:
         t: Position.
@@ -232,7 +232,7 @@ def gru_backward(
 
 @kernel
 def elman_forward(t: int, relu: bool, a_TBH: Any, past_BH: Any, h_TBH: Any) -> None:
-    """Compute step t of an Elman layer (the equation of `cells.elman_cell`).
+    """Compute step t of an Elman layer (the equation of `models.neural.layers.cells.elman_cell`).
 
     Args:
         t: Position.

@@ -12,8 +12,8 @@ arrays: a new method for on-line string searches", SIAM Journal on Computing 22)
 
 Windows are put into shards by their first word, neighbouring shards into a batch. For each batch, one pass over the
 text copies the words of its windows; its shards are sorted and counted in parallel, without the text. The batches one
-after another are the sorted text. K. Heafield et al. 2013 ("Scalable
-modified Kneser–Ney language model estimation") sort the n-grams of every order several times instead.
+after another are the sorted text. K. Heafield et al. 2013 ("Scalable modified Kneser–Ney language model estimation")
+sort the n-grams of every order several times instead.
 
 At last the suffix of each n-gram (without its first word) is found: it begins one position later. For a range of
 positions at a time, one pass over the sorted windows writes the rows of the order below at their positions, and another
@@ -135,12 +135,12 @@ class TextInBlocks:
 class DocumentLimit(NamedTuple):
     """The least number of documents of an n-gram, or of people who wrote them.
 
-    The order of the windows also tells which n-grams occur in enough documents. One that only one review has may be somebody's
-    secret, and a table of n-grams tells it to everybody who asks (docs/concepts/evaluation/memorisation.md). The
-    documents of an n-gram are at most 1 + the number of its occurrences that are in another document than the
-    occurrence before. For a limit of 2 this is exact. For a higher one, only n-grams with enough changes are looked
-    at closely. All documents of one author count as one, if the authors are known: a secret that somebody writes
-    twice is still his.
+    The order of the windows also tells which n-grams occur in enough documents. One that only one review has may be
+    somebody's secret, and a table of n-grams tells it to everybody who asks (docs/concepts/evaluation/memorisation.md).
+    The documents of an n-gram are at most 1 + the number of its occurrences that are in another document than the
+    occurrence before. For a limit of 2 this is exact. For a higher one, only n-grams with enough changes are looked at
+    closely. All documents of one author count as one, if the authors are known: a secret that somebody writes twice is
+    still his.
 
     Args:
         least: 2 or more.

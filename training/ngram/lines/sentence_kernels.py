@@ -1,7 +1,8 @@
 """Compile the scoring of a sentence with numba: from its bytes to its log p in one call, its words looked up too.
 
 Shapes: T tokens, V vocabulary entries, K = N − 1; R places for the tokens of a sentence, S slots of a hash table.
-*tables*: `Packed.address`; *words*: `WordTable.address`. Both objects must stay alive during the call.
+*tables*: `Packed.address`; *words*: `WordTable.address`, whose seven numbers that class lists in their order. Both
+objects must stay alive during the call.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from reviewlm.models.ngram.step_kernels import read
 
 BASIS = 0xCBF29CE484222325 - (1 << 64)
 PRIME = 0x100000001B3
-"""Of the hash FNV-1a with 64 bits, as signed numbers: their products wrap in the same way."""
+"""First value and factor of the hash FNV-1a with 64 bits, as signed numbers: their products wrap in the same way."""
 SPACE = 32
 LINE_FEED = 10
 BLANKS = sum(1 << ord(blank) for blank in " \n\r\t\0")

@@ -6,8 +6,8 @@
                             ▼
     estimates of a partition, by first word  ──►  a range of the tables  ──►  the tables        (`estimates.py`)
 
-The tables have the same bits as those of `fitting.fit_tables`, for any number of workers, blocks and partitions. The
-work of this process grows with the tables: it copies them to files and takes their logarithms.
+The tables have the same bits as those of `training.ngram.fitting.fit_tables`, for any number of workers, blocks and
+partitions. The work of this process grows with the tables: it copies them to files and takes their logarithms.
 
 The scheme is that of K. Heafield et al. 2013 ("Scalable modified Kneser–Ney language model estimation"): n-grams are
 sorted once by suffix, to adjust counts, and once by context; here partitions take the place of passes over a disk.
@@ -107,7 +107,7 @@ def fit_partitions(
     allocator: ArrayAllocator = IN_MEMORY,
     authors_D: np.ndarray | None = None,
 ) -> PartitionedFit:
-    """Count, estimate and prune by counts and documents, on workers; see `fitting.fit_tables` for the spec.
+    """Count, estimate and prune by counts and documents, on workers; see `training.ngram.fitting.fit_tables`.
 
     Args:
         train: Token ids and document offsets, as of `counts.count_ngrams`.

@@ -1,7 +1,7 @@
 """Estimate one order of a model in blocks of whole contexts, since the estimate of a context needs no other context.
 
-So blocks run in parallel. Counts and results may be in temporary files (`counting/memory.py`): then memory
-only holds p of the order below, if it fits, and the current blocks.
+So blocks run in parallel. Counts and results may be in temporary files (`counting/memory.py`): then memory only holds p
+of the order below, if it fits, and the current blocks.
 
 The result of every smoothing method (`Estimate`) and the discounts from counts of counts, which several methods use,
 are here too.
