@@ -122,7 +122,7 @@ NOT_TO_CORRECT = (Reason.DUPLICATE_ID.value, Reason.UNREADABLE_FILE.value)
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of memory while a file is read, and of the length of a text, a record and an unpacked file; field names.
+    """Options of a reading: limits of memory, of a text, a record and an unpacked file; names of fields; forms of values.
 
     A packed file may unpack to `max_expansion` times its size. Reviews usually shrink to a third, rarely to a tenth.
     Up to `workers` blocks of JSON lines are parsed at the same time, each in its own thread. `renamed` has the fields

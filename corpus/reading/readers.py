@@ -122,7 +122,7 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
-    """Check the first bytes and unpack one layer after another; no layer may give more bytes than `place.room`."""
+    """Yield the blocks of a stream, unpacked layer by layer; no layer may give more bytes than `place.room`."""
     with archives.uncompressed_stream(
         _buffer(file), place.name, place.limits, place.room
     ) as stream:

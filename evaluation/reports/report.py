@@ -1,6 +1,6 @@
 """Write the report of a run: one self-contained page that answers first, and folds the reasons for the answer.
 
-    page = run_page(results, pictures_of(results))
+    page = run_page(results, drawings_of(results))
     Path("report.html").write_text(page.to_html(), encoding="utf-8")
     Path("model_card.md").write_text(page.to_markdown(), encoding="utf-8")
 
@@ -66,7 +66,7 @@ OTHER_REVIEWS = (
 def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
     """Return the page: who won and what became of it, one table, one figure, three samples; the rest is folded.
 
-    *drawings* are those of `reviewlm.evaluation.reports.report_pictures.pictures_of`.
+    *drawings* are those of `reviewlm.evaluation.reports.report_pictures.drawings_of`.
     """
 
     def pictures_in(section: str) -> list[Picture]:

@@ -59,7 +59,7 @@ class Drawing:
         return png(self.figure)
 
 
-def pictures_of(results: RunResults) -> list[Drawing]:
+def drawings_of(results: RunResults) -> list[Drawing]:
     """Draw every figure for which the run has data."""
     from reviewlm.evaluation.reports.canvas import styles_of
 

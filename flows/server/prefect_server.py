@@ -140,8 +140,8 @@ def serve_api(listening: socket.socket) -> None:
     # Prefect would read all its migrations again, to find that there is nothing to do.
     migrate = not has_newest_tables()
     with temporary_settings(updates={PREFECT_API_DATABASE_MIGRATE_ON_START: migrate}):
-        application = create_app(ephemeral=True, final=True)
-        server = uvicorn.Server(uvicorn.Config(application, lifespan="on", log_level="error"))
+        served = create_app(ephemeral=True, final=True)
+        server = uvicorn.Server(uvicorn.Config(served, lifespan="on", log_level="error"))
         server.run(sockets=[listening])
 
     if not server.started:

@@ -17,7 +17,7 @@ from reviewlm.core.processes.interrupts import during
 from reviewlm.core.workspace import Workspace
 from reviewlm.evaluation.reports.document import PALETTE
 from reviewlm.evaluation.reports.report import run_page
-from reviewlm.evaluation.reports.report_pictures import pictures_of
+from reviewlm.evaluation.reports.report_pictures import drawings_of
 from reviewlm.evaluation.reports.report_tables import headline
 from reviewlm.evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, record_of
 from reviewlm.evaluation.reports.run_results import RunResults
@@ -104,7 +104,7 @@ def write_files(results: RunResults, folder: Path, name: str) -> Path:
         StoreFull, NotWritable: The disk is full, or the folder cannot be written.
     """
     place = folder / name
-    drawings = pictures_of(results)
+    drawings = drawings_of(results)
     page = run_page(results, drawings)
     with disk_errors(folder):
         (place / FIGURES).mkdir(parents=True, exist_ok=True)

@@ -57,8 +57,8 @@ def main(model_uri: str, family: str) -> str:
     model = mlflow.pyfunc.load_model(model_uri)
 
     def ask(*texts: str, **params: Any) -> Any:
-        answers = model.predict(pd.DataFrame({"text": texts}), params=params or None)
-        return answers[0] if len(texts) == 1 else answers
+        found = model.predict(pd.DataFrame({"text": texts}), params=params or None)
+        return found[0] if len(texts) == 1 else found
 
     check, measure = (labels, label_latency) if family == "classifier" else (answers, latency)
     return json.dumps({"said": check(ask), "latency_ms": measure(ask)})

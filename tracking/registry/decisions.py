@@ -206,13 +206,13 @@ def is_changed(event: Event) -> bool:
 
 def complaints(events: Iterable[Event]) -> list[str]:
     """Return a sentence for each event that is missing or was changed; an empty list for an intact log."""
-    event_of = {event.number: event for event in events}
+    by_number = {event.number: event for event in events}
     faults = [
         f"event {number} is gone"
-        for number in range(1, max(event_of, default=0))
-        if number not in event_of
+        for number in range(1, max(by_number, default=0))
+        if number not in by_number
     ]
-    for event in event_of.values():
+    for event in by_number.values():
         if event.action == UNREADABLE:
             faults.append(f"event {event.number} cannot be read")
         elif is_changed(event):
@@ -220,7 +220,7 @@ def complaints(events: Iterable[Event]) -> list[str]:
         number, _, digest = event.after.partition(" ")
         before = None
         if number:
-            before = event_of.get(int(number))
+            before = by_number.get(int(number))
 
         if before and before.action != UNREADABLE and before.digest != digest:
             faults.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reviewlm.evaluation.reports.report import run_page
-from reviewlm.evaluation.reports.report_pictures import pictures_of
+from reviewlm.evaluation.reports.report_pictures import drawings_of
 from tests.evaluation.made_results import made_results
 from tests.evaluation.reports.report_pages import Reader
 
@@ -17,7 +17,7 @@ def results():
 
 @pytest.fixture(scope="module")
 def pictures(results):
-    return pictures_of(results)
+    return drawings_of(results)
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from reviewlm.evaluation.reports.document import (
     png,
 )
 from reviewlm.evaluation.reports.report import run_page
-from reviewlm.evaluation.reports.report_pictures import pictures_of
+from reviewlm.evaluation.reports.report_pictures import drawings_of
 from reviewlm.evaluation.statistics.paired import Pair
 from reviewlm.models.completion.suggestions import Suggestions
 from tests.evaluation.made_results import made_decision, made_results
@@ -231,7 +231,7 @@ def hostile_run():
 @pytest.mark.slow
 def test_the_report_of_a_run_holds_hostile_text_as_text():
     results = hostile_run()
-    found = assert_harmless(run_page(results, pictures_of(results)).to_html())
+    found = assert_harmless(run_page(results, drawings_of(results)).to_html())
     assert "<script>alert(1)</script>" in found.text
 
 

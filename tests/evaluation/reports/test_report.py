@@ -14,7 +14,7 @@ import pytest
 from reviewlm.evaluation.gate.rule_table import RuleOutcome
 from reviewlm.evaluation.reports import report_tables
 from reviewlm.evaluation.reports.report import run_page
-from reviewlm.evaluation.reports.report_pictures import pictures_of
+from reviewlm.evaluation.reports.report_pictures import drawings_of
 from reviewlm.evaluation.reports.run_record import (
     RECORD_FILE,
     REPORT_FILE,
@@ -113,7 +113,7 @@ def test_what_was_not_measured_is_left_out():
         commands=(),
         config="",
     )
-    pictures = pictures_of(results)
+    pictures = drawings_of(results)
     assert [picture.name for picture in pictures] == ["bits_per_byte"]
     page = run_page(results, pictures)
     assert [section.anchor for section in page.sections] == ["limits", "data", "figures", "again"]
@@ -130,7 +130,7 @@ def test_a_run_whose_every_model_calls_a_review_impossible_has_a_page(results):
     bare = made_results(
         table=infinite, slices=None, models=tuple(ModelResults(name) for name in MODELS)
     )
-    page = run_page(bare, pictures_of(bare))
+    page = run_page(bare, drawings_of(bare))
     assert "needs infinite bits per byte" in page.to_html()
     assert "impossible reviews" in page.to_html()
 

@@ -80,13 +80,13 @@ def ids_from_begin(
                 f"token ids from {span}; the vocabulary has {len(given_V)}", kind="input"
             )
         while document < len(offsets) and offsets[document] < part.stop:
-            begins = offsets[document : document + BLOCK]
-            begins = begins[: np.searchsorted(begins, part.stop)]
-            if not given_V[ids_B[begins - part.start]].all():
+            first_P = offsets[document : document + BLOCK]
+            first_P = first_P[: np.searchsorted(first_P, part.stop)]
+            if not given_V[ids_B[first_P - part.start]].all():
                 raise ModelError(
                     "a document does not begin with a given token (a star token, <s>)", kind="input"
                 )
-            document += len(begins)
+            document += len(first_P)
             let_go(offsets)
         let_go(ids_T)
 

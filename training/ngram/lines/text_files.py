@@ -130,7 +130,7 @@ def fit_lines(
     counts = count_ngrams(
         documents.pop(), spec.order, len(words), GIVEN_OF_LINES, allocator, spec.threads, engine
     )
-    options: Any = (
+    arguments: Any = (
         held_out,
         precision,
         engine or Threads(spec.threads),
@@ -138,7 +138,7 @@ def fit_lines(
         spec.padded_vocabulary,
         True,
     )
-    tables, ids, made = fit_tables(counts, spec, *options)
+    tables, ids, made = fit_tables(counts, spec, *arguments)
     model = LineLM(tables, [words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
     discounts = [list(discount.values[1:]) for discount in made.discounts]
     fallbacks = [

@@ -22,7 +22,7 @@ import numpy as np
 
 from reviewlm.training.ngram.counting.counts import Documents, NGramCounts
 from reviewlm.training.ngram.smoothing.by_context import Estimate
-from reviewlm.training.ngram.smoothing.held_out import HeldOutCounts, evidence
+from reviewlm.training.ngram.smoothing.held_out import HeldOutCounts, held_out_counts
 from reviewlm.training.ngram.smoothing.interpolation import Level, build
 
 LAPLACE = 1.0
@@ -60,7 +60,7 @@ def estimate_add_k(
 
 def best_k(counts: NGramCounts, held_out: Documents) -> float | None:
     """Return the k of `GRID` with the lowest perplexity of the held-out text; None if it has no token."""
-    count_T, total_T = _windows(evidence(counts, held_out))
+    count_T, total_T = _windows(held_out_counts(counts, held_out))
     if len(count_T) == 0:
         return None
     nats = [-np.log((count_T + k) / (total_T + k * counts.predictable)).sum() for k in GRID]

@@ -37,8 +37,8 @@ class HeldOutCounts:
         return self.count_T / np.maximum(self.total_T, 1.0)
 
 
-def evidence(counts: NGramCounts, documents: Documents) -> list[HeldOutCounts]:
-    """Look up every predicted token of held-out documents; `evidence(…)[k - 1]` is order k.
+def held_out_counts(counts: NGramCounts, documents: Documents) -> list[HeldOutCounts]:
+    """Look up every predicted token of held-out documents; `held_out_counts(…)[k - 1]` is order k.
 
     Raises:
         ModelError: An id is outside the vocabulary.

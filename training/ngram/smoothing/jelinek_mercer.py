@@ -25,7 +25,7 @@ import numpy as np
 
 from reviewlm.training.ngram.counting.counts import Documents, NGramCounts
 from reviewlm.training.ngram.smoothing.by_context import Estimate
-from reviewlm.training.ngram.smoothing.held_out import HeldOutCounts, evidence
+from reviewlm.training.ngram.smoothing.held_out import HeldOutCounts, held_out_counts
 from reviewlm.training.ngram.smoothing.interpolation import Level, build
 
 START = 0.5
@@ -50,7 +50,7 @@ def estimate_jelinek_mercer(
     if weights is None:
         orders = []
         if held_out is not None:
-            orders = evidence(counts, held_out)
+            orders = held_out_counts(counts, held_out)
 
         weights = tune(orders, counts.predictable) or [START] * counts.order
         seen_orders = {order for order, one in enumerate(orders, start=1) if one.seen_T.any()}

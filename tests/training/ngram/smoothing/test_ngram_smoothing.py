@@ -19,7 +19,7 @@ from reviewlm.training.ngram.fitting import packed_tables
 from reviewlm.training.ngram.measure import score_chunks
 from reviewlm.training.ngram.smoothing import katz
 from reviewlm.training.ngram.smoothing.add_k import GRID, estimate_add_k
-from reviewlm.training.ngram.smoothing.held_out import evidence
+from reviewlm.training.ngram.smoothing.held_out import held_out_counts
 from reviewlm.training.ngram.smoothing.jelinek_mercer import tune
 from reviewlm.training.ngram.smoothing.methods import (
     estimate,
@@ -119,7 +119,7 @@ def objective(weights, orders, predictable) -> float:
 
 def test_em_finds_the_weights_that_no_other_weights_beat(stream_of, reviews_of):
     counts = count_ngrams(stream_of(reviews_of(200, V, 1)), 3, V, CONTEXT_IDS)
-    orders = evidence(counts, stream_of(reviews_of(300, V, 2)))
+    orders = held_out_counts(counts, stream_of(reviews_of(300, V, 2)))
     weights = tune(orders, counts.predictable)
     best = objective(weights, orders, counts.predictable)
     for order, weight in enumerate(weights):
