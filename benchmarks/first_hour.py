@@ -96,7 +96,7 @@ def rows_of(data: Path | None, folder: Path, quick: bool) -> Iterator[Row]:
     yield Row("suggest", ("suggest", *model, "the food was"), {"cpu": 3.0})
     yield Row("generate", ("generate", *model, "--n", "3"), {"cpu": 3.0})
     yield Row("score", ("score", *model, str(folder / TEXTS)), {"cpu": 3.0})
-    yield Row("--help", ("--help",), {"wall": 0.45})
+    yield Row("help", ("--help",), {"wall": 0.45})
     yield Row("history", ("history",), {"wall": 0.8})
     yield Row("doctor", ("doctor",), {"wall": 0.8})
     yield Row(

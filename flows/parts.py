@@ -29,18 +29,17 @@ from reviewlm.tasks.data.prepare import (
     vocabularies_in_use,
 )
 from reviewlm.tasks.evaluation.compare import compare_models
-from reviewlm.tasks.evaluation.evaluate import (
-    Measured,
-    audit,
-    measure,
-    observe,
-    score,
-    write_samples,
-)
+from reviewlm.tasks.evaluation.evaluate import Measured, measure
 from reviewlm.tasks.evaluation.intervals import Evaluated, estimate_floor
 from reviewlm.tasks.evaluation.processes import model_processes
 from reviewlm.tasks.execution.stage import step
-from reviewlm.tasks.fitting.fit import device_of, fit, fitted_parts, relative_cost
+from reviewlm.tasks.fitting.fit import (
+    device_of,
+    fit,
+    fitted_parts,
+    reading_cost,
+    relative_cost,
+)
 from reviewlm.tasks.fitting.fit_process import interruptible_fits
 from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.fitting.warm_start import champion_vocabulary, warn_of_unknown
@@ -247,40 +246,21 @@ def measure_models(
     fitted: Given[list[Fitted]],
     parent_run_id: str,
 ) -> Evaluated:
-    """Score one model after the other, because their speeds are compared; then do all other works side by side.
-
-    The works of one model do not wait for each other. What was slow to score, and is slow to measure, comes first: else
-    it would end alone.
+    """Measure models side by side, the slowest first: else one would end alone; then compare them.
 
     Raises:
         Exception: That of the first model with a work that failed, after all others are measured.
     """
-    workspace = config.workspace
-    evaluation = config.evaluation
-    scored = {model.spec.name: score(workspace, evaluation, model, prepared) for model in fitted}
-    seconds = {
-        name: float(scores[0].artifact.facts["score_seconds"]) for name, scores in scored.items()
-    }
-    models = sorted(fitted, key=lambda model: seconds[model.spec.name], reverse=True)
-    works = []
-    for model in models:
-        scores = scored[model.spec.name][0].artifact
-        observing = observe.submit(workspace, evaluation, model, scores, prepared)
-        auditing = audit.submit(workspace, config.audit, model, prepared)
-        sampling = write_samples.submit(workspace, evaluation, model)
-        works.append((observing, auditing, sampling))
-
+    specs = {model.spec.name: model.spec for model in fitted}
+    waiting = sorted(fitted, key=lambda model: reading_cost(model.spec, specs), reverse=True)
+    futures = {model.spec.name: measure.submit(config, model, prepared) for model in waiting}
     measured: dict[str, Measured] = {}
     failed: list[Exception] = []
-    for model, each in zip(models, works, strict=True):
+    for name, future in futures.items():
         try:
-            observed, audited, samples = (work.result() for work in each)
+            measured[name] = future.result()
         except Exception as error:
             failed.append(error)
-        else:
-            measured[model.spec.name] = measure(
-                config, model, scored[model.spec.name], observed, audited, samples
-            )
 
     if failed:
         raise failed[0]

@@ -172,18 +172,20 @@ def write_samples(workspace: Workspace, evaluation: EvaluationConfig, fitted: Fi
 
 
 @stage("measure", run_name="measure {fitted.spec.name}")
-def measure(
-    config: RunConfig,
-    fitted: Fitted,
-    scores: tuple[Built, Built],
-    observed: Artifact,
-    audited: Artifact,
-    samples: Artifact,
-) -> Measured:
-    """Check the predictions and the samples of a model, and log all its figures."""
+def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Measured:
+    """Score, observe and audit a model, let it write, check its predictions and samples, and log all its figures.
+
+    The works of one model follow each other, so that one process opens it once.
+    """
     name = fitted.spec.name
+    workspace = config.workspace
+    evaluation = config.evaluation
+    scores = score(workspace, evaluation, fitted, prepared)
     test = scores[0].artifact
     validation = scores[1].artifact
+    observed = observe(workspace, evaluation, fitted, test, prepared)
+    audited = audit(workspace, config.audit, fitted, prepared)
+    samples = write_samples(workspace, evaluation, fitted)
     on_test = check_table(config, "predictions", test, f"predictions {name}")
     label = f"predictions {name} validation"
     on_validation = check_table(config, "predictions", validation, label)
@@ -192,7 +194,7 @@ def measure(
     measured = Measured(
         fitted, test, validation, samples, observed, audited, checks, fresh=not scores[0].reused
     )
-    _log_once(tracker_of(config.workspace), measured)
+    _log_once(tracker_of(workspace), measured)
     return measured
 
 

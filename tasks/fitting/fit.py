@@ -65,6 +65,8 @@ RunJob = Callable[[FitJob, Report], Mapping[str, float]]
 LABELS = "labels"
 """Name of the labels of a field among the inputs of a classifier's fit."""
 ROWS_OF_RANK = 64
+GATES = {"gru": 3, "lstm": 4}
+"""Matrices of a cell beside each other, where there are several."""
 log = logging.getLogger(__name__)
 
 
@@ -396,7 +398,26 @@ def relative_cost(spec: FittedSpec) -> float:
     training = getattr(spec, "training", None)
     if training is None:
         return 0.0
-    return training.epochs * getattr(spec, "hidden", 1)
+    return float(training.epochs * weights_read(spec))
+
+
+def reading_cost(spec: FittedSpec, specs: Mapping[str, FittedSpec]) -> tuple[float, int]:
+    """Return the rough relative duration of scoring with a model: for networks, then for all models in it.
+
+    Args:
+        specs: All models by name; its parts are among them.
+    """
+    costs = [reading_cost(specs[part], specs) for part in parts_of(spec)]
+    networks = weights_read(spec) + sum(network for network, _ in costs)
+    return networks, 1 + sum(models for _, models in costs)
+
+
+def weights_read(spec: FittedSpec) -> int:
+    """Return roughly how many weights a network reads at a position, without those of its output; else 0."""
+    hidden = getattr(spec, "hidden", 0)
+    embedding = getattr(spec, "embedding", 0)
+    gates = GATES.get(spec.kind, 1)
+    return int(gates * hidden * (hidden + embedding))
 
 
 def device_of(execution: ExecutionConfig) -> str:

@@ -1,4 +1,4 @@
-"""What is done where a work of an evaluation fails."""
+"""Which models an evaluation measures first, and which although another one fails."""
 
 from __future__ import annotations
 
@@ -13,55 +13,53 @@ from reviewlm.models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSp
 
 SPECS = (
     NGramSpec(name="kn"),
-    RecurrentSpec(name="rnn"),
+    RecurrentSpec(kind="rnn", name="rnn"),
     MixtureSpec(name="mix", parts=("kn", "lstm")),
     RecurrentSpec(name="lstm"),
     CacheSpec(name="cached", part="rnn"),
 )
-SECONDS = {"kn": 1.0, "rnn": 3.0, "mix": 5.0, "lstm": 4.0, "cached": 6.0}
+ORDER = ["mix", "lstm", "cached", "rnn", "kn"]
 
 
-def stand_in(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
-    """Replace all stages of the flow; the work that is named fails."""
+def measured(monkeypatch: pytest.MonkeyPatch, failing: str = "") -> tuple[list[str], Any]:
+    """Measure the models in place of the flow; return the order in which they began, and what came out."""
+    begun: list[str] = []
 
-    def submitting(stage: str) -> Any:
-        def submit(workspace: Any, settings: Any, model: Any, *more: Any) -> Any:
-            def result() -> str:
-                if (work := f"{stage} {model.spec.name}") == failing:
-                    raise ValueError(work)
-                return work
+    def submit(config: Any, model: Any, prepared: Any) -> Any:
+        name = model.spec.name
+        begun.append(name)
 
-            return SimpleNamespace(result=result)
+        def result() -> str:
+            if name == failing:
+                raise ValueError(name)
+            return name
 
-        return SimpleNamespace(submit=submit)
+        return SimpleNamespace(result=result)
 
-    def score(workspace: Any, settings: Any, model: Any, prepared: Any) -> Any:
-        return [
-            SimpleNamespace(
-                artifact=SimpleNamespace(facts={"score_seconds": SECONDS[model.spec.name]})
-            )
-        ]
-
-    for name in ("observe", "audit", "write_samples"):
-        monkeypatch.setattr(parts, name, submitting(name))
-    monkeypatch.setattr(parts, "score", score)
-
-
-def measured() -> Any:
+    monkeypatch.setattr(parts, "measure", SimpleNamespace(submit=submit))
+    monkeypatch.setattr(parts, "compare_models", lambda config, prepared, models, run: models)
     fitted: Any = [SimpleNamespace(spec=spec) for spec in SPECS]
     prepared: Any = None
-    return parts.measure_models.fn(load_config("demo"), prepared, fitted, "run")
+    result = None
+    if failing:
+        with pytest.raises(ValueError, match=failing):
+            parts.measure_models.fn(load_config("demo"), prepared, fitted, "run")
+    else:
+        result = parts.measure_models.fn(load_config("demo"), prepared, fitted, "run")
+    return begun, result
 
 
-@pytest.mark.parametrize("failing", ["observe mix", "audit lstm", "write_samples kn"])
-def test_a_work_that_fails_keeps_no_other_model_from_being_measured(
+@pytest.mark.parametrize("failing", ["mix", "lstm", "kn"])
+def test_a_model_that_fails_keeps_no_other_model_from_being_measured(
     monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    stand_in(monkeypatch, failing)
-    logged: list[str] = []
-    monkeypatch.setattr(
-        parts, "measure", lambda config, model, *more: logged.append(model.spec.name)
-    )
-    with pytest.raises(ValueError, match=failing):
-        measured()
-    assert sorted([*logged, failing.split()[1]]) == sorted(SECONDS)
+    begun, _ = measured(monkeypatch, failing)
+    assert begun == ORDER
+
+
+def test_the_slowest_models_are_measured_first_but_compared_in_the_order_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, compared = measured(monkeypatch)
+    assert begun == ORDER
+    assert compared == [spec.name for spec in SPECS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,7 @@ from reviewlm.evaluation.scoring.score import (
     SCORES_FILE,
     TOKEN_NATS,
     figures_of_bundle,
+    score_batch,
     score_into_folder,
     score_stream,
 )
@@ -192,6 +194,21 @@ def test_a_run_keeps_its_scores_with_the_policies_of_scoring(bundle, stream, tmp
         name: value for name, value in facts.items() if name != "score_seconds"
     }
     assert "fresh state" in written["policies"]["state"]
+
+
+@pytest.mark.parametrize(("elsewhere", "counted"), [(False, False), (True, True)])
+def test_seconds_of_scoring_leave_out_those_in_which_this_process_waits_for_a_core(
+    bundle, stream, tmp_path, elsewhere, counted
+):
+    def wait(done, total):
+        time.sleep(0.5)
+
+    def score(batches):
+        return [score_batch(bundle, batch) for batch in batches]
+
+    chosen = score if elsewhere else None
+    facts = score_into_folder(bundle, stream, tmp_path, report=wait, elsewhere=chosen)
+    assert (facts["score_seconds"] >= 0.5) == counted
 
 
 # --- Precision, recall and F1 of restored marks are those of counting by hand
