@@ -28,6 +28,8 @@ INTERFACE = 1
 """Version of the protocol below. A bundle with a newer number is refused."""
 JOURNAL = "metrics.jsonl"
 """File in the folder of a fit with its figures by step, one JSON object per line."""
+VOCABULARY_FILE = "vocabulary.json"
+"""File of a bundle with its vocabulary."""
 STATIC = "static"
 """The word for a model that predicts from its weights or tables and the text so far. An adaptive one also changes these
 weights while it reads, or looks words up in the text itself. Both give distributions of the next token. But their

@@ -14,7 +14,8 @@ from typing import Self
 import numpy as np
 
 from . import options
-from .bundles.sealed_folder import Description, open_model, write_model
+from .bundles.description import Description
+from .bundles.sealed_folder import open_model, write_model
 from .neural.labelling.labeller import Labeller
 from .neural.labelling.rows import Sequences
 from .neural.labelling.spec import TaggingSpec

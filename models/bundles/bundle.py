@@ -32,16 +32,9 @@ from ..text.given import given_text, given_texts
 from ..tokens.special import BOS
 from ..tokens.vocabulary import Vocabulary, batch_texts
 from ..tokens.words import FIRST
-from .sealed_folder import (
-    FORMAT,
-    Description,
-    Finite,
-    Version,
-    compare_probes,
-    open_model,
-    write_model,
-)
-from .sealed_folder import SPEC as SPEC
+from .description import FORMAT, Description, Finite, Version
+from .description import SPEC as SPEC
+from .sealed_folder import compare_probes, open_model, write_model
 from .text_scores import TextScore, TextsToScore
 
 INT8_LOSS = "int8_loss"

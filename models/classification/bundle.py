@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from ..base import ModelError
 from ..bundles.bundle import script_warnings
-from ..bundles.sealed_folder import Description, Finite, compare_probes, open_model, write_model
+from ..bundles.description import Description, Finite
+from ..bundles.sealed_folder import compare_probes, open_model, write_model
 from ..neural.labelling.rows import Rows
 from ..options import to_plain_values
 from ..text.given import given_texts

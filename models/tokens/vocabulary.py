@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..base import ModelError, translate_read_errors
+from ..base import VOCABULARY_FILE, ModelError, translate_read_errors
 from ..specs import VocabularySpec
 from ..text.normal_form import NormalForm
 from .special import BOS, EOS, SPECIAL, STARS, UNK, EncodedDocuments
@@ -29,7 +29,7 @@ from .words import FIRST, WordUnit
 
 BOUNDARY_POLICY = "review: <bos> <stars_k> text <eos>; scored: text and <eos>"
 FORMAT = 2
-FILE = "vocabulary.json"
+FILE = VOCABULARY_FILE
 BATCH_ROWS = 20_000
 """Maximum number of texts in one batch."""
 BATCH_CHARACTERS = 4 << 20

@@ -20,7 +20,7 @@ from reviewlm.core.errors import BundleError, converted_errors
 from reviewlm.core.store import Artifact, Store, canonical, sha256_of
 from reviewlm.core.workspace import Workspace
 from reviewlm.models.bundles.bundle import SPEC
-from reviewlm.models.bundles.sealed_folder import verify_files
+from reviewlm.models.bundles.description import verify_files
 from reviewlm.models.neural.spec import WEIGHTS
 from reviewlm.models.specs import ModelSpec, identity
 from reviewlm.models.streams import TRAINING_TEXT

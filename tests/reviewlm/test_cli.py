@@ -58,6 +58,12 @@ def test_help_names_every_command(tmp_path: Path) -> None:
         assert verb in done.stdout
 
 
+def test_files_of_a_champion_are_verified_without_libraries_of_arrays(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.programs.verify_bundle", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_closed_standard_input_is_an_empty_one(tmp_path: Path) -> None:
     line = f"{shlex.quote(sys.executable)} -m reviewlm.cli score - --json <&-"
     environment = {**os.environ, "REVIEWLM_HOME": str(tmp_path)}

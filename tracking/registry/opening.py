@@ -17,7 +17,7 @@ from reviewlm.core.errors import (
 from reviewlm.core.processes.interrupts import during
 from reviewlm.core.workspace import Workspace
 from reviewlm.models.base import ModelError
-from reviewlm.models.bundles.sealed_folder import verify_bundle
+from reviewlm.models.bundles.description import verify_bundle
 from reviewlm.tracking.logged_models.bundles import Found, find_version
 from reviewlm.tracking.logged_models.export import (
     LANGUAGE_MODEL,
