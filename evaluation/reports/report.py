@@ -29,7 +29,14 @@ from reviewlm.evaluation.reports.document import (
     Picture,
     Quote,
 )
-from reviewlm.evaluation.reports.report_pictures import ANSWER, AUDIT, TRAINING, WEAK, Drawing
+from reviewlm.evaluation.reports.report_pictures import (
+    ANSWER,
+    AUDIT,
+    TRAINING,
+    WEAK,
+    Drawing,
+    WrittenDrawing,
+)
 from reviewlm.evaluation.reports.run_record import (
     MACHINE,
     REPORT_FILE,
@@ -63,7 +70,7 @@ OTHER_REVIEWS = (
 )
 
 
-def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
+def run_page(results: RunResults, drawings: Sequence[Drawing | WrittenDrawing]) -> Page:
     """Return the page: who won and what became of it, one table, one figure, three samples; the rest is folded.
 
     *drawings* are those of `reviewlm.evaluation.reports.report_pictures.drawings_of`.

@@ -1,9 +1,11 @@
-"""Select the figures of a run's report: what each is called, and how to read it."""
+"""Select the figures of a run's report: what each is called, and how to read it; write them to files."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -24,6 +26,8 @@ TRAINING = "training"
 WEAK = "weak"
 AUDIT = "audit"
 """Sections of the report that have figures."""
+LIST_FILE = "drawings.json"
+"""File with sections, titles and captions of written figures."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,57 @@ class Drawing:
         """The figure with its title as an image."""
         self.figure.suptitle(self.title)
         return png(self.figure)
+
+
+@dataclass(frozen=True)
+class WrittenDrawing:
+    """A figure of a page, read from its files; matplotlib is not needed.
+
+    Args:
+        name: Name of its file, without the ending.
+        section: Its section of the page.
+        picture: The figure as part of a page.
+        png: The figure with its title as an image.
+    """
+
+    name: str
+    section: str
+    picture: Picture
+    png: bytes
+
+
+def write_drawings(drawings: Sequence[Drawing], folder: Path) -> None:
+    """Write figures to a folder, which `read_drawings` reads."""
+    entries = []
+    for drawing in drawings:
+        # First: the image adds a title to the figure.
+        picture = drawing.picture
+        (folder / f"{drawing.name}.svg").write_text(picture.svg, encoding="utf-8")
+        (folder / f"{drawing.name}.png").write_bytes(drawing.png)
+        entries.append(
+            {
+                "name": drawing.name,
+                "section": drawing.section,
+                "title": picture.title,
+                "caption": picture.caption,
+            }
+        )
+
+    text = json.dumps(entries, ensure_ascii=False, indent=1)
+    (folder / LIST_FILE).write_text(text, encoding="utf-8")
+
+
+def read_drawings(folder: Path) -> list[WrittenDrawing]:
+    """Return the figures that `write_drawings` has written, in their order."""
+    drawings = []
+    for entry in json.loads((folder / LIST_FILE).read_text(encoding="utf-8")):
+        name = entry["name"]
+        svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
+        picture = Picture(svg, entry["title"], entry["caption"])
+        png = (folder / f"{name}.png").read_bytes()
+        drawings.append(WrittenDrawing(name, entry["section"], picture, png))
+
+    return drawings
 
 
 def drawings_of(results: RunResults) -> list[Drawing]:

@@ -48,6 +48,7 @@ ACTIVITIES = {
     "intervals": "confidence intervals of {}",
     "observe": "look at single tokens of {}",
     "pace": "train {} while the time lasts",
+    "pictures": "draw the figures {}",
     "plan": "plan the training",
     "reference": "made-up secrets {}",
     "tokens": "encode {}",

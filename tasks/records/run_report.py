@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from prefect.artifacts import create_link_artifact
 from prefect.context import TaskRunContext
@@ -17,11 +19,17 @@ from reviewlm.core.processes.interrupts import during
 from reviewlm.core.workspace import Workspace
 from reviewlm.evaluation.reports.document import PALETTE
 from reviewlm.evaluation.reports.report import run_page
-from reviewlm.evaluation.reports.report_pictures import drawings_of
+from reviewlm.evaluation.reports.report_pictures import (
+    WrittenDrawing,
+    drawings_of,
+    read_drawings,
+    write_drawings,
+)
 from reviewlm.evaluation.reports.report_tables import headline
 from reviewlm.evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, record_of
 from reviewlm.evaluation.reports.run_results import RunResults
-from reviewlm.tasks.execution.stage import stage, step
+from reviewlm.tasks.evaluation.intervals import Evaluated
+from reviewlm.tasks.execution.stage import run_stage, stage, step
 from reviewlm.tasks.promotion.promote import CARD_FILE
 from reviewlm.tasks.records.finished_run import FinishedRun
 from reviewlm.tasks.records.report_results import results_of
@@ -59,7 +67,8 @@ def write_report(run: FinishedRun) -> str:
     """Write `reports/<run>/report.html` and its figures, log both to the flow's MLflow run, and link it in Prefect."""
     workspace = run.config.workspace
     results = results_of(run)
-    file = write_files(results, workspace.home / REPORTS, run.run_id)
+    drawings = draw_pictures(workspace, results, run.evaluated)
+    file = write_files(results, drawings, workspace.home / REPORTS, run.run_id)
     tracker = tracker_of(workspace)
     tracker.log_folder(run.run_id, file.parent / FIGURES, "plots")
     # MLflow's charts show the report's colours.
@@ -75,6 +84,31 @@ def write_report(run: FinishedRun) -> str:
     _show_page(workspace, run.run_id, file, headline(results))
     log.debug("report: %s (%.1f MB)", file, file.stat().st_size / 1e6)
     return str(file)
+
+
+def draw_pictures(
+    workspace: Workspace, results: RunResults, evaluated: Evaluated
+) -> list[WrittenDrawing]:
+    """Return the figures of a report; a run that has the same results as another one takes them from the store."""
+    options = {
+        "winner": results.winner,
+        "baseline": results.baseline,
+        "confidence": results.confidence,
+    }
+    inputs = {"comparison": evaluated.artifact.digest}
+    for model in evaluated.models:
+        inputs[f"audit {model.name}"] = model.audit.digest
+
+    for shown in results.models:
+        inputs |= {f"{what} {shown.name}": digest for what, digest in shown.digests.items()}
+
+    def make(work: Path) -> dict[str, Any]:
+        write_drawings(drawings_of(results), work)
+        return {}
+
+    label = f"of {len(results.models)} models"
+    built = run_stage(workspace, "pictures", options, inputs, make, label)
+    return read_drawings(built.artifact.folder)
 
 
 def publish_page(workspace: Workspace, run_id: str, name: str, page: str, title: str) -> Path:
@@ -95,7 +129,9 @@ def _show_page(workspace: Workspace, run_id: str, file: Path, title: str) -> Non
         create_link_artifact(link=link, link_text=title, key="report", description=about)
 
 
-def write_files(results: RunResults, folder: Path, name: str) -> Path:
+def write_files(
+    results: RunResults, drawings: Sequence[WrittenDrawing], folder: Path, name: str
+) -> Path:
     """Write the report to *folder*/*name*, link *folder*/latest to it, and return the page's path.
 
     The folder gets the page, its figures as images, the run's record and, of a registered version, the model card.
@@ -104,7 +140,6 @@ def write_files(results: RunResults, folder: Path, name: str) -> Path:
         StoreFull, NotWritable: The disk is full, or the folder cannot be written.
     """
     place = folder / name
-    drawings = drawings_of(results)
     page = run_page(results, drawings)
     with disk_errors(folder):
         (place / FIGURES).mkdir(parents=True, exist_ok=True)

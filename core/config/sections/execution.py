@@ -44,6 +44,7 @@ Stage = Literal[
     "predict",
     "compare-classifiers",
     "punctuation",
+    "pictures",
 ]
 """All stages, each of which can be built again: those of `docs/reference/stages.md`."""
 

@@ -11,6 +11,12 @@ from typing import Any
 import pytest
 
 from reviewlm.core.errors import NotWritable
+from reviewlm.evaluation.reports.report_pictures import (
+    WrittenDrawing,
+    drawings_of,
+    read_drawings,
+    write_drawings,
+)
 from reviewlm.evaluation.reports.run_results import ModelResults, RunResults
 from reviewlm.evaluation.scoring.metrics import Figures
 from reviewlm.evaluation.statistics.comparison import comparison_table
@@ -26,9 +32,18 @@ def results() -> RunResults:
     )
 
 
-def test_the_newest_report_is_what_latest_points_to(tmp_path: Path, results: RunResults) -> None:
-    stage.write_files(results, tmp_path, "run-1")
-    second = stage.write_files(replace(results, version=2), tmp_path, "run-2")
+@pytest.fixture
+def drawings(tmp_path_factory: pytest.TempPathFactory, results: RunResults) -> list[WrittenDrawing]:
+    folder = tmp_path_factory.mktemp("drawings")
+    write_drawings(drawings_of(results), folder)
+    return read_drawings(folder)
+
+
+def test_the_newest_report_is_what_latest_points_to(
+    tmp_path: Path, results: RunResults, drawings: list[WrittenDrawing]
+) -> None:
+    stage.write_files(results, drawings, tmp_path, "run-1")
+    second = stage.write_files(replace(results, version=2), drawings, tmp_path, "run-2")
     assert (tmp_path / "latest" / "report.html").read_text() == second.read_text()
     assert (tmp_path / "run-1" / "figures" / "bits_per_byte.png").stat().st_size > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "run-1", "run-2"]
@@ -44,7 +59,7 @@ def test_a_folder_that_is_a_file_is_an_error_with_a_word(
 ) -> None:
     (tmp_path / "reports").touch()
     with pytest.raises(NotWritable, match="cannot be written"):
-        stage.write_files(results, tmp_path / "reports", "run-1")
+        stage.write_files(results, [], tmp_path / "reports", "run-1")
 
 
 @dataclass
