@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.manifest import seconds_of
 from reviewlm.core.processes.interrupts import during
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.account import Account
 from reviewlm.corpus.splitting.split import scan_split
 from reviewlm.evaluation.classification.answers import Predicted
@@ -16,12 +18,17 @@ from reviewlm.evaluation.classification.report import (
     headline,
 )
 from reviewlm.evaluation.classification.slices import accuracy_by_slice
+from reviewlm.evaluation.reports.report_pictures import (
+    WrittenDrawing,
+    read_drawings,
+    write_drawings,
+)
 from reviewlm.tasks.classification.compare import Compared, group_predictions
 from reviewlm.tasks.classification.predict import predictions_of
 from reviewlm.tasks.data.documents import documents_with_words
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.evaluation.evaluate import megabytes
-from reviewlm.tasks.execution.stage import MINUTE, stage, started
+from reviewlm.tasks.execution.stage import MINUTE, run_stage, stage, started
 from reviewlm.tasks.fitting.job import MeasuredModel
 from reviewlm.tasks.promotion.promote import Promotion
 from reviewlm.tasks.records.run_report import publish_page
@@ -78,8 +85,27 @@ def write_classifier_report(
         name=config.classification.promotion.model_name,
         version=promotion.version,
     )
-    page = classifier_page(results).to_html()
+    drawings = _draw_pictures(config.workspace, results, compared)
+    page = classifier_page(results, drawings).to_html()
     return str(publish_page(config.workspace, run_id, REPORT_FILE, page, headline(results)))
+
+
+def _draw_pictures(
+    workspace: Workspace, results: ClassificationResults, compared: Compared
+) -> list[WrittenDrawing]:
+    """Return the figures of the page; a run that has the same results as another one takes them from the store."""
+    options = {"winner": results.winner, "baseline": results.baseline}
+
+    def make(work: Path) -> dict[str, Any]:
+        from reviewlm.evaluation.classification.pictures import drawings_of
+
+        write_drawings(list(drawings_of(results)), work)
+        return {}
+
+    inputs = {"comparison": compared.artifact.digest}
+    label = f"of {len(compared.models)} classifiers"
+    built = run_stage(workspace, "pictures", options, inputs, make, label)
+    return read_drawings(built.artifact.folder)
 
 
 def _data(prepared: Prepared, compared: Compared, account: Account) -> dict[str, Any]:

@@ -5,7 +5,9 @@ import pytest
 from reviewlm.core.errors import as_html
 from reviewlm.evaluation.classification import report
 from reviewlm.evaluation.classification.compare import classifier_rows
+from reviewlm.evaluation.classification.pictures import confusion_figure, drawings_of
 from reviewlm.evaluation.classification.report import classifier_page
+from reviewlm.evaluation.reports.report_pictures import read_drawings, write_drawings
 from tests.evaluation.classification.made_answers import HOSTILE, made_classification
 from tests.evaluation.reports.report_pages import Reader
 
@@ -18,8 +20,15 @@ def results():
 
 
 @pytest.fixture(scope="module")
-def page(results):
-    return classifier_page(results).to_html()
+def drawings(results, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawings")
+    write_drawings(list(drawings_of(results)), folder)
+    return read_drawings(folder)
+
+
+@pytest.fixture(scope="module")
+def page(results, drawings):
+    return classifier_page(results, drawings).to_html()
 
 
 @pytest.mark.slow
@@ -50,7 +59,7 @@ def test_a_gain_is_said_to_be_sure_only_if_its_interval_is(results):
 
 
 def test_the_confusion_matrix_shows_shares_of_the_true_label(results):
-    figure = report.confusion_figure(results.best)
+    figure = confusion_figure(results.best)
     shown = [text.get_text() for text in figure.axes[0].texts]
     assert len(shown) == 25
     row = results.best["confusion"][4]
