@@ -57,9 +57,8 @@ CODE = (".py", ".html", ".css")
 
 def made_with() -> dict[str, Any]:
     """Return code, libraries and machine of this process, as JSON values."""
-    threads = {
-        name: os.environ[name] for name in THREADS if name in os.environ
-    }  # others go by the number of cores
+    # Libraries without these variables go by the number of cores.
+    threads = {name: os.environ[name] for name in THREADS if name in os.environ}
     return {
         "code": code_digest(),
         "libraries": dict(libraries()),

@@ -201,9 +201,8 @@ def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fit
         log_inputs(config.workspace, prepared, parent_run_id)
         with ThreadPoolExecutor(1, thread_name_prefix="floor") as beside:
             floor = beside.submit(copy_context().run, estimate_floor, config.workspace, prepared)
-            floor.add_done_callback(
-                lambda done: return_freed()
-            )  # the fits need what it and the data stages had
+            # The fits need what it and the data stages had.
+            floor.add_done_callback(lambda done: return_freed())
             fitted = on_workers(fit_models, config.execution.workers)(
                 config, prepared, parent_run_id
             )

@@ -67,9 +67,8 @@ class Punctuator:
         starts = np.cumsum([0, *(len(ids) for ids, _ in rows)])
         for (number, first, words), (_, last_N), start in zip(windows, rows, starts, strict=False):
             tags_N = answers_P[start + last_N].tolist()
-            overlap = (
-                OVERLAP // 2 if first else 0
-            )  # the window before knows more of what comes earlier
+            # The window before knows more of what comes earlier.
+            overlap = OVERLAP // 2 if first else 0
             tags[number][first + overlap : first + len(words)] = tags_N[overlap:]
 
         return tags

@@ -202,9 +202,8 @@ def configure(preset: str, overrides: list[str] | None, create: bool = True) -> 
 
 def load_configuration(preset: str, overrides: list[str] | None) -> RunConfig:
     """Return the configuration alone, for commands that write nothing into its home folder."""
-    from reviewlm.core.config.presets import (
-        load_config,  # commands without a configuration start in half the time this way
-    )
+    # Commands without a configuration start in half the time this way.
+    from reviewlm.core.config.presets import load_config
 
     return load_config(preset, overrides or [])
 
@@ -250,9 +249,8 @@ def tidy(home: Path) -> None:
         )
 
     if any((home / "runs").glob("*/*/open.lock")):
-        from reviewlm.tracking.runs.runs import (
-            end_left_runs,  # imports MLflow only if there is a run to end
-        )
+        # Imports MLflow only if there is a run to end.
+        from reviewlm.tracking.runs.runs import end_left_runs
 
         end_left_runs(home)
 

@@ -227,12 +227,10 @@ def _watch(reading: int) -> None:
             if number not in _process.heard:
                 continue
             if before is not None and number == signal.SIGINT:
-                os._exit(
-                    128 + _process.signal
-                )  # second Ctrl-C: end at once; the children end with this process
-            before = (
-                number  # not `_process.signal`: the main thread may have set it for this signal
-            )
+                # Second Ctrl-C: end at once; the children end with this process.
+                os._exit(128 + _process.signal)
+            # Not `_process.signal`: the main thread may have set it for this signal.
+            before = number
             _begin(number)
 
     os.close(reading)
@@ -310,9 +308,8 @@ def _end(number: int, line: str) -> None:
     stop = _process.stop
     if stop is not None:
         _within(GRACE, stop)
-        time.sleep(
-            _process.draining + GRACE
-        )  # time for the block to end and for the main thread to leave `watch_signals`
+        # The block gets time to end, and the main thread time to leave `watch_signals`.
+        time.sleep(_process.draining + GRACE)
     elif not _process.resumable:
         # The main thread may wait in a call that continues after the handler of polars (SIGINT). SIGTERM goes to
         # Python's own handler, which interrupts the call.

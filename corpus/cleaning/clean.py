@@ -348,9 +348,8 @@ def _leave_out_learnt(
     files = [np.zeros(0, np.uint32)]
 
     def held_out() -> Iterator[pl.DataFrame]:
-        for frame in takewhile(
-            lambda frame: SPLITS[frame["rank"][0]] != "train", slices
-        ):  # each is of one split
+        # Each frame is of one split.
+        for frame in takewhile(lambda frame: SPLITS[frame["rank"][0]] != "train", slices):
             ranks.append(frame["rank"].to_numpy())
             files.append(frame[FILE].to_numpy())
             yield frame

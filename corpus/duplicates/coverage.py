@@ -93,9 +93,8 @@ def _hash_runs(stream: Stream, threads: int) -> Iterator[Forms]:
 
 def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> list[np.ndarray]:
     """Return, as packed bits for each item of *held_out*, which runs occur in train and are no stock phrases."""
-    from reviewlm.corpus.duplicates import (
-        kernels,  # here, because numba's import takes half a second
-    )
+    # Here, because numba's import takes half a second.
+    from reviewlm.corpus.duplicates import kernels
 
     size, portions = portions_of(sum(words_of(*forms) for forms in held_out()))
     rare = list[np.ndarray]()
@@ -221,9 +220,8 @@ def mark_sources(
     shared: Iterable[Shared], fingerprints: np.ndarray, texts: np.ndarray
 ) -> np.ndarray:
     """Return which runs (P,) count, by what training texts share with them; see `_in_sources`."""
-    from reviewlm.corpus.duplicates import (
-        kernels,  # here, because numba's import takes half a second
-    )
+    # Here, because numba's import takes half a second.
+    from reviewlm.corpus.duplicates import kernels
 
     covered = np.zeros(len(fingerprints), bool)
     space = np.zeros((3, int(texts.max(initial=-1)) + 1), np.int64)

@@ -47,9 +47,8 @@ LEAVES = {
 def hash_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Return the first 16 bytes of each text's SHA-256 as two columns, text_high and text_low (UInt64)."""
     sha256 = hashlib.sha256
-    joined = b"".join(
-        [sha256(text).digest() for text in texts.cast(pl.Binary).to_list()]
-    )  # bytes: nothing to encode
+    # As bytes there is nothing to encode.
+    joined = b"".join([sha256(text).digest() for text in texts.cast(pl.Binary).to_list()])
     halves = np.frombuffer(joined, dtype=">u8").reshape(-1, 4)[:, :2].astype(np.uint64)
     return pl.Series("text_high", halves[:, 0]), pl.Series("text_low", halves[:, 1])
 
@@ -71,9 +70,8 @@ class FingerprintIndex:
 
     def find(self, fingerprints: np.ndarray) -> np.ndarray:
         """Return where each wanted fingerprint is first, as int64; -1: nowhere."""
-        from reviewlm.corpus.duplicates import (
-            kernels,  # here, because numba's import takes half a second
-        )
+        # Here, because numba's import takes half a second.
+        from reviewlm.corpus.duplicates import kernels
 
         place = np.empty(len(fingerprints), np.int64)
         kernels.places_of(fingerprints, self._fingerprints, self._table, place)
@@ -95,9 +93,8 @@ def first_equal(high: np.ndarray, low: np.ndarray) -> np.ndarray:
 
 def _first_equal(high: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where each hash, of two halves, is first (N,) UInt32, and the hash table; see `kernels.first_equal`."""
-    from reviewlm.corpus.duplicates import (
-        kernels,  # here, because numba's import takes half a second
-    )
+    # Here, because numba's import takes half a second.
+    from reviewlm.corpus.duplicates import kernels
 
     first = np.empty(len(high), np.uint32)
     table = np.zeros(1 << (len(high) * 3 // 2).bit_length(), np.uint32)

@@ -116,9 +116,8 @@ class Bands:
             fingerprints: Fingerprints of the shingles of all texts (see `reviewlm.corpus.duplicates.shingles`).
             offsets: (D + 1,) where those of each text begin and the last ones end; each text has at least one.
         """
-        from reviewlm.corpus.duplicates import (
-            kernels,  # here, because numba's import takes half a second
-        )
+        # Here, because numba's import takes half a second.
+        from reviewlm.corpus.duplicates import kernels
 
         used = self.count * self.rows
         numbers = np.arange(1, 2 * used + 1, dtype=np.uint64) + np.uint64(SEED << 32)
@@ -134,9 +133,8 @@ class Bands:
 
         Others have the same key by chance once in 2^64 pairs. With 32 bits, most of a billion texts would be candidates.
         """
-        from reviewlm.corpus.duplicates import (
-            kernels,  # here, because numba's import takes half a second
-        )
+        # Here, because numba's import takes half a second.
+        from reviewlm.corpus.duplicates import kernels
 
         factors = mix(np.arange(1, self.rows + 1, dtype=np.uint64)) | np.uint64(1)
         keys_BD = np.empty((self.count, len(signature_DP)), np.uint64)

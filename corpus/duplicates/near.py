@@ -310,9 +310,8 @@ def similarities(first: pl.Series, second: pl.Series, shingle: int) -> np.ndarra
 
 def _jaccard(values: np.ndarray, offsets: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the Jaccard similarity (P,), as float32, of the sets a and b, given by their numbers; 0 of empty ones."""
-    from reviewlm.corpus.duplicates import (
-        kernels,  # here, because numba's import takes half a second
-    )
+    # Here, because numba's import takes half a second.
+    from reviewlm.corpus.duplicates import kernels
 
     common = np.empty(len(a), np.int64)
     kernels.common(values, offsets, a, b, *hash_table(offsets), common)

@@ -128,9 +128,8 @@ def _hash_held_out(forms: Forms, chosen: np.ndarray) -> tuple[Forms, int]:
 
 def _add_runs(size: int, portion: Portion, *held_out: Forms) -> list[np.ndarray]:
     """Return a hash table with the held-out runs of a portion."""
-    from reviewlm.corpus.duplicates import (
-        kernels,  # here, because numba's import takes half a second
-    )
+    # Here, because numba's import takes half a second.
+    from reviewlm.corpus.duplicates import kernels
 
     table = np.zeros(size, np.uint32)
     for values, _ in held_out:
@@ -142,9 +141,8 @@ def _count_runs(
     table: np.ndarray, portion: Portion, masks: list[np.ndarray], *learnt: Forms
 ) -> list[np.ndarray]:
     """Return how often each run of the table occurs in some training texts."""
-    from reviewlm.corpus.duplicates import (
-        kernels,  # here, because numba's import takes half a second
-    )
+    # Here, because numba's import takes half a second.
+    from reviewlm.corpus.duplicates import kernels
 
     counted = table.copy()
     for forms, mask in zip(learnt, masks, strict=True):
@@ -163,9 +161,8 @@ def _sum_counts(table: np.ndarray, *counts: np.ndarray) -> list[np.ndarray]:
 
 def _mark_rare(table: np.ndarray, portion: Portion, held_out: Forms) -> list[np.ndarray]:
     """Return a mask of the rare runs among the held-out ones, as packed bits."""
-    from reviewlm.corpus.duplicates import (
-        kernels,  # here, because numba's import takes half a second
-    )
+    # Here, because numba's import takes half a second.
+    from reviewlm.corpus.duplicates import kernels
 
     values = held_out[0]
     rare = of_portion(values, *portion)

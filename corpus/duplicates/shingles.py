@@ -55,9 +55,8 @@ def simple_bytes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """
     other = texts.str.len_bytes() > texts.str.len_chars()
     if other.any():
-        texts = texts.clone().scatter(
-            other.arg_true(), word_form(texts.filter(other))
-        )  # changes what it is called on
+        # `scatter` changes what it is called on.
+        texts = texts.clone().scatter(other.arg_true(), word_form(texts.filter(other)))
     return bytes_of(texts)
 
 
@@ -75,9 +74,8 @@ def word_bytes(
         The bytes of the word forms of the K texts that stay, one after another; their offsets (K + 1,); the number of
         words of every text (D,).
     """
-    from reviewlm.corpus.duplicates import (
-        kernels,  # here, because numba's import takes half a second
-    )
+    # Here, because numba's import takes half a second.
+    from reviewlm.corpus.duplicates import kernels
 
     forms = np.empty(len(data), np.uint8)
     ends = np.zeros(len(offsets), np.int64)
@@ -146,9 +144,8 @@ class Fingerprints:
             Fingerprints (S,) as uint64, in the order of the text and with repeats, and (D + 1,) offsets into them. A
             text of w words has w - shingle + 1 fingerprints, a shorter one 1 if *short*, a text without words none.
         """
-        from reviewlm.corpus.duplicates import (
-            kernels,  # here, because numba's import takes half a second
-        )
+        # Here, because numba's import takes half a second.
+        from reviewlm.corpus.duplicates import kernels
 
         longest = int(np.diff(offsets).max(initial=0))
         powers = self._powers_of_base(longest)
@@ -179,9 +176,8 @@ def sets(fingerprints: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.
         fingerprints: Fingerprints of the shingles of all texts.
         offsets: (D + 1,) where those of each text begin, and where the last ones end.
     """
-    from reviewlm.corpus.duplicates import (
-        kernels,  # here, because numba's import takes half a second
-    )
+    # Here, because numba's import takes half a second.
+    from reviewlm.corpus.duplicates import kernels
 
     members = np.empty_like(fingerprints)
     ends = np.zeros(len(offsets), np.int64)

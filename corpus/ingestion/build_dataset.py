@@ -101,9 +101,8 @@ def assemble(
     chosen = originals(sources)
     used = [readings[key] for key in chosen]
     _require_rows(sources, used)
-    (folder / DATASET_FILE).unlink(
-        missing_ok=True
-    )  # while files are replaced, there must be no valid data set
+    # While files are replaced, there must be no valid data set.
+    (folder / DATASET_FILE).unlink(missing_ok=True)
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     (folder / PARTS).mkdir(parents=True)
     paths = [path for reading in used for path in reading.paths]

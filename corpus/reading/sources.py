@@ -423,9 +423,8 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
     if memory:
         record = memory / f"{now.st_dev}-{now.st_ino}-{now.st_size}-{times}"
 
-    if (
-        record and record.is_file() and len(digest := record.read_text()) == DIGEST
-    ):  # empty after a power loss
+    # After a power loss the record is empty.
+    if record and record.is_file() and len(digest := record.read_text()) == DIGEST:
         return Source(name, now.st_size, digest, path, now.st_mtime_ns)
 
     with input_errors(path):

@@ -243,9 +243,8 @@ class AnyRatingMixture(AnyRating):
 
 def _logp_of_ratings(nats_BRT: np.ndarray, logp_BR: np.ndarray) -> np.ndarray:
     """Return log p(rating) before each of T tokens and after the last one (B, R, T + 1)."""
-    read_BRT = np.cumsum(
-        np.minimum(nats_BRT, IMPOSSIBLE), axis=2
-    )  # finite also after a token that none allows
+    # Finite also after a token that none allows.
+    read_BRT = np.cumsum(np.minimum(nats_BRT, IMPOSSIBLE), axis=2)
     before_BR1 = np.zeros((*logp_BR.shape, 1))
     logp_BRT = logp_BR[:, :, None] - np.concatenate([before_BR1, read_BRT], 2)
     logp_BRT -= np.logaddexp.reduce(logp_BRT, axis=1, keepdims=True)

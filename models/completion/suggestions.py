@@ -255,9 +255,8 @@ def _is_whole(vocabulary: Vocabulary, word: str, finished: float) -> bool:
     begun = words_of(vocabulary).beginning_with(
         "".join(pieces_of(word, vocabulary.spec.lowercase)).encode()
     )
-    frequent = len(begun) > 0 and ids.tolist() == [
-        begun.min()
-    ]  # the vocabulary lists the most frequent first
+    # The vocabulary lists the most frequent first.
+    frequent = len(begun) > 0 and ids.tolist() == [begun.min()]
     return frequent or (finished >= FINISHED and bool((ids != UNK).all()))
 
 
@@ -319,9 +318,8 @@ def _whole_words(
     candidates = np.flatnonzero(allowed_V)
     ranked = candidates[np.argsort(-p_V[candidates], kind="stable")]
     writer = unit.page_after(typed.text)
-    masses: defaultdict[str, float] = defaultdict(
-        float
-    )  # entries that look the same in text are one word
+    # Entries that look the same in text count as one word.
+    masses: defaultdict[str, float] = defaultdict(float)
     for token in ranked[: 2 * k]:
         shown = writer.shown(vocabulary.token(token))
         masses[shown.strip() or shown] += float(p_V[token])

@@ -162,9 +162,8 @@ class NGramLM:
         Raises:
             ModelError: A follower has an id outside the vocabulary: its file is damaged; kind "bundle".
         """
-        from . import (
-            step_kernels as kernels,  # only here: numba takes half a second, which a fit does not need
-        )
+        # Only here: numba takes half a second, which a fit does not need.
+        from . import step_kernels as kernels
 
         first_U, which_B = different(state.context_BK)
         contexts = [context_B[first_U] for context_B in self.contexts(state)]
@@ -210,9 +209,8 @@ class NGramLM:
         """
         if self.order == 1:
             return []
-        if (latest := self._looked_up) and latest[
-            0
-        ] is state:  # a mixture calls again, right after the step
+        # A mixture calls again, right after the step.
+        if (latest := self._looked_up) and latest[0] is state:
             return latest[1]
 
         first_U, which_B = different(state.context_BK)

@@ -102,9 +102,8 @@ _TOKEN = re.compile(
     rf"(?P<cue>{_KEY_CUE})(?P<told>[A-Za-z0-9_+/=.-]{{19,199}}[A-Za-z0-9_+/=-])(?![A-Za-z0-9_-])"
     r"|(?<![A-Za-z0-9_+/=.@-])(?=[A-Za-z0-9_-]{32})(?P<mixed>[A-Za-z0-9_-]{32,200})(?![A-Za-z0-9_-])"
 )
-_TAIL = (
-    r"""[^ \n<>"…]*[^ \n<>"….,;:!?')\]}*]"""  # a site shortens long addresses: x.com/biz_pho…Next
-)
+# A site shortens long addresses: x.com/biz_pho…Next
+_TAIL = r"""[^ \n<>"…]*[^ \n<>"….,;:!?')\]}*]"""
 _DOMAIN = r"(?a:\b)(?:[A-Za-z0-9-]{1,63}\.){1,5}"
 EMAIL = TextRule(
     "e-mail",

@@ -184,9 +184,8 @@ def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> No
 
     logged = {*model.test.facts, *model.observed.facts, *COSTS}  # by `evaluate`, or below
     new = {name: value for name, value in row.items() if name not in logged}
-    observed = {
-        f"{name}{end}" for name in model.observed.facts for end in ("", "_lo", "_hi")
-    }  # of a sample of reviews
+    # These figures are of a sample of reviews.
+    observed = {f"{name}{end}" for name in model.observed.facts for end in ("", "_lo", "_hi")}
     named = {
         f"{'observed' if name in observed else 'test'}/{name}": value for name, value in new.items()
     }

@@ -132,9 +132,8 @@ def register_fit(
     config: RunConfig, clean: Artifact, fitted: Fitted, measured: Sequence[Artifact]
 ) -> int:
     """Register the logged model of a fit as the challenger; return its version, the same at a repeated call."""
-    registry = registry_of(
-        config.workspace, config.promotion.model_name
-    )  # it waits until MLflow has all writes
+    # It waits until MLflow has all writes.
+    registry = registry_of(config.workspace, config.promotion.model_name)
     tracker = tracker_of(config.workspace)
     run_id = tracker.known_id(fitted.run_id)
     uri = tracker.tag(run_id, tag.MODEL_URI_TAG)

@@ -189,9 +189,8 @@ def limits_of(
     going = [
         run.started - HOUR for each in runs.values() for run in each if run.status == STILL_RUNNING
     ]
-    began = min(
-        (time if time <= now else 0 for time in going), default=None
-    )  # 0: it may have used anything since
+    # From a time that is still to come, 0: that run may have used anything.
+    began = min((time if time <= now else 0 for time in going), default=None)
     if began is None:
         return limits
     return [(began, RUNNING), *limits]

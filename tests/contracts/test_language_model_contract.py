@@ -234,9 +234,8 @@ def test_100_000_samples_have_the_frequencies_of_the_model(model):
     draw, samples = np.random.default_rng(11), 100_000
     before = [BOS, STARS[4]]
     expected = samples * next_token_shares(model, before)
-    while (
-        expected >= 5
-    ).sum() < 2:  # go on with the only likely token: drawing it would test nothing
+    # Go on with the only likely token: drawing it would test nothing.
+    while (expected >= 5).sum() < 2:
         before.append(int(expected.argmax()))
         expected = samples * next_token_shares(model, before)
 

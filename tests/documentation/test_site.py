@@ -30,9 +30,8 @@ def test_pages_that_are_named_exist() -> None:
         for path in ROOT.iterdir()
         if path.is_dir() and not path.name.startswith((".", "build"))
     ]
-    pages = [
-        page for page in ROOT.glob("*.md") if page.name != "CHANGELOG.md"
-    ]  # it names pages of their time
+    # It names pages of their time.
+    pages = [page for page in ROOT.glob("*.md") if page.name != "CHANGELOG.md"]
     files = [*pages, *DOCS.rglob("*.md"), *(path for room in rooms for path in room.rglob("*.py"))]
     named = {
         (name, file) for file in files for name in PAGE.findall(file.read_text(encoding="utf-8"))

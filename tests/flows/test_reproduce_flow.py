@@ -76,9 +76,8 @@ def register_mixture(config: RunConfig) -> None:
     other = config.model_copy(
         update={"source": config.source.model_copy(update={"synthetic": synthetic})}
     )
-    earlier = clean_and_split.fn(
-        other, dataset_of(other)
-    )  # as with start weights that have learnt from other reviews
+    # As with start weights that have learnt from other reviews.
+    earlier = clean_and_split.fn(other, dataset_of(other))
     clean = clean_and_split.fn(config, dataset_of(config), [earlier])
     workspace = config.workspace
     vocabulary = train_vocabulary.fn(

@@ -84,9 +84,8 @@ def test_each_word_of_a_long_text_is_tagged_far_from_the_ends_of_a_window(
     [places] = cut.tags([[word] * length])
     assert len(places) == length
     assert max(echo.lengths) <= WINDOW
-    for number, place in enumerate(
-        places
-    ):  # place: that of the word in the window that gave its tag
+    # The place is that of the word in the window that gave its tag.
+    for number, place in enumerate(places):
         assert place == number or place >= OVERLAP // 2
         last = number >= length - WINDOW
         assert place < WINDOW - OVERLAP // 2 or last

@@ -98,9 +98,8 @@ def test_new_files_start_a_retrain_once_that_is_switched_on_which_outlives_the_n
     mine = {"flow_runs": {"deployment_id": {"any_": [on_ingest["id"]]}}}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(
-        "reviewlm.core.services.join.join", lambda home: None
-    )  # the server is that of the environment
+    # The server is that of the environment.
+    monkeypatch.setattr("reviewlm.core.services.join.join", lambda home: None)
 
     def automation() -> dict[str, Any]:
         found = ask(environment, "POST", "/automations/filter", {"limit": 200}, 60)

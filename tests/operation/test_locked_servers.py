@@ -154,9 +154,8 @@ def test_without_the_password_only_the_addresses_of_the_page_on_security_answer(
     }
     asked = {path: ask(servers[1][name], "GET", path)[0] for path in opened | others}
     answered = {path for path, status in asked.items() if status != 401}
-    pages = (
-        {"/version", "/get-artifact"} if name == "prefect" else set()
-    )  # of the app of Prefect's pages
+    # Addresses of the app of Prefect's pages.
+    pages = {"/version", "/get-artifact"} if name == "prefect" else set()
     assert answered - pages == opened
 
 

@@ -319,9 +319,8 @@ def smoke_test(
             environment[name] = value
 
     environment.update(MLFLOW_TRACKING_URI=tracker.uri, MLFLOW_REGISTRY_URI=tracker.uri)
-    environment["OMP_NUM_THREADS"] = (
-        "1"  # on a busy machine two threads wait for each other: 20 times the latency
-    )
+    # On a busy machine two threads wait for each other: 20 times the latency.
+    environment["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory(prefix="reviewlm-smoke-") as foreign:
         try:
             with interrupts.during("smoke test"):

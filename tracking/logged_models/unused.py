@@ -112,9 +112,8 @@ def _folder_below(tracker: Tracker, address: str) -> Path | None:
 def models_of(tracker: Tracker, versions: Iterable[Version]) -> list[LoggedFiles]:
     """Return the logged models with files below the home folder; *versions* are those of all registered models."""
     versions_of: dict[str, set[VersionKey]] = {}
-    for (
-        version
-    ) in versions:  # by any address that MLflow has of the logged model that it was made from
+    # By any address that MLflow has of the logged model that it was made from.
+    for version in versions:
         for model_id in MODEL_ID.findall(f"{version.source} {version.place}"):
             versions_of.setdefault(model_id, set()).add((version.name, version.version))
 

@@ -248,9 +248,8 @@ class LoggedDecisions(RegisteredModel):
                 for event in pending:
                     self._note(event)
                 before = self.state.previous
-                self._set_alias(
-                    PREVIOUS, before if before in self.there else None
-                )  # it may be deleted
+                # It may be deleted.
+                self._set_alias(PREVIOUS, before if before in self.there else None)
                 self._set_alias(CHAMPION, self.state.champion)  # last
                 RunOutcomes(self.tracker, self.log, self.state, self.there).show(pending)
                 wrote = True

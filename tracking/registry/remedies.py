@@ -62,9 +62,8 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
     elif versions:
         what = f"'{name}' has no version {wanted}"
         remedy = f"one of {', '.join([*sorted(aliases), *(str(version.version) for version in versions)])}"
-        if (
-            target.alias
-        ):  # a word without "@" may be meant as the name of a model, see `locating.locate`
+        # A word without "@" may be meant as the name of a model, see `locating.locate`.
+        if target.alias:
             remedy += f", or a registered model: {', '.join(names)}"
             others = models_of_champions_run(tracker, name)
             if others:

@@ -137,9 +137,8 @@ def tanh(x: Any) -> Any:
 @overload(tanh)
 def _tanh(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     def quotient(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        x = min(
-            max(x, _F(-7.90531110763549805)), _F(7.90531110763549805)
-        )  # x first: then NaN stays NaN
+        # x first: then NaN stays NaN.
+        x = min(max(x, _F(-7.90531110763549805)), _F(7.90531110763549805))
         s = x * x
         p = _F(-2.76076847742355e-16) * s + _F(2.00018790482477e-13)
         p = p * s + _F(-8.60467152213735e-11)

@@ -316,9 +316,8 @@ def test_a_failed_critical_expectation_stops_the_flow_before_any_training(
 
     from reviewlm.core.errors import CheckFailed
 
-    newest = (
-        TaskRunSort.EXPECTED_START_TIME_DESC
-    )  # the server answers with 200, and may have run many flows
+    # The server answers with 200, and may have run many flows.
+    newest = TaskRunSort.EXPECTED_START_TIME_DESC
     bad = tmp_path / "bad.jsonl"
     fine = {"stars": 9, "date": "2020-01-01"}
     lines = [{"review_id": f"r{i}", "text": f"Fine place number {i}.", **fine} for i in range(60)]

@@ -43,9 +43,8 @@ class Home:
         from reviewlm.tracking.registry.versions import CHAMPION
         from reviewlm.tracking.tags import FIT_TAG
 
-        config = load_config(ONE).with_input(
-            ["reviews.jsonl"]
-        )  # models of files have another name than the demo's
+        # Models of files have another name than the demo's.
+        config = load_config(ONE).with_input(["reviews.jsonl"])
         run = tracker_of(config.workspace).newest_run(FIT_TAG, fit_digest)
         assert run is not None
         run_id = run.info.run_id
@@ -107,9 +106,8 @@ def test_from_the_first_week_to_the_third(weeks: Home, tmp_path: Path) -> None:
     assert {*taught["facts"]["learnt"]} == {"test", "validation"}
 
     weeks.crown(warm["digest"])
-    again = weeks.train(
-        [old, new], *WARM
-    )  # the champion is this very fit: it is not trained on top of itself
+    # The champion is this very fit: it is not trained on top of itself.
+    again = weeks.train([old, new], *WARM)
     assert (again["digest"], again["reused"]) == (warm["digest"], True)
 
     assert weeks.prepared(earlier=1) == [taught]

@@ -40,9 +40,8 @@ def test_a_job_runs_our_image_without_its_entry_point_as_its_user(name: str) -> 
     pod = pod_of(TEMPLATES[name])
     [container] = pod["containers"]
     assert TEMPLATES[name]["variables"]["properties"]["image"]["default"] == IMAGE
-    assert (
-        "ENTRYPOINT" in DOCKERFILE
-    )  # which would take `prefect flow-run execute` for arguments of its own
+    # It would take `prefect flow-run execute` for arguments of its own.
+    assert "ENTRYPOINT" in DOCKERFILE
     assert (container["command"], container["args"]) == (["env"], "{{ command }}")
     assert (pod["securityContext"]["runAsNonRoot"], pod["securityContext"]["runAsUser"]) == (
         True,

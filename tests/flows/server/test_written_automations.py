@@ -271,9 +271,8 @@ def test_a_pool_of_the_services_is_told_if_no_worker_comes_for_minutes() -> None
     assert not trigger.starts_after("prefect.work-pool.ready")
     assert trigger.expects("prefect.work-pool.ready")
     assert trigger.starts_after("prefect.work-pool.not-ready")
-    assert trigger.expects(
-        "prefect.work-pool.not-ready"
-    )  # a worker that ends right after its start begins a new wait
+    # A worker that ends right after its start begins a new wait.
+    assert trigger.expects("prefect.work-pool.not-ready")
     assert (trigger.posture, trigger.meets_threshold(0), trigger.meets_threshold(1)) == (
         "Proactive",
         True,

@@ -44,9 +44,8 @@ def test_the_distributions_of_a_stream_have_the_same_bits_in_any_batch(kind):
             own_BV, own = model.step(ids_B, own)
         assert torch.equal(own_BV, logp_BV[rows])
     p_BV, near_p_BV = torch.softmax(logp_BV, 1), near_BV.exp()
-    assert (
-        float((p_BV - near_p_BV).abs().sum(1).mean()) < 0.5
-    )  # weights this large and random amplify any rounding
+    # Weights this large and random amplify any rounding.
+    assert float((p_BV - near_p_BV).abs().sum(1).mean()) < 0.5
     assert [tensor.shape for tensor in state.network] == [tensor.shape for tensor in near.network]
 
 

@@ -260,9 +260,8 @@ def test_a_rollback_that_was_cut_off_is_finished_by_asking_for_it_again(
 def test_an_alias_that_was_moved_in_mlflow_is_entered_before_the_next_decision(names: Names):
     first, second, third = (names.version() for _ in range(3))
     client = names.tracker.client
-    client.set_registered_model_alias(
-        "reviewlm", CHAMPION, str(first)
-    )  # a registry older than its log
+    # A registry older than its log.
+    client.set_registered_model_alias("reviewlm", CHAMPION, str(first))
     names.registry.settle(second, first, True, "", {"gate/outcome": "promoted"})
     client.set_registered_model_alias("reviewlm", CHAMPION, str(third))
     assert names.registry.rollback().version == first
