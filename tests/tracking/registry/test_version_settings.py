@@ -72,10 +72,8 @@ def test_the_demo_is_not_the_model_of_ones_own_reviews(own_home: Path) -> None:
     assert (before.dataset, before.config.promotion.model_name) == ("", "reviewlm-demo")
     register(own_home, load_config("demo", ["seed=4"]), 1, ["champion"], name="reviewlm-demo")
     demo = settings_of(["champion"], preset="demo")
-    assert (
-        demo.data
-        == "version 1 (champion) of 'reviewlm-demo': the embedded corpus, 7,000 synthetic reviews"
-    )
+    reviews = f"{demo.config.source.synthetic.reviews:,} synthetic reviews"
+    assert demo.data == f"version 1 (champion) of 'reviewlm-demo': the embedded corpus, {reviews}"
     assert demo.config.source.synthetic.seed == 4
     named = settings_of(["reviewlm-demo"])
     assert (named.dataset, named.config.promotion.model_name, named.config.seed) == (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from time import process_time
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +20,6 @@ from reviewlm.training.ngram.partitions import fitting
 from reviewlm.training.ngram.partitions.fitting import PartitionedFit, fit_partitions
 from reviewlm.training.ngram.partitions.windows import TextBlock, text_blocks
 from reviewlm.training.ngram.smoothing.methods import figures, numbers_of_ngrams
-from tests.in_process_dataflow import InProcess
 
 GIVEN = {1, 3, 4}
 V = 30
@@ -178,19 +176,6 @@ def test_numbers_beyond_32_bits_change_nothing(
     assert {k: a.tolist() for k, a in there.tables.arrays().items()} == {
         k: a.tolist() for k, a in near.tables.arrays().items()
     }
-
-
-def test_workers_do_95_percent_of_the_work_of_a_fit() -> None:
-    """In processor seconds, with the values that pass this process pickled."""
-    draws = np.random.default_rng(1).zipf(1.2, (10_000, 48))
-    text = documents(np.minimum(draws - 1, 19_000).tolist())
-    spec = NGramSpec(order=5, min_documents=2)
-    for _ in range(2):  # the first time loads and compiles
-        engine = InProcess()
-        began = process_time()
-        fit_partitions(text, text, spec, 19_006, GIVEN, engine)
-        share = engine.seconds / (process_time() - began)
-    assert share >= 0.95
 
 
 def test_each_block_has_whole_documents_of_about_the_size_that_was_asked() -> None:
