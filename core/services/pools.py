@@ -107,11 +107,10 @@ def deploy_steps(
     overwrite: bool = False,
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield the steps of `deploy`, each with its name, for a command that says what takes the time."""
-    present = {one["name"] for one in _ask(environment, "/work_pools/filter", {"limit": MOST})}
+    present = _present_pools(environment)
     for pool in pools:
         if pool not in present:  # one that is there may have a limit or variables of the user
-            words = ("work-pool", "create", pool, "--type", "process")
-            yield f"pool {pool}", partial(_prefect, environment, home, *words)
+            yield f"pool {pool}", partial(_create_pool, environment, home, pool)
 
     yield "limits", partial(_create_limits, environment)
 
@@ -126,6 +125,20 @@ def deploy_steps(
         log.info("%s", sentence)
 
     yield "alerts", partial(automate, environment, home)
+
+
+def _present_pools(environment: dict[str, str]) -> set[str]:
+    """Return the names of the pools that the server has."""
+    return {one["name"] for one in _ask(environment, "/work_pools/filter", {"limit": MOST})}
+
+
+def _create_pool(environment: dict[str, str], home: Path, pool: str) -> None:
+    """Create a pool, unless a worker that starts meanwhile does: each creates its own where it has none."""
+    try:
+        _prefect(environment, home, "work-pool", "create", pool, "--type", "process")
+    except ReviewLMError:
+        if pool not in _present_pools(environment):
+            raise
 
 
 def settings_there(environment: dict[str, str]) -> dict[str, Settings]:
