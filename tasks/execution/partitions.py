@@ -8,6 +8,7 @@ such a folder, as the home may, stand for themselves.
 
 from __future__ import annotations
 
+import errno
 import platform
 import secrets
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ ALIGNMENT = 64
 CHECK_SECONDS = 60.0
 """Time for all nodes to look for a file in the storage."""
 PREFIX = "reviewlm-partitions"
+REMOVALS = 10
+"""Attempts to remove a folder into which workers still write what nobody waits for."""
 SETTING = "execution.storage"
 
 
@@ -218,9 +221,15 @@ def new_folder(storage: str) -> PartitionFolder:
 
 
 def remove_folder(folder: PartitionFolder) -> None:
-    """Remove a folder with its partitions, if the storage answers."""
-    with suppress(OSError):
-        _open_storage(folder.storage)[0].delete_dir(folder.path)
+    """Remove a folder with its partitions, if the storage answers; again where a worker has written meanwhile."""
+    files, _ = _open_storage(folder.storage)
+    for _ in range(REMOVALS):
+        try:
+            files.delete_dir(folder.path)
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY:
+                continue
+        return
 
 
 def _lives(name: str) -> bool:

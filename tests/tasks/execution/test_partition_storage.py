@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import platform
@@ -158,6 +159,24 @@ class Nodes:
         finally:
             self.storage.rmdir()
             there.rename(self.storage)
+
+
+def test_a_folder_into_which_a_worker_still_writes_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = new_folder(str(tmp_path))
+    errors = [OSError(errno.ENOTEMPTY, "Directory not empty"), None]
+    removed = []
+
+    def delete_dir(path: str) -> None:
+        if error := errors.pop(0):
+            raise error
+        removed.append(path)
+
+    files = SimpleNamespace(delete_dir=delete_dir)
+    monkeypatch.setattr(partitions, "_open_storage", lambda storage: (files, storage))
+    remove_folder(folder)
+    assert removed == [folder.path]
 
 
 def test_a_node_that_does_not_see_the_storage_is_named_with_it(tmp_path: Path) -> None:
