@@ -1,4 +1,4 @@
-"""Measure which share of a held-out text stands in training texts, by runs of five equal words."""
+"""Measure the n-gram overlap of held-out texts with training texts: the share of words in 5-grams of both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure which share of each held-out text stands in training texts, on workers that hold both.
+"""Measure the n-gram overlap of held-out texts with training texts, on workers that hold both.
 
 The result is that of `coverage.coverage`, which also explains the method: texts are compared by their *runs* of `SPAN`
 words, as 64-bit fingerprints. This process only passes references between tasks of the workers. First they count in

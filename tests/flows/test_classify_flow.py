@@ -225,7 +225,10 @@ def test_a_field_without_two_labels_is_refused_before_any_fit(
 def test_a_version_is_tried_before_it_is_promoted_by_hand(done: Home) -> None:
     with other_home(done.home):
         tracker = tracker_at(load_config(PRESET).workspace)
-        open_champion(tracker, f"models:/{NAME}/1", form=None)
+        bundle, version = open_champion(tracker, f"models:/{NAME}/1", form=None)
+
+    assert version.version == 1
+    assert list(bundle.labels) == done.result["labels"]
 
 
 def test_a_classifier_is_not_opened_as_a_language_model(done: Home) -> None:

@@ -28,7 +28,7 @@ HELD = (
     "vocabulary",
     "score",
     "audit",
-    "intervals",
+    "confidence intervals",
     "register",
     "gate",
     "report",

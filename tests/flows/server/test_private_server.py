@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
@@ -30,7 +32,12 @@ def test_a_server_that_answers_is_waited_for(programs: list[list[str]]) -> None:
     programs.append(command("answer_health"))
     server = private_server._PrivateServer(private_server._start, {})
     server.wait()
+    with urlopen(f"{server.address}/api/health", timeout=5) as answer:
+        assert answer.status == 200
+
     server.end()
+    with pytest.raises(URLError):
+        urlopen(f"{server.address}/api/health", timeout=5)
 
 
 def test_a_server_that_never_starts_is_an_error(programs: list[list[str]]) -> None:

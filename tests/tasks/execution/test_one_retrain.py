@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -129,13 +129,16 @@ def test_equal_commands_wait_for_a_retrain(
     assert [future.result(30) for future in commands] == ["done"] * 2
 
 
-@pytest.mark.usefixtures("running")
 def test_a_command_without_a_lasting_server_waits_for_no_retrain(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    running: tuple[Future[str], threading.Event],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("PREFECT_API_URL")
-    with ExitStack() as stack:
-        stack.enter_context(one_retrain(tmp_path))
+    with recorded_stages() as record, one_retrain(tmp_path):
+        assert not running[0].done()
+
+    assert record.waited == 0
 
 
 def test_retrains_of_two_homes_run_one_after_the_other(
