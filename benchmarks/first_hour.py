@@ -78,7 +78,11 @@ class Seconds:
     cpu: float
 
 
-def rows_of(data: Path | None, folder: Path, quick: bool) -> Iterator[Row]:
+def rows_of(
+    data: Path | None,
+    folder: Path,
+    quick: bool,
+) -> Iterator[Row]:
     """Yield the rows in the order in which they run.
 
     Args:
@@ -114,23 +118,47 @@ def rows_of(data: Path | None, folder: Path, quick: bool) -> Iterator[Row]:
     )
     prepare = ("run", "--until", "prepare", "--input", str(folder / MADE))
     yield Row(
-        "prepare 5,000 reviews, new home", prepare, {"wall": 12.0}, repeats=False, home="prepare"
+        "prepare 5,000 reviews, new home",
+        prepare,
+        {"wall": 12.0},
+        repeats=False,
+        home="prepare",
     )
     yield Row(
-        "prepare 5,000 reviews, next home", prepare, {"wall": 12.0}, repeats=False, home="next"
+        "prepare 5,000 reviews, next home",
+        prepare,
+        {"wall": 12.0},
+        repeats=False,
+        home="next",
     )
     if data is None:
         return
 
     file = str(data / KAGGLE)
     fit = ("models", "classify", "fit", "--input", file)
-    yield Row("classify fit, 10,000 reviews", fit, {"cpu": 60.0}, repeats=False, home="classify")
+    yield Row(
+        "classify fit, 10,000 reviews",
+        fit,
+        {"cpu": 60.0},
+        repeats=False,
+        home="classify",
+    )
     yield Row("classify fit, nothing changed", fit, {"cpu": 12.0}, home="classify")
     minutes = ("run", "--input", file, "--minutes", "5")
-    yield Row("run --minutes 5", minutes, {"wall": 315.0}, repeats=False, home="minutes")
+    yield Row(
+        "run --minutes 5",
+        minutes,
+        {"wall": 315.0},
+        repeats=False,
+        home="minutes",
+    )
 
 
-def measure(row: Row, folder: Path, repeats: int) -> list[Seconds]:
+def measure(
+    row: Row,
+    folder: Path,
+    repeats: int,
+) -> list[Seconds]:
     """Run the command of a row, once or several times."""
     environment = {
         "REVIEWLM_HOME": str(folder / row.home),
@@ -167,7 +195,12 @@ def ratios_of(rows: Sequence[Row], runs: dict[str, list[Seconds]]) -> dict[str, 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark with the options of the command line."""
     parser = arguments("What a person waits for in the first hour")
-    parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows alone, by name")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="ROW",
+        help="these rows alone, by name",
+    )
     parser.add_argument(
         "--data",
         type=Path,

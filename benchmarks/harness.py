@@ -47,7 +47,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def interleave(
-    contenders: Mapping[str, Contender], threads: int, repeats: int
+    contenders: Mapping[str, Contender],
+    threads: int,
+    repeats: int,
 ) -> dict[str, list[Run]]:
     """Measure all contenders in turn, in *repeats* rounds, so that a slow minute of the machine affects all of them.
 
@@ -166,7 +168,10 @@ def arguments(description: str) -> argparse.ArgumentParser:
         "--write", action="store_true", help="write benchmarks/results/DATE-NAME.md"
     )
     parser.add_argument(
-        "--repeats", type=int, default=3, help="rounds of all contenders (default 3)"
+        "--repeats",
+        type=int,
+        default=3,
+        help="rounds of all contenders (default 3)",
     )
     return parser
 

@@ -87,7 +87,11 @@ class LineText:
         return [np.array([*map(number.__getitem__, line), EOS]) for line in self.lines[split]]
 
     def _as_stream(
-        self, split: str, parts: Sequence[np.ndarray], tokens: int, policy: str
+        self,
+        split: str,
+        parts: Sequence[np.ndarray],
+        tokens: int,
+        policy: str,
     ) -> TokenStream:
         ids = np.concatenate(parts).astype(np.uint16 if self.size <= 1 << 16 else np.uint32)
         header = {
@@ -136,7 +140,11 @@ def kaggle_reviews(data: Path, min_count: int = 3) -> LineText:
 
 def chicago_reviews(data: Path, min_count: int = 8) -> LineText:
     """Return the crawl of the Chicago area in the split by business that the data's description defines."""
-    splits: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    splits: dict[str, list[str]] = {
+        "train": [],
+        "valid": [],
+        "test": [],
+    }
     with gzip.open(data / "yelp_crawl_chicagoland.jsonl.gz", "rb") as file:
         for line in io.BufferedReader(file):  # type: ignore[arg-type]
             row = json.loads(line)

@@ -162,7 +162,12 @@ class ProcessLog(threading.Thread):
         last = self.samples[-1]
         self.samples.append(last._replace(time=time.time(), cpu=self._account.pipeline))
 
-    def peak(self, began: float, ended: float, what: int = PIPELINE) -> int | None:
+    def peak(
+        self,
+        began: float,
+        ended: float,
+        what: int = PIPELINE,
+    ) -> int | None:
         """Return the highest value between two times, in MiB; None if no sample lies between them."""
         first = bisect_left(self.samples, began, key=itemgetter(0))
         last = bisect_right(self.samples, ended, key=itemgetter(0))
@@ -210,7 +215,14 @@ class ProcessLog(threading.Thread):
         account = self._account
         self.samples.append(
             Sample(
-                now, pipeline, server, private, account.pipeline, account.server, first, first_cpu
+                now,
+                pipeline,
+                server,
+                private,
+                account.pipeline,
+                account.server,
+                first,
+                first_cpu,
             )
         )
         self.high_water = max(self.high_water, high_water(self.pid) / MIB)
@@ -261,7 +273,9 @@ def private_bytes(process: psutil.Process) -> int:
 
 
 def run_logged(
-    words: Sequence[str], environment: Mapping[str, str], program: str = "reviewlm.cli"
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    program: str = "reviewlm.cli",
 ) -> ProcessLog:
     """Run `reviewlm`, or another program, with these words and sample its processes.
 

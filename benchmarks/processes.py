@@ -149,7 +149,13 @@ def _call(function: Callable[[], Any]) -> Run:
         raise ContenderFailed(outcome)
 
     wall, cpu, high, base, result = outcome
-    return Run(wall, cpu, max(peak, high) / MIB, base / MIB, result)
+    return Run(
+        wall,
+        cpu,
+        max(peak, high) / MIB,
+        base / MIB,
+        result,
+    )
 
 
 def _inside(function: Callable[[], Any], answer: Connection) -> None:
@@ -171,7 +177,10 @@ def _command(argv: list[str]) -> Run:
     started = time.perf_counter()
     before = cpu_seconds(RUSAGE_CHILDREN)
     with subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         watch = _Watch(process.pid)
         watch.start()

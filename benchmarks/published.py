@@ -83,7 +83,12 @@ class Demo:
         overrides: Settings as `key=value`.
     """
 
-    def __init__(self, folder: Path, preset: str = "demo", overrides: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        preset: str = "demo",
+        overrides: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.config = load_config(preset, list(overrides))
         self._figures: dict[str, Figures] = {}
@@ -102,7 +107,13 @@ class Demo:
         """Raw file of reviews."""
         file = self.folder / "reviews.jsonl"
         options = self.config.source.synthetic
-        write_reviews(file, options.reviews, options.seed, options.malformed, options.duplicates)
+        write_reviews(
+            file,
+            options.reviews,
+            options.seed,
+            options.malformed,
+            options.duplicates,
+        )
         return file
 
     @cached_property
@@ -160,7 +171,11 @@ class Demo:
         work.mkdir(parents=True)
         context = FitContext(work)
         fitted = fit_model(
-            spec, self.vocabulary, self.stream("train"), self.stream("validation"), context
+            spec,
+            self.vocabulary,
+            self.stream("train"),
+            self.stream("validation"),
+            context,
         )
         bundle = Bundle(spec, self.vocabulary, fitted.model)
         return figures_of_bundle(score_stream(bundle, self.stream("test")), bundle)

@@ -25,7 +25,10 @@ def ask_for_reviews(parser: argparse.ArgumentParser, reviews: int) -> None:
         "--source", type=Path, help="reviews as CSV or JSON lines, packed or not; made up if absent"
     )
     parser.add_argument(
-        "--reviews", type=int, default=reviews, help=f"use the first N reviews (default {reviews})"
+        "--reviews",
+        type=int,
+        default=reviews,
+        help=f"use the first N reviews (default {reviews})",
     )
 
 
@@ -39,7 +42,13 @@ def prepare(
     """Write vocabulary and token streams of the first reviews of a CSV or JSON-lines file, or of made-up ones."""
     if source is None:
         source = folder / "made.jsonl"
-        write_reviews(source, reviews, seed=1, malformed=0.0, duplicates=0.0)
+        write_reviews(
+            source,
+            reviews,
+            seed=1,
+            malformed=0.0,
+            duplicates=0.0,
+        )
 
     frame = (
         read_reviews(source, reviews)

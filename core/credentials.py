@@ -95,7 +95,10 @@ def read_password(file: Path) -> str:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
         raise Unreadable(
-            "The servers' password cannot be read", where=file, cause=str(error), remedy=RENEW
+            "The servers' password cannot be read",
+            where=file,
+            cause=str(error),
+            remedy=RENEW,
         ) from error
 
     with os.fdopen(descriptor, encoding="utf-8", errors="replace") as stream:

@@ -26,7 +26,11 @@ LOGS = ("-journal", "-wal", "-shm")
 log = logging.getLogger(__name__)
 
 
-def place_copy(library: str, newest: str, file: Path) -> bool:
+def place_copy(
+    library: str,
+    newest: str,
+    file: Path,
+) -> bool:
     """Copy the empty database of a library to a file that does not exist yet; return whether it is there now.
 
     The caller holds a lock, so that nobody else makes the file. Nothing is copied beside the log of a former database
@@ -60,7 +64,11 @@ def keep_copy(library: str, file: Path) -> None:
         return
 
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        kept.parent.mkdir(
+            parents=True,
+            exist_ok=True,
+            mode=0o700,
+        )
         _write(file, kept)
         kept.chmod(0o600)
     except (OSError, sqlite3.Error) as error:

@@ -55,7 +55,14 @@ FIXED = {
     "PREFECT_TASKS_DEFAULT_PERSIST_RESULT": "false",
 }
 """Variables of the frameworks by which a run would mean something else: a value of the user is not used."""
-BOOLEANS = {"0": "false", "1": "true", "no": "false", "yes": "true", "off": "false", "on": "true"}
+BOOLEANS = {
+    "0": "false",
+    "1": "true",
+    "no": "false",
+    "yes": "true",
+    "off": "false",
+    "on": "true",
+}
 BEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
 LONGEST_BEAT = 180
 """Most seconds between two heartbeats of a flow run: the server ends a run that has sent none for 600 s."""
@@ -138,7 +145,11 @@ def other_home(folder: Path) -> AbstractContextManager[None]:
     return variables({HOME_VARIABLE: str(folder)})
 
 
-def prepare_environment(home: Path, group: bool = False, create: bool = True) -> None:
+def prepare_environment(
+    home: Path,
+    group: bool = False,
+    create: bool = True,
+) -> None:
     """Create the home folder, restrict it to its owner, and set the frameworks' variables.
 
     Values set by the user win, but for those in `FIXED` and for heartbeats that come too seldom.

@@ -180,7 +180,12 @@ class CheckFailed(ReviewLMError):
     exit_code = 4
 
     def __init__(
-        self, what: str, *, report: str | Path = "", where: str | Path = "", remedy: str = ""
+        self,
+        what: str,
+        *,
+        report: str | Path = "",
+        where: str | Path = "",
+        remedy: str = "",
     ) -> None:
         super().__init__(what, where=where or report, remedy=remedy)
         self.report = str(report)
@@ -275,7 +280,10 @@ class OutputClosed(ReviewLMError):
 
 
 def disk_error(
-    number: int | None, where: str | Path, cause: str, elsewhere: str = ANOTHER_PLACE
+    number: int | None,
+    where: str | Path,
+    cause: str,
+    elsewhere: str = ANOTHER_PLACE,
 ) -> ArtifactError:
     """Return an error number of the operating system, met while something is written, as StoreFull or NotWritable.
 
@@ -292,7 +300,12 @@ def disk_error(
         kind = StoreFull
         what = "No space is left on the disk"
         first = "free some space"
-    return kind(what, where=where, cause=cause, remedy=f"{first}, or {elsewhere}")
+    return kind(
+        what,
+        where=where,
+        cause=cause,
+        remedy=f"{first}, or {elsewhere}",
+    )
 
 
 def disk_error_in(messages: Iterable[str], where: str | Path) -> ArtifactError | None:

@@ -20,7 +20,12 @@ def install_command(extra: str = "") -> str:
     return f"pip install -c constraints.txt -e '.{extras}'"
 
 
-def require_library(library: str, extra: str, purpose: str, **about: Any) -> None:
+def require_library(
+    library: str,
+    extra: str,
+    purpose: str,
+    **about: Any,
+) -> None:
     """Refuse to go on without a library, before any work is done.
 
     Args:

@@ -199,9 +199,21 @@ FIGURES = (
         better=HIGHER,
         share=True,
     ),
-    ModelFigure("megabytes", "size in MB", (ANSWER, CHANGES), title="MB", better=LOWER, digits=3),
     ModelFigure(
-        "gap", "bits/byte over the floor", (MORE, CHARTS), better=LOWER, digits=3, interval=True
+        "megabytes",
+        "size in MB",
+        (ANSWER, CHANGES),
+        title="MB",
+        better=LOWER,
+        digits=3,
+    ),
+    ModelFigure(
+        "gap",
+        "bits/byte over the floor",
+        (MORE, CHARTS),
+        better=LOWER,
+        digits=3,
+        interval=True,
     ),
     ModelFigure(
         "word_perplexity",
@@ -213,15 +225,43 @@ FIGURES = (
     ModelFigure("bits_per_byte", "closed bits per byte", better=LOWER),
     ModelFigure("byte_perplexity", "byte perplexity", better=LOWER),
     ModelFigure("bits_per_character", "bits per character", (CHARTS,), better=LOWER),
-    ModelFigure("oov", "unknown words", (MORE,), count=True, beside="oov_share"),
-    ModelFigure("impossible", "impossible reviews", (MORE,), better=LOWER, count=True),
     ModelFigure(
-        "uncovered_open_bits_per_byte", "uncovered bits/byte", (MORE,), better=LOWER, decimals=3
+        "oov",
+        "unknown words",
+        (MORE,),
+        count=True,
+        beside="oov_share",
+    ),
+    ModelFigure(
+        "impossible",
+        "impossible reviews",
+        (MORE,),
+        better=LOWER,
+        count=True,
+    ),
+    ModelFigure(
+        "uncovered_open_bits_per_byte",
+        "uncovered bits/byte",
+        (MORE,),
+        better=LOWER,
+        decimals=3,
     ),
     ModelFigure("uncovered_perplexity", "uncovered perplexity", (MORE,), better=LOWER),
     ModelFigure("parameters", "parameters", (COSTS, CHANGES)),
-    ModelFigure("fit_seconds", "fitted in s, with parts", (COSTS,), better=LOWER, digits=3),
-    ModelFigure("trained_tokens_per_second", "trained tokens/s", (COSTS,), better=HIGHER, digits=3),
+    ModelFigure(
+        "fit_seconds",
+        "fitted in s, with parts",
+        (COSTS,),
+        better=LOWER,
+        digits=3,
+    ),
+    ModelFigure(
+        "trained_tokens_per_second",
+        "trained tokens/s",
+        (COSTS,),
+        better=HIGHER,
+        digits=3,
+    ),
     ModelFigure(
         "step_seconds_p50",
         "median update in ms",
@@ -230,9 +270,27 @@ FIGURES = (
         digits=3,
         text_factor=1000.0,
     ),
-    ModelFigure("peak_memory_megabytes", "peak MB", (COSTS,), better=LOWER, digits=3),
-    ModelFigure("peak_gpu_memory_megabytes", "peak GPU MB", (COSTS,), better=LOWER, digits=3),
-    ModelFigure("tokens_per_second", "scored tokens/s", (COSTS,), better=HIGHER, digits=3),
+    ModelFigure(
+        "peak_memory_megabytes",
+        "peak MB",
+        (COSTS,),
+        better=LOWER,
+        digits=3,
+    ),
+    ModelFigure(
+        "peak_gpu_memory_megabytes",
+        "peak GPU MB",
+        (COSTS,),
+        better=LOWER,
+        digits=3,
+    ),
+    ModelFigure(
+        "tokens_per_second",
+        "scored tokens/s",
+        (COSTS,),
+        better=HIGHER,
+        digits=3,
+    ),
 )
 """In the order of the columns of every table. Those of the terminal's legend have a meaning."""
 FIGURE = {figure.name: figure for figure in FIGURES}
@@ -296,10 +354,35 @@ CLASSIFIER_FIGURES = (
         decimals=3,
         interval=True,
     ),
-    ModelFigure("quadratic_kappa", "kappa", (MORE,), better=HIGHER, decimals=3, interval=True),
-    ModelFigure("precision", "precision", better=HIGHER, share=True, interval=True),
-    ModelFigure("recall", "recall", better=HIGHER, share=True, interval=True),
-    ModelFigure("f1", "F1", better=HIGHER, share=True, interval=True),
+    ModelFigure(
+        "quadratic_kappa",
+        "kappa",
+        (MORE,),
+        better=HIGHER,
+        decimals=3,
+        interval=True,
+    ),
+    ModelFigure(
+        "precision",
+        "precision",
+        better=HIGHER,
+        share=True,
+        interval=True,
+    ),
+    ModelFigure(
+        "recall",
+        "recall",
+        better=HIGHER,
+        share=True,
+        interval=True,
+    ),
+    ModelFigure(
+        "f1",
+        "F1",
+        better=HIGHER,
+        share=True,
+        interval=True,
+    ),
 )
 """Figures of classifiers, in the order of the columns of every table; the last three are of one label."""
 CLASSIFIER_FIGURE = {figure.name: figure for figure in CLASSIFIER_FIGURES}

@@ -150,7 +150,13 @@ def step_of(
     """Return the step of an artifact, by its stage, its digest and its manifest."""
     names = {one.name for one in fields(Step)} - {"stage", "digest", "facts"}
     recorded = {name: value for name, value in manifest.items() if name in names}
-    return Step(stage, digest, made_by=dict(made_by), facts=dict(facts), **recorded)
+    return Step(
+        stage,
+        digest,
+        made_by=dict(made_by),
+        facts=dict(facts),
+        **recorded,
+    )
 
 
 @dataclass(frozen=True)
@@ -202,8 +208,18 @@ class Lineage:
                 name: digests.get(step.made_by.get(name, ""), value)
                 for name, value in step.inputs.items()
             }
-            about = {"stage": step.stage, "version": step.version, "options": step.options}
-            digests[step.key] = hash_of({**about, "inputs": before, "files": step.hashes})
+            about = {
+                "stage": step.stage,
+                "version": step.version,
+                "options": step.options,
+            }
+            digests[step.key] = hash_of(
+                {
+                    **about,
+                    "inputs": before,
+                    "files": step.hashes,
+                }
+            )
         return digests
 
     @property
@@ -224,12 +240,23 @@ class Lineage:
             "fit": self.fit,
         }
         return hash_of(
-            {**about, "links": self.links(), "sources": sources, "configuration": chosen}
+            {
+                **about,
+                "links": self.links(),
+                "sources": sources,
+                "configuration": chosen,
+            }
         )
 
     def to_json(self) -> str:
         """Return the record as JSON, with a checksum of all of it."""
-        values = seal({"format": FORMAT, "root": self.root, **asdict(self)})
+        values = seal(
+            {
+                "format": FORMAT,
+                "root": self.root,
+                **asdict(self),
+            }
+        )
         return json.dumps(values, indent=1, ensure_ascii=False)
 
     @classmethod
@@ -247,7 +274,11 @@ class Lineage:
             del values["root"]
             sources = tuple(RecordedSource(**source) for source in values.pop("sources"))
             steps = tuple(Step(**step) for step in values.pop("steps"))
-            return cls(**values, sources=sources, steps=steps)
+            return cls(
+                **values,
+                sources=sources,
+                steps=steps,
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Damaged(
                 "The record of a version's lineage cannot be trusted", where=where, cause=str(error)
@@ -315,7 +346,12 @@ def present(lineage: Lineage, store: Path) -> list[Defect]:
     ]
 
 
-def verify(lineage: Lineage, store: Path, bundle: Path, root: str = "") -> list[Defect]:
+def verify(
+    lineage: Lineage,
+    store: Path,
+    bundle: Path,
+    root: str = "",
+) -> list[Defect]:
     """Hash the record, the bundle of the version, the files of every step, and the sources again.
 
     A source without a path is a file of an artifact or of the version, and is not hashed as a source.
@@ -411,7 +447,11 @@ class StepComparison:
     def as_row(self) -> dict[str, Any]:
         """Return the comparison as JSON values; `identity` has the differences of version, options and inputs."""
         then = self.then
-        row: dict[str, Any] = {"stage": then.stage, "label": self.label, "digest": then.digest}
+        row: dict[str, Any] = {
+            "stage": then.stage,
+            "label": self.label,
+            "digest": then.digest,
+        }
         row["files"] = self.files
         row["identity"] = changed_identity(then, self.now)
         row["seconds_then"] = then.seconds
@@ -449,7 +489,10 @@ def _short_value(values: Mapping[str, Any], name: str) -> str:
 
 
 def conclude(
-    lineage: Lineage, compared: Sequence[StepComparison], platform: Sequence[str], tolerance: float
+    lineage: Lineage,
+    compared: Sequence[StepComparison],
+    platform: Sequence[str],
+    tolerance: float,
 ) -> dict[str, Any]:
     """Return the verdict and the evidence for it.
 
@@ -466,7 +509,14 @@ def conclude(
     figures: list[dict[str, Any]] = []
     for row in rows:
         for name, (then, now) in row["figures"].items():
-            figures.append({"split": row["label"], "figure": name, "then": then, "now": now})
+            figures.append(
+                {
+                    "split": row["label"],
+                    "figure": name,
+                    "then": then,
+                    "now": now,
+                }
+            )
 
     verdict = DIFFERENT
     if first is None and len(compared) == len(lineage.steps):
@@ -486,5 +536,9 @@ def conclude(
     result["platform"] = list(platform)
     result["git_commit"] = environment.get("git_commit", "")
     result["same_code"] = environment.get("code") == made_with()["code"]
-    result |= {"tolerance": tolerance, "figures": figures, "steps": rows}
+    result |= {
+        "tolerance": tolerance,
+        "figures": figures,
+        "steps": rows,
+    }
     return result

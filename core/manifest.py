@@ -24,7 +24,12 @@ def canonical(value: object) -> str:
 
     An infinite figure is written as Python's `Infinity`: a perplexity may be infinite.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(
+        value,
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
 
 
 def hash_of(value: object) -> str:

@@ -52,7 +52,11 @@ def output_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
         raise disk_error(cause.errno, path, str(cause)) from cause
 
 
-def write_output(path: Path, content: bytes | str, mode: int | None = None) -> None:
+def write_output(
+    path: Path,
+    content: bytes | str,
+    mode: int | None = None,
+) -> None:
     """Write a whole file as `output_file` does."""
     with output_file(path, mode) as file:
         file.write(content.encode() if isinstance(content, str) else content)
@@ -72,7 +76,10 @@ def require_output(path: Path, option: str = OUT) -> None:
     try:
         if path.is_dir():
             raise ConfigError(
-                "This is a folder, not a file", where=option, value=path, remedy="name a file in it"
+                "This is a folder, not a file",
+                where=option,
+                value=path,
+                remedy="name a file in it",
             )
         if written_straight(path):
             if not os.access(path, os.W_OK):
@@ -83,7 +90,10 @@ def require_output(path: Path, option: str = OUT) -> None:
         raise disk_error(getattr(error, "errno", None), path, str(error)) from error
     except ValueError as error:
         raise ConfigError(
-            "This is not a file path", where=option, value=path, cause=str(error)
+            "This is not a file path",
+            where=option,
+            value=path,
+            cause=str(error),
         ) from error
 
     require_folder(folder, option)

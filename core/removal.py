@@ -48,7 +48,11 @@ def one_collection(root: Path) -> Iterator[None]:
             ) from error
 
 
-def build_lock(root: Path, digest: str, timeout: float = -1) -> FileLock:
+def build_lock(
+    root: Path,
+    digest: str,
+    timeout: float = -1,
+) -> FileLock:
     """Return the lock of a digest; a build of it, and a step of its removal, hold it."""
     folder = root / WORK
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +87,12 @@ class Removal:
         self.root = root
         self.trash = root / TRASH
 
-    def remove(self, folder: Path, used: int, time_of: Callable[[Path], int] = last_use) -> bool:
+    def remove(
+        self,
+        folder: Path,
+        used: int,
+        time_of: Callable[[Path], int] = last_use,
+    ) -> bool:
         """Remove a result or an unfinished build; return False if *time_of* it is not *used* now, or it is built."""
         with suppress(Timeout), build_lock(self.root, folder.name.removeprefix(ONCE), timeout=0):
             if folder.is_dir() and time_of(folder) == used:

@@ -60,7 +60,11 @@ class Artifact:
     stage: str
     digest: str
     path: str
-    manifest: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    manifest: Mapping[str, Any] = field(
+        default_factory=dict,
+        compare=False,
+        repr=False,
+    )
 
     def __post_init__(self) -> None:
         # Prefect looks through all dicts in the arguments of every stage; the manifests of a run are thousands.
@@ -131,7 +135,10 @@ class Store:
 
     @staticmethod
     def digest(
-        stage: str, version: str, options: Mapping[str, Any], inputs: Mapping[str, str]
+        stage: str,
+        version: str,
+        options: Mapping[str, Any],
+        inputs: Mapping[str, str],
     ) -> str:
         """Return the digest that identifies a result; *inputs* maps names to digests of artifacts or files."""
         identity = {
@@ -292,7 +299,13 @@ class Store:
                     "created": started,
                 }
                 _right[final] = publish(
-                    work, final, {**identity, **record, "environment": environment or {}}
+                    work,
+                    final,
+                    {
+                        **identity,
+                        **record,
+                        "environment": environment or {},
+                    },
                 )
 
         return Built(self.open(stage, digest), reused=False)
@@ -341,7 +354,12 @@ class Store:
                 stage, folder / MANIFEST, str(error) or type(error).__name__
             ) from error
 
-    def _damage_error(self, stage: str, where: Path, cause: str) -> Damaged:
+    def _damage_error(
+        self,
+        stage: str,
+        where: Path,
+        cause: str,
+    ) -> Damaged:
         return Damaged(
             f"The stored result of '{stage}' is damaged",
             where=where,
@@ -359,7 +377,9 @@ class Store:
 
 
 def _usable(
-    find: Callable[[str, str], Artifact | None], stage: str, digest: str
+    find: Callable[[str, str], Artifact | None],
+    stage: str,
+    digest: str,
 ) -> Artifact | None:
     try:
         return find(stage, digest)
@@ -368,7 +388,11 @@ def _usable(
         return None
 
 
-def publish(work: Path, final: Path, manifest: Mapping[str, Any]) -> dict[str, Stamp]:
+def publish(
+    work: Path,
+    final: Path,
+    manifest: Mapping[str, Any],
+) -> dict[str, Stamp]:
     """Write the manifest, flush all files to the disk, and rename the folder; return the stamps of its files."""
     # What a killed attempt left must not be listed among the files of this one: its manifest, and the hidden file that
     # safetensors writes before it renames it.

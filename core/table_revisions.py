@@ -53,7 +53,12 @@ def installed_revisions(library: str, scripts: Path) -> tuple[set[str], str]:
     return revisions_in(Path(place) / scripts for place in places or ())
 
 
-def newest_revision(library: str, scripts: Path, stored: str, where: str) -> str:
+def newest_revision(
+    library: str,
+    scripts: Path,
+    stored: str,
+    where: str,
+) -> str:
     """Return the newest revision that an installed library knows, "" if there is not just one.
 
     Args:

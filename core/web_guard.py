@@ -47,7 +47,12 @@ class Guard:
         if credentials:
             self._token = base64.b64encode(credentials.encode())
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         """Answer a request (ASGI 3)."""
         status = 200
         reason = ""
@@ -57,7 +62,13 @@ class Guard:
         if status == 200:
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": reason})
+            await send(
+                {
+                    "type": "websocket.close",
+                    "code": 1008,
+                    "reason": reason,
+                }
+            )
         else:
             login = None
             if status == 401:

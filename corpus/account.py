@@ -104,7 +104,11 @@ class Entry:
             "remedy": self.remedy,
         }
         given = {name: text for name, text in texts.items() if text}
-        return {**values, **given, **({"odd": True} if self.odd else {})}
+        return {
+            **values,
+            **given,
+            **({"odd": True} if self.odd else {}),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Entry:
@@ -224,7 +228,14 @@ class Account:
                 {file: records}, tuple(entry for entry in self.entries if entry.file == file)
             )
             counts = {outcome.value: own.count(outcome) for outcome in TAKEN}
-            rows.append({"file": file, "records": records, "used": own.used, **counts})
+            rows.append(
+                {
+                    "file": file,
+                    "records": records,
+                    "used": own.used,
+                    **counts,
+                }
+            )
         return rows
 
     @property
@@ -237,10 +248,22 @@ class Account:
     def rows(self) -> list[dict[str, Any]]:
         """Return the account as a table of equal columns: files, their sum, then each entry with its reason."""
         table = [
-            {"file": row["file"], "step": "", "what": "records read", "number": row["records"]}
+            {
+                "file": row["file"],
+                "step": "",
+                "what": "records read",
+                "number": row["records"],
+            }
             for row in self.files()
         ]
-        table.append({"file": "all files", "step": "", "what": "records read", "number": self.read})
+        table.append(
+            {
+                "file": "all files",
+                "step": "",
+                "what": "records read",
+                "number": self.read,
+            }
+        )
         for entry in join_files(self.entries):
             what = f"{WORDS[entry.outcome]}: {entry.detail or entry.title}"
             what += f"; {entry.remedy}" if entry.remedy else ""
@@ -253,7 +276,14 @@ class Account:
                 }
             )
 
-        table.append({"file": "all files", "step": "", "what": "records used", "number": self.used})
+        table.append(
+            {
+                "file": "all files",
+                "step": "",
+                "what": "records used",
+                "number": self.used,
+            }
+        )
         return table
 
     def require_sum(self, used: int) -> None:

@@ -88,7 +88,13 @@ class Hashes:
     @classmethod
     def of(cls, files: Sequence[Path]) -> Hashes:
         """Return the hashes of the reviews in Parquet files."""
-        none = pl.LazyFrame(schema={"id": pl.UInt64(), "text": pl.UInt64(), "stars": pl.Int8()})
+        none = pl.LazyFrame(
+            schema={
+                "id": pl.UInt64(),
+                "text": pl.UInt64(),
+                "stars": pl.Int8(),
+            }
+        )
         scans = [pl.scan_parquet(file).select(*hashes()) for file in files]
         table = pl.concat([none, *scans]).collect(engine="streaming").sort("id")
         return cls(*(table[name].to_numpy() for name in table.columns))
@@ -131,7 +137,12 @@ class KnownReviews:
         form: The normal form of the prepared data.
     """
 
-    def __init__(self, clean_folder: Path, dataset_folder: Path | None, form: NormalForm) -> None:
+    def __init__(
+        self,
+        clean_folder: Path,
+        dataset_folder: Path | None,
+        form: NormalForm,
+    ) -> None:
         self.clean_file = clean_folder / TABLE
         if dataset_folder:
             self.read_files = part_files(dataset_folder)
@@ -172,7 +183,10 @@ class KnownReviews:
         return standing
 
     def without_reworded(
-        self, batch: pl.DataFrame, similarity: float, shingle: int
+        self,
+        batch: pl.DataFrame,
+        similarity: float,
+        shingle: int,
     ) -> pl.DataFrame:
         """Return the reviews of a batch that are no near-duplicates of the known texts under their ids.
 
@@ -195,7 +209,11 @@ class KnownReviews:
         return batch.filter(~pl.col("review_id").is_in(both["review_id"].filter(near).implode()))
 
 
-def _compare(standing: np.ndarray, known: Hashes, reviews: pl.DataFrame) -> None:
+def _compare(
+    standing: np.ndarray,
+    known: Hashes,
+    reviews: pl.DataFrame,
+) -> None:
     """Write the standing of those reviews whose id or text is among the known ones."""
     hashed = reviews.select(*hashes())
     ids, texts, stars = (hashed[name].to_numpy() for name in hashed.columns)
@@ -256,7 +274,13 @@ class Standings:
                 detail = f"{kind.kind}, such as {self.examples[kind]!r}"
                 remedy = _REMEDIES[kind]
                 entry = Entry(
-                    step, Outcome.NOTED, kind.kind, count, detail=detail, remedy=remedy, odd=True
+                    step,
+                    Outcome.NOTED,
+                    kind.kind,
+                    count,
+                    detail=detail,
+                    remedy=remedy,
+                    odd=True,
                 )
                 entries.append(entry)
 

@@ -53,9 +53,16 @@ def program(doc: str | None, models: bool = False, **defaults: float | str) -> C
         defaults: Its own options; each has the type of its default.
     """
     parser = CourseParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
-    for name, default in {"reviews": 1_000, "seed": 1, **defaults}.items():
+    for name, default in {
+        "reviews": 1_000,
+        "seed": 1,
+        **defaults,
+    }.items():
         parser.add_argument(
-            f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"({default})"
+            f"--{name.replace('_', '-')}",
+            type=type(default),
+            default=default,
+            help=f"({default})",
         )
 
     parser.add_argument(
@@ -75,7 +82,11 @@ def program(doc: str | None, models: bool = False, **defaults: float | str) -> C
     return parser
 
 
-def review_table(file: Path | None, count: int, seed: int = 1) -> pl.DataFrame:
+def review_table(
+    file: Path | None,
+    count: int,
+    seed: int = 1,
+) -> pl.DataFrame:
     """Return the first reviews of a file, whose ratings are unknown, or reviews drawn from the embedded grammar."""
     from reviewlm.corpus.synthetic.grammar import write_review
     from reviewlm.corpus.synthetic.lexicon import STARS
@@ -100,7 +111,11 @@ def review_table(file: Path | None, count: int, seed: int = 1) -> pl.DataFrame:
         stars = [0] * min(count, len(lines))
 
     table = pl.DataFrame(
-        {"review_id": [str(number) for number in range(len(texts))], "text": texts, "stars": stars}
+        {
+            "review_id": [str(number) for number in range(len(texts))],
+            "text": texts,
+            "stars": stars,
+        }
     )
     return table.with_columns(
         pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1
@@ -159,7 +174,13 @@ def fit_model_here(spec: ModelSpec, data: SplitReviews) -> FitResult:
     from reviewlm.training.context import FitContext
 
     context = FitContext(Path(tempfile.mkdtemp(dir=_work.name)))
-    result: FitResult = fit_model(spec, data.vocabulary, data.train, data.validation, context)
+    result: FitResult = fit_model(
+        spec,
+        data.vocabulary,
+        data.train,
+        data.validation,
+        context,
+    )
     return result
 
 
@@ -168,10 +189,21 @@ def small_lstm(seed: int = 1, **options: Any) -> Any:
     from reviewlm.models.specs import RecurrentSpec, TrainingSpec
 
     training = TrainingSpec(
-        epochs=4, batch=16, bptt_len=35, learning_rate=1e-2, precision="float32", seed=seed
+        epochs=4,
+        batch=16,
+        bptt_len=35,
+        learning_rate=1e-2,
+        precision="float32",
+        seed=seed,
     )
     return RecurrentSpec(
-        **{"hidden": 96, "embedding": 64, "dropout": 0.1, "training": training, **options}
+        **{
+            "hidden": 96,
+            "embedding": 64,
+            "dropout": 0.1,
+            "training": training,
+            **options,
+        }
     )
 
 
@@ -201,7 +233,11 @@ def open_models(options: Namespace) -> tuple[dict[str, Bundle], SplitReviews | N
     }, data
 
 
-def held_out(options: Namespace, bundle: Bundle, data: SplitReviews | None) -> TokenStream:
+def held_out(
+    options: Namespace,
+    bundle: Bundle,
+    data: SplitReviews | None,
+) -> TokenStream:
     """Return the reviews on which a model is measured: the test part, or those of the options in its vocabulary."""
     if data is not None:
         return data.test
@@ -210,7 +246,11 @@ def held_out(options: Namespace, bundle: Bundle, data: SplitReviews | None) -> T
     )
 
 
-def networks(name: str, spec: Any, model: LanguageModel) -> Iterator[tuple[str, Any, Network]]:
+def networks(
+    name: str,
+    spec: Any,
+    model: LanguageModel,
+) -> Iterator[tuple[str, Any, Network]]:
     """Yield name, options and network of a neural model, or of those that a mixture or cache is made of."""
     if hasattr(model, "network"):
         yield name, spec, model.network
@@ -239,7 +279,11 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _align(line: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> Iterable[str]:
+def _align(
+    line: Sequence[str],
+    widths: Sequence[int],
+    right: Sequence[bool],
+) -> Iterable[str]:
     return (
         cell.rjust(n) if number else cell.ljust(n)
         for cell, n, number in zip(line, widths, right, strict=True)

@@ -281,7 +281,11 @@ def limit_of(limit: Any, kind: pl.DataType) -> Any:
     raise TypeError(f"values of type {kind} cannot be compared with {limit!r}")
 
 
-def _is_between(values: pl.Expr, least: Any, most: Any) -> pl.Expr:
+def _is_between(
+    values: pl.Expr,
+    least: Any,
+    most: Any,
+) -> pl.Expr:
     if least is None and most is None:
         raise ValueError("min and max cannot both be missing")
     if least is None:
@@ -292,13 +296,21 @@ def _is_between(values: pl.Expr, least: Any, most: Any) -> pl.Expr:
     return above if most is None else above & (values <= most)
 
 
-def _in_limits(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
+def _in_limits(
+    check: Check,
+    values: pl.Expr,
+    kind: pl.DataType,
+) -> pl.Expr:
     # A limit may be larger than any of them.
     values = values.cast(pl.Int128) if kind == pl.UInt64() else values
     return _is_between(values, limit_of(check.min, kind), limit_of(check.max, kind))
 
 
-def _one_of(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
+def _one_of(
+    check: Check,
+    values: pl.Expr,
+    kind: pl.DataType,
+) -> pl.Expr:
     if kind.is_numeric():
         values = values.cast(pl.Float64)
         kind = pl.Float64()
@@ -335,17 +347,29 @@ OF_ROWS: dict[str, Callable[[Check, pl.Expr, pl.DataType], pl.Expr]] = {
 """For each kind whether a row is as it should be."""
 
 
-def _different(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
+def _different(
+    check: Check,
+    values: pl.Expr,
+    kind: pl.DataType,
+) -> pl.Expr:
     return values.drop_nulls().hash().n_unique() / pl.max_horizontal(values.count(), 1)
 
 
-def _mean(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
+def _mean(
+    check: Check,
+    values: pl.Expr,
+    kind: pl.DataType,
+) -> pl.Expr:
     if not kind.is_numeric():
         raise TypeError(f"values of type {kind} have no mean")
     return values.mean()
 
 
-def _ratio(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
+def _ratio(
+    check: Check,
+    values: pl.Expr,
+    kind: pl.DataType,
+) -> pl.Expr:
     """Return the sum of the finite values of a column for each one of another."""
     over = column_named(check.other).cast(pl.Float64)
     return values.filter(values.is_finite()).sum() / over.filter(over.is_finite()).sum()
@@ -365,7 +389,11 @@ OF_COLUMN: dict[str, Callable[[Check, pl.Expr, pl.DataType], pl.Expr]] = {
 """For each kind the figure of a column. `different`: share of the values that are different."""
 
 
-def measure(table: Table, checks: Sequence[Check], facts: Mapping[str, Any]) -> list[MeasuredCheck]:
+def measure(
+    table: Table,
+    checks: Sequence[Check],
+    facts: Mapping[str, Any],
+) -> list[MeasuredCheck]:
     """Return the figures of checks, in order.
 
     Args:
@@ -411,7 +439,11 @@ def measure(table: Table, checks: Sequence[Check], facts: Mapping[str, Any]) -> 
             examples = ()
 
         results[place] = MeasuredCheck(
-            check, good / judged if judged else 1.0, judged, judged - good, examples
+            check,
+            good / judged if judged else 1.0,
+            judged,
+            judged - good,
+            examples,
         )
 
     return [results[place] for place in range(len(checks))]

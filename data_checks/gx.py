@@ -101,7 +101,11 @@ def judge(measured: MeasuredCheck) -> Any:
 
 
 def suite_result(
-    name: str, run: str, rows: int, columns: Sequence[str], results: Sequence[Any]
+    name: str,
+    run: str,
+    rows: int,
+    columns: Sequence[str],
+    results: Sequence[Any],
 ) -> Any:
     """Return Great Expectations' result object for a whole suite, as its stores, checkpoints and actions need it.
 
@@ -125,7 +129,11 @@ def suite_result(
         "unsuccessful_expectations": len(results) - held,
         "success_percent": held / len(results) * 100 if results else None,
     }
-    batch = {"data_asset_name": name, "rows": f"{rows:,}", "columns": ", ".join(columns)}
+    batch = {
+        "data_asset_name": name,
+        "rows": f"{rows:,}",
+        "columns": ", ".join(columns),
+    }
     meta = {
         "great_expectations_version": version,
         "run_id": identifier,

@@ -30,7 +30,11 @@ ABOUT_EXAMPLES = (
 )
 
 
-def page_of(report: CheckReport, about: Mapping[str, str], advice: Sequence[str]) -> Page:
+def page_of(
+    report: CheckReport,
+    about: Mapping[str, str],
+    advice: Sequence[str],
+) -> Page:
     """Return the page of a report.
 
     Args:
@@ -86,4 +90,10 @@ def page_of(report: CheckReport, about: Mapping[str, str], advice: Sequence[str]
 
     lead = " · ".join(f"{what} {value}" for what, value in about.items() if value)
     verdict = PageText(f"{outcome}: {report.counted}", kind)
-    return Page(f"Data check: {report.name}", lead, sections, [verdict], "card")
+    return Page(
+        f"Data check: {report.name}",
+        lead,
+        sections,
+        [verdict],
+        "card",
+    )

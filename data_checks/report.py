@@ -121,7 +121,13 @@ class CheckReport:
             if not result.passed and result.severity != CRITICAL:
                 level = logging.WARNING if result.severity == WARNING else logging.INFO
                 page = f". Details: {self.report_path}" if self.report_path else ""
-                log.log(level, "%s: %s%s", label or self.stage, result.sentence, page)
+                log.log(
+                    level,
+                    "%s: %s%s",
+                    label or self.stage,
+                    result.sentence,
+                    page,
+                )
 
         if self.failed:
             raise CheckFailed(

@@ -13,7 +13,11 @@ _BEYOND_ASCII = 0x80
 
 
 @kernel
-def longest_runs(data_B: Any, begins_N: Any, runs_NC: Any) -> None:
+def longest_runs(
+    data_B: Any,
+    begins_N: Any,
+    runs_NC: Any,
+) -> None:
     """Write both runs of each text.
 
     Args:
@@ -68,7 +72,12 @@ def longest_runs(data_B: Any, begins_N: Any, runs_NC: Any) -> None:
 
 
 @kernel
-def _equal(data_B: Any, left: Any, right: Any, size: Any) -> bool:
+def _equal(
+    data_B: Any,
+    left: Any,
+    right: Any,
+    size: Any,
+) -> bool:
     for place in range(size):  # noqa: SIM110  # numba compiles no generator
         if data_B[left + place] != data_B[right + place]:
             return False

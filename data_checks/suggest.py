@@ -51,7 +51,13 @@ def suggest(source: Path, stage: str) -> Suite:
     words = "The table has rows" if table.height else "The table may be empty"
     checks = [Check("rows", min=least, description=words)]
     for column, kind in table.schema.items():
-        checks += _of_column(column, kind, table.height, figures[column], column in private)
+        checks += _of_column(
+            column,
+            kind,
+            table.height,
+            figures[column],
+            column in private,
+        )
 
     columns = {name: _family(kind) for name, kind in table.stored.items()}
     return Suite(stage, checks, columns, private)
@@ -62,7 +68,11 @@ def _family(kind: pl.DataType) -> tuple[str, ...]:
     return next((family for family in FAMILIES if name in family), (name,))
 
 
-def _figures(table: Table, column: str, kind: pl.DataType) -> dict[str, Any]:
+def _figures(
+    table: Table,
+    column: str,
+    kind: pl.DataType,
+) -> dict[str, Any]:
     """Return the figures of a column."""
     values = values_of(column, kind)
     wanted = {"count": values.count()}
@@ -96,7 +106,11 @@ def _figures(table: Table, column: str, kind: pl.DataType) -> dict[str, Any]:
 
 
 def _of_column(
-    column: str, kind: pl.DataType, rows: int, figures: dict[str, Any], private: bool
+    column: str,
+    kind: pl.DataType,
+    rows: int,
+    figures: dict[str, Any],
+    private: bool,
 ) -> list[Check]:
     count = figures["count"]
     checks = [_presence(column, rows, count)]
@@ -123,7 +137,11 @@ def _of_column(
     return checks + _repetition(column, count, figures, in_set)
 
 
-def _moments(column: str, least: date, greatest: date) -> Check:
+def _moments(
+    column: str,
+    least: date,
+    greatest: date,
+) -> Check:
     margin = max((greatest - least) / 10, timedelta(days=DAYS))
     first = type(least).min
     last = type(greatest).max
@@ -145,7 +163,11 @@ def _moments(column: str, least: date, greatest: date) -> Check:
     )
 
 
-def _presence(column: str, rows: int, count: int) -> Check:
+def _presence(
+    column: str,
+    rows: int,
+    count: int,
+) -> Check:
     if rows and not count:
         return Check("absent", column, severity=INFO, description=f"{column} is empty")
     if count == rows:
@@ -171,7 +193,12 @@ def _share_below(part: int, whole: int) -> float:
     return max(0.0, math.floor((share - margin) * 1000) / 1000)
 
 
-def _numbers(column: str, kind: pl.DataType, count: int, figures: dict[str, Any]) -> list[Check]:
+def _numbers(
+    column: str,
+    kind: pl.DataType,
+    count: int,
+    figures: dict[str, Any],
+) -> list[Check]:
     """Return the limits of numbers, with margins around them, and of their mean; infinite numbers set no limit."""
     lower, upper = least, greatest = figures["least"], figures["greatest"]
     spread = greatest - least
@@ -195,7 +222,15 @@ def _numbers(column: str, kind: pl.DataType, count: int, figures: dict[str, Any]
         name: limit for name, limit in (("min", lower), ("max", upper)) if math.isfinite(limit)
     }:
         words = f"{column} is from {lower:g} to {upper:g}"
-        checks.append(Check("between", column, **limits, severity=WARNING, description=words))
+        checks.append(
+            Check(
+                "between",
+                column,
+                **limits,
+                severity=WARNING,
+                description=words,
+            )
+        )
 
     mean = figures["mean"]
     deviation = figures["deviation"] or 0.0
@@ -222,7 +257,12 @@ def _numbers(column: str, kind: pl.DataType, count: int, figures: dict[str, Any]
     return checks
 
 
-def _texts(column: str, count: int, figures: dict[str, Any], private: bool) -> list[Check]:
+def _texts(
+    column: str,
+    count: int,
+    figures: dict[str, Any],
+    private: bool,
+) -> list[Check]:
     least = figures["shortest"]
     greatest = figures["longest"]
     members = next((name for name in ID_CHARACTERS if not figures[name]), "")
@@ -249,7 +289,15 @@ def _texts(column: str, count: int, figures: dict[str, Any], private: bool) -> l
     longest = 2 * greatest + 1
     least_length = min(least, 1)
     length = f"{column} has {least_length} to {longest:,} characters"
-    checks = [Check("length", column, min=least_length, max=longest, description=length)]
+    checks = [
+        Check(
+            "length",
+            column,
+            min=least_length,
+            max=longest,
+            description=length,
+        )
+    ]
     shorter = math.floor(figures["median"] / 1.1)
     longer = math.ceil(figures["median"] * 1.1)
     for limits, words in (
@@ -292,7 +340,12 @@ def _texts(column: str, count: int, figures: dict[str, Any], private: bool) -> l
     return checks
 
 
-def _repetition(column: str, count: int, figures: dict[str, Any], in_set: bool) -> list[Check]:
+def _repetition(
+    column: str,
+    count: int,
+    figures: dict[str, Any],
+    in_set: bool,
+) -> list[Check]:
     distinct = figures.get("distinct")
     if distinct is None or in_set or column in RUNS:
         return []

@@ -125,7 +125,12 @@ def check(
     )
 
 
-def check_with(file: Path, table: Path, docs_folder: Path, name: str = "") -> CheckReport:
+def check_with(
+    file: Path,
+    table: Path,
+    docs_folder: Path,
+    name: str = "",
+) -> CheckReport:
     """Check a table with a suite from a file and write the page.
 
     Args:
@@ -142,7 +147,12 @@ def check_with(file: Path, table: Path, docs_folder: Path, name: str = "") -> Ch
         f"If the data are as they should be, change the limit of the check in the suite, {file}."
     ]
     return _run_checks(
-        suite, Table.of(table, suite.private), docs_folder, name or suite.name, advice, {}
+        suite,
+        Table.of(table, suite.private),
+        docs_folder,
+        name or suite.name,
+        advice,
+        {},
     )
 
 
@@ -185,7 +195,14 @@ def _run_checks(
     critical = any(not result.passed and result.severity == CRITICAL for result in results)
     passed = not critical and not broken
     page = Path(docs_folder.name) / PAGE
-    report = CheckReport(suite.name, name, passed, results, page, broken)
+    report = CheckReport(
+        suite.name,
+        name,
+        passed,
+        results,
+        page,
+        broken,
+    )
     about = {"Suite": suite.name, "Data": data}
     about["Checked"] = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     about["Table"] = f"{table.height:,} rows (columns: {', '.join(table.schema)})"
@@ -195,7 +212,11 @@ def _run_checks(
     (docs_folder / MARKER).touch()
     (docs_folder / PAGE).write_text(page_of(report, about, advice).to_html(), encoding="utf-8")
     whole = gx.suite_result(
-        suite.name, name, table.height, list(table.schema), [result for _, result in judged]
+        suite.name,
+        name,
+        table.height,
+        list(table.schema),
+        [result for _, result in judged],
     )
     written = json.dumps(whole.to_json_dict(), indent=1, default=str)
     (docs_folder / RESULTS).write_text(written, encoding="utf-8")
@@ -215,7 +236,15 @@ def _columns(suite: Suite, types: Mapping[str, str]) -> list[MeasuredCheck]:
     words = f"The table has the columns {', '.join(suite.columns)}, each of its type"
     count = len(suite.columns)
     figure = Check("present", "columns", description=words)
-    return [MeasuredCheck(figure, (count - len(wrong)) / count, count, len(wrong), tuple(wrong))]
+    return [
+        MeasuredCheck(
+            figure,
+            (count - len(wrong)) / count,
+            count,
+            len(wrong),
+            tuple(wrong),
+        )
+    ]
 
 
 def _files(facts: Mapping[str, Any], limits: ChecksConfig) -> list[MeasuredCheck]:
@@ -227,13 +256,29 @@ def _files(facts: Mapping[str, Any], limits: ChecksConfig) -> list[MeasuredCheck
     quarantined = "of its records in quarantine"
     off_scale = "of its ratings other than 1, 2, 3, 4 or 5 stars"
     return [
-        *_over_limit(files, "quarantined", "records", limits.max_quarantined, quarantined),
-        *_over_limit(files, "off_scale", "rated", 1 - limits.min_stars_known, off_scale),
+        *_over_limit(
+            files,
+            "quarantined",
+            "records",
+            limits.max_quarantined,
+            quarantined,
+        ),
+        *_over_limit(
+            files,
+            "off_scale",
+            "rated",
+            1 - limits.min_stars_known,
+            off_scale,
+        ),
     ]
 
 
 def _over_limit(
-    files: pl.DataFrame, bad: str, of: str, limit: float, words: str
+    files: pl.DataFrame,
+    bad: str,
+    of: str,
+    limit: float,
+    words: str,
 ) -> list[MeasuredCheck]:
     """Return a check for each size of `BAD_RECORDS`: no file has a larger share of bad records than the limit.
 
@@ -254,7 +299,15 @@ def _over_limit(
         description = f"No file has more than {limit:.1%}, and {size}, {words}"
         check = Check("present", "files", severity=severity, description=description)
         share = 1 - failing.height / files.height
-        found.append(MeasuredCheck(check, share, files.height, failing.height, examples))
+        found.append(
+            MeasuredCheck(
+                check,
+                share,
+                files.height,
+                failing.height,
+                examples,
+            )
+        )
 
     return found
 
@@ -347,7 +400,13 @@ def save_suite(suite: Suite, file: Path) -> None:
     content = {"format": FORMAT, **_JSON.dump_python(suite, exclude_defaults=True)}
     write_output(
         file,
-        json.dumps(content, indent=1, allow_nan=False, default=lambda day: day.isoformat()) + "\n",
+        json.dumps(
+            content,
+            indent=1,
+            allow_nan=False,
+            default=lambda day: day.isoformat(),
+        )
+        + "\n",
     )
 
 

@@ -51,8 +51,18 @@ COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
         "bytes": INTEGERS,
         "split": TEXTS,
     },
-    "tokens": {"review_id": TEXTS, "bytes": INTEGERS, "tokens": INTEGERS, "oov": INTEGERS},
-    "predictions": {"review_id": TEXTS, "nats": FLOATS, "tokens": INTEGERS, "bytes": INTEGERS},
+    "tokens": {
+        "review_id": TEXTS,
+        "bytes": INTEGERS,
+        "tokens": INTEGERS,
+        "oov": INTEGERS,
+    },
+    "predictions": {
+        "review_id": TEXTS,
+        "nats": FLOATS,
+        "tokens": INTEGERS,
+        "bytes": INTEGERS,
+    },
     "samples": {"stars": INTEGERS, "text": TEXTS},
 }
 """Columns that a table must have, by stage, with the accepted types (of polars, without parameters)."""
@@ -115,7 +125,12 @@ def _texts(mostly: float) -> list[Check]:
     ]
     share = f"At least {mostly * 100:.4g}% of the texts"
     return [
-        replace(check, mostly=mostly, severity=WARNING, description=f"{share} {check.description}")
+        replace(
+            check,
+            mostly=mostly,
+            severity=WARNING,
+            description=f"{share} {check.description}",
+        )
         for check in checks
     ]
 
@@ -192,13 +207,25 @@ def _clean(limits: ChecksConfig, facts: Facts) -> list[Check]:
     for split in SPLITS:
         description = f"There are reviews in the {split} split"
         in_splits.append(
-            Check("count_of", "split", values=(split,), min=1, description=description)
+            Check(
+                "count_of",
+                "split",
+                values=(split,),
+                min=1,
+                description=description,
+            )
         )
 
     in_languages = []
     if "wanted" in facts:
         description = f"At least {MIN_WANTED:.0%} of the reviews are in the languages that are kept"
-        wanted = Check("share", "wanted", min=MIN_WANTED, severity=INFO, description=description)
+        wanted = Check(
+            "share",
+            "wanted",
+            min=MIN_WANTED,
+            severity=INFO,
+            description=description,
+        )
         in_languages.append(wanted)
 
     return [
@@ -213,7 +240,13 @@ def _clean(limits: ChecksConfig, facts: Facts) -> list[Check]:
         ),
         *_texts(MOSTLY_CLEAN),
         _different(INFO),
-        Check("between", "stars", min=0, max=5, description="Stars are 1 to 5, or 0 for unknown"),
+        Check(
+            "between",
+            "stars",
+            min=0,
+            max=5,
+            description="Stars are 1 to 5, or 0 for unknown",
+        ),
         Check(
             "between",
             "bytes",
@@ -344,7 +377,9 @@ _SUITES: dict[str, Callable[[ChecksConfig, Facts], list[Check]]] = {
 
 
 def suite_of(
-    stage: str, limits: ChecksConfig, reported: Facts
+    stage: str,
+    limits: ChecksConfig,
+    reported: Facts,
 ) -> tuple[list[Check], dict[str, Any]]:
     """Return the checks of the table of a stage, and the facts that they judge.
 

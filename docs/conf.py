@@ -38,7 +38,11 @@ DOCS = ROOT / "docs"
 LINK = re.compile(r'\[([^\]\["]*)\]\((\.\./[^)\s#]*)[^)\s]*\)')
 
 
-def name_files_of_the_project(app: Sphinx, docname: str, source: list[str]) -> None:
+def name_files_of_the_project(
+    app: Sphinx,
+    docname: str,
+    source: list[str],
+) -> None:
     """Show a link to a file of the project that is no page as the file's path; a dead one stays, and is an error."""
     folder = (DOCS / docname).parent
 

@@ -20,7 +20,11 @@ from reviewlm.tasks.records.run_summary import describe_drift
 from reviewlm.tasks.records.track import CHAMPION, parent_run, settings_of
 
 
-def retrain_request(preset: str, input: Inputs, overrides: Overrides) -> dict[str, Any]:
+def retrain_request(
+    preset: str,
+    input: Inputs,
+    overrides: Overrides,
+) -> dict[str, Any]:
     """Return the parameters of a retrain on the given reviews and the champion's: on new ones alone it would forget."""
     if input:
         known = settings_of((CHAMPION,), preset, (), overrides or ()).config.source.input
@@ -32,7 +36,9 @@ def retrain_request(preset: str, input: Inputs, overrides: Overrides) -> dict[st
 
 @flow(name="drift", persist_result=False)
 def drift(
-    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None
+    preset: PresetOrNone = "",
+    input: Inputs = None,
+    overrides: Overrides = None,
 ) -> dict[str, Any]:
     """Ingest reviews and compare those that are not in the champion's data with those that are.
 

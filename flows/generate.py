@@ -25,7 +25,11 @@ from reviewlm.flows.server.parameters import Reference, Stars
 from reviewlm.tasks.generate import generate_reviews
 
 
-@flow(name="generate", flow_run_name="generate: {n} reviews by {model}", persist_result=False)
+@flow(
+    name="generate",
+    flow_run_name="generate: {n} reviews by {model}",
+    persist_result=False,
+)
 def generate(
     model: Reference = "champion",
     tracking_uri: str = "",
@@ -81,4 +85,12 @@ def generate(
         "seed": seed,
     }
     name = config.promotion.model_name
-    return generate_reviews(config.workspace, name, model, n, stars, prompt=prompt, **sampling)
+    return generate_reviews(
+        config.workspace,
+        name,
+        model,
+        n,
+        stars,
+        prompt=prompt,
+        **sampling,
+    )

@@ -19,7 +19,9 @@ MOST_NAMED = 20
 
 @flow(name="ingest-only", persist_result=False)
 def ingest_only(
-    preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None
+    preset: PresetOrNone = "small",
+    input: Inputs = None,
+    overrides: Overrides = None,
 ) -> dict[str, Any]:
     """Ingest and check the input; return row count, quarantine count, parts, digest and dates.
 

@@ -54,7 +54,9 @@ from reviewlm.tasks.records.track import (
 
 @flow(name="classify", persist_result=False)
 def classify(
-    preset: Preset = "classify", input: Inputs = None, overrides: Overrides = None
+    preset: Preset = "classify",
+    input: Inputs = None,
+    overrides: Overrides = None,
 ) -> dict[str, Any]:
     """Fit the classifiers of a preset, compare them on held-out reviews, register the best, and run the gate.
 
@@ -95,7 +97,14 @@ def classify(
             )
         with step("report", "draw the figures and write the page"):
             account = account_of(dataset, prepared.clean).plus(entries)
-            report = write_classifier_report(config, prepared, compared, promotion, run_id, account)
+            report = write_classifier_report(
+                config,
+                prepared,
+                compared,
+                promotion,
+                run_id,
+                account,
+            )
         result = summarise_classifiers(
             config.workspace,
             config.classification,
@@ -127,7 +136,13 @@ def compare_classifiers_of(
         first: Number or alias of a version of the classifier, or NAME@ALIAS or NAME/3.
         second: The other one, in the same form.
     """
-    chosen = settings_of((first, second), preset, input or [], overrides or [], CLASSIFIER)
+    chosen = settings_of(
+        (first, second),
+        preset,
+        input or [],
+        overrides or [],
+        CLASSIFIER,
+    )
     describe_flow_run(chosen.config.title, chosen.config.preset, chosen.config.source)
     clean = prepare(chosen.config, recorded_or_read(chosen), [], chosen.clean).clean
     return compare_two_classifiers(chosen.config, clean, first, second)
@@ -161,7 +176,9 @@ def predict_all(
 
 @flow(name="embed", persist_result=False)
 def embed(
-    preset: Preset = "small", input: Inputs = None, overrides: Overrides = None
+    preset: Preset = "small",
+    input: Inputs = None,
+    overrides: Overrides = None,
 ) -> dict[str, Any]:
     """Fit word vectors; return where they are and their figures, which the MLflow run of the flow has too.
 
@@ -195,7 +212,9 @@ def embed(
 
 @flow(name="punctuate", persist_result=False)
 def punctuate(
-    preset: Preset = "small", input: Inputs = None, overrides: Overrides = None
+    preset: Preset = "small",
+    input: Inputs = None,
+    overrides: Overrides = None,
 ) -> dict[str, Any]:
     """Return where the model is, and its figures on the test reviews.
 
@@ -216,4 +235,8 @@ def punctuate(
         check_table(config, "clean", clean)
         fitted = fit_punctuator(config, clean)
 
-    return {"model": str(fitted.folder / MODEL), "digest": fitted.digest, **fitted.facts}
+    return {
+        "model": str(fitted.folder / MODEL),
+        "digest": fitted.digest,
+        **fitted.facts,
+    }

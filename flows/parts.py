@@ -50,7 +50,11 @@ AT_A_TIME = 2
 """Works with models that are done at the same time, where `execution.workers` does not ask for more."""
 
 
-@flow(name="ingest", flow_run_name="ingest: {config.source.title}", persist_result=False)
+@flow(
+    name="ingest",
+    flow_run_name="ingest: {config.source.title}",
+    persist_result=False,
+)
 def ingest(config: Given[RunConfig]) -> Artifact:
     """Return the data set. A critical finding of the suite "raw" stops the run here, before any training."""
     with step("ingest", "read and check the reviews"):
@@ -75,7 +79,10 @@ def recorded_or_read(chosen: VersionSettings) -> Artifact:
 
 
 def prepare(
-    config: RunConfig, dataset: Artifact, vocabularies: Sequence[str] | None = None, of: str = ""
+    config: RunConfig,
+    dataset: Artifact,
+    vocabularies: Sequence[str] | None = None,
+    of: str = "",
 ) -> Prepared:
     """Return all data that the models are fitted and measured on, each part checked.
 
@@ -91,9 +98,16 @@ def prepare(
         return on_workers(prepare_data, config.execution.workers)(config, dataset, names, of)
 
 
-@flow(name="prepare", flow_run_name="prepare: {config.source.title}", persist_result=False)
+@flow(
+    name="prepare",
+    flow_run_name="prepare: {config.source.title}",
+    persist_result=False,
+)
 def prepare_data(
-    config: Given[RunConfig], dataset: Given[Artifact], names: Sequence[str], of: str = ""
+    config: Given[RunConfig],
+    dataset: Given[Artifact],
+    names: Sequence[str],
+    of: str = "",
 ) -> Prepared:
     """Return the data set cleaned, split, checked and tokenized, with its vocabularies and data card.
 
@@ -124,11 +138,25 @@ def prepare_data(
         vocabulary = champions[name] = champion_vocabulary(config, name)
         # Wait for each one: the trainer of unigram vocabularies sets its number of threads for the whole process.
         spec = config.vocabulary[name]
-        trained = train_vocabulary.submit(workspace, name, spec, config.clean, clean, vocabulary)
+        trained = train_vocabulary.submit(
+            workspace,
+            name,
+            spec,
+            config.clean,
+            clean,
+            vocabulary,
+        )
         vocabularies[name] = trained.result()
         file = str(vocabularies[name].folder / VOCABULARY_FILE)
         streams[name] = {
-            split: tokenize.submit(workspace, file, split, clean, name, planted.get(split))
+            split: tokenize.submit(
+                workspace,
+                file,
+                split,
+                clean,
+                name,
+                planted.get(split),
+            )
             for split in TRAIN_FIRST
         }
 
@@ -148,10 +176,21 @@ def prepare_data(
             checked.append(check_table.submit(config, "tokens", tokens[name][split], table))
 
     checks += [check.result() for check in checked]
-    return Prepared(clean, card.result(), vocabularies, tokens, tuple(checks), canaries)
+    return Prepared(
+        clean,
+        card.result(),
+        vocabularies,
+        tokens,
+        tuple(checks),
+        canaries,
+    )
 
 
-@flow(name="fit-models", flow_run_name="fit-models: {config.source.title}", persist_result=False)
+@flow(
+    name="fit-models",
+    flow_run_name="fit-models: {config.source.title}",
+    persist_result=False,
+)
 def fit_models(
     config: Given[RunConfig],
     prepared: Given[Prepared],
@@ -180,7 +219,18 @@ def fit_models(
                 parts = fitted_parts(spec, parts_there)
                 if parts is not None:
                     waiting.remove(spec)
-                    running.append((spec, fit.submit(config, spec, prepared, parent_run_id, parts)))
+                    running.append(
+                        (
+                            spec,
+                            fit.submit(
+                                config,
+                                spec,
+                                prepared,
+                                parent_run_id,
+                                parts,
+                            ),
+                        )
+                    )
             done = next(as_completed([future for _, future in running]))
             fitted += [(spec, future.result()) for spec, future in running if future is done]
             running = [pair for pair in running if pair[1] is not done]
@@ -188,7 +238,11 @@ def fit_models(
     return [one for spec in asked for other, one in fitted if other is spec]
 
 
-def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fitted]:
+def train(
+    config: RunConfig,
+    prepared: Prepared,
+    parent_run_id: str,
+) -> list[Fitted]:
     """Fit the models in parallel, one per worker of the configuration.
 
     The floor of the evaluation is estimated meanwhile: it is Python code of seconds, and this process only waits.
@@ -211,7 +265,10 @@ def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fit
 
 
 def evaluate(
-    config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent_run_id: str
+    config: RunConfig,
+    prepared: Prepared,
+    fitted: list[Fitted],
+    parent_run_id: str,
 ) -> Evaluated:
     """Return the measured models in the order of *fitted*, with comparison table, grammar floor and samples."""
     # Much of it is Python of one thread, so two at a time keep two cores busy, however many fits run at a time. On a
@@ -238,7 +295,11 @@ def held_out_tokens(prepared: Prepared, fitted: Sequence[Fitted]) -> int:
     )
 
 
-@flow(name="evaluate", flow_run_name="evaluate: {config.source.title}", persist_result=False)
+@flow(
+    name="evaluate",
+    flow_run_name="evaluate: {config.source.title}",
+    persist_result=False,
+)
 def measure_models(
     config: Given[RunConfig],
     prepared: Given[Prepared],

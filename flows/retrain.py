@@ -101,7 +101,12 @@ def retrain(
     if minutes is not None:
         request = PlanRequest(minutes, tuple(overrides or ()))
 
-    given = {"preset": preset, "input": input, "overrides": overrides, "minutes": minutes}
+    given = {
+        "preset": preset,
+        "input": input,
+        "overrides": overrides,
+        "minutes": minutes,
+    }
     try:
         config = resolve(preset, input, overrides)
         # A command never ends for an equal run that waits: its user wants its result. The record begins before the wait
@@ -122,10 +127,21 @@ def retrain(
             return conclude(result, verdict_of(result), result_lines(result))
     except SameRetrainWaits as same:
         log.info("%s", same)
-        return cast(Any, Completed(name=SKIPPED, message=str(same), data={"skipped": str(same)}))
+        return cast(
+            Any,
+            Completed(
+                name=SKIPPED,
+                message=str(same),
+                data={"skipped": str(same)},
+            ),
+        )
 
 
-def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -> RunConfig:
+def resolve(
+    preset: str,
+    input: list[str] | None,
+    overrides: list[str] | None,
+) -> RunConfig:
     """Return the configuration that a flow's parameters describe, without a preset the champion's; name the run.
 
     Models of the embedded corpus never get the name of the user's, whatever the preset: the first would become
@@ -194,14 +210,31 @@ def run_pipeline(
         promotion: Promotion | None = None
         if until is None:
             drift_sentence = "" if drift is None else sentence_of(drift)
-            promotion = promote(config, prepared, evaluated, run_id, drift_sentence)
+            promotion = promote(
+                config,
+                prepared,
+                evaluated,
+                run_id,
+                drift_sentence,
+            )
 
-        run = FinishedRun(config, dataset, prepared, evaluated, promotion, run_id, made)
+        run = FinishedRun(
+            config,
+            dataset,
+            prepared,
+            evaluated,
+            promotion,
+            run_id,
+            made,
+        )
         return summarise(run, make_report(run))
 
 
 def plan(
-    config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared
+    config: RunConfig,
+    request: PlanRequest,
+    dataset: Artifact,
+    prepared: Prepared,
 ) -> tuple[RunConfig, RunPlan]:
     """Return the configuration with all chosen settings, and the plan; its network is trained up to its decay.
 
@@ -224,7 +257,11 @@ def plan(
             return keep_time(planned, request, made, prepared)
 
 
-@flow(name="promote", flow_run_name="promote: {config.source.title}", persist_result=False)
+@flow(
+    name="promote",
+    flow_run_name="promote: {config.source.title}",
+    persist_result=False,
+)
 def promote(
     config: Given[RunConfig],
     prepared: Given[Prepared],
@@ -241,7 +278,14 @@ def promote(
         challenger = choose_challenger(config.workspace, config.promotion, prepared, evaluated)
         log_headline(config.workspace, evaluated, challenger.name, parent_run_id)
         promotion = promote_challenger(
-            LanguageModels(config, prepared, evaluated, challenger, drift), parent_run_id
+            LanguageModels(
+                config,
+                prepared,
+                evaluated,
+                challenger,
+                drift,
+            ),
+            parent_run_id,
         )
         if promotion.challenger != challenger.name:  # the baseline was tried after it
             log_headline(config.workspace, evaluated, promotion.challenger, parent_run_id)
@@ -254,7 +298,9 @@ def promote(
 
 @flow(name="promote-only", persist_result=False)
 def promote_only(
-    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None
+    preset: PresetOrNone = "",
+    input: Inputs = None,
+    overrides: Overrides = None,
 ) -> dict[str, Any]:
     """Compare the best model of a configuration with the champion; build first what the store does not have yet.
 

@@ -35,7 +35,9 @@ PARENT = "parent run"
 
 @flow(name="sweep", persist_result=False)
 def sweep(
-    preset: Preset = "small", input: Inputs = None, overrides: Overrides = None
+    preset: Preset = "small",
+    input: Inputs = None,
+    overrides: Overrides = None,
 ) -> dict[str, Any]:
     """Search the space of the section `sweep`; continue after the trials of an earlier, interrupted run.
 
@@ -62,10 +64,15 @@ def sweep(
 
 
 @flow(
-    name="fit-trials", flow_run_name="fit-trials: {plan.config.source.title}", persist_result=False
+    name="fit-trials",
+    flow_run_name="fit-trials: {plan.config.source.title}",
+    persist_result=False,
 )
 def fit_trials(
-    plan: Given[SweepPlan], prepared: Given[Prepared], study: Given[Study], parent_run_id: str
+    plan: Given[SweepPlan],
+    prepared: Given[Prepared],
+    study: Given[Study],
+    parent_run_id: str,
 ) -> list[float | None]:
     """Fit trials in parallel, one per worker of the configuration, until the study has the wanted number.
 
@@ -77,7 +84,15 @@ def fit_trials(
         stack.callback(lambda: wait(running))  # those beside one that ends the sweep
         while True:
             for trial in islice(trials, plan.config.execution.workers - len(running)):
-                running.append(run_trial.submit(plan, prepared, study, trial, parent_run_id))
+                running.append(
+                    run_trial.submit(
+                        plan,
+                        prepared,
+                        study,
+                        trial,
+                        parent_run_id,
+                    )
+                )
             if not running:
                 break
             done = next(as_completed(list(running)))
@@ -85,6 +100,14 @@ def fit_trials(
             done.result()
         best = best_trial(study)
         running += [
-            run_seed.submit(plan, prepared, study, best, seed, parent_run_id) for seed in plan.seeds
+            run_seed.submit(
+                plan,
+                prepared,
+                study,
+                best,
+                seed,
+                parent_run_id,
+            )
+            for seed in plan.seeds
         ]
         return [future.result() for future in running]

@@ -12,9 +12,15 @@ from reviewlm.tasks.execution.stage import conclude
 from reviewlm.tasks.upkeep.collect import collect
 
 
-@flow(name="upkeep", flow_run_name="upkeep: free space in the home folder", persist_result=False)
+@flow(
+    name="upkeep",
+    flow_run_name="upkeep: free space in the home folder",
+    persist_result=False,
+)
 def upkeep(
-    preset: Preset = "small", overrides: Overrides = None, dry_run: bool = False
+    preset: Preset = "small",
+    overrides: Overrides = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """Remove what is not needed any more, and return numbers and sizes.
 

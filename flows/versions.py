@@ -53,7 +53,13 @@ def compare(
     config = chosen.config
     with parent_run(config, f"compare {first} {second}", outcome=COMPARISON) as run_id:
         prepared = prepare(config, recorded_or_read(chosen), of=chosen.clean)
-        pair = compare_two(config, prepared, first, second, run_id)
+        pair = compare_two(
+            config,
+            prepared,
+            first,
+            second,
+            run_id,
+        )
         markdown = write_markdown(pair, config.home / "comparisons")
         return {
             **pair.to_dict(),

@@ -128,7 +128,9 @@ def require_new(folder: Path) -> None:
 
 
 def save_tensors(
-    save_file: Callable[[dict[str, Any], Path], None], tensors: dict[str, Any], path: Path
+    save_file: Callable[[dict[str, Any], Path], None],
+    tensors: dict[str, Any],
+    path: Path,
 ) -> None:
     """Write tensors with safetensors' *save_file*, with the permissions of any other new file.
 
@@ -207,7 +209,11 @@ class ScratchMap(mmap.mmap):
         return self is other
 
 
-def save_array(path: Path, array: np.ndarray, dtype: Any = None) -> None:
+def save_array(
+    path: Path,
+    array: np.ndarray,
+    dtype: Any = None,
+) -> None:
     """Write a `.npy` file as `numpy.save` does, in blocks: a file-backed array is never in memory as a whole.
 
     Raises:

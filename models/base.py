@@ -175,7 +175,11 @@ class LanguageModel(Protocol):
         ...
 
 
-def read_on(model: Any, ids_BT: np.ndarray, state: Any) -> Any:
+def read_on(
+    model: Any,
+    ids_BT: np.ndarray,
+    state: Any,
+) -> Any:
     """Return the state after reading T tokens of each stream.
 
     A model may have a method `advance` that reads without scoring. Then the state does not depend on the batch nor on
@@ -187,7 +191,12 @@ def read_on(model: Any, ids_BT: np.ndarray, state: Any) -> Any:
     return advance(ids_BT, state)
 
 
-def score_copies(model: Any, ids_BT: np.ndarray, copies: int, state: Any) -> tuple[np.ndarray, Any]:
+def score_copies(
+    model: Any,
+    ids_BT: np.ndarray,
+    copies: int,
+    state: Any,
+) -> tuple[np.ndarray, Any]:
     """Read the same T tokens in several streams of each text, such as one for each rating that it may have.
 
     A model may have a method `score_copies` that computes once what all streams of a text share. With it, the numbers
@@ -211,7 +220,11 @@ def score_copies(model: Any, ids_BT: np.ndarray, copies: int, state: Any) -> tup
     return model.score(np.repeat(ids_BT, copies, axis=0), state)  # type: ignore[no-any-return]
 
 
-def distributions(model: Any, ids_BT: np.ndarray, state: Any) -> tuple[torch.Tensor, Any]:
+def distributions(
+    model: Any,
+    ids_BT: np.ndarray,
+    state: Any,
+) -> tuple[torch.Tensor, Any]:
     """Read T tokens of each stream, T at least 1; return log p of the token after each (B, T, V), and the state.
 
     A model may have a method `distributions` that computes many positions at a time, the same to the bit as its steps.
@@ -268,7 +281,9 @@ def in_bulk(model: LanguageModel) -> bool:
 
 
 def predictions(
-    model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray
+    model: LanguageModel,
+    ids_BT: np.ndarray,
+    wanted_BT: np.ndarray,
 ) -> Iterator[Predictions]:
     """Yield the distributions at the requested positions, each once, in any order.
 
@@ -302,7 +317,9 @@ def predictions(
 
 
 def _step_by_step(
-    model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray
+    model: LanguageModel,
+    ids_BT: np.ndarray,
+    wanted_BT: np.ndarray,
 ) -> Iterator[Predictions]:
     import numpy as np
 

@@ -105,7 +105,11 @@ class CodeUnpickler(Unpickler):
         if found is not _rebuild_env:
             return found
 
-        def rebuild(module: str, constants: list[Any], environment: str) -> Any:
+        def rebuild(
+            module: str,
+            constants: list[Any],
+            environment: str,
+        ) -> Any:
             return _rebuild_env(module_here(module, self._package), constants, environment)  # type: ignore[no-untyped-call]
 
         return rebuild
@@ -262,14 +266,22 @@ def _tell(folder: str, why: str) -> None:
     )
 
 
-def kernel(function: Callable[..., Any], fast: set[str] | bool = FAST, nogil: bool = True) -> Any:
+def kernel(
+    function: Callable[..., Any],
+    fast: set[str] | bool = FAST,
+    nogil: bool = True,
+) -> Any:
     """Compile a kernel at its first call, and cache it for other processes if there is a writable folder for it.
 
     It is kept in NUMBA_CACHE_DIR or below the user's home (`KernelFolder`). *fast* may change rounding. *nogil*: other
     threads run meanwhile. A kernel of a few microseconds keeps them waiting instead, because to get the interpreter
     back from a busy thread takes up to 5 ms.
     """
-    compiled = njit(fastmath=fast, error_model="numpy", nogil=nogil)(function)
+    compiled = njit(
+        fastmath=fast,
+        error_model="numpy",
+        nogil=nogil,
+    )(function)
     with suppress(RuntimeError):  # no writable folder: a read-only installation
         compiled._cache = KernelCache(function)  # type: ignore[attr-defined]  # `enable_caching` with a cache of ours
     return compiled
@@ -278,7 +290,12 @@ def kernel(function: Callable[..., Any], fast: set[str] | bool = FAST, nogil: bo
 def _number_at(stored: types.Type, wide: types.Type) -> Any:
     """Return the function (address, index) → number, for kernels, that reads an array of type *stored*."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(
+        context: Any,
+        builder: Any,
+        signature: Any,
+        arguments: Any,
+    ) -> Any:
         address, index = arguments
         pointer = builder.inttoptr(address, context.get_value_type(types.CPointer(stored)))
         return context.cast(builder, builder.load(builder.gep(pointer, [index])), stored, wide)
@@ -304,7 +321,12 @@ float32_at, float64_at = (
 
 
 def _address_of(typing_context, buffer):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(
+        context: Any,
+        builder: Any,
+        signature: Any,
+        arguments: Any,
+    ) -> Any:
         data = context.make_helper(builder, buffer, arguments[0]).data
         return builder.ptrtoint(data, context.get_value_type(types.int64))
 

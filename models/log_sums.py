@@ -30,7 +30,12 @@ def log_sum_over(logp_BPV: Tensor, log_weight_BP: Tensor) -> Tensor:
     return total_BV
 
 
-def _add(total_BV: Tensor, logp_BPV: Tensor, first: int, weight_BP: Tensor) -> None:
+def _add(
+    total_BV: Tensor,
+    logp_BPV: Tensor,
+    first: int,
+    weight_BP: Tensor,
+) -> None:
     """Replace log a by log(a + Σ w p) of the parts from *first* on."""
     B, P, _ = logp_BPV.shape
     if total_BV.dtype != torch.float32 or total_BV.device.type != "cpu":

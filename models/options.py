@@ -163,7 +163,12 @@ def bounds_in(metadata: Iterable[Any]) -> Iterator[tuple[str, Any]]:
 
 def range_in_words(**bounds: Any) -> str:
     """Describe a range by its bounds, with pydantic's names ge, gt, le, lt: at least, above, at most, below."""
-    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    words = {
+        "ge": "at least",
+        "gt": "above",
+        "le": "at most",
+        "lt": "below",
+    }
     return " and ".join(
         f"{word} {_number_text(bounds[name])}" for name, word in words.items() if name in bounds
     )
@@ -175,7 +180,11 @@ def _number_text(bound: float) -> str:
     return f"{bound:g}"
 
 
-def explain(spec: Any, error: Mapping[str, Any], show: Callable[[Any], str] = repr) -> str:
+def explain(
+    spec: Any,
+    error: Mapping[str, Any],
+    show: Callable[[Any], str] = repr,
+) -> str:
     """Say in one sentence what is wrong with which option, and what is allowed.
 
     Args:
@@ -325,7 +334,12 @@ def _in_one_sentence(spec: type, create: Callable[..., None]) -> Callable[..., N
     return __init__
 
 
-def require(holds: bool, name: str, value: object, allowed: str) -> None:
+def require(
+    holds: bool,
+    name: str,
+    value: object,
+    allowed: str,
+) -> None:
     """Raise ValueError that names the option, its value and the allowed range, unless *holds*."""
     if not holds:
         raise ValueError(f"{name} is {value!r}; it must be {allowed}")
@@ -346,7 +360,9 @@ def identity(spec: Any) -> dict[str, Any]:
 
 
 def spec_of(
-    values: dict[str, Any], kinds: Mapping[str, tuple[type, str]], noun: str = "kind"
+    values: dict[str, Any],
+    kinds: Mapping[str, tuple[type, str]],
+    noun: str = "kind",
 ) -> Any:
     """Rebuild a spec of one of some kinds from the result of `to_plain_values`, also after JSON (lists for tuples).
 

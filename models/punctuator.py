@@ -88,7 +88,11 @@ class Punctuator:
     def save(self, folder: Path) -> None:
         """Write the model into a folder (`bundles/sealed_folder.py`)."""
         spec = self.labeller.spec
-        values = {"task": spec.task, "kind": spec.kind, "spec": options.to_plain_values(spec)}
+        values = {
+            "task": spec.task,
+            "kind": spec.kind,
+            "spec": options.to_plain_values(spec),
+        }
         write_model(folder, self.vocabulary, self.labeller, values)
 
     @classmethod
@@ -100,7 +104,12 @@ class Punctuator:
                 device.
         """
         opened, _ = open_model(
-            folder, Description, CELLS, lambda values: TaggingSpec(**values), CELLS.get, device
+            folder,
+            Description,
+            CELLS,
+            lambda values: TaggingSpec(**values),
+            CELLS.get,
+            device,
         )
         return cls(opened.vocabulary, opened.model)
 

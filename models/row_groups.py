@@ -186,7 +186,13 @@ def _footer_of(like: Fields, groups: list[Fields]) -> bytes:
     """Return the end of a file with these row groups, in other things like another file."""
     rows = sum(group[GROUP_ROWS][1] for group in groups)
     writer = _ThriftWriter()
-    writer.fields({**like, NUM_ROWS: (I64, rows), ROW_GROUPS: (LIST, (STRUCT, groups))})
+    writer.fields(
+        {
+            **like,
+            NUM_ROWS: (I64, rows),
+            ROW_GROUPS: (LIST, (STRUCT, groups)),
+        }
+    )
     return bytes(writer.content) + len(writer.content).to_bytes(4, "little") + MAGIC
 
 
@@ -222,7 +228,13 @@ class RowGroups:
         start = self._ends[number]
         group = _moved(self._groups[number], len(MAGIC) - start, 0)
         size = self._ends[number + 1] - start
-        return FilePiece(self._path, start, size, MAGIC, _footer_of(self._fields, [group]))
+        return FilePiece(
+            self._path,
+            start,
+            size,
+            MAGIC,
+            _footer_of(self._fields, [group]),
+        )
 
 
 def join_files(file: BinaryIO, parts: Iterable[np.ndarray]) -> None:
@@ -250,7 +262,11 @@ def join_files(file: BinaryIO, parts: Iterable[np.ndarray]) -> None:
     file.write(_footer_of(like, groups))
 
 
-def _moved(group: Fields, shift: int, number: int) -> Fields:
+def _moved(
+    group: Fields,
+    shift: int,
+    number: int,
+) -> Fields:
     """Return a row group that stands so many bytes later, with its number there."""
     kind, (of_items, columns) = group[COLUMNS]
     moved = []
@@ -267,7 +283,11 @@ def _moved(group: Fields, shift: int, number: int) -> Fields:
     return there
 
 
-def _shifted(fields: Fields, numbers: Iterable[int], shift: int) -> Fields:
+def _shifted(
+    fields: Fields,
+    numbers: Iterable[int],
+    shift: int,
+) -> Fields:
     """Return a structure with some places shifted."""
     there = dict(fields)
     for number in numbers:

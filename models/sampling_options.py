@@ -96,7 +96,11 @@ KINDS = {
 """The kind of numbers that each option takes."""
 
 
-def require_allowed(name: str, value: object, kind: Any) -> None:
+def require_allowed(
+    name: str,
+    value: object,
+    kind: Any,
+) -> None:
     """Refuse a value that is not a number of a kind, e.g. `ShareAboveZero` of `models/options.py`.
 
     Raises:

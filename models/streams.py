@@ -68,7 +68,11 @@ class TokenStream:
     """
 
     def __init__(
-        self, folder: Path, header: dict[str, Any], ids: np.ndarray, offsets: np.ndarray
+        self,
+        folder: Path,
+        header: dict[str, Any],
+        ids: np.ndarray,
+        offsets: np.ndarray,
     ) -> None:
         self.folder = folder
         self.facts = header
@@ -183,7 +187,9 @@ def write_stream(
 
 
 def write_encoded(
-    folder: Path | str, vocabulary: TokenEncoder, batches: Iterable[EncodedBatch]
+    folder: Path | str,
+    vocabulary: TokenEncoder,
+    batches: Iterable[EncodedBatch],
 ) -> dict[str, Any]:
     """Write encoded reviews as a stream; see `write_stream`."""
     folder = Path(folder)
@@ -270,7 +276,11 @@ class EncodedBatch(NamedTuple):
     documents: np.ndarray
 
 
-def encode_batch(vocabulary: TokenEncoder, whole: bool, batch: pl.DataFrame) -> EncodedBatch:
+def encode_batch(
+    vocabulary: TokenEncoder,
+    whole: bool,
+    batch: pl.DataFrame,
+) -> EncodedBatch:
     """Encode a batch of reviews; see `write_stream`."""
     encoded = vocabulary.encode_documents(
         batch["text"], batch["stars"].fill_null(0).to_numpy(), whole
@@ -409,6 +419,9 @@ class TokenEncoder(Protocol):
         """Identify the table and its rules."""
 
     def encode_documents(
-        self, texts: pl.Series, stars: np.ndarray, whole: bool = True
+        self,
+        texts: pl.Series,
+        stars: np.ndarray,
+        whole: bool = True,
     ) -> EncodedDocuments:
         """Encode reviews."""

@@ -96,7 +96,9 @@ def map_in_order(
 
 
 def in_order(
-    hand_out: Callable[[Item], Any], items: Iterable[Item], most: Callable[[], int]
+    hand_out: Callable[[Item], Any],
+    items: Iterable[Item],
+    most: Callable[[], int],
 ) -> Iterator[Any]:
     """Hand items to workers, and yield the results in the order of the items; errors as for `map_in_order`.
 

@@ -22,7 +22,15 @@ CASES = ("lower", "Title", "UPPER")
 MARKS = ("", ",", ".", "?", "!")
 TAGS = tuple(case + mark for case in CASES for mark in MARKS)
 """The K tags, in the order of their numbers: case · 5 + mark."""
-STRENGTH = {"?": "?", "!": "!", ".": ".", "…": ".", ";": ".", ",": ",", ":": ","}
+STRENGTH = {
+    "?": "?",
+    "!": "!",
+    ".": ".",
+    "…": ".",
+    ";": ".",
+    ",": ",",
+    ":": ",",
+}
 """Mark that each character counts as, the strongest first."""
 AROUND = "".join(STRENGTH) + "\"'`´‘’‚‛“”„‟«»‹›()[]{}<>-‐‑–—―~*_|/\\^="
 """Characters around a word that are taken off."""

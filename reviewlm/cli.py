@@ -70,7 +70,11 @@ GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...], dict[str, typer.Ty
     "models": (
         "Classifiers, punctuation, vectors, n-grams, sweeps.",
         (vectors.embed, nearest.nearest, vectors.neighbours, pipeline.sweep),
-        {"classify": classify.app, "punctuate": punctuate.app, "ngram": ngram.app},
+        {
+            "classify": classify.app,
+            "punctuate": punctuate.app,
+            "ngram": ngram.app,
+        },
     ),
     "version": (
         "Trace, rebuild, rescore and export a version.",
@@ -124,7 +128,10 @@ def options(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", is_eager=True, callback=show_version, help="Show the version and end."
+            "--version",
+            is_eager=True,
+            callback=show_version,
+            help="Show the version and end.",
         ),
     ] = False,
 ) -> None:
@@ -176,7 +183,11 @@ def with_bounds(command: Any) -> Any:
     return command
 
 
-def _usable(context: Any, option: Any, value: Any) -> Any:
+def _usable(
+    context: Any,
+    option: Any,
+    value: Any,
+) -> Any:
     try:
         require_numbers(option.opts[0], value)
     except ValueError as error:

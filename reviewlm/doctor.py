@@ -115,7 +115,11 @@ def check_memory(workspace: Workspace) -> Iterator[HealthLine]:
         free = min(free, limit - int((group / "memory.current").read_text()))
 
     yield _amount(
-        "memory", free, MEMORY_BYTES, "available", "end other programs, or choose smaller models"
+        "memory",
+        free,
+        MEMORY_BYTES,
+        "available",
+        "end other programs, or choose smaller models",
     )
 
 
@@ -142,11 +146,21 @@ def check_disks(workspace: Workspace) -> Iterator[HealthLine]:
     ):
         place = next(at for at in (folder, *folder.parents) if at.exists())
         remedy = f"free some space, or name another folder with {variable}"
-        yield _amount(name, shutil.disk_usage(place).free, limits, f"free in {place}", remedy)
+        yield _amount(
+            name,
+            shutil.disk_usage(place).free,
+            limits,
+            f"free in {place}",
+            remedy,
+        )
 
 
 def _amount(
-    name: str, free: float, limits: tuple[float, float], what: str, remedy: str
+    name: str,
+    free: float,
+    limits: tuple[float, float],
+    what: str,
+    remedy: str,
 ) -> HealthLine:
     fails, tight = limits
     state: State = "ok"
@@ -262,7 +276,13 @@ def check_tracking(workspace: Workspace) -> Iterator[HealthLine]:
         elif local:
             login = _login(workspace.home)
         remedy = "start it, or correct execution.tracking_uri; until then, runs keep their writes in the home folder"
-        yield _server_line("tracking", "mlflow", uri.rstrip("/"), login, remedy)
+        yield _server_line(
+            "tracking",
+            "mlflow",
+            uri.rstrip("/"),
+            login,
+            remedy,
+        )
         return
 
     with reaching(uri):
@@ -377,7 +397,14 @@ def check_servers(workspace: Workspace) -> Iterator[HealthLine]:
         if name in running:
             address = running[name].address + ("/api" if name == "prefect" else "")
             again = f"{AGAIN}; see {home / 'logs' / f'{name}.log'}"
-            yield _server_line(title, name, address, _login(home), again, again)
+            yield _server_line(
+                title,
+                name,
+                address,
+                _login(home),
+                again,
+                again,
+            )
         elif name not in ended:
             yield HealthLine(
                 title,
@@ -411,11 +438,22 @@ def check_named_server(workspace: Workspace) -> Iterator[HealthLine]:
         remedy = (
             f"start it, unset {URL}, or correct it: it ends in /api, as http://127.0.0.1:4200/api"
         )
-        yield _server_line(URL, "prefect", url, login_of(os.environ), remedy)
+        yield _server_line(
+            URL,
+            "prefect",
+            url,
+            login_of(os.environ),
+            remedy,
+        )
 
 
 def _server_line(
-    check: str, package: str, address: str, login: str, remedy: str, denied: str = ""
+    check: str,
+    package: str,
+    address: str,
+    login: str,
+    remedy: str,
+    denied: str = "",
 ) -> HealthLine:
     """Return whether a server answers, accepts the credentials, and has a version that fits the installed package."""
     import httpx
@@ -488,7 +526,9 @@ CHECKS: Mapping[str, Check] = {
 
 
 def examine(
-    workspace: Workspace, checks: Mapping[str, Check] = CHECKS, seconds: float = SECONDS
+    workspace: Workspace,
+    checks: Mapping[str, Check] = CHECKS,
+    seconds: float = SECONDS,
 ) -> list[HealthLine]:
     """Return the results of all checks, side by side; a check that does not end in time is a problem."""
     late = "look at the disk or the server that it asks; other commands may hang there, too"
@@ -515,7 +555,11 @@ def examine(
     return [line for name in checks for line in lines[name]]
 
 
-def _lines(name: str, check: Check, workspace: Workspace) -> list[HealthLine]:
+def _lines(
+    name: str,
+    check: Check,
+    workspace: Workspace,
+) -> list[HealthLine]:
     """Return the results of a check; an error of the check itself is a problem with its message."""
     lines: list[HealthLine] = []
     try:

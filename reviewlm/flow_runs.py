@@ -74,7 +74,13 @@ def settings_of_versions(
 
     set_up(where_of(preset, overrides or []), create=False)
     form = CLASSIFIER if classifiers else LANGUAGE_MODEL
-    return settings_of(references, preset, input or [], overrides or [], form)
+    return settings_of(
+        references,
+        preset,
+        input or [],
+        overrides or [],
+        form,
+    )
 
 
 def settings_of_compared(
@@ -131,7 +137,15 @@ def run_flow(
 
         require_whole(config.tracking_address)
 
-    return _run(name, config, preset, input, overrides, hint, **arguments)
+    return _run(
+        name,
+        config,
+        preset,
+        input,
+        overrides,
+        hint,
+        **arguments,
+    )
 
 
 def run_version_flow(
@@ -151,7 +165,17 @@ def run_version_flow(
     """
     limit_heaps()
     terminal.say(f"Data: {chosen.data}.\nSettings: {chosen.settings}.")
-    return {**_run(name, chosen.config, preset, input, overrides, **arguments), **chosen.describe()}
+    return {
+        **_run(
+            name,
+            chosen.config,
+            preset,
+            input,
+            overrides,
+            **arguments,
+        ),
+        **chosen.describe(),
+    }
 
 
 def _run(

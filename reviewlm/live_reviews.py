@@ -27,7 +27,12 @@ class LiveReviews:
         self._column = 0
         self._gap = ""
 
-    def hear(self, number: int, piece: str, ended: bool) -> None:
+    def hear(
+        self,
+        number: int,
+        piece: str,
+        ended: bool,
+    ) -> None:
         """Take the next piece of a review, and show what can be shown.
 
         Args:

@@ -114,7 +114,16 @@ class LoadedModel:
             "watermark": watermark,
         }
         texts = run_checked(
-            lambda: generate(self.bundle, n, stars, prompt, max_tokens, seed, stop, **sampling)
+            lambda: generate(
+                self.bundle,
+                n,
+                stars,
+                prompt,
+                max_tokens,
+                seed,
+                stop,
+                **sampling,
+            )
         )
         self._warn_of_unseen(prompt, stars)
         return texts
@@ -148,7 +157,15 @@ class LoadedModel:
             "no_repeat_ngram_size": no_repeat_ngram_size,
             "watermark": watermark,
         }
-        pieces = stream(self.bundle, stars, prompt, max_tokens, seed, stop, **sampling)
+        pieces = stream(
+            self.bundle,
+            stars,
+            prompt,
+            max_tokens,
+            seed,
+            stop,
+            **sampling,
+        )
         while (piece := run_checked(lambda: next(pieces, None))) is not None:
             yield piece
 
@@ -179,13 +196,25 @@ class LoadedModel:
         from reviewlm.models.completion.beam import beam_search
 
         texts = run_checked(
-            lambda: beam_search(self.bundle, width, n, stars, prompt, require, max_tokens)
+            lambda: beam_search(
+                self.bundle,
+                width,
+                n,
+                stars,
+                prompt,
+                require,
+                max_tokens,
+            )
         )
         self._warn_of_unseen(prompt, stars)
         return texts
 
     def suggest(
-        self, prompt: str, k: int = 5, stars: int | None = None, both: bool = False
+        self,
+        prompt: str,
+        k: int = 5,
+        stars: int | None = None,
+        both: bool = False,
     ) -> Suggestions:
         """Return the k most probable words to write next with their probabilities, and the remaining probability.
 
@@ -199,7 +228,15 @@ class LoadedModel:
         """
         from reviewlm.models.completion.suggestions import suggest
 
-        suggestions = run_checked(lambda: suggest(self.bundle, prompt, k, stars, both))
+        suggestions = run_checked(
+            lambda: suggest(
+                self.bundle,
+                prompt,
+                k,
+                stars,
+                both,
+            )
+        )
         self._warn_of_unseen(prompt, stars)
         return suggestions
 
@@ -292,4 +329,11 @@ def _save(bundle: Bundle, folder: Path) -> None:
 
     facts = {**bundle.facts, "stars_prior": bundle.stars_prior}
     with new_folder(folder) as new:
-        save_bundle(new, bundle.spec, bundle.vocabulary, bundle.model, PROBES, facts)
+        save_bundle(
+            new,
+            bundle.spec,
+            bundle.vocabulary,
+            bundle.model,
+            PROBES,
+            facts,
+        )

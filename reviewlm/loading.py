@@ -80,7 +80,11 @@ def _overrides(settings: object) -> list[str]:
     return given_texts(settings, "settings")
 
 
-def open_model(workspace: Workspace, model_name: str, model: str) -> LoadedModel:
+def open_model(
+    workspace: Workspace,
+    model_name: str,
+    model: str,
+) -> LoadedModel:
     """Open a registered model, or the bundle in a folder; names and errors are those of `load`.
 
     Args:
@@ -94,7 +98,13 @@ def open_model(workspace: Workspace, model_name: str, model: str) -> LoadedModel
 
     bundle, version = open_registered(workspace, model_name, model)
     made_from = version.tags.get(MADE_FROM, "")
-    lm = LoadedModel(version.name, int(version.version), bundle, made_from, version.created)
+    lm = LoadedModel(
+        version.name,
+        int(version.version),
+        bundle,
+        made_from,
+        version.created,
+    )
     log.info("opened %r from %s", lm, workspace.home)
     if version.name == DEMO_MODEL and not model.removeprefix(SCHEME).startswith(DEMO_MODEL):
         warnings.warn(

@@ -75,23 +75,51 @@ def fit(
     from reviewlm.models.text.normal_form import NormalForm
     from reviewlm.training.vocabularies.learn import learn_vocabulary
 
-    spec = _spec({"order": order, "smoothing": smoothing, "name": name, **options}, held_out)
+    spec = _spec(
+        {
+            "order": order,
+            "smoothing": smoothing,
+            "name": name,
+            **options,
+        },
+        held_out,
+    )
     form = NormalForm()
     units = _made(
         VocabularySpec,
-        {"unit": unit, "size": vocabulary_size, "min_count": min_count, "lowercase": lowercase},
+        {
+            "unit": unit,
+            "size": vocabulary_size,
+            "min_count": min_count,
+            "lowercase": lowercase,
+        },
     )
     with converted_errors():
-        train = _reviews("text", text, stars, authors, form.apply)
+        train = _reviews(
+            "text",
+            text,
+            stars,
+            authors,
+            form.apply,
+        )
         other = None
         if held_out is not None:
-            other = _reviews("held_out", held_out, None, None, form.apply)
+            other = _reviews(
+                "held_out",
+                held_out,
+                None,
+                None,
+                form.apply,
+            )
 
         return _fit_counts(spec, learn_vocabulary(train.texts, units, form), train, other)
 
 
 def _fit_counts(
-    spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: _Reviews | None
+    spec: NGramSpec,
+    vocabulary: Vocabulary,
+    train: _Reviews,
+    held_out: _Reviews | None,
 ) -> LoadedModel:
     """Count and estimate, as the stage *fit* of the pipeline does."""
     import numpy as np
@@ -125,7 +153,15 @@ def _fit_counts(
     shares = tuple(train.stars.count(rating) / len(train.stars) for rating in range(6))
     facts = {"documents": len(train.texts), "ngrams": [len(logp) for logp in tables.logp]}
     return LoadedModel(
-        spec.name, None, Bundle(spec, vocabulary, NGramLM(tables), facts, stars_prior=shares)
+        spec.name,
+        None,
+        Bundle(
+            spec,
+            vocabulary,
+            NGramLM(tables),
+            facts,
+            stars_prior=shares,
+        ),
     )
 
 

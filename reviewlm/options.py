@@ -96,7 +96,11 @@ Stars = Annotated[
 Result = TypeVar("Result")
 
 
-def number(name: str, kind: Any, help: str) -> Any:
+def number(
+    name: str,
+    kind: Any,
+    help: str,
+) -> Any:
     """Return an option that takes one kind of number, e.g. `ShareAboveZero`: --help shows the range that is checked."""
 
     def callback(value: Any) -> Any:
@@ -195,7 +199,11 @@ RegisteredModel = Annotated[
 ]
 
 
-def configure(preset: str, overrides: list[str] | None, create: bool = True) -> RunConfig:
+def configure(
+    preset: str,
+    overrides: list[str] | None,
+    create: bool = True,
+) -> RunConfig:
     """Return the configuration, and set up this process's environment for it; see `set_up`."""
     return set_up(load_configuration(preset, overrides), create)
 
@@ -270,7 +278,11 @@ def is_folder(model: str) -> bool:
     return "\\" in model or ("/" in model and (Path(model).is_dir() or not version))
 
 
-def open_registered(workspace: Workspace, model_name: str, reference: str) -> tuple[Any, Version]:
+def open_registered(
+    workspace: Workspace,
+    model_name: str,
+    reference: str,
+) -> tuple[Any, Version]:
     """Return a registered version's bundle, and the version; errors and references as in `open_version`."""
     if is_folder(reference):
         raise ConfigError(

@@ -44,7 +44,11 @@ def _sections() -> Iterator[tuple[str, type]]:
     """Yield title and class of every section: of the configuration, the vocabularies, the models by kind; each once."""
     shown: set[type] = set()
 
-    def of(title: str, prefix: str, kind: type) -> Iterator[tuple[str, type]]:
+    def of(
+        title: str,
+        prefix: str,
+        kind: type,
+    ) -> Iterator[tuple[str, type]]:
         if kind not in shown:
             shown.add(kind)
             yield title, kind
@@ -71,7 +75,12 @@ def cli_page() -> str:
     from reviewlm import cli
 
     root = cli.command()
-    page = get_docs_for_click(obj=root, ctx=typer.Context(root), name=ROOT, title="Commands")
+    page = get_docs_for_click(
+        obj=root,
+        ctx=typer.Context(root),
+        name=ROOT,
+        title="Commands",
+    )
     return EXAMPLES.sub(lambda examples: f"```sh\n{textwrap.dedent(examples[1])}```\n", page)
 
 

@@ -53,7 +53,12 @@ def show_run(result: Mapping[str, Any]) -> None:
     words = [(row["word"], row["probability"]) for row in next_words["words"]]
     rest = 1 - sum(probability for _, probability in words)
     terminal.show_suggestions(
-        next_words["prompt"], SimpleNamespace(words=words, rest=rest, typed="")
+        next_words["prompt"],
+        SimpleNamespace(
+            words=words,
+            rest=rest,
+            typed="",
+        ),
     )
     _show_next_steps(result)
 

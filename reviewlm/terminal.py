@@ -87,14 +87,22 @@ def _columns_of(stream: TextIO) -> int:
     return RESULT_WIDTH
 
 
-def for_stream(text: str, stream: TextIO, indent: int = 0) -> str:
+def for_stream(
+    text: str,
+    stream: TextIO,
+    indent: int = 0,
+) -> str:
     """Return text for a stream: wrapped on a terminal, unchanged in a file or pipe, where others search for lines."""
     if stream.isatty():
         return wrap_text(text, _columns_of(stream), indent)
     return text
 
 
-def wrap_text(text: str, columns: int, indent: int = 0) -> str:
+def wrap_text(
+    text: str,
+    columns: int,
+    indent: int = 0,
+) -> str:
     """Return text with line breaks at spaces; continued lines keep the indentation of their line.
 
     Args:
@@ -105,14 +113,22 @@ def wrap_text(text: str, columns: int, indent: int = 0) -> str:
     return "\n".join(_wrapped_line(line, columns, indent) for line in text.split("\n"))
 
 
-def _wrapped_line(line: str, columns: int, indent: int) -> str:
+def _wrapped_line(
+    line: str,
+    columns: int,
+    indent: int,
+) -> str:
     if len(line) <= columns:
         return line
     below = " " * (len(line) - len(line.lstrip()) + indent)
     below = below if len(below) <= columns - LEAST_WIDTH else "  "
     return "\n".join(
         textwrap.wrap(
-            line, columns, subsequent_indent=below, break_long_words=False, break_on_hyphens=False
+            line,
+            columns,
+            subsequent_indent=below,
+            break_long_words=False,
+            break_on_hyphens=False,
         )
     )
 
@@ -299,7 +315,11 @@ def show_error(error: ReviewLMError) -> None:
         sys.stderr.write(for_stream(as_typed(f"error: {error}"), sys.stderr, indent=2) + "\n")
 
 
-def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "", empty: str = "") -> None:
+def show_rows(
+    rows: Sequence[Mapping[str, Any]],
+    title: str = "",
+    empty: str = "",
+) -> None:
     """Write rows as an aligned table, or as lists if they are too wide (`reviewlm/terminal.py`).
 
     Args:
@@ -330,7 +350,9 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "", empty: str = "
 
 
 def _draw(
-    first: Mapping[str, Any], shown: Sequence[Mapping[str, str]], columns: Mapping[str, int]
+    first: Mapping[str, Any],
+    shown: Sequence[Mapping[str, str]],
+    columns: Mapping[str, int],
 ) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -342,7 +364,12 @@ def _draw(
         if isinstance(first[name], int | float | Amount):
             side = "right"
 
-        table.add_column(name, justify=side, overflow="fold", width=columns_wide)
+        table.add_column(
+            name,
+            justify=side,
+            overflow="fold",
+            width=columns_wide,
+        )
 
     for row in shown:
         # A plain str may hold rich's [markup].
@@ -367,7 +394,11 @@ def show_result(result: Mapping[str, Any], json: bool) -> None:
     last_line(result, json)
 
 
-def show_review(stars: int | None, text: str, ended: bool = True) -> None:
+def show_review(
+    stars: int | None,
+    text: str,
+    ended: bool = True,
+) -> None:
     """Write one generated review under the rating that it was written with; None: the average over the ratings.
 
     *ended*: it is not cut at the maximum length.
@@ -444,7 +475,10 @@ def read_text(file: str) -> str:
     except UnicodeDecodeError as error:
         where = f"{file}, line {content.count(10, 0, error.start) + 1}"
         raise Unreadable(
-            "The file is not UTF-8 text", where=where, cause=str(error), remedy=TO_UTF8
+            "The file is not UTF-8 text",
+            where=where,
+            cause=str(error),
+            remedy=TO_UTF8,
         ) from error
 
 

@@ -184,7 +184,11 @@ def type_text(suggest: Callable[[str], Any]) -> str:
     return line.text
 
 
-def press_keys(line: TypedLine, keys: Sequence[str], suggest: Callable[[str], Any]) -> bool:
+def press_keys(
+    line: TypedLine,
+    keys: Sequence[str],
+    suggest: Callable[[str], Any],
+) -> bool:
     """Change a line by several keys, typed or pasted; return whether one ends the text.
 
     A key that takes or chooses a word is about the words of the text as it is then, so the model is asked before it.

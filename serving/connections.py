@@ -108,7 +108,11 @@ class TimedConnection(H11Protocol):
             (b"connection", b"close"),
         ]
         for event in (
-            h11.Response(status_code=error.status, headers=headers, reason=b"Bad Request"),
+            h11.Response(
+                status_code=error.status,
+                headers=headers,
+                reason=b"Bad Request",
+            ),
             h11.Data(data=body),
             h11.EndOfMessage(),
         ):

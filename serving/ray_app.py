@@ -73,7 +73,11 @@ class Replica:
     def __serve_build_asgi_app__(self) -> Any:
         tokens = tokens_of(self._config.serving, self._config.home)
         return create_app(
-            self._versions, self._config.serving, self._metrics, tokens, self._classifiers
+            self._versions,
+            self._config.serving,
+            self._metrics,
+            tokens,
+            self._classifiers,
         )
 
     def check_health(self) -> None:
@@ -132,7 +136,11 @@ def _replicas(config: RunConfig) -> serve.Application:
     return deployment.bind(config, str(config.home))
 
 
-def answer(config: RunConfig, port: int, ready: Callable[[], None]) -> None:
+def answer(
+    config: RunConfig,
+    port: int,
+    ready: Callable[[], None],
+) -> None:
     """Answer with replicas of `execution.cluster` until this process is ended, and end them with it.
 
     Args:

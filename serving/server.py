@@ -86,7 +86,11 @@ def tokens_of(serving: ServingConfig, home: Path) -> AccessTokens | None:
     return None
 
 
-def require_safe(serving: ServingConfig, home: Path, without_tokens: bool) -> None:
+def require_safe(
+    serving: ServingConfig,
+    home: Path,
+    without_tokens: bool,
+) -> None:
     """Refuse to listen beyond this machine without access tokens, unless the user wants that.
 
     Raises:
@@ -139,7 +143,12 @@ def listening(serving: ServingConfig) -> socket.socket:
             what = "The port is in use"
             remedy = "`reviewlm serve --port 0` takes a free one"
         where = f"{host}:{port}"
-        raise ReviewLMError(what, where=where, cause=str(error), remedy=remedy) from error
+        raise ReviewLMError(
+            what,
+            where=where,
+            cause=str(error),
+            remedy=remedy,
+        ) from error
 
 
 def address_of(listener: socket.socket) -> str:
@@ -152,7 +161,11 @@ def address_of(listener: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
-def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersion], None]) -> None:
+def serve(
+    config: RunConfig,
+    listener: socket.socket,
+    ready: Callable[[OpenVersion], None],
+) -> None:
     """Open the champions and answer requests until the process is ended.
 
     Args:
@@ -167,7 +180,11 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
     versions, classifiers, champion = open_champions(config, metrics)
     try:
         app = create_app(
-            versions, config.serving, metrics, tokens_of(config.serving, config.home), classifiers
+            versions,
+            config.serving,
+            metrics,
+            tokens_of(config.serving, config.home),
+            classifiers,
         )
         drain = config.serving.drain_seconds
         server = _Server(_uvicorn_config(app, drain))
@@ -251,7 +268,11 @@ def close(*families: Versions) -> None:
         versions.close()
 
 
-def _unusable(versions: Versions, classifiers: Versions, workspace: Workspace) -> ReviewLMError:
+def _unusable(
+    versions: Versions,
+    classifiers: Versions,
+    workspace: Workspace,
+) -> ReviewLMError:
     """Return why nothing can be served."""
     where = f"{SCHEME}{versions.name}@{CHAMPION}"
     refused = versions.refusals()
@@ -261,7 +282,12 @@ def _unusable(versions: Versions, classifiers: Versions, workspace: Workspace) -
         remedy = f"{listed}; {way_back(tracker_at(workspace), versions.name, int(last.key))}"
         if last.why == TOO_SLOW:
             remedy = f"end other work on this machine and `reviewlm serve --model {versions.name}`; else {remedy}"
-        return BundleError("The model cannot be served", where=where, cause=last.why, remedy=remedy)
+        return BundleError(
+            "The model cannot be served",
+            where=where,
+            cause=last.why,
+            remedy=remedy,
+        )
 
     refused = classifiers.refusals()
     if refused:

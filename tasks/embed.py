@@ -47,11 +47,20 @@ COLUMNS = {
 
 
 @stage(STAGE)
-def embed(workspace: Workspace, embedding: EmbeddingConfig, seed: int, prepared: Prepared) -> Built:
+def embed(
+    workspace: Workspace,
+    embedding: EmbeddingConfig,
+    seed: int,
+    prepared: Prepared,
+) -> Built:
     """Fit word vectors, or reuse those of the store."""
     tokens = prepared.tokens[embedding.vocabulary]
     stated = embedding.model_dump(mode="json", exclude={"vocabulary", "threads"})
-    options = {**stated, "negatives": embedding.negatives, "seed": seed}
+    options = {
+        **stated,
+        "negatives": embedding.negatives,
+        "seed": seed,
+    }
 
     def make(work: Path) -> dict[str, Any]:
         from reviewlm.training.vectors.files import save_vectors
@@ -63,7 +72,11 @@ def embed(workspace: Workspace, embedding: EmbeddingConfig, seed: int, prepared:
         vocabulary = Vocabulary.load(folder / VOCABULARY_FILE)
         with progress(STAGE, embedding.epochs, "epochs") as report:
             vectors = fit_vectors(
-                vocabulary, train, **options, threads=embedding.threads, report=report
+                vocabulary,
+                train,
+                **options,
+                threads=embedding.threads,
+                report=report,
             )
 
         save_vectors(work, vectors)
@@ -77,7 +90,14 @@ def embed(workspace: Workspace, embedding: EmbeddingConfig, seed: int, prepared:
 
     inputs = {"train": tokens["train"].digest}
     label = f"{embedding.kind} of {embedding.vocabulary}"
-    built = run_stage(workspace, STAGE, options, inputs, make, label)
+    built = run_stage(
+        workspace,
+        STAGE,
+        options,
+        inputs,
+        make,
+        label,
+    )
     from reviewlm.training.vectors.neighbours import ALIKE
 
     alike = built.artifact.facts["mean_cosine"]
@@ -114,7 +134,12 @@ def newest_vectors(home: Path) -> Path:
     return newest_of(home, STAGE, "There are no word vectors in the store yet", remedy).folder
 
 
-def newest_of(home: Path, stage_name: str, missing: str, remedy: str) -> Artifact:
+def newest_of(
+    home: Path,
+    stage_name: str,
+    missing: str,
+    remedy: str,
+) -> Artifact:
     """Return the newest result of a stage.
 
     Raises:
@@ -129,7 +154,10 @@ def newest_of(home: Path, stage_name: str, missing: str, remedy: str) -> Artifac
 
 
 def start_vectors(
-    workspace: Workspace, vectors: Mapping[str, str], spec: Any, prepared: Prepared
+    workspace: Workspace,
+    vectors: Mapping[str, str],
+    spec: Any,
+    prepared: Prepared,
 ) -> Artifact | None:
     """Return the artifact with a row for each entry of a model's vocabulary; None for a model without vectors.
 
@@ -144,7 +172,13 @@ def start_vectors(
 
     vocabulary = prepared.vocabularies[spec.vocabulary]
     tokens = prepared.tokens[spec.vocabulary]["train"]
-    matrix = rows_of_file(workspace, name, Path(vectors[name]), vocabulary, tokens)
+    matrix = rows_of_file(
+        workspace,
+        name,
+        Path(vectors[name]),
+        vocabulary,
+        tokens,
+    )
     dimensions = matrix.facts["dimensions"]
     if dimensions != spec.embedding:
         raise InputError(
@@ -158,7 +192,11 @@ def start_vectors(
 
 
 def rows_of_file(
-    workspace: Workspace, name: str, path: Path, vocabulary: Artifact, train: Artifact
+    workspace: Workspace,
+    name: str,
+    path: Path,
+    vocabulary: Artifact,
+    train: Artifact,
 ) -> Artifact:
     """Return the artifact with the rows of one vector file; errors as in `start_vectors`."""
     # The header of a folder of vectors holds the SHA-256 of its other files.
@@ -191,7 +229,14 @@ def rows_of_file(
         "vocabulary": vocabulary.facts["vocabulary_digest"],
         "train": train.digest,
     }
-    built = run_stage(workspace, START_VECTORS, {}, inputs, make, name)
+    built = run_stage(
+        workspace,
+        START_VECTORS,
+        {},
+        inputs,
+        make,
+        name,
+    )
     if not built.reused:
         _say_coverage(name, built.artifact.facts)
 
@@ -236,7 +281,9 @@ def prepared_reviews(clean: Artifact, splits: Sequence[str]) -> pl.DataFrame:
 
 
 def reviews_of_files(
-    source: SourceConfig, clean: CleanConfig, files: Sequence[str]
+    source: SourceConfig,
+    clean: CleanConfig,
+    files: Sequence[str],
 ) -> pl.DataFrame:
     """Return the reviews of files; records that cannot be used are left out, with a warning.
 

@@ -93,7 +93,12 @@ class ModelFamily(ABC):
         """
 
     @abstractmethod
-    def score_registered(self, folder: Path, label: str, stored: Scored) -> Scored:
+    def score_registered(
+        self,
+        folder: Path,
+        label: str,
+        stored: Scored,
+    ) -> Scored:
         """Measure the registered challenger, because the registered bundle is served, not the fit it was copied from.
 
         Raises:
@@ -149,7 +154,12 @@ class ModelFamily(ABC):
         """
         refused = {**self.refused, self.challenger.name: why}
         return type(self)(
-            self.config, self.prepared, self.evaluated, challenger, self.drift, refused
+            self.config,
+            self.prepared,
+            self.evaluated,
+            challenger,
+            self.drift,
+            refused,
         )
 
     def complete_evidence(

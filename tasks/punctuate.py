@@ -82,16 +82,34 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
         if (work / CHECKPOINTS).exists():
             remove(work / CHECKPOINTS)
 
-        count = {"train": len(train), "validation": len(validation), "test": len(test)}
-        return {"summary": summary, "reviews": count, "pieces": len(model.vocabulary), "rows": rows}
+        count = {
+            "train": len(train),
+            "validation": len(validation),
+            "test": len(test),
+        }
+        return {
+            "summary": summary,
+            "reviews": count,
+            "pieces": len(model.vocabulary),
+            "rows": rows,
+        }
 
     built = run_stage(
-        config.workspace, STAGE, options, {"clean": clean.digest}, make, resumable=True
+        config.workspace,
+        STAGE,
+        options,
+        {"clean": clean.digest},
+        make,
+        resumable=True,
     )
     return as_task_state(built)
 
 
-def _texts(folder: Path, split: str, words: int) -> Iterator[tuple[TaggedWords, str | None]]:
+def _texts(
+    folder: Path,
+    split: str,
+    words: int,
+) -> Iterator[tuple[TaggedWords, str | None]]:
     """Yield the texts of a split, of *words* words at most, each with its business, if that is known.
 
     The reviews of a split are in the order of the salted hash of their ids, so the first ones are a random sample.
@@ -138,7 +156,11 @@ def _fit_punctuator(
     spec = punctuation.spec(seed)
     form = NormalForm(**clean.model_dump())
     lines = [" ".join(text.words) for text in train]
-    pieces = VocabularySpec(unit="bpe", size=PIECES, min_count=1)
+    pieces = VocabularySpec(
+        unit="bpe",
+        size=PIECES,
+        min_count=1,
+    )
     vocabulary = learn_vocabulary(lines, pieces, form)
     with held_device(device_of(execution)) as device, progress(STAGE, 1, "words") as report:
 
@@ -146,7 +168,13 @@ def _fit_punctuator(
             report(news.step, news.figures, total=news.total)
 
         context = FitContext(work / CHECKPOINTS, device, threads_of(execution), heard)
-        model, summary = networks.fit_punctuator(spec, vocabulary, train, validation, context)
+        model, summary = networks.fit_punctuator(
+            spec,
+            vocabulary,
+            train,
+            validation,
+            context,
+        )
         tags = model.tags([text.words for text in test])
         model.labeller.network.cpu()
         return model, summary, tags
@@ -172,7 +200,13 @@ def _comparison_rows(
     truth = [text.tags for text, _ in test]
     businesses = pl.Series([business for _, business in test], dtype=pl.String)
     groups_N = connect_groups(businesses).to_numpy()
-    return score_marks(ways, truth, USUAL, groups=groups_N, **evaluation.bootstrap)
+    return score_marks(
+        ways,
+        truth,
+        USUAL,
+        groups=groups_N,
+        **evaluation.bootstrap,
+    )
 
 
 def newest_punctuator(home: Path) -> Artifact:

@@ -69,9 +69,24 @@ WIDTH = 16
 BATCH = 8
 WINDOW = 20
 ENTRIES = 600
-EVALUATION = {"resamples": 100, "observed_reviews": 4, "max_tokens": 12}
-AUDIT = {"samples": 10, "max_words": 12, "candidates": 100, "copies": (1,)}
-EXECUTION = {"device": "cpu", "threads": 1, "ranks": 1, "rebuild": (), "tracking_uri": ""}
+EVALUATION = {
+    "resamples": 100,
+    "observed_reviews": 4,
+    "max_tokens": 12,
+}
+AUDIT = {
+    "samples": 10,
+    "max_words": 12,
+    "candidates": 100,
+    "copies": (1,),
+}
+EXECUTION = {
+    "device": "cpu",
+    "threads": 1,
+    "ranks": 1,
+    "rebuild": (),
+    "tracking_uri": "",
+}
 OF_AMOUNTS = (
     "reviewlm.corpus.synthetic.canaries",
     "reviewlm.training.ngram.fitting",
@@ -121,7 +136,13 @@ def try_stages(config: RunConfig, log: StageLog) -> None:
         ReviewLMError: The first error of a stage; `log.stages` ends with this stage.
     """
     file = config.home / SAMPLE
-    log.run("read the input", write_sample, config.source, file, REVIEWS)
+    log.run(
+        "read the input",
+        write_sample,
+        config.source,
+        file,
+        REVIEWS,
+    )
     with without_warnings_of_amounts():
         _try_tiny_models(tiny(config, file), log)
 
@@ -150,33 +171,122 @@ def _try_tiny_models(config: RunConfig, log: StageLog) -> None:
     fitted = dict[str, Fitted]()
     measured = []
     for spec in config.models:
-        fitted[spec.name] = log.run(f"fit {spec.name}", _fit, settings, spec, prepared, fitted)
+        fitted[spec.name] = log.run(
+            f"fit {spec.name}",
+            _fit,
+            settings,
+            spec,
+            prepared,
+            fitted,
+        )
 
     for name, model in fitted.items():
-        scores = log.run(f"score {name}", score, workspace, evaluation, model, prepared)
+        scores = log.run(
+            f"score {name}",
+            score,
+            workspace,
+            evaluation,
+            model,
+            prepared,
+        )
         test, validation = (built.artifact for built in scores)
-        observed = log.run(f"observe {name}", observe, workspace, evaluation, model, test, prepared)
-        audited = log.run(f"audit {name}", audit, workspace, config.audit, model, prepared)
-        samples = log.run(f"samples {name}", write_samples, workspace, evaluation, model)
+        observed = log.run(
+            f"observe {name}",
+            observe,
+            workspace,
+            evaluation,
+            model,
+            test,
+            prepared,
+        )
+        audited = log.run(
+            f"audit {name}",
+            audit,
+            workspace,
+            config.audit,
+            model,
+            prepared,
+        )
+        samples = log.run(
+            f"samples {name}",
+            write_samples,
+            workspace,
+            evaluation,
+            model,
+        )
         label = f"predictions {name}"
-        check = log.run(f"check {name}", check_table, config, "predictions", test, label)
-        measured.append(Measured(model, test, validation, samples, observed, audited, (check,)))
+        check = log.run(
+            f"check {name}",
+            check_table,
+            config,
+            "predictions",
+            test,
+            label,
+        )
+        measured.append(
+            Measured(
+                model,
+                test,
+                validation,
+                samples,
+                observed,
+                audited,
+                (check,),
+            )
+        )
 
     step = "compare the models"
-    log.run(step, compare, workspace, evaluation, config.baseline, prepared, measured)
+    log.run(
+        step,
+        compare,
+        workspace,
+        evaluation,
+        config.baseline,
+        prepared,
+        measured,
+    )
 
 
 def _prepare(config: RunConfig, log: StageLog) -> Prepared:
     """Ingest, check, clean, split and tokenize the sample."""
     workspace = config.workspace
     dataset = log.run("ingest", ingest_files, config)
-    checks = [log.run("check raw", check_table, config, "raw", dataset)]
+    checks = [
+        log.run(
+            "check raw",
+            check_table,
+            config,
+            "raw",
+            dataset,
+        )
+    ]
     clean = log.run("prepare", clean_and_split, config, dataset)
-    checks.append(log.run("check clean", check_table, config, "clean", clean))
-    card = log.run("card", describe_data, workspace, config.source, dataset, clean)
+    checks.append(
+        log.run(
+            "check clean",
+            check_table,
+            config,
+            "clean",
+            clean,
+        )
+    )
+    card = log.run(
+        "card",
+        describe_data,
+        workspace,
+        config.source,
+        dataset,
+        clean,
+    )
     canaries = None
     if config.audit.canaries:
-        canaries = log.run("canaries", choose, workspace, config.audit, clean)
+        canaries = log.run(
+            "canaries",
+            choose,
+            workspace,
+            config.audit,
+            clean,
+        )
 
     vocabularies = dict[str, Artifact]()
     tokens = dict[str, dict[str, Artifact]]()
@@ -184,7 +294,13 @@ def _prepare(config: RunConfig, log: StageLog) -> Prepared:
         spec = config.vocabulary[name]
         step = f"vocabulary {name}"
         vocabularies[name] = log.run(
-            step, train_vocabulary, workspace, name, spec, config.clean, clean
+            step,
+            train_vocabulary,
+            workspace,
+            name,
+            spec,
+            config.clean,
+            clean,
         )
         file = str(vocabularies[name].folder / VOCABULARY_FILE)
         tokens[name] = {}
@@ -192,18 +308,44 @@ def _prepare(config: RunConfig, log: StageLog) -> Prepared:
             planted = canaries if split == "train" else None
             step = f"tokens {name}, {split}"
             tokens[name][split] = log.run(
-                step, tokenize, workspace, file, split, clean, name, planted
+                step,
+                tokenize,
+                workspace,
+                file,
+                split,
+                clean,
+                name,
+                planted,
             )
 
         label = f"tokens {name} train"
         train = tokens[name]["train"]
-        checks.append(log.run(f"check {label}", check_table, config, "tokens", train, label))
+        checks.append(
+            log.run(
+                f"check {label}",
+                check_table,
+                config,
+                "tokens",
+                train,
+                label,
+            )
+        )
 
-    return Prepared(clean, card, vocabularies, tokens, tuple(checks), canaries)
+    return Prepared(
+        clean,
+        card,
+        vocabularies,
+        tokens,
+        tuple(checks),
+        canaries,
+    )
 
 
 def _fit(
-    settings: FitSettings, spec: ModelSpec, prepared: Prepared, fitted: Mapping[str, Fitted]
+    settings: FitSettings,
+    spec: ModelSpec,
+    prepared: Prepared,
+    fitted: Mapping[str, Fitted],
 ) -> Fitted:
     """Fit a model in this process, without MLflow."""
 
@@ -216,7 +358,11 @@ def _fit(
     return Fitted(spec, built.artifact, "", built.reused)
 
 
-def write_sample(source: SourceConfig, file: Path, most: int) -> int:
+def write_sample(
+    source: SourceConfig,
+    file: Path,
+    most: int,
+) -> int:
     """Write at most *most* reviews of the input to *file* as JSON lines, and return their number.
 
     The files are read by the readers of the pipeline. Each gives the same number of reviews, from its beginning; if
@@ -256,7 +402,11 @@ def write_sample(source: SourceConfig, file: Path, most: int) -> int:
     return rows.height
 
 
-def _beginning(blocks: Generator[Block], most: int, complaints: list[str]) -> pl.DataFrame:
+def _beginning(
+    blocks: Generator[Block],
+    most: int,
+    complaints: list[str],
+) -> pl.DataFrame:
     """Return at most *most* usable reviews of a file; after `MOST_BLOCKS` blocks the rest is not read.
 
     What is wrong with the first unusable record of each block is added to *complaints*.
@@ -288,7 +438,11 @@ def tiny(config: RunConfig, sample: Path) -> RunConfig:
     audit_settings = {**AUDIT, "canaries": min(config.audit.canaries, 1)}
     changes: dict[str, Any] = {"vocabulary": vocabulary, "models": models}
     changes["source"] = config.source.model_copy(update=source)
-    changes["split"] = SplitConfig(salt=config.split.salt, validation=SHARES, test=SHARES)
+    changes["split"] = SplitConfig(
+        salt=config.split.salt,
+        validation=SHARES,
+        test=SHARES,
+    )
     changes["evaluation"] = config.evaluation.model_copy(update=EVALUATION)
     changes["audit"] = config.audit.model_copy(update=audit_settings)
     changes["execution"] = config.execution.model_copy(update=EXECUTION)

@@ -33,7 +33,11 @@ class Row:
 
     def line(self) -> str:
         """Return the row as it is printed."""
-        word = {True: "ok", False: "FAILED", None: "not run"}[self.ok]
+        word = {
+            True: "ok",
+            False: "FAILED",
+            None: "not run",
+        }[self.ok]
         figures = "".join(f", {name} {value}" for name, value in self.figures.items())
         return f"{word:<8} {self.failure}: {self.done}: {self.happened} ({self.seconds:.0f} s{figures})"
 

@@ -16,7 +16,11 @@ def estimate_ngrams(
     held_out: Documents | None = None,
     **options: Any,
 ) -> NGramLM:
-    spec = NGramSpec(order=counts.order, smoothing=smoothing, **options)
+    spec = NGramSpec(
+        order=counts.order,
+        smoothing=smoothing,
+        **options,
+    )
     return NGramLM(fit_tables(counts, spec, held_out).tables, smoothing not in SCORES_ONLY)
 
 

@@ -72,13 +72,31 @@ SETS: dict[str, InstructionSet | None] = {
         "cooperlake",
     ),
     "avx512": InstructionSet(
-        ("avx512bf16",), "AVX512_CORE", "avx512", "AVX512", "AVX512", "", "skylake-avx512"
+        ("avx512bf16",),
+        "AVX512_CORE",
+        "avx512",
+        "AVX512",
+        "AVX512",
+        "",
+        "skylake-avx512",
     ),
     "avx2": InstructionSet(
-        ("avx2", "fma"), "AVX2", "avx2", "AVX2", "AVX2", NUMPY_AVX512, "haswell"
+        ("avx2", "fma"),
+        "AVX2",
+        "avx2",
+        "AVX2",
+        "AVX2",
+        NUMPY_AVX512,
+        "haswell",
     ),
     "sse4": InstructionSet(
-        ("sse4.2",), "SSE41", "default", "SSE4_2", "AVX2", f"{NUMPY_AVX512} X86_V3", "nehalem"
+        ("sse4.2",),
+        "SSE41",
+        "default",
+        "SSE4_2",
+        "AVX2",
+        f"{NUMPY_AVX512} X86_V3",
+        "nehalem",
     ),
 }
 """By name; native is all that the processor has. A set equal to native (AVX-512 with bf16 but without AMX) is left out
@@ -100,7 +118,12 @@ def run(name: str, arguments: list[str]) -> tuple[bool, str]:
     options = ["-q", "-p", "no:cacheprovider", "--hypothesis-profile=nightly"]
     command = [sys.executable, "-m", "pytest", *options, *(arguments or ROOMS)]
     ran = subprocess.run(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     lines = ran.stdout.strip().splitlines() or ["no output"]
     print("\n".join(line for line in lines if line.startswith(("FAILED", "ERROR"))), flush=True)
@@ -111,7 +134,10 @@ def main() -> int:
     """Run the sets asked for, show a table, and return 1 where a test failed under one of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument(
-        "sets", nargs="*", choices=[*SETS, []], help="default: all that this processor has"
+        "sets",
+        nargs="*",
+        choices=[*SETS, []],
+        help="default: all that this processor has",
     )
     parser.add_argument(
         "--list", action="store_true", help="say which sets this processor has, and end"

@@ -18,7 +18,11 @@ def long_but(cases: Iterable[Any], kept: Collection[Any]) -> list[Any]:
     return _marked(cases, kept, pytest.mark.long)
 
 
-def _marked(cases: Iterable[Any], kept: Collection[Any], mark: pytest.MarkDecorator) -> list[Any]:
+def _marked(
+    cases: Iterable[Any],
+    kept: Collection[Any],
+    mark: pytest.MarkDecorator,
+) -> list[Any]:
     return [
         case if case in kept else pytest.param(*_parameters(case), marks=mark) for case in cases
     ]

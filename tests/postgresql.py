@@ -20,14 +20,26 @@ import pytest
 class Cluster:
     """A PostgreSQL cluster in a folder, run by a user who is not root."""
 
-    def __init__(self, binaries: Path, folder: Path, user: str) -> None:
+    def __init__(
+        self,
+        binaries: Path,
+        folder: Path,
+        user: str,
+    ) -> None:
         self._binaries, self._folder, self._user = binaries, folder, user
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
         self.uri = self.address("postgres")
         self._run(
-            "initdb", "-D", str(folder / "data"), "-U", "reviewlm", "-A", "trust", "--no-sync"
+            "initdb",
+            "-D",
+            str(folder / "data"),
+            "-U",
+            "reviewlm",
+            "-A",
+            "trust",
+            "--no-sync",
         )
 
     def address(self, database: str, driver: str = "postgresql") -> str:
@@ -61,12 +73,25 @@ class Cluster:
 
     def stop(self) -> None:
         """Stop it as a crash would: open connections are cut off."""
-        self._run("pg_ctl", "-D", str(self._folder / "data"), "-w", "-m", "immediate", "stop")
+        self._run(
+            "pg_ctl",
+            "-D",
+            str(self._folder / "data"),
+            "-w",
+            "-m",
+            "immediate",
+            "stop",
+        )
 
     def _run(self, program: str, *arguments: str) -> None:
         become = ["runuser", "-u", self._user, "--"] if self._user != getpass.getuser() else []
         command = [*become, str(self._binaries / program), *arguments]
-        subprocess.run(command, cwd="/", check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            command,
+            cwd="/",
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
 
 
 @contextmanager

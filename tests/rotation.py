@@ -63,7 +63,12 @@ class Share:
 def main() -> None:
     """Print the share of the last commit."""
     command = ["git", "log", "-1", "--format=%ct"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     print(Share.of_hour(int(done.stdout)))
 
 

@@ -20,7 +20,9 @@ def s3_server() -> Iterator[str]:
     """Run a server with one empty bucket in this process; yield its address. The environment names it meanwhile."""
     reason = "an S3 server for tests is not installed: pip install -c constraints.txt -e '.[dev]'"
     server = pytest.importorskip("moto.server", reason=reason).ThreadedMotoServer(
-        ip_address="127.0.0.1", port=0, verbose=False
+        ip_address="127.0.0.1",
+        port=0,
+        verbose=False,
     )
     server.start()
     host, port = server.get_host_and_port()

@@ -60,7 +60,12 @@ def small_cluster(nodes: int, head: int = 0) -> Iterator[Any]:
     with FileLock(Path(tempfile.gettempdir()) / "reviewlm-test-cluster.lock"):
         cluster = Cluster(
             initialize_head=True,
-            head_node_args={**NODE, "num_cpus": head, "num_gpus": 0, "include_dashboard": False},
+            head_node_args={
+                **NODE,
+                "num_cpus": head,
+                "num_gpus": 0,
+                "include_dashboard": False,
+            },
         )
         try:
             cluster.add_node = partial(_add_patiently, cluster.add_node)

@@ -58,7 +58,11 @@ def test_modules_of_each_room_are_compiled_where_python_keeps_none(tmp_path: Pat
     ],
 )
 def test_pip_installs_where_uv_fails(
-    tmp_path: Path, pip_works: bool, uv_works: bool, ready: bool, by_pip: list[str]
+    tmp_path: Path,
+    pip_works: bool,
+    uv_works: bool,
+    ready: bool,
+    by_pip: list[str],
 ) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name in ("constraints.txt", "pyproject.toml"):

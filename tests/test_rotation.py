@@ -15,7 +15,11 @@ from tests.rotation import HOURS, SHARES, Share
 def item(file: str, marker: str) -> Any:
     """Stand for a collected test."""
     markers = {marker: True}
-    return SimpleNamespace(path=Path(file), name=marker, get_closest_marker=markers.get)
+    return SimpleNamespace(
+        path=Path(file),
+        name=marker,
+        get_closest_marker=markers.get,
+    )
 
 
 TESTS = [item(f"tests/test_{letter}.py", marker) for letter in "abcdefg" for marker in ("long", "")]

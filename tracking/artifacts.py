@@ -64,7 +64,9 @@ def register() -> None:
 
 
 def _repository(
-    address: str, tracking_uri: str | None = None, registry_uri: str | None = None
+    address: str,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
 ) -> Any:
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
     from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository

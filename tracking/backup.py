@@ -94,7 +94,10 @@ PATIENCE = 60.0
 
 
 def write_backup(
-    home: Path, to: Path, without_store: bool = False, report: Report = lambda done: None
+    home: Path,
+    to: Path,
+    without_store: bool = False,
+    report: Report = lambda done: None,
 ) -> dict[str, Any]:
     """Write a backup of a home folder; runs may go on meanwhile. The file appears when it is complete.
 
@@ -170,7 +173,10 @@ def _require_home_and_place(home: Path, to: Path) -> None:
 
 
 def _add_manifest(
-    tar: TarFile, home: Path, without_store: bool, entries: dict[str, dict[str, Any]]
+    tar: TarFile,
+    home: Path,
+    without_store: bool,
+    entries: dict[str, dict[str, Any]],
 ) -> None:
     """Add the list of the files, by which a restored home folder is checked, to the end of an archive."""
     facts = {
@@ -217,7 +223,11 @@ class _Hashed:
         return block
 
 
-def _add(tar: TarFile, path: Path, name: str) -> dict[str, Any] | None:
+def _add(
+    tar: TarFile,
+    path: Path,
+    name: str,
+) -> dict[str, Any] | None:
     """Add a file, as long as it is now (a log may grow), and return its entry; None if it was removed meanwhile."""
     try:
         file = path.open("rb")
@@ -229,7 +239,11 @@ def _add(tar: TarFile, path: Path, name: str) -> dict[str, Any] | None:
     return {"bytes": about.st_size, "sha256": hashed.digest.hexdigest()}
 
 
-def _member(name: str, size: int, changed: float) -> tarfile.TarInfo:
+def _member(
+    name: str,
+    size: int,
+    changed: float,
+) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.size = size
     member.mtime = int(changed)
@@ -299,7 +313,11 @@ def _is_database(path: Path) -> bool:
         return file.read(len(SQLITE)) == SQLITE
 
 
-def restore_backup(archive: Path, home: Path, report: Report = lambda done: None) -> dict[str, Any]:
+def restore_backup(
+    archive: Path,
+    home: Path,
+    report: Report = lambda done: None,
+) -> dict[str, Any]:
     """Unpack a backup beside *home*, compare every file with the manifest, and rename the folder to *home*.
 
     Args:
@@ -342,10 +360,19 @@ def restore_backup(archive: Path, home: Path, report: Report = lambda done: None
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    return {"home": str(home), **facts, "runs_commands": (home / PREFECT_DATABASE).exists()}
+    return {
+        "home": str(home),
+        **facts,
+        "runs_commands": (home / PREFECT_DATABASE).exists(),
+    }
 
 
-def _unpack(packed: IO[bytes], archive: Path, folder: Path, report: Report) -> dict[str, Any]:
+def _unpack(
+    packed: IO[bytes],
+    archive: Path,
+    folder: Path,
+    report: Report,
+) -> dict[str, Any]:
     """Unpack all files of an archive, compare them with its manifest, and return facts about it.
 
     Whoever made an archive that Python or the operating system refuses (names that are too long or are a file and a
@@ -355,7 +382,11 @@ def _unpack(packed: IO[bytes], archive: Path, folder: Path, report: Report) -> d
         manifest = None
         names = set[str]()
         done = 0
-        with tarfile.open(fileobj=packed, mode="r|*", bufsize=BLOCK) as tar:
+        with tarfile.open(
+            fileobj=packed,
+            mode="r|*",
+            bufsize=BLOCK,
+        ) as tar:
             for member in tar:
                 if manifest is not None:
                     raise ValueError(f"{member.name!r} follows the manifest")
@@ -455,7 +486,11 @@ def upgrade_home(
     }
 
 
-def migrate(older: Sequence[LibraryTables], folder: Path, backup: str) -> None:
+def migrate(
+    older: Sequence[LibraryTables],
+    folder: Path,
+    backup: str,
+) -> None:
     """Migrate copies of all databases, and only then put them in the place of the originals.
 
     Args:
@@ -480,7 +515,11 @@ def migrate(older: Sequence[LibraryTables], folder: Path, backup: str) -> None:
             _put_back(*copied)
 
 
-def _migrated_copy(tables: LibraryTables, folder: Path, backup: str) -> Path:
+def _migrated_copy(
+    tables: LibraryTables,
+    folder: Path,
+    backup: str,
+) -> Path:
     copy = folder / tables.file.name
     copy_database(tables.file, copy)
     program, environment = tables.migration(copy)
@@ -500,11 +539,20 @@ def _migrated_copy(tables: LibraryTables, folder: Path, backup: str) -> Path:
     return copy
 
 
-def _put_back(tables: LibraryTables, original: sqlite3.Connection, before: int, copy: Path) -> None:
+def _put_back(
+    tables: LibraryTables,
+    original: sqlite3.Connection,
+    before: int,
+    copy: Path,
+) -> None:
     """Write a migrated copy over the original, unless another process has changed it since *before*, or locks it."""
     until = time.monotonic() + PATIENCE
 
-    def require_free(status: int, remaining: int, total: int) -> None:
+    def require_free(
+        status: int,
+        remaining: int,
+        total: int,
+    ) -> None:
         if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > until:
             raise _in_use(tables.file, "it is locked")
 

@@ -202,7 +202,11 @@ def open_client(uri: str, artifact_root: Path | None = None) -> MlflowClient:
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def _create(uri: str, artifact_root: Path, file: Path | None = None) -> None:
+def _create(
+    uri: str,
+    artifact_root: Path,
+    file: Path | None = None,
+) -> None:
     """Create the tables of an empty database, with the experiment `Default` below an artifact folder.
 
     Those of a file are created under a lock: two migrations at the same time would break each other.
@@ -288,7 +292,12 @@ def _translate(error: Exception, uri: str) -> ReviewLMError:
     if any(words in str(error) for words in DAMAGED + INCOMPLETE):
         return damage_error(uri, cause)
     if code in REFUSED:
-        return REFUSED[code]("MLflow refused the request", where=uri, value=code, cause=cause)
+        return REFUSED[code](
+            "MLflow refused the request",
+            where=uri,
+            value=code,
+            cause=cause,
+        )
     if _is_denied(error, code):
         return NotAuthorized(
             "MLflow, or the bucket of its artifacts, rejects the credentials",
@@ -344,7 +353,12 @@ class Connection:
             the queued writes.
     """
 
-    def __init__(self, uri: str, experiment: str, artifact_root: Path) -> None:
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        artifact_root: Path,
+    ) -> None:
         self.uri = uri
         self.experiment = experiment
         self.artifact_root = Path(artifact_root).absolute()
@@ -506,7 +520,10 @@ class Connection:
             return str(experiment.experiment_id)
 
     def show_models_of(
-        self, retrain: str, most_bits: float | None = None, adaptation: str = ""
+        self,
+        retrain: str,
+        most_bits: float | None = None,
+        adaptation: str = "",
     ) -> None:
         """Let the page of models show those of one retrain: the runs with this value of the tag `retrain`.
 
@@ -529,7 +546,12 @@ class Connection:
             lambda client: client.set_experiment_tag(experiment, MODELS_VIEW, json.dumps(view))
         )
 
-    def newest_run(self, tag: str, value: str, status: str = "") -> Run | None:
+    def newest_run(
+        self,
+        tag: str,
+        value: str,
+        status: str = "",
+    ) -> Run | None:
         """Return the newest run with this tag (and status), with all its tags, or None if there is none.
 
         The value must hold no quotes: MLflow's filter language has no escape character.

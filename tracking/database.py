@@ -193,7 +193,13 @@ def tables_of(file: Path) -> LibraryTables:
         stored = revision_of(file)
 
     newest = newest_revision("MLflow", SCRIPTS, stored, str(file))
-    return LibraryTables("MLflow", file, _upgrade_command, stored, newest)
+    return LibraryTables(
+        "MLflow",
+        file,
+        _upgrade_command,
+        stored,
+        newest,
+    )
 
 
 def _upgrade_command(copy: Path) -> tuple[tuple[str, ...], Mapping[str, str]]:

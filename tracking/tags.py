@@ -79,7 +79,13 @@ PASSED_OVER = "passed over"
 """What the name of a model's run says if the model was not tried although it is better on validation."""
 RUN_REASON = "reason"
 """Tag of a retrain's run: why, in at most 20 letters (`evaluation/gate/rule_table.py`)."""
-MARKS = {IN_USE: "★ ", REPLACED: "☆ ", ROLLED_BACK: "↩ ", TURNED_DOWN: "✗ ", PASSED_OVER: ""}
+MARKS = {
+    IN_USE: "★ ",
+    REPLACED: "☆ ",
+    ROLLED_BACK: "↩ ",
+    TURNED_DOWN: "✗ ",
+    PASSED_OVER: "",
+}
 """What has become of a model, and the mark in front of the name of its run: a list on a phone shows ten letters."""
 MODEL_RUN = re.compile(
     rf"(?:[★☆↩✗] )?(?P<model>.+?)(?: (?P<outcome>{'|'.join(MARKS)}))?(?P<when>, .*)?"

@@ -86,7 +86,11 @@ class FitContext:
     vectors: Path | None = None
 
 
-def journal(context: FitContext, tokens: int, figures: Mapping[str, float]) -> None:
+def journal(
+    context: FitContext,
+    tokens: int,
+    figures: Mapping[str, float],
+) -> None:
     """Write the only progress line of a fit without updates, for terminal and tracking; a rerun replaces it."""
     context.work.mkdir(parents=True, exist_ok=True)
     (context.work / JOURNAL).write_text(

@@ -37,4 +37,10 @@ def fit_model(
     Raises:
         ModelError: As the fit of its kind.
     """
-    return resolve_name(FITS[spec.kind])(spec, vocabulary, train, validation, context)
+    return resolve_name(FITS[spec.kind])(
+        spec,
+        vocabulary,
+        train,
+        validation,
+        context,
+    )

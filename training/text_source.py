@@ -110,7 +110,11 @@ def require_text(path: Path, begin: bytes) -> None:
             raise _no_text(path, what, remedy)
 
 
-def _no_text(path: Path, what: str, remedy: str) -> ModelError:
+def _no_text(
+    path: Path,
+    what: str,
+    remedy: str,
+) -> ModelError:
     return ModelError(f"{path} is {what}, not a text: {remedy or _AS_TEXT}", "input")
 
 

@@ -48,7 +48,11 @@ PARTS = 8
 FILES = 16
 
 
-def tokens_of(vocabulary: Vocabulary, form: NormalForm, content: bytes) -> TextBlock:
+def tokens_of(
+    vocabulary: Vocabulary,
+    form: NormalForm,
+    content: bytes,
+) -> TextBlock:
     """Return the reviews of a file of JSON lines as ids."""
     frame = pl.read_ndjson(content)
     texts = normalise(frame["text"], form)
@@ -56,7 +60,11 @@ def tokens_of(vocabulary: Vocabulary, form: NormalForm, content: bytes) -> TextB
     return TextBlock(encoded.ids.astype(np.uint16), encoded.offsets)
 
 
-def read_file(vocabulary: Vocabulary, form: NormalForm, path: str) -> list[Any]:
+def read_file(
+    vocabulary: Vocabulary,
+    form: NormalForm,
+    path: str,
+) -> list[Any]:
     """Return the ids of a file, and how often its words occur."""
     block = tokens_of(vocabulary, form, Path(path).read_bytes())
     return [block, sum_words(block, mask(CONTEXT_IDS, vocabulary.size))]
@@ -78,14 +86,23 @@ def edges_of(sums: list[WordTotals], parts: int) -> np.ndarray:
     return word_ranges(contexts_V, -(-int(contexts_V.sum()) // parts))
 
 
-def by_tasks(engine: RayEngine, paths: list[str], vocabulary: Vocabulary) -> int:
+def by_tasks(
+    engine: RayEngine,
+    paths: list[str],
+    vocabulary: Vocabulary,
+) -> int:
     """Count with tasks of our own; return the number of n-grams."""
     form = NormalForm()
     read = engine.put(partial(read_file, vocabulary, form))
     blocks = [engine.submit(read, path, results=2) for path in paths]
     edges = edges_of(list(engine.fetch(one[1] for one in blocks)), PARTS)
     deals = engine.put(
-        partial(deal, given_V=rules_of(vocabulary).given_V, order=ORDER, edges=edges)
+        partial(
+            deal,
+            given_V=rules_of(vocabulary).given_V,
+            order=ORDER,
+            edges=edges,
+        )
     )
     parts = len(edges) - 1
     windows = [engine.submit(deals, one[0], results=parts) for one in blocks]
@@ -97,7 +114,11 @@ def by_tasks(engine: RayEngine, paths: list[str], vocabulary: Vocabulary) -> int
     return sum(sum(one.ngrams) for one in engine.fetch(sums))
 
 
-def parsed(batch: dict[str, np.ndarray], vocabulary: Vocabulary, form: NormalForm) -> Any:
+def parsed(
+    batch: dict[str, np.ndarray],
+    vocabulary: Vocabulary,
+    form: NormalForm,
+) -> Any:
     """Return ids and offsets of files as bytes, for Ray Data."""
     blocks = [tokens_of(vocabulary, form, content) for content in batch["bytes"]]
     return {
@@ -120,7 +141,11 @@ def occurring(batch: dict[str, Any], given_V: np.ndarray) -> Any:
     return {"contexts": [one.tobytes() for one in sums]}
 
 
-def dealt_rows(batch: dict[str, Any], given_V: np.ndarray, edges: np.ndarray) -> Any:
+def dealt_rows(
+    batch: dict[str, Any],
+    given_V: np.ndarray,
+    edges: np.ndarray,
+) -> Any:
     """Return one row for each window."""
     some = [
         windows
@@ -134,7 +159,11 @@ def dealt_rows(batch: dict[str, Any], given_V: np.ndarray, edges: np.ndarray) ->
     return {"part": np.repeat(parts, sizes).astype(np.int32), **columns}
 
 
-def dealt_blobs(batch: dict[str, Any], given_V: np.ndarray, edges: np.ndarray) -> Any:
+def dealt_blobs(
+    batch: dict[str, Any],
+    given_V: np.ndarray,
+    edges: np.ndarray,
+) -> Any:
     """Return one row for each block and partition."""
     rows: dict[str, list[Any]] = {"part": [], "codes": []}
     for one in zip(batch["ids"], batch["offsets"], strict=True):
@@ -160,7 +189,12 @@ def count_blobs(batch: dict[str, Any], rules: PartRules) -> Any:
     return {"ngrams": [sum(count_part(rules, windows)[1].ngrams)]}
 
 
-def by_data(rows: bool, engine: RayEngine, paths: list[str], vocabulary: Vocabulary) -> int:
+def by_data(
+    rows: bool,
+    engine: RayEngine,
+    paths: list[str],
+    vocabulary: Vocabulary,
+) -> int:
     """Count with Ray Data; return the number of n-grams."""
     import ray.data
     from ray.data.context import DataContext, ShuffleStrategy
@@ -194,7 +228,12 @@ WAYS: dict[str, Callable[..., int]] = {
 }
 
 
-def measured(way: str, nodes: int, paths: list[str], vocabulary: Vocabulary) -> dict[str, Any]:
+def measured(
+    way: str,
+    nodes: int,
+    paths: list[str],
+    vocabulary: Vocabulary,
+) -> dict[str, Any]:
     """Return wall and processor seconds of one way on so many nodes, after a warm-up that starts the workers."""
     with pinned_nodes(nodes) as cluster:
         engine = RayEngine(cluster.address)
@@ -253,7 +292,16 @@ def main() -> None:
 
     if chosen.way:
         result = measured(chosen.way, chosen.nodes, paths, Vocabulary.load(file))
-        print(json.dumps({"way": chosen.way, "nodes": chosen.nodes, **result}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "way": chosen.way,
+                    "nodes": chosen.nodes,
+                    **result,
+                }
+            ),
+            flush=True,
+        )
         return
 
     import subprocess

@@ -67,15 +67,35 @@ def main() -> None:
     figures: dict[str, Any] = {"tokens": chosen.tokens, "nodes": chosen.nodes}
     if not chosen.nodes:
         with measured(figures):
-            counts = count_ngrams(text, SPEC.order, V, GIVEN, min_documents=SPEC.min_documents)
+            counts = count_ngrams(
+                text,
+                SPEC.order,
+                V,
+                GIVEN,
+                min_documents=SPEC.min_documents,
+            )
             figures["ngrams"] = sum(map(len, fit_tables(counts, SPEC).tables.logp))
     else:
         with pinned_nodes(chosen.nodes) as cluster:
             engine = RayEngine(cluster.address)
             small = zipf_text(chosen.nodes * 200_000, 3)
-            fit_partitions(small, held_out, SPEC, V, GIVEN, engine)  # starts the workers
+            fit_partitions(
+                small,
+                held_out,
+                SPEC,
+                V,
+                GIVEN,
+                engine,
+            )  # starts the workers
             with measured(figures):
-                fit = fit_partitions(text, held_out, SPEC, V, GIVEN, engine)
+                fit = fit_partitions(
+                    text,
+                    held_out,
+                    SPEC,
+                    V,
+                    GIVEN,
+                    engine,
+                )
             figures["ngrams"] = sum(map(len, fit.tables.logp))
 
     print(json.dumps(figures), flush=True)

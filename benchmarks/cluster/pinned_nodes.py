@@ -9,7 +9,11 @@ from typing import Any
 
 import psutil
 
-NODE: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
+NODE: dict[str, Any] = {
+    "num_cpus": 1,
+    "node_ip_address": "127.0.0.1",
+    "include_dashboard": False,
+}
 
 
 @contextmanager
@@ -31,7 +35,12 @@ def pinned_nodes(nodes: int, store: int = 1 << 30) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(
-        initialize_head=True, head_node_args={**NODE, "num_cpus": 0, "object_store_memory": store}
+        initialize_head=True,
+        head_node_args={
+            **NODE,
+            "num_cpus": 0,
+            "object_store_memory": store,
+        },
     )
     try:
         for core in range(nodes):

@@ -105,7 +105,11 @@ def _anonymous() -> int:
     return int(status.partition("RssAnon:")[2].split(maxsplit=1)[0]) >> 10
 
 
-def prepared(data: Path, out: Path, engine: Any) -> dict[str, Any]:
+def prepared(
+    data: Path,
+    out: Path,
+    engine: Any,
+) -> dict[str, Any]:
     """Clean, learn a vocabulary and encode; return the processor seconds of this process and digests of the files."""
     shutil.rmtree(out, ignore_errors=True)
     fan_out = engine.ordered if engine else map
@@ -122,22 +126,46 @@ def prepared(data: Path, out: Path, engine: Any) -> dict[str, Any]:
             engine.seconds = 0.0
         began = time.process_time()
 
-    facts = prepare(data, out / "clean", CleanConfig(), SplitConfig(), threads=1, engine=engine)
+    facts = prepare(
+        data,
+        out / "clean",
+        CleanConfig(),
+        SplitConfig(),
+        threads=1,
+        engine=engine,
+    )
     note("clean")
     spec = next(iter(load_config("demo", []).vocabulary.values()))
     texts = training_texts(out / "clean", keep_file)
-    vocabulary = learn_vocabulary(texts, spec, NormalForm(), out, fan_out)
+    vocabulary = learn_vocabulary(
+        texts,
+        spec,
+        NormalForm(),
+        out,
+        fan_out,
+    )
     note("words")
     clean: Any = SimpleNamespace(folder=out / "clean", facts=facts)
     for split in TRAIN_FIRST:
-        batches = encoded_reviews(clean, split, vocabulary, None, fan_out, keep_file)
+        batches = encoded_reviews(
+            clean,
+            split,
+            vocabulary,
+            None,
+            fan_out,
+            keep_file,
+        )
         write_encoded(out / split, vocabulary, batches)
         found[split] = digests(out / split)
     note("tokens")
     return {"run's process": seconds, "files": {"clean": digests(out / "clean"), **found}}
 
 
-def measured(folder: Path, reviews: int, way: str) -> dict[str, Any]:
+def measured(
+    folder: Path,
+    reviews: int,
+    way: str,
+) -> dict[str, Any]:
     """Return what one way takes, after a small run that loads and compiles everything."""
     small = data_of(folder, 1_600)
     data = data_of(folder, reviews)
@@ -167,8 +195,18 @@ def main() -> None:
     """Measure each way with each number of reviews, in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--reviews", type=int, nargs="+", default=[10_000, 40_000, 160_000])
-    parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS))
+    parser.add_argument(
+        "--reviews",
+        type=int,
+        nargs="+",
+        default=[10_000, 40_000, 160_000],
+    )
+    parser.add_argument(
+        "--ways",
+        choices=WAYS,
+        nargs="+",
+        default=list(WAYS),
+    )
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--one", action="store_true", help="measure in this process")
     chosen = parser.parse_args()

@@ -50,7 +50,11 @@ NOTES = (
 ONLY_OURS = ("count_of", "share_of", "share", "rows")
 
 
-def write_reviews(folder: Path, rows: int, seed: int = 1) -> None:
+def write_reviews(
+    folder: Path,
+    rows: int,
+    seed: int = 1,
+) -> None:
     """Write tables "raw" (parts, as from ingestion) and "clean" with reviews of about 100 words by Zipf's law."""
     draw = np.random.default_rng(seed)
     letters = np.array(list("etaoinshrdlu"))
@@ -115,7 +119,11 @@ def by_polars(stage: str, folder: Path) -> dict[str, Any]:
     table, checks = _suite(stage, folder)
     measured = measure(table, checks, {"quarantined": 0})
     held = sum(judge(one).success for one in measured if one.check.kind not in ONLY_OURS)
-    return {"rows": table.height, "expectations": len(measured), "held": held}
+    return {
+        "rows": table.height,
+        "expectations": len(measured),
+        "held": held,
+    }
 
 
 def by_pandas(stage: str, folder: Path) -> dict[str, Any]:
@@ -142,7 +150,10 @@ def main() -> None:
     """Run the benchmark and show the ratios."""
     parser = arguments(__doc__ or "")
     parser.add_argument(
-        "--rows", type=int, default=0, help="reviews (default 1,000,000; 150,000 with --quick)"
+        "--rows",
+        type=int,
+        default=0,
+        help="reviews (default 1,000,000; 150,000 with --quick)",
     )
     args = parser.parse_args()
     rows = args.rows or (150_000 if args.quick else 1_000_000)
@@ -195,8 +206,20 @@ def _ratios(runs: dict[str, list[Run]]) -> dict[str, Ratio]:
         )
         both = {"ours": ours, "pandas": theirs}
         ratios[f"checks.pandas_time{name}"] = ratio(both, "ours", "pandas", GOAL)
-        ratios[f"checks.pandas_cpu{name}"] = ratio(both, "ours", "pandas", None, "cpu")
-        ratios[f"checks.pandas_memory{name}"] = ratio(both, "ours", "pandas", GOAL, "peak_mib")
+        ratios[f"checks.pandas_cpu{name}"] = ratio(
+            both,
+            "ours",
+            "pandas",
+            None,
+            "cpu",
+        )
+        ratios[f"checks.pandas_memory{name}"] = ratio(
+            both,
+            "ours",
+            "pandas",
+            GOAL,
+            "peak_mib",
+        )
 
     return ratios
 

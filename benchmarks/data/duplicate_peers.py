@@ -47,7 +47,12 @@ def _batches(file: Path, size: int) -> Iterator[list[list[str]]]:
         yield batch
 
 
-def rensa(file: Path, bands: Bands, similarity: float, shingle: int) -> list[int]:
+def rensa(
+    file: Path,
+    bands: Bands,
+    similarity: float,
+    shingle: int,
+) -> list[int]:
     """Run rensa: signatures of many texts in one matrix, and one flag for each text that shares a band."""
     from rensa import RMinHash, RMinHashLSH
 
@@ -62,7 +67,12 @@ def rensa(file: Path, bands: Bands, similarity: float, shingle: int) -> list[int
     return [number for number, flag in enumerate(flags) if flag]
 
 
-def datasketch(file: Path, bands: Bands, similarity: float, shingle: int) -> list[int]:
+def datasketch(
+    file: Path,
+    bands: Bands,
+    similarity: float,
+    shingle: int,
+) -> list[int]:
     """Run datasketch: signatures in bulk with xxHash, all inserted, then all looked up."""
     from datasketch import MinHash, MinHashLSH
     from xxhash import xxh32_intdigest
@@ -72,7 +82,12 @@ def datasketch(file: Path, bands: Bands, similarity: float, shingle: int) -> lis
     found: list[Any] = []
     for batch in _batches(file, shingle):
         encoded = [[each.encode() for each in text] for text in batch]
-        found += MinHash.bulk(encoded, num_perm=values, seed=1, hashfunc=xxh32_intdigest)
+        found += MinHash.bulk(
+            encoded,
+            num_perm=values,
+            seed=1,
+            hashfunc=xxh32_intdigest,
+        )
 
     for number, signature in enumerate(found):
         index.insert(number, signature, check_duplication=False)
@@ -81,7 +96,12 @@ def datasketch(file: Path, bands: Bands, similarity: float, shingle: int) -> lis
 
 
 def datatrove(
-    file: Path, bands: Bands, similarity: float, shingle: int, folder: Path, workers: int
+    file: Path,
+    bands: Bands,
+    similarity: float,
+    shingle: int,
+    folder: Path,
+    workers: int,
 ) -> list[int]:
     """Run datatrove: signatures, buckets and clusters in *workers* processes, on disk."""
     from datatrove.data import Document
@@ -108,7 +128,11 @@ def datatrove(
         def span_tokenize(self, text: str) -> list[tuple[int, int]]:
             return [(0, len(text))]
 
-    def read(data: object, rank: int, world_size: int) -> Iterator[Document]:
+    def read(
+        data: object,
+        rank: int,
+        world_size: int,
+    ) -> Iterator[Document]:
         """Yield every *world_size*th text."""
         for number, text in enumerate(texts_of(file)):
             if number % world_size == rank:
@@ -130,7 +154,18 @@ def datatrove(
     steps: list[tuple[list[Any], int]] = [
         ([read, MinhashDedupSignature(signed, config, Spaces())], workers),
         ([MinhashDedupBuckets(signed, met, config=config, lines_to_buffer=1_000)], bands.count),
-        ([MinhashDedupCluster(met, kept, config, save_cluster_id=True, lines_to_buffer=1_000)], 1),
+        (
+            [
+                MinhashDedupCluster(
+                    met,
+                    kept,
+                    config,
+                    save_cluster_id=True,
+                    lines_to_buffer=1_000,
+                )
+            ],
+            1,
+        ),
     ]
     for number, (pipeline, tasks) in enumerate(steps):
         logs = str(folder / f"logs-{number}")
@@ -149,7 +184,11 @@ def datatrove(
     )
 
 
-def _clustered(folder: Path, rank: int, workers: int) -> Iterator[int]:
+def _clustered(
+    folder: Path,
+    rank: int,
+    workers: int,
+) -> Iterator[int]:
     """Yield the texts of one reader that are in a cluster: pairs of 32-bit numbers, the text and its cluster."""
     import numpy as np
 

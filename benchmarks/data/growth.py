@@ -18,7 +18,11 @@ Table = Mapping[str, Mapping[str, Any]]
 """Figures of each stage, and of the whole run."""
 
 
-def exponent(small: float, large: float, factor: float) -> float:
+def exponent(
+    small: float,
+    large: float,
+    factor: float,
+) -> float:
     """Return b of y = a x^b through two measurements, the second of *factor* times as much."""
     return math.log(large / small) / math.log(factor)
 
@@ -47,7 +51,11 @@ def grown(tables: Mapping[float, Table]) -> dict[str, dict[str, Any]]:
     return result
 
 
-def draw(tables: Mapping[float, Table], reviews: int, file: Path) -> None:
+def draw(
+    tables: Mapping[float, Table],
+    reviews: int,
+    file: Path,
+) -> None:
     """Draw time and peak memory of the whole run over the reviews, and write the figure."""
     shares = sorted(tables)
     counts = [share * reviews for share in shares]

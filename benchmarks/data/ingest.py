@@ -57,7 +57,11 @@ with suppress(ModuleNotFoundError):
     import duckdb
 
 THREADS = 2
-GOALS = {"duckdb": 1.0, "polars": 1.5, "pyarrow": None}
+GOALS = {
+    "duckdb": 1.0,
+    "polars": 1.5,
+    "pyarrow": None,
+}
 QUICK_GIGABYTES = 0.15
 BYTES_A_REVIEW = 591
 MALFORMED = 0.001
@@ -111,7 +115,11 @@ def pyarrow_write(path: Path, out: Path) -> None:
     parquet.write_table(json.read_json(path), out, compression="zstd", compression_level=1)
 
 
-PEERS = {"duckdb": duckdb_copy, "polars": polars_sink, "pyarrow": pyarrow_write}
+PEERS = {
+    "duckdb": duckdb_copy,
+    "polars": polars_sink,
+    "pyarrow": pyarrow_write,
+}
 
 
 @contextmanager
@@ -135,10 +143,21 @@ def prepare(args: argparse.Namespace, folder: Path) -> tuple[Path, Path, dict[st
         path = folder / f"reviews-{reviews}-{args.malformed}.jsonl"
         if not path.exists():
             say(f"writing {reviews:,} reviews")
-            write_reviews(path, reviews, SEED, args.malformed, DUPLICATES)
+            write_reviews(
+                path,
+                reviews,
+                SEED,
+                args.malformed,
+                DUPLICATES,
+            )
 
     clean = folder / f"{path.stem}.clean.jsonl"
-    truth = {"bytes": path.stat().st_size, "lines": 0, "good": 0, "bad": 0}
+    truth = {
+        "bytes": path.stat().st_size,
+        "lines": 0,
+        "good": 0,
+        "bad": 0,
+    }
     with path.open("rb") as lines, clean.open("wb") as out:
         for line in lines:
             good = is_good(line)
@@ -163,7 +182,12 @@ def is_good(line: bytes) -> bool:
     )
 
 
-def losses(name: str, path: Path, out: Path, truth: dict[str, Any]) -> dict[str, Any]:
+def losses(
+    name: str,
+    path: Path,
+    out: Path,
+    truth: dict[str, Any],
+) -> dict[str, Any]:
     """Return a peer's result on the original file: rows, rows with only nulls, or its error."""
     try:
         PEERS[name](path, out)
@@ -188,7 +212,12 @@ def losses(name: str, path: Path, out: Path, truth: dict[str, Any]) -> dict[str,
     }
 
 
-def compare(path: Path, clean: Path, folder: Path, repeats: int) -> dict[str, list[Run]]:
+def compare(
+    path: Path,
+    clean: Path,
+    folder: Path,
+    repeats: int,
+) -> dict[str, list[Run]]:
     """Measure all contenders in turn."""
     contenders: dict[str, Any] = {
         "ours": partial(read_stage, identify(path, path.name), folder / "ours"),
@@ -213,7 +242,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark with the options of the command line."""
     parser = arguments("JSON lines to typed Parquet: ours beside DuckDB, polars and pyarrow")
     parser.add_argument(
-        "--gigabytes", type=float, default=1.0, help="size of the generated file (default 1.0)"
+        "--gigabytes",
+        type=float,
+        default=1.0,
+        help="size of the generated file (default 1.0)",
     )
     parser.add_argument(
         "--malformed",
@@ -241,7 +273,13 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     for name in PEERS:
         if name in runs:
             ratios[f"ingest.{name}"] = ratio(runs, "ours", name, GOALS[name])
-            ratios[f"ingest.{name}.cpu"] = ratio(runs, "ours", name, None, "cpu")
+            ratios[f"ingest.{name}.cpu"] = ratio(
+                runs,
+                "ours",
+                name,
+                None,
+                "cpu",
+            )
 
     return finish(
         args,

@@ -73,11 +73,21 @@ def ours(file: Path, folder: Path) -> list[int]:
     return np.unique(found.select("a", "b").to_numpy()).astype(int).tolist()
 
 
-def write_texts(folder: Path, reviews: int, file: Path | None) -> tuple[Path, Path]:
+def write_texts(
+    folder: Path,
+    reviews: int,
+    file: Path | None,
+) -> tuple[Path, Path]:
     """Write different texts, some of them planted, as they are and in word form; return both files."""
     if file is None:
         file = folder / "reviews.jsonl"
-        write_reviews(file, reviews, SEED, 0.0, 0.0)
+        write_reviews(
+            file,
+            reviews,
+            SEED,
+            0.0,
+            0.0,
+        )
 
     texts = planted([text for text, _ in zip(peers.texts_of(file), range(reviews), strict=False)])
     table = pl.DataFrame({"text": texts}).with_columns(form=word_form(pl.Series(texts)))
@@ -104,7 +114,11 @@ def planted(texts: list[str]) -> list[str]:
     return texts
 
 
-def true_texts(formed: Path, least: float, size: int) -> set[int]:
+def true_texts(
+    formed: Path,
+    least: float,
+    size: int,
+) -> set[int]:
     """Return the numbers of the texts that have a partner of at least this Jaccard similarity, by a prefix filter."""
     sets = [frozenset(peers.shingles(text, size)) for text in peers.texts_of(formed)]
     counts = Counter(shingle for each in sets for shingle in each)
@@ -125,7 +139,11 @@ def true_texts(formed: Path, least: float, size: int) -> set[int]:
     return true
 
 
-def contenders(raw: Path, formed: Path, folder: Path) -> Iterator[tuple[str, Any]]:
+def contenders(
+    raw: Path,
+    formed: Path,
+    folder: Path,
+) -> Iterator[tuple[str, Any]]:
     """Yield the names and functions of the contenders whose libraries are installed."""
     bands = Bands.of(CONFIG)
     yield "ours", partial(ours, raw, folder)
@@ -173,8 +191,20 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         if name in runs:
             ratios |= {
                 f"near_duplicates.{name}": ratio(runs, "ours", name, GOAL),
-                f"near_duplicates.{name}.cpu": ratio(runs, "ours", name, None, "cpu"),
-                f"near_duplicates.{name}.memory": ratio(runs, "ours", name, None, "peak_mib"),
+                f"near_duplicates.{name}.cpu": ratio(
+                    runs,
+                    "ours",
+                    name,
+                    None,
+                    "cpu",
+                ),
+                f"near_duplicates.{name}.memory": ratio(
+                    runs,
+                    "ours",
+                    name,
+                    None,
+                    "peak_mib",
+                ),
             }
 
     bands = Bands.of(CONFIG)

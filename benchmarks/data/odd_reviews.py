@@ -73,7 +73,11 @@ def area_under_curve(odd_P: np.ndarray, usual_N: np.ndarray) -> float:
     )
 
 
-def found_among_top(odd_P: np.ndarray, usual_N: np.ndarray, share: float = 0.02) -> float:
+def found_among_top(
+    odd_P: np.ndarray,
+    usual_N: np.ndarray,
+    share: float = 0.02,
+) -> float:
     """Return the share of odd reviews with a score above that of all but *share* of the usual ones."""
     allowed = int(share * len(usual_N))
     limit = np.sort(usual_N)[len(usual_N) - 1 - allowed]
@@ -81,7 +85,10 @@ def found_among_top(odd_P: np.ndarray, usual_N: np.ndarray, share: float = 0.02)
 
 
 def split_reviews(
-    files: Sequence[Path], folder: Path, reviews: int, seed: int
+    files: Sequence[Path],
+    folder: Path,
+    reviews: int,
+    seed: int,
 ) -> dict[str, pl.DataFrame]:
     """Return clean reviews of the three splits, 30 % of them held out; at most *reviews* of each held-out split."""
     if not files:
@@ -93,7 +100,13 @@ def split_reviews(
 
     ingest(list(files), folder / "dataset", SourceConfig())
     split = SplitConfig(validation=0.15, test=0.15)
-    prepare(folder / "dataset", folder / "clean", CleanConfig(), split, threads=1)
+    prepare(
+        folder / "dataset",
+        folder / "clean",
+        CleanConfig(),
+        split,
+        threads=1,
+    )
     found = {
         name: pl.concat(iter_split(folder / "clean", name))
         for name in ("train", "validation", "test")
@@ -101,7 +114,11 @@ def split_reviews(
     return {name: rows if name == "train" else rows.head(reviews) for name, rows in found.items()}
 
 
-def fitted(train: pl.DataFrame, folder: Path, order: int) -> Bundle:
+def fitted(
+    train: pl.DataFrame,
+    folder: Path,
+    order: int,
+) -> Bundle:
     """Return a modified Kneser-Ney model of the training reviews."""
     vocabulary = learn_vocabulary(
         train["text"].to_list(), VocabularySpec(min_count=2), NormalForm(), folder
@@ -110,17 +127,32 @@ def fitted(train: pl.DataFrame, folder: Path, order: int) -> Bundle:
     work = folder / "fit"
     work.mkdir()
     spec = NGramSpec(name="kn", order=order)
-    model = fit_model(spec, vocabulary, stream, stream, FitContext(work)).model
+    model = fit_model(
+        spec,
+        vocabulary,
+        stream,
+        stream,
+        FitContext(work),
+    ).model
     return Bundle(spec, vocabulary, model)
 
 
-def stream_of(vocabulary: Vocabulary, rows: pl.DataFrame, folder: Path) -> TokenStream:
+def stream_of(
+    vocabulary: Vocabulary,
+    rows: pl.DataFrame,
+    folder: Path,
+) -> TokenStream:
     """Return the tokens of some reviews."""
     write_stream(folder, vocabulary, [rows])
     return TokenStream.open(folder)
 
 
-def planted(bundle: Bundle, usual: pl.DataFrame, count: int, seed: int) -> dict[str, pl.DataFrame]:
+def planted(
+    bundle: Bundle,
+    usual: pl.DataFrame,
+    count: int,
+    seed: int,
+) -> dict[str, pl.DataFrame]:
     """Return odd reviews: foreign, shuffled, and written by the model at temperatures 1 and 0.8."""
     draw = np.random.default_rng(seed)
     foreign = []
@@ -132,7 +164,14 @@ def planted(bundle: Bundle, usual: pl.DataFrame, count: int, seed: int) -> dict[
         " ".join(draw.permutation(text.split())) for text in usual["text"].head(count).to_list()
     ]
     plain = generate(bundle, count, None, seed=seed)
-    careful = generate(bundle, count, None, temperature=0.8, top_p=0.95, seed=seed)
+    careful = generate(
+        bundle,
+        count,
+        None,
+        temperature=0.8,
+        top_p=0.95,
+        seed=seed,
+    )
     kinds: dict[str, Sequence[str]] = {
         "foreign": foreign,
         "shuffled": shuffled,
@@ -182,7 +221,12 @@ def curvature(bundle: Bundle, stream: TokenStream) -> np.ndarray:
     return (sums_D3[:, 0] - sums_D3[:, 1]) / np.sqrt(sums_D3[:, 2])
 
 
-def judge(bundle: Bundle, known: Judged, rows: pl.DataFrame, folder: Path) -> Judged:
+def judge(
+    bundle: Bundle,
+    known: Judged,
+    rows: pl.DataFrame,
+    folder: Path,
+) -> Judged:
     """Score reviews of one kind and compare them with known reviews, which are already scored."""
     stream = stream_of(bundle.vocabulary, rows, folder)
     scored = score_stream(bundle, stream)
@@ -203,14 +247,22 @@ def judge(bundle: Bundle, known: Judged, rows: pl.DataFrame, folder: Path) -> Ju
     return Judged(scored, scores)
 
 
-def known_ones(bundle: Bundle, rows: pl.DataFrame, folder: Path) -> Judged:
+def known_ones(
+    bundle: Bundle,
+    rows: pl.DataFrame,
+    folder: Path,
+) -> Judged:
     """Score the reviews that others are compared with."""
     stream = stream_of(bundle.vocabulary, rows, folder)
     return Judged(score_stream(bundle, stream), {"curvature": curvature(bundle, stream)})
 
 
 def run(
-    files: Sequence[Path], reviews: int, count: int, order: int, seed: int
+    files: Sequence[Path],
+    reviews: int,
+    count: int,
+    order: int,
+    seed: int,
 ) -> dict[str, object]:
     """Return the false alarms on usual reviews, and by planted kind and score the AUC and the share found."""
     with tempfile.TemporaryDirectory(prefix="reviewlm-odd-") as temporary:
@@ -252,14 +304,35 @@ def run(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark and print the table; write it as JSON with --json."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--input", type=Path, nargs="*", default=[])
-    parser.add_argument("--reviews", type=int, default=1_000, help="known and usual reviews, each")
-    parser.add_argument("--planted", type=int, default=100, help="of each kind")
+    parser.add_argument(
+        "--input",
+        type=Path,
+        nargs="*",
+        default=[],
+    )
+    parser.add_argument(
+        "--reviews",
+        type=int,
+        default=1_000,
+        help="known and usual reviews, each",
+    )
+    parser.add_argument(
+        "--planted",
+        type=int,
+        default=100,
+        help="of each kind",
+    )
     parser.add_argument("--order", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args(arguments)
-    found = run(chosen.input, chosen.reviews, chosen.planted, chosen.order, chosen.seed)
+    found = run(
+        chosen.input,
+        chosen.reviews,
+        chosen.planted,
+        chosen.order,
+        chosen.seed,
+    )
     rows = found.pop("rows")
     say(json.dumps(found))
     for row in rows:  # type: ignore[attr-defined]

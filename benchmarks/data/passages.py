@@ -92,7 +92,12 @@ SYNONYMS = {
 }
 
 
-def changed(own: Words, every: int, draw: random.Random, others: Words) -> Words:
+def changed(
+    own: Words,
+    every: int,
+    draw: random.Random,
+    others: Words,
+) -> Words:
     """Return the words, each one of so many exchanged."""
     return [
         draw.choice(others) if place % every == every - 1 else word
@@ -173,7 +178,11 @@ def as_clean(texts: dict[str, str], like: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def stream_of(reviews: pl.DataFrame, vocabulary: Vocabulary, folder: Path) -> TokenStream:
+def stream_of(
+    reviews: pl.DataFrame,
+    vocabulary: Vocabulary,
+    folder: Path,
+) -> TokenStream:
     """Return reviews as tokens."""
     folder.mkdir(parents=True, exist_ok=True)
     columns = ("review_id", "text", "stars", "bytes", "words")
@@ -181,16 +190,33 @@ def stream_of(reviews: pl.DataFrame, vocabulary: Vocabulary, folder: Path) -> To
     return TokenStream.open(folder)
 
 
-def fitted(train: pl.DataFrame, vocabulary: Vocabulary, folder: Path) -> Bundle:
+def fitted(
+    train: pl.DataFrame,
+    vocabulary: Vocabulary,
+    folder: Path,
+) -> Bundle:
     """Return a 5-gram model of training reviews."""
     stream = stream_of(train, vocabulary, folder)
     spec = NGramSpec(order=5)
     return Bundle(
-        spec, vocabulary, fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model
+        spec,
+        vocabulary,
+        fit_model(
+            spec,
+            vocabulary,
+            stream,
+            stream,
+            FitContext(folder),
+        ).model,
     )
 
 
-def gain(before: Bundle, after: Bundle, reviews: pl.DataFrame, folder: Path) -> float:
+def gain(
+    before: Bundle,
+    after: Bundle,
+    reviews: pl.DataFrame,
+    folder: Path,
+) -> float:
     """Return the change of open bits per byte on some reviews; negative is better."""
     bits = [
         figures_of(
@@ -257,7 +283,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         "Passages of test reviews planted in training reviews: found, and what they are worth"
     )
     parser.add_argument(
-        "--file", type=Path, required=True, help="a file of reviews that ReviewLM reads"
+        "--file",
+        type=Path,
+        required=True,
+        help="a file of reviews that ReviewLM reads",
     )
     parser.add_argument("--data", type=Path, help="keep the files here")
     args = parser.parse_args(argv)
@@ -272,7 +301,12 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     return finish(
         args,
         Report(
-            "passages", "Passages of test reviews in training reviews", rows, {}, ("numba",), notes
+            "passages",
+            "Passages of test reviews in training reviews",
+            rows,
+            {},
+            ("numba",),
+            notes,
         ),
     )
 

@@ -81,7 +81,11 @@ start = "champion"
 
 
 def prepare(
-    files: list[Path], home: Path, units: list[str], settings: list[str], more: str = ""
+    files: list[Path],
+    home: Path,
+    units: list[str],
+    settings: list[str],
+    more: str = "",
 ) -> tuple[ProcessLog, float]:
     """Run `reviewlm run --until prepare` on the files; its progress goes to standard error.
 
@@ -120,7 +124,13 @@ def crown(file: Path, home: Path) -> None:
         # A fit needs no data card; the clean reviews take its place.
         prepared = Prepared(clean, clean, learned, {spec.vocabulary: tokens})
         with parent_run(config, "train") as run_id:
-            fitted = fit.fn(config, spec, prepared, run_id, {})
+            fitted = fit.fn(
+                config,
+                spec,
+                prepared,
+                run_id,
+                {},
+            )
 
         tracker = tracker_of(config.workspace)
         registry = registry_of(config.workspace, config.promotion.model_name)
@@ -139,7 +149,11 @@ def manifests(home: Path, since: float = 0) -> list[dict[str, Any]]:
     )
 
 
-def stages(home: Path, log: ProcessLog, since: float = 0) -> dict[str, dict[str, Any]]:
+def stages(
+    home: Path,
+    log: ProcessLog,
+    since: float = 0,
+) -> dict[str, dict[str, Any]]:
     """Return seconds, peak memory and size for every artifact made *since* a time, in the order of their beginning."""
     table: dict[str, dict[str, Any]] = {}
     for manifest in manifests(home, since):
@@ -207,7 +221,13 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             _write(second, args.month, SEED + 1)
             crown(file, home)
             month = _measured([file, second], home, units, args.set)
-            alone = _measured([second], home, units, args.set, WARM)
+            alone = _measured(
+                [second],
+                home,
+                units,
+                args.set,
+                WARM,
+            )
 
     measured = tables[1.0]
     if args.growth:
@@ -240,10 +260,27 @@ def _parser() -> ArgumentParser:
     add("--file", type=Path, help="use this file instead")
     add("--data", type=Path, help="keep everything that is made in this folder")
     add("--units", default=UNITS, help=f"vocabularies to learn and encode with (default {UNITS})")
-    add("--growth", type=Path, metavar="PNG", help="also measure 1 %% and 10 %%; draw the growth")
+    add(
+        "--growth",
+        type=Path,
+        metavar="PNG",
+        help="also measure 1 %% and 10 %%; draw the growth",
+    )
     more = "add N new reviews afterwards; measure again"
-    add("--month", type=int, default=0, metavar="N", help=more)
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
+    add(
+        "--month",
+        type=int,
+        default=0,
+        metavar="N",
+        help=more,
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting",
+    )
     return parser
 
 
@@ -252,12 +289,26 @@ def _ratio_of_seconds(table: Mapping[str, Any]) -> Ratio:
     return Ratio(round(GOAL_SECONDS / table["whole run"]["wall_s"], 3), 1.0, "60 s")
 
 
-def _write(file: Path, reviews: int, seed: int) -> None:
+def _write(
+    file: Path,
+    reviews: int,
+    seed: int,
+) -> None:
     say(f"writing {reviews:,} reviews")
-    write_reviews(file, reviews, seed, MALFORMED, DUPLICATES)
+    write_reviews(
+        file,
+        reviews,
+        seed,
+        MALFORMED,
+        DUPLICATES,
+    )
 
 
-def _first(file: Path, lines: int, folder: Path) -> Path:
+def _first(
+    file: Path,
+    lines: int,
+    folder: Path,
+) -> Path:
     """Return a file in *folder* with the first lines of another one."""
     some = folder / f"first-{lines}.jsonl"
     with file.open("rb") as whole, some.open("wb") as out:
@@ -266,11 +317,21 @@ def _first(file: Path, lines: int, folder: Path) -> Path:
 
 
 def _measured(
-    files: list[Path], home: Path, units: list[str], settings: list[str], more: str = ""
+    files: list[Path],
+    home: Path,
+    units: list[str],
+    settings: list[str],
+    more: str = "",
 ) -> dict[str, dict[str, Any]]:
     """Run `reviewlm run --until prepare`; return the figures of its stages and of the whole run."""
     began = time.time()
-    log, seconds = prepare(files, home, units, settings, more)
+    log, seconds = prepare(
+        files,
+        home,
+        units,
+        settings,
+        more,
+    )
     worst = round(max(log.peak(0, time.time()) or 0, log.high_water))
     return stages(home, log, began) | {
         "whole run": {

@@ -38,7 +38,12 @@ from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.models.tokens.words import FIRST, PATTERN
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
-SIZES = {"word": 20_000, "char": 400, "bpe": 8_000, "unigram": 8_000}
+SIZES = {
+    "word": 20_000,
+    "char": 400,
+    "bpe": 8_000,
+    "unigram": 8_000,
+}
 THREADS = 2
 BATCH = 10_000
 LIMIT_MIB = 1024
@@ -52,7 +57,11 @@ SYLLABLES = [
 ]
 
 
-def make_text(path: Path, megabytes: int, size: int = WORDS) -> None:
+def make_text(
+    path: Path,
+    megabytes: int,
+    size: int = WORDS,
+) -> None:
     """Write reviews of about 100 words, punctuation and capitals; word rank r has probability ∝ log((r + 1) / r)."""
     rng = np.random.default_rng(1)
     draws = rng.integers(len(SYLLABLES), size=(size, 4))
@@ -124,7 +133,11 @@ def bare(text: Path, tokenizer: Path) -> dict[str, Any]:
     return {"tokens": tokens}
 
 
-def learn(text: Path, unit: str, file: Path | None = None) -> dict[str, Any]:
+def learn(
+    text: Path,
+    unit: str,
+    file: Path | None = None,
+) -> dict[str, Any]:
     """Learn a vocabulary from the whole file, and save it if *file* is given."""
     texts = (one for batch in batches(text) for one in batch["text"].to_list())
     vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=SIZES[unit]), NormalForm())  # type: ignore[arg-type]
@@ -141,7 +154,14 @@ def peer_of(vocabulary: Vocabulary) -> Tokenizer:
 
     names = {vocabulary.token(i): i for i in range(FIRST, vocabulary.size)}
     if vocabulary.unit == "char":
-        return Tokenizer(models.BPE(vocab=names, merges=[], byte_fallback=True, fuse_unk=False))
+        return Tokenizer(
+            models.BPE(
+                vocab=names,
+                merges=[],
+                byte_fallback=True,
+                fuse_unk=False,
+            )
+        )
 
     peer = Tokenizer(models.WordLevel({"<unk>": 0, **names}, unk_token="<unk>"))
     straight = [normalizers.Replace(Regex("[‘’]"), "'"), normalizers.Replace(Regex("[“”]"), '"')]
@@ -151,7 +171,10 @@ def peer_of(vocabulary: Vocabulary) -> Tokenizer:
 
 
 def encoding(
-    folder: Path, text: Path, sample: Path, repeats: int
+    folder: Path,
+    text: Path,
+    sample: Path,
+    repeats: int,
 ) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Measure every unit against its peer, with a vocabulary learned from the sample."""
     measurements: dict[str, Any] = {}
@@ -202,7 +225,11 @@ def main() -> None:
         sample = folder / "sample.parquet"
         text = args.text or folder / "text.parquet"
         large = folder / "large.parquet"
-        megabytes = {sample: 10, text: 10 if args.quick else 100, large: 8 if args.quick else 1_000}
+        megabytes = {
+            sample: 10,
+            text: 10 if args.quick else 100,
+            large: 8 if args.quick else 1_000,
+        }
         for path, size in megabytes.items():
             if path != args.text:
                 make_text(path, size, MANY_WORDS if path == large else WORDS)

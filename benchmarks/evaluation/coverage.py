@@ -31,7 +31,13 @@ from reviewlm.evaluation.statistics.intervals import ComparedScores
 CONFIDENCE = 0.95
 GOAL = (0.93, 0.97)
 POPULATION = 200_000
-SIZES = {50: 2_000, 100: 2_000, 500: 2_000, 2_000: 1_000, 8_000: 500}
+SIZES = {
+    50: 2_000,
+    100: 2_000,
+    500: 2_000,
+    2_000: 1_000,
+    8_000: 500,
+}
 """Number of test sets by number of reviews in a test set. The largest have more than `bootstrap.MAX_UNITS` reviews."""
 QUICK = {100: 300, 1_000: 100}
 RESAMPLES = 2_000
@@ -45,7 +51,11 @@ SHOWN = (
 )
 
 
-def population(size: int, seed: int, spread: float = 0.85) -> dict[str, pl.DataFrame]:
+def population(
+    size: int,
+    seed: int,
+    spread: float = 0.85,
+) -> dict[str, pl.DataFrame]:
     """Return the scores of a model and a baseline on *size* reviews, and those of the grammar.
 
     Args:
@@ -69,7 +79,11 @@ def population(size: int, seed: int, spread: float = 0.85) -> dict[str, pl.DataF
     }
     spelling_D = oov_D * random.normal(9, 1, size)
     shared = pl.DataFrame(
-        {"review_id": [f"r{n}" for n in range(size)], **base, "spelling_nats": spelling_D}
+        {
+            "review_id": [f"r{n}" for n in range(size)],
+            **base,
+            "spelling_nats": spelling_D,
+        }
     )
     tables = {"judged": shared.select("review_id", "bytes", nats=floor_D).cast(JUDGED)}
     for name, above in (("model", 0.20), ("baseline", 0.24)):
@@ -98,14 +112,20 @@ def figures_of_population(tables: Mapping[str, pl.DataFrame]) -> dict[str, float
 
 
 def intervals(
-    tables: Mapping[str, pl.DataFrame], rows: np.ndarray, resamples: int
+    tables: Mapping[str, pl.DataFrame],
+    rows: np.ndarray,
+    resamples: int,
 ) -> dict[str, tuple[float, float]]:
     """Return the ends of the confidence interval of every figure on some reviews of the population."""
     ids = pl.Series("review_id", [f"r{n:06d}" for n in range(len(rows))])
     drawn = {name: table[rows].with_columns(ids) for name, table in tables.items()}
     scores = {name: drawn[name] for name in ("model", "baseline")}
     figures = {name: figures_of(frame) for name, frame in scores.items()}
-    how: dict[str, Any] = {"confidence": CONFIDENCE, "resamples": resamples, "seed": 1}
+    how: dict[str, Any] = {
+        "confidence": CONFIDENCE,
+        "resamples": resamples,
+        "seed": 1,
+    }
     compared = ComparedScores(scores, figures, drawn["judged"], **how)
     row = compared.interval_table("baseline").row(0, named=True)
     pair = compared.boot.interval(lambda sums: _open(sums, "model") - _open(sums, "baseline"))
@@ -115,7 +135,11 @@ def intervals(
     found = {
         name: (row[f"{name}_lo"], row[f"{name}_hi"]) for name in (*SHOWN, "baseline_gain", "gap")
     }
-    return {**found, "difference": (pair.low, pair.high), "hit@1": (hits.low, hits.high)}
+    return {
+        **found,
+        "difference": (pair.low, pair.high),
+        "hit@1": (hits.low, hits.high),
+    }
 
 
 def _open(sums: Mapping[Any, Any], name: str) -> Any:
@@ -124,7 +148,11 @@ def _open(sums: Mapping[Any, Any], name: str) -> Any:
 
 
 def coverage(
-    tables: Mapping[str, pl.DataFrame], size: int, sets: int, seed: int, resamples: int = RESAMPLES
+    tables: Mapping[str, pl.DataFrame],
+    size: int,
+    sets: int,
+    seed: int,
+    resamples: int = RESAMPLES,
 ) -> dict[str, float]:
     """Return by figure the share of *sets* test sets of *size* reviews whose interval contains the true figure."""
     truth = figures_of_population(tables)
@@ -135,7 +163,12 @@ def coverage(
     return {name: held[name] / sets for name in truth}
 
 
-def _test_sets(population_size: int, size: int, sets: int, seed: int) -> Iterator[np.ndarray]:
+def _test_sets(
+    population_size: int,
+    size: int,
+    sets: int,
+    seed: int,
+) -> Iterator[np.ndarray]:
     random = np.random.default_rng(seed)
     for _ in range(sets):
         yield random.integers(0, population_size, size)
@@ -175,7 +208,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         f"of {POPULATION:,} reviews they were drawn from. Twice the standard error of a share is at most {noise:.3f}.",
     )
     return finish(
-        args, Report("coverage", "Coverage of the intervals", rows, ratios, ("numpy",), notes)
+        args,
+        Report(
+            "coverage",
+            "Coverage of the intervals",
+            rows,
+            ratios,
+            ("numpy",),
+            notes,
+        ),
     )
 
 

@@ -65,13 +65,37 @@ def fit(folder: Path) -> None:
     train, held = (TokenStream.open(folder / name) for name in ("train", "validation"))
     with tempfile.TemporaryDirectory() as work:
         ngram = NGramSpec(order=5)
-        model = fit_model(ngram, vocabulary, train, held, FitContext(Path(work))).model
+        model = fit_model(
+            ngram,
+            vocabulary,
+            train,
+            held,
+            FitContext(Path(work)),
+        ).model
 
-    save_bundle(folder / "ngram", ngram, vocabulary, model, [], {})
+    save_bundle(
+        folder / "ngram",
+        ngram,
+        vocabulary,
+        model,
+        [],
+        {},
+    )
     torch.manual_seed(1)
-    lstm = RecurrentSpec(hidden=256, embedding=128, objective=ObjectiveSpec(output="softmax"))
+    lstm = RecurrentSpec(
+        hidden=256,
+        embedding=128,
+        objective=ObjectiveSpec(output="softmax"),
+    )
     network = NeuralLM.build(lstm, torch.from_numpy(unigram_counts(train, vocabulary.size)))
-    save_bundle(folder / "lstm", lstm, vocabulary, NeuralLM(lstm, network, vocabulary.size), [], {})
+    save_bundle(
+        folder / "lstm",
+        lstm,
+        vocabulary,
+        NeuralLM(lstm, network, vocabulary.size),
+        [],
+        {},
+    )
 
 
 def repeat(folder: Path, copies: int) -> None:
@@ -88,11 +112,19 @@ def repeat(folder: Path, copies: int) -> None:
             with (source / IDS).open("rb") as once:
                 shutil.copyfileobj(once, file)
 
-    header = {**stream.facts, "ids": stream.facts["ids"] * copies, "tokens": stream.tokens * copies}
+    header = {
+        **stream.facts,
+        "ids": stream.facts["ids"] * copies,
+        "tokens": stream.tokens * copies,
+    }
     (target / HEADER).write_text(json.dumps(header), encoding="utf-8")
 
 
-def stage(folder: Path, kind: str, name: str) -> dict[str, Any]:
+def stage(
+    folder: Path,
+    kind: str,
+    name: str,
+) -> dict[str, Any]:
     """Run the whole score stage; return tokens and CPU seconds."""
     bundle = load_bundle(folder / kind)
     stream = TokenStream.open(folder / name)
@@ -100,7 +132,11 @@ def stage(folder: Path, kind: str, name: str) -> dict[str, Any]:
         return _timed(stream, lambda: _record(bundle, stream, Path(work)))
 
 
-def forward(folder: Path, kind: str, name: str) -> dict[str, Any]:
+def forward(
+    folder: Path,
+    kind: str,
+    name: str,
+) -> dict[str, Any]:
     """Score the same batches, ready in memory, with the model alone; return tokens and CPU seconds."""
     bundle = load_bundle(folder / kind)
     stream = TokenStream.open(folder / name)
@@ -118,7 +154,11 @@ def forward(folder: Path, kind: str, name: str) -> dict[str, Any]:
     return _timed(stream, loop)
 
 
-def _record(bundle: Bundle, stream: TokenStream, folder: Path) -> None:
+def _record(
+    bundle: Bundle,
+    stream: TokenStream,
+    folder: Path,
+) -> None:
     score_into_folder(bundle, stream, folder, drawn_reviews(stream, OBSERVED, seed=1).tolist())
 
 
@@ -133,7 +173,11 @@ def _timed(stream: TokenStream, work: Callable[[], None]) -> dict[str, Any]:
     }
 
 
-def ratio_of(ours: Sequence[dict[str, Any]], bare: Sequence[dict[str, Any]], kind: str) -> Ratio:
+def ratio_of(
+    ours: Sequence[dict[str, Any]],
+    bare: Sequence[dict[str, Any]],
+    kind: str,
+) -> Ratio:
     """Return the stage's tokens per CPU second as a share of those of the bare loop."""
     rounds = [
         theirs["pass_cpu_s"] / own["pass_cpu_s"] for own, theirs in zip(ours, bare, strict=True)

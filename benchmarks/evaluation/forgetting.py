@@ -30,7 +30,13 @@ RESAMPLES = 500
 AT_ONCE = 50
 
 
-def refused(world: World, reviews: int, loss: float, trials: int = TRIALS, seed: int = 7) -> int:
+def refused(
+    world: World,
+    reviews: int,
+    loss: float,
+    trials: int = TRIALS,
+    seed: int = 7,
+) -> int:
     """Return how many of *trials* challengers are refused that need 1 + *loss* times the champion's bits on average."""
     found = 0
     for first in range(0, trials, AT_ONCE):
@@ -40,7 +46,11 @@ def refused(world: World, reviews: int, loss: float, trials: int = TRIALS, seed:
             for trial in numbers
         ]
         ratios = [Ratio(drawn.challenger_D, drawn.champion_D, drawn.bytes_D) for drawn in draws]
-        options = {"confidence": POLICY.confidence, "resamples": RESAMPLES, "seed": first + 1}
+        options = {
+            "confidence": POLICY.confidence,
+            "resamples": RESAMPLES,
+            "seed": first + 1,
+        }
         found += sum(level.low - 1 > LIMIT for level in cautious_intervals(ratios, **options))  # type: ignore[arg-type]
 
     return found
@@ -54,7 +64,15 @@ def main() -> None:
         counted = share(refused(world, reviews, loss), TRIALS)
         counted["refused"] = counted.pop("promoted")
         sys.stdout.write(
-            json.dumps({"world": world.name, "reviews": reviews, "loss": loss, **counted}) + "\n"
+            json.dumps(
+                {
+                    "world": world.name,
+                    "reviews": reviews,
+                    "loss": loss,
+                    **counted,
+                }
+            )
+            + "\n"
         )
         sys.stdout.flush()
 

@@ -101,7 +101,10 @@ NOTES = (
 
 
 def judge(
-    drawn: Drawn, stars_D: np.ndarray, about: pl.DataFrame | None = None, resamples: int = RESAMPLES
+    drawn: Drawn,
+    stars_D: np.ndarray,
+    about: pl.DataFrame | None = None,
+    resamples: int = RESAMPLES,
 ) -> Decision:
     """Return the gate's decision on scores; no other evidence is against the challenger."""
     count = len(drawn.bytes_D)
@@ -118,7 +121,13 @@ def judge(
         }
     )
     challenger, champion = (
-        ModelEvidence(name, table.with_columns(nats=nats_D), "test", family=FAMILY, departure=0.0)
+        ModelEvidence(
+            name,
+            table.with_columns(nats=nats_D),
+            "test",
+            family=FAMILY,
+            departure=0.0,
+        )
         for name, nats_D in (("challenger", drawn.challenger_D), ("champion", drawn.champion_D))
     )
     return LanguageCase.judge(
@@ -148,7 +157,12 @@ def _known(drawn: Drawn, about: pl.DataFrame | None) -> pl.DataFrame | None:
     return (
         groups
         if about is None
-        else about.join(groups, on="review_id", maintain_order="left", how="left")
+        else about.join(
+            groups,
+            on="review_id",
+            maintain_order="left",
+            how="left",
+        )
     )
 
 
@@ -157,7 +171,11 @@ def review_ids(count: int) -> list[str]:
     return [f"{number:07d}" for number in range(count)]
 
 
-def lower_ends(draws: Sequence[Drawn], resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
+def lower_ends(
+    draws: Sequence[Drawn],
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> np.ndarray:
     """Return for each trial the lower end of the gain's confidence interval, as in the rule "better than the champion".
 
     The positions that a decision draws depend only on its seed, so trials with one seed are one matrix product.
@@ -173,12 +191,19 @@ def lower_ends(draws: Sequence[Drawn], resamples: int = RESAMPLES, seed: int = S
         )
         for drawn in draws
     ]
-    found = cautious_intervals(ratios, confidence=POLICY.confidence, resamples=resamples, seed=seed)
+    found = cautious_intervals(
+        ratios,
+        confidence=POLICY.confidence,
+        resamples=resamples,
+        seed=seed,
+    )
     return np.array([1 - interval.high for interval in found])
 
 
 def ends_of_single_reviews(
-    draws: Sequence[Drawn], resamples: int = RESAMPLES, seed: int = SEED
+    draws: Sequence[Drawn],
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
 ) -> np.ndarray:
     """Return the same ends from the bootstrap-t over single reviews alone."""
     ratios = [Ratio(drawn.challenger_D, drawn.champion_D, drawn.bytes_D) for drawn in draws]
@@ -187,13 +212,22 @@ def ends_of_single_reviews(
         for row, one in enumerate(ratios)
         for name, column in one.columns().items()
     }
-    boot = Bootstrap(columns.items(), confidence=POLICY.confidence, resamples=resamples, seed=seed)
+    boot = Bootstrap(
+        columns.items(),
+        confidence=POLICY.confidence,
+        resamples=resamples,
+        seed=seed,
+    )
     tails = [expanded_tail(POLICY.confidence, effective_reviews(one.bytes_D)) for one in ratios]
     highs = [studentised_ends(boot, row, tail)[1] for row, tail in enumerate(tails)]
     return np.array([1 - one.estimate - high for one, high in zip(ratios, highs, strict=True)])
 
 
-def z_ends(draws: Sequence[Drawn], resamples: int = 0, seed: int = SEED) -> np.ndarray:
+def z_ends(
+    draws: Sequence[Drawn],
+    resamples: int = 0,
+    seed: int = SEED,
+) -> np.ndarray:
     """Return the same ends from the normal distribution and the standard error of the groups' sums."""
     ends = []
     for drawn in draws:
@@ -207,15 +241,32 @@ def z_ends(draws: Sequence[Drawn], resamples: int = 0, seed: int = SEED) -> np.n
 
 
 def promoted(
-    world: Drawing, reviews: int, gain: float, trials: int, seed: int, ends: Ends = lower_ends
+    world: Drawing,
+    reviews: int,
+    gain: float,
+    trials: int,
+    seed: int,
+    ends: Ends = lower_ends,
 ) -> int:
     """Return how many of *trials* challengers are surely better than the champion."""
-    [found] = promoted_by((ends,), world, reviews, gain, trials, seed)
+    [found] = promoted_by(
+        (ends,),
+        world,
+        reviews,
+        gain,
+        trials,
+        seed,
+    )
     return found
 
 
 def promoted_by(
-    ways: Sequence[Ends], world: Drawing, reviews: int, gain: float, trials: int, seed: int
+    ways: Sequence[Ends],
+    world: Drawing,
+    reviews: int,
+    gain: float,
+    trials: int,
+    seed: int,
 ) -> list[int]:
     """Return how many of the same *trials* challengers are surely better than the champion, in several ways.
 
@@ -236,14 +287,31 @@ def promoted_by(
     return found
 
 
-def measured(world: Drawing, reviews: int, gain: float, trials: int, seed: int) -> dict[str, Any]:
+def measured(
+    world: Drawing,
+    reviews: int,
+    gain: float,
+    trials: int,
+    seed: int,
+) -> dict[str, Any]:
     """Return the promoted share, and that of a z-test."""
-    found, by_z = promoted_by((lower_ends, z_ends), world, reviews, gain, trials, seed)
+    found, by_z = promoted_by(
+        (lower_ends, z_ends),
+        world,
+        reviews,
+        gain,
+        trials,
+        seed,
+    )
     return {**share(found, trials), "z": round(by_z / trials, 4)}
 
 
 def best_of(
-    challengers: int, reviews: int, trials: int, seed: int, on_test: bool
+    challengers: int,
+    reviews: int,
+    trials: int,
+    seed: int,
+    on_test: bool,
 ) -> dict[str, Any]:
     """Return how often the best of several equal challengers is promoted.
 
@@ -296,10 +364,21 @@ def about_reviews(generator: np.random.Generator, count: int) -> pl.DataFrame:
     categories = np.minimum(generator.geometric(0.25, count), CATEGORIES)
     dates = [date(2019 + int(month) // 12, int(month) % 12 + 1, 15) for month in months]
     kinds = [f"kind {number}" for number in categories]
-    return pl.DataFrame({"review_id": review_ids(count), "date": dates, "categories": kinds})
+    return pl.DataFrame(
+        {
+            "review_id": review_ids(count),
+            "date": dates,
+            "categories": kinds,
+        }
+    )
 
 
-def slice_errors(reviews: int, loss: float, trials: int, seed: int) -> dict[str, Any]:
+def slice_errors(
+    reviews: int,
+    loss: float,
+    trials: int,
+    seed: int,
+) -> dict[str, Any]:
     """Return how often a challenger that is 3 % better is refused because of its slices, by whole decisions.
 
     Args:
@@ -331,7 +410,12 @@ def slice_errors(reviews: int, loss: float, trials: int, seed: int) -> dict[str,
     }
 
 
-def many_tries(tries: int, confidence: float, runs: int = 20_000, seed: int = 1) -> dict[str, Any]:
+def many_tries(
+    tries: int,
+    confidence: float,
+    runs: int = 20_000,
+    seed: int = 1,
+) -> dict[str, Any]:
     """Return the outcome of *tries* equally good challengers, one after the other.
 
     With new test reviews each time, every try has the same chance. On one frozen test set a lucky champion stays lucky
@@ -371,10 +455,30 @@ class Plan:
     decisions: int
 
 
-QUICK = Plan({300: 1_000}, {30: 500, 300: 500}, 300, (1_000, 5_000), (0.01,), (0.0, 0.10), 100, 50)
+QUICK = Plan(
+    {300: 1_000},
+    {30: 500, 300: 500},
+    300,
+    (1_000, 5_000),
+    (0.01,),
+    (0.0, 0.10),
+    100,
+    50,
+)
 FULL = Plan(
-    {30: 4_000, 100: 4_000, 300: 4_000, 1_000: 4_000, 5_000: 4_000},
-    {30: 4_000, 100: 4_000, 300: 4_000, 1_000: 4_000},
+    {
+        30: 4_000,
+        100: 4_000,
+        300: 4_000,
+        1_000: 4_000,
+        5_000: 4_000,
+    },
+    {
+        30: 4_000,
+        100: 4_000,
+        300: 4_000,
+        1_000: 4_000,
+    },
     4_000,
     (30, 100, 300, 1_000, 2_000, 5_000),
     (0.005, 0.01, 0.02, 0.05, 0.10, 0.20),
@@ -384,7 +488,11 @@ FULL = Plan(
 )
 
 
-def tables(quick: bool, worlds: Sequence[Drawing], seed: int = 1) -> dict[str, dict[str, Any]]:
+def tables(
+    quick: bool,
+    worlds: Sequence[Drawing],
+    seed: int = 1,
+) -> dict[str, dict[str, Any]]:
     """Return all measurements by name."""
     plan = QUICK if quick else FULL
     found: dict[str, dict[str, Any]] = {}
@@ -394,23 +502,39 @@ def tables(quick: bool, worlds: Sequence[Drawing], seed: int = 1) -> dict[str, d
     ):
         for reviews, trials in sizes.items():
             found[f"no gain, {world.name}, {reviews} reviews"] = measured(
-                world, reviews, 0.0, trials, seed
+                world,
+                reviews,
+                0.0,
+                trials,
+                seed,
             )
 
     for reviews in plan.equal:
         found[f"0.5% worse, {worlds[0].name}, {reviews} reviews"] = measured(
-            worlds[0], reviews, -0.005, plan.trials, seed
+            worlds[0],
+            reviews,
+            -0.005,
+            plan.trials,
+            seed,
         )
 
     for cluster in CLUSTERS:
         found[f"no gain, {cluster.name}"] = measured(
-            cluster, sum(cluster.sizes), 0.0, plan.clusters, seed
+            cluster,
+            sum(cluster.sizes),
+            0.0,
+            plan.clusters,
+            seed,
         )
 
     for on_test in (False, True):
         where = "the test itself" if on_test else "validation"
         found[f"best of nine equals on {where}, 1000 reviews"] = best_of(
-            9, 1_000, plan.clusters, seed, on_test
+            9,
+            1_000,
+            plan.clusters,
+            seed,
+            on_test,
         )
 
     found |= _powers(plan, seed + 1)
@@ -431,7 +555,11 @@ def _powers(plan: Plan, seed: int) -> dict[str, dict[str, Any]]:
     for reviews in plan.power:
         for gain in plan.gains:
             row = found[f"gain {gain:.2%}, {reviews} reviews"] = measured(
-                WORLDS[0], reviews, gain, plan.trials, seed
+                WORLDS[0],
+                reviews,
+                gain,
+                plan.trials,
+                seed,
             )
             if row["share"] == 1:
                 break
@@ -444,7 +572,11 @@ def _powers(plan: Plan, seed: int) -> dict[str, dict[str, Any]]:
     for cluster in clusters:
         for gain in (0.01, 0.02, 0.05, 0.10):
             found[f"gain {gain:.2%}, {cluster.name}"] = measured(
-                cluster, sum(cluster.sizes), gain, plan.trials, seed
+                cluster,
+                sum(cluster.sizes),
+                gain,
+                plan.trials,
+                seed,
             )
 
     return found
@@ -454,9 +586,17 @@ def main() -> None:
     """Run the simulation and show the shares."""
     parser = arguments(__doc__ or "")
     parser.add_argument(
-        "--scores", nargs=2, type=Path, help="scores.parquet of two models on the same reviews"
+        "--scores",
+        nargs=2,
+        type=Path,
+        help="scores.parquet of two models on the same reviews",
     )
-    parser.add_argument("--seed", type=int, default=1, help="seed of all trials (default 1)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        help="seed of all trials (default 1)",
+    )
     args = parser.parse_args()
     worlds: list[Drawing] = (
         [*WORLDS, StoredWorld.load(*args.scores)] if args.scores else list(WORLDS)
@@ -475,7 +615,12 @@ def main() -> None:
     finish(
         args,
         Report(
-            "gate", "How often the gate errs", found, ratios, ("numpy", "polars", "scipy"), NOTES
+            "gate",
+            "How often the gate errs",
+            found,
+            ratios,
+            ("numpy", "polars", "scipy"),
+            NOTES,
         ),
     )
 

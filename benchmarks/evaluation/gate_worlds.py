@@ -65,7 +65,12 @@ class World:
     deviations: Callable[[np.random.Generator, int], Pair]
     spread: float = 0.10
 
-    def draw(self, generator: np.random.Generator, reviews: int, gain: float) -> Drawn:
+    def draw(
+        self,
+        generator: np.random.Generator,
+        reviews: int,
+        gain: float,
+    ) -> Drawn:
         """Return scores of which the challenger's are (1 − gain) of the champion's on average."""
         bytes_D, common_D = texts(generator, reviews)
         length_D = bytes_D / 570.0
@@ -89,7 +94,11 @@ def equal_deviations(generator: np.random.Generator, reviews: int) -> Pair:
     return one, other
 
 
-def skewed_deviations(generator: np.random.Generator, reviews: int, sign: int) -> Pair:
+def skewed_deviations(
+    generator: np.random.Generator,
+    reviews: int,
+    sign: int,
+) -> Pair:
     """Draw deviations with mean 0: skewed for the champion, none for the challenger, so the difference is skewed."""
     cut = 5.0  # so that no cost is negative, which would have to be corrected on one side only
     mean = 1 - math.exp(-cut)
@@ -106,7 +115,12 @@ class Drawing(Protocol):
     def name(self) -> str:
         """As shown."""
 
-    def draw(self, generator: np.random.Generator, reviews: int, gain: float) -> Drawn:
+    def draw(
+        self,
+        generator: np.random.Generator,
+        reviews: int,
+        gain: float,
+    ) -> Drawn:
         """Return scores of which the challenger's are (1 − gain) of the champion's on average."""
 
 
@@ -137,7 +151,12 @@ class Lopsided:
         noise = "" if self.noise == 0.01 else f", noise {self.noise:.0%}"
         return f"lopsided, {self.share:.0%} worse by {self.loss:.0%}{noise}"
 
-    def draw(self, generator: np.random.Generator, reviews: int, gain: float) -> Drawn:
+    def draw(
+        self,
+        generator: np.random.Generator,
+        reviews: int,
+        gain: float,
+    ) -> Drawn:
         """See `World.draw`."""
         bytes_D, champion_D = texts(generator, reviews)
         return Drawn(bytes_D, champion_D, champion_D * self.ratios(generator, reviews) * (1 - gain))
@@ -168,7 +187,11 @@ def lopsided_deviations(generator: np.random.Generator, count: int) -> np.ndarra
     return (drawn - mean) / math.sqrt(square - mean**2)
 
 
-TAILS = {"normal": normal_deviations, "heavy": heavy_deviations, "skewed": lopsided_deviations}
+TAILS = {
+    "normal": normal_deviations,
+    "heavy": heavy_deviations,
+    "skewed": lopsided_deviations,
+}
 
 
 @dataclass(frozen=True)
@@ -204,7 +227,12 @@ class Clustered:
         tail = "" if self.tail == "normal" else f", {self.tail}"
         return f"clusters, {self.label}, ICC {self.resemblance:g}{tail}"
 
-    def draw(self, generator: np.random.Generator, reviews: int, gain: float) -> Drawn:
+    def draw(
+        self,
+        generator: np.random.Generator,
+        reviews: int,
+        gain: float,
+    ) -> Drawn:
         """See `World.draw`; *reviews* is the sum of the sizes."""
         groups_D = np.repeat(np.arange(len(self.sizes)), self.sizes)
         bytes_D, champion_D = texts(generator, reviews)
@@ -242,7 +270,13 @@ def clusters_of(label: str, sizes: tuple[int, ...]) -> tuple[Clustered, ...]:
         for icc in (0.0, 0.3)
     )
     rare = (
-        Clustered(label, sizes, rare=RARE, by_review=by_review, spread=spread)
+        Clustered(
+            label,
+            sizes,
+            rare=RARE,
+            by_review=by_review,
+            spread=spread,
+        )
         for by_review in (True, False)
         for spread in (0.0, 0.12)
     )
@@ -281,7 +315,12 @@ class StoredWorld:
             nats_2D * (nats_2D[0].sum() / nats_2D.sum(axis=1))[:, None],
         )
 
-    def draw(self, generator: np.random.Generator, reviews: int, gain: float) -> Drawn:
+    def draw(
+        self,
+        generator: np.random.Generator,
+        reviews: int,
+        gain: float,
+    ) -> Drawn:
         """See `World.draw`; reviews are drawn with replacement."""
         drawn_D = generator.integers(0, len(self.bytes_D), reviews)
         side_D = generator.integers(0, 2, reviews)

@@ -53,7 +53,11 @@ class Tally:
         return [f"{self.cases:,} cases, {len(self.findings)} findings; {slow}", *common, *found]
 
 
-def fuzz(supervisor: Supervisor, args: argparse.Namespace, out: Path) -> Tally:
+def fuzz(
+    supervisor: Supervisor,
+    args: argparse.Namespace,
+    out: Path,
+) -> Tally:
     """Run cases until the time or the number of cases is reached."""
     tally = Tally()
     rng = Random(args.seed)
@@ -66,7 +70,13 @@ def fuzz(supervisor: Supervisor, args: argparse.Namespace, out: Path) -> Tally:
         seed = rng.randrange(2**53)
         tally.cases += 1
         times = 2 if tally.cases % TWICE == 0 else 1
-        answer = supervisor.run({"target": target, "seed": seed, "times": times})
+        answer = supervisor.run(
+            {
+                "target": target,
+                "seed": seed,
+                "times": times,
+            }
+        )
         tally.slowest = max(tally.slowest, (answer.get("seconds", 0.0) / times, f"{target} {seed}"))
         if "error" in answer:
             _save(supervisor, out / f"{target}-{seed}", answer, tally)
@@ -81,7 +91,12 @@ def fuzz(supervisor: Supervisor, args: argparse.Namespace, out: Path) -> Tally:
     return tally
 
 
-def _save(supervisor: Supervisor, folder: Path, answer: dict[str, Any], tally: Tally) -> None:
+def _save(
+    supervisor: Supervisor,
+    folder: Path,
+    answer: dict[str, Any],
+    tally: Tally,
+) -> None:
     """Save the files of the first case with a fault, and only the names of the others."""
     known = tally.findings.setdefault(answer["key"], [])
     known.append(folder.name)
@@ -91,7 +106,11 @@ def _save(supervisor: Supervisor, folder: Path, answer: dict[str, Any], tally: T
         (folder / FINDING).write_text(f"{answer['key']}\n\n{answer['error']}", encoding="utf-8")
 
 
-def again(supervisor: Supervisor, finding: Path, smaller: bool) -> dict[str, Any]:
+def again(
+    supervisor: Supervisor,
+    finding: Path,
+    smaller: bool,
+) -> dict[str, Any]:
     """Run a saved case again, and minimise it if *smaller* is set."""
     target = finding.resolve().name.partition("-")[0]
     case = supervisor.folder / "given"
@@ -128,13 +147,24 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m benchmarks.fuzz", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--cases", type=int, default=2**62, help="stop after this many")
+    parser.add_argument(
+        "--cases",
+        type=int,
+        default=2**62,
+        help="stop after this many",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--target", action="append", choices=list(TARGETS), help="only this; may be repeated"
+        "--target",
+        action="append",
+        choices=list(TARGETS),
+        help="only this; may be repeated",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("findings"), help="where findings are saved"
+        "--out",
+        type=Path,
+        default=Path("findings"),
+        help="where findings are saved",
     )
     parser.add_argument("--again", type=Path, help="do a saved finding once more")
     parser.add_argument(

@@ -37,7 +37,11 @@ def records(rng: Random) -> list[dict[str, Any]]:
     return [_record(rng, number, odd) for number in range(rng.choice([0, 1, 2, 7, 30, 90]))]
 
 
-def _record(rng: Random, number: int, odd: float) -> dict[str, Any]:
+def _record(
+    rng: Random,
+    number: int,
+    odd: float,
+) -> dict[str, Any]:
     record: dict[str, Any] = {
         "review_id": f"r{number}",
         "user_id": f"u{number % 5}",
@@ -46,7 +50,11 @@ def _record(rng: Random, number: int, odd: float) -> dict[str, Any]:
         "text": f"A fine place, number {number}.",
         "date": DATES[0],
     }
-    pools = {"text": TEXTS, "date": DATES, "stars": NUMBERS}
+    pools = {
+        "text": TEXTS,
+        "date": DATES,
+        "stars": NUMBERS,
+    }
     for name in FIELDS:
         if rng.random() < odd:
             record[name] = rng.choice(pools.get(name, TEXTS))
@@ -170,12 +178,20 @@ FORMATS: dict[str, Callable[[Random, list[dict[str, Any]]], tuple[bytes, int | N
 }
 
 
-def _tar(rng: Random, name: str, content: bytes) -> tuple[bytes, int]:
+def _tar(
+    rng: Random,
+    name: str,
+    content: bytes,
+) -> tuple[bytes, int]:
     """Return an archive, and the number of times the file is in it."""
     out = io.BytesIO()
     times = rng.choice([1, 1, 1, 3])
     form = rng.choice([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
-    with tarfile.open(fileobj=out, mode="w", format=form) as archive:
+    with tarfile.open(
+        fileobj=out,
+        mode="w",
+        format=form,
+    ) as archive:
         for number in range(times):
             info = tarfile.TarInfo(
                 rng.choice(
@@ -222,7 +238,11 @@ def _damaged_head(rng: Random, packed: bytes) -> bytes:
     return packed[:place] + bytes(head) + packed[place + 512 :]
 
 
-def _zip(rng: Random, name: str, content: bytes) -> tuple[bytes, int]:
+def _zip(
+    rng: Random,
+    name: str,
+    content: bytes,
+) -> tuple[bytes, int]:
     out = io.BytesIO()
     kind = rng.choice(
         [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
@@ -233,7 +253,11 @@ def _zip(rng: Random, name: str, content: bytes) -> tuple[bytes, int]:
     return out.getvalue(), 1
 
 
-def _packed(rng: Random, name: str, content: bytes) -> tuple[str, bytes, int]:
+def _packed(
+    rng: Random,
+    name: str,
+    content: bytes,
+) -> tuple[str, bytes, int]:
     """Return a file packed once more: its suffix, its bytes, and the number of times the content is in it."""
     kind = rng.choice(["gz", "zst", "bz2", "xz", "tar", "zip"])
     if kind in ("tar", "zip"):
@@ -274,14 +298,25 @@ def make(rng: Random, case: Path) -> None:
 
     settings = {}
     if rng.random() < 0.2:
-        chosen = {"max_chars": 50, "max_record_bytes": 1_000, "max_expansion": 2, "part_rows": 7}
+        chosen = {
+            "max_chars": 50,
+            "max_record_bytes": 1_000,
+            "max_expansion": 2,
+            "part_rows": 7,
+        }
         settings = {name: value for name, value in chosen.items() if rng.random() < 0.5}
         count = None
 
     name = f"review.{suffix}"
     (case / name).write_bytes(content)
     (case / "case.json").write_text(
-        json.dumps({"name": name, "settings": settings, "count": count})
+        json.dumps(
+            {
+                "name": name,
+                "settings": settings,
+                "count": count,
+            }
+        )
     )
 
 

@@ -30,7 +30,11 @@ def minimise(case: Path, same: Callable[[], bool]) -> int:
     return before - _size(case)
 
 
-def _shorten(path: Path, still: Callable[[], bool], left: list[int]) -> None:
+def _shorten(
+    path: Path,
+    still: Callable[[], bool],
+    left: list[int],
+) -> None:
     """Remove smaller and smaller pieces (Zeller and Hildebrandt 2002, "ddmin", complements only)."""
     content = path.read_bytes()
     piece = max(1, len(content) // 2)

@@ -91,7 +91,11 @@ LITERALS = [
 MARK = "\u0001literal\u0001"
 
 
-def damaged(rng: Random, content: bytes, most: int = 4) -> bytes:
+def damaged(
+    rng: Random,
+    content: bytes,
+    most: int = 4,
+) -> bytes:
     """Return bytes with a few changes: flipped, overwritten, inserted, repeated, copied, deleted or cut off."""
     for _ in range(rng.randint(1, most)):
         content = _changed(rng, content)
@@ -139,7 +143,11 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(inner, (*path, key))
 
 
-def put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+def put(
+    value: Any,
+    path: tuple[Any, ...],
+    new: Any,
+) -> Any:
     """Return nested values with a new value at a path."""
     if not path:
         return new
@@ -155,7 +163,11 @@ def _chosen(rng: Random, value: Any) -> tuple[Any, ...]:
     return rng.choice([path for path in every if len(path) == depth])
 
 
-def damaged_json(rng: Random, value: Any, most: int = 2) -> bytes:
+def damaged_json(
+    rng: Random,
+    value: Any,
+    most: int = 2,
+) -> bytes:
     """Return JSON in which values have another type or size, are missing or repeated; rarely as broken text."""
     for _ in range(rng.randint(1, most)):
         path = _chosen(rng, value)

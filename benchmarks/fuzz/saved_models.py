@@ -61,21 +61,41 @@ def save_models(folder: Path) -> None:
     spec = NGramSpec(order=3)
     counts = count_ngrams(_documents(word), spec.order, word.size, CONTEXT_IDS)
     save_bundle(
-        folder / "ngram", spec, word, NGramLM(fit_tables(counts, spec).tables), PROBES, {"note": 1}
+        folder / "ngram",
+        spec,
+        word,
+        NGramLM(fit_tables(counts, spec).tables),
+        PROBES,
+        {"note": 1},
     )
     save_bundle(folder / "lstm", *_network(char), PROBES, {"note": 1})
     inner = load_bundle(folder / "ngram")
     part = Part("kn3", spec, inner.model, folder / "ngram")
     cache = CacheSpec(part="kn3", order=1)
     weights = np.tile([0.9, 0.1], (5, 1))
-    save_bundle(folder / "cache", cache, word, CacheLM(cache, part, weights), PROBES, {"note": 1})
+    save_bundle(
+        folder / "cache",
+        cache,
+        word,
+        CacheLM(cache, part, weights),
+        PROBES,
+        {"note": 1},
+    )
     arpa = folder / "lines.arpa"
     arpa.write_text(ARPA, encoding="utf-8")
     LineLM.from_arpa(arpa).save(folder / "lines")
 
 
 def _vocabulary(unit: Any) -> Vocabulary:
-    return learn_vocabulary(TEXTS, VocabularySpec(unit=unit, size=400, min_count=1), NormalForm())
+    return learn_vocabulary(
+        TEXTS,
+        VocabularySpec(
+            unit=unit,
+            size=400,
+            min_count=1,
+        ),
+        NormalForm(),
+    )
 
 
 def _documents(vocabulary: Vocabulary) -> Any:
@@ -89,7 +109,9 @@ def _network(vocabulary: Vocabulary) -> tuple[RecurrentSpec, Vocabulary, Any]:
     from reviewlm.models.neural.lm import NeuralLM
 
     spec = RecurrentSpec(
-        hidden=4, embedding=4, objective=ObjectiveSpec(output="softmax", head=1_000)
+        hidden=4,
+        embedding=4,
+        objective=ObjectiveSpec(output="softmax", head=1_000),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)

@@ -35,9 +35,19 @@ def make_manifest(rng: Random, case: Path) -> None:
         (work / "data.bin").write_bytes(b"content")
         (work / "inside").mkdir()
         (work / "inside" / "more.txt").write_text("more")
-        return {"records": 3, "perplexity": float("inf"), "names": ["a", "b"]}
+        return {
+            "records": 3,
+            "perplexity": float("inf"),
+            "names": ["a", "b"],
+        }
 
-    artifact = store.build("fit", "1", {"order": 3}, {"data": "abc"}, make).artifact
+    artifact = store.build(
+        "fit",
+        "1",
+        {"order": 3},
+        {"data": "abc"},
+        make,
+    ).artifact
     path = artifact.folder / MANIFEST
     content = path.read_bytes()
     # As in earlier versions: with a checksum, damage to the values would be detected first.

@@ -24,7 +24,10 @@ class Supervisor:
     """Owner of one worker process, which is restarted after it has ended."""
 
     def __init__(
-        self, folder: Path, cpu_seconds: float = CPU_SECONDS, wall_seconds: float = WALL_SECONDS
+        self,
+        folder: Path,
+        cpu_seconds: float = CPU_SECONDS,
+        wall_seconds: float = WALL_SECONDS,
     ) -> None:
         self.folder = folder
         self.cpu_seconds = cpu_seconds
@@ -85,7 +88,11 @@ class Supervisor:
                     text=True,
                     cwd=ROOT,
                 )
-            Thread(target=_forward, args=(self.process.stdout, self.answers), daemon=True).start()
+            Thread(
+                target=_forward,
+                args=(self.process.stdout, self.answers),
+                daemon=True,
+            ).start()
 
         return self.process
 

@@ -14,7 +14,11 @@ from reviewlm.models.base import ModelError
 
 OURS = (ReviewLMError, ModelError)
 """Errors that a case may raise."""
-WEIGHTS = {"input": 6, "settings": 2, "bundle": 2}
+WEIGHTS = {
+    "input": 6,
+    "settings": 2,
+    "bundle": 2,
+}
 """Relative frequency of targets; 1 for targets that are not listed."""
 
 
@@ -36,14 +40,22 @@ TARGETS = {
 }
 
 
-def make_case(target: str, seed: int, folder: Path) -> None:
+def make_case(
+    target: str,
+    seed: int,
+    folder: Path,
+) -> None:
     """Write the case of a seed into a folder, after emptying it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     TARGETS[target].make(Random(f"{target} {seed}"), folder)
 
 
-def outcome(target: str, case: Path, work: Path) -> str:
+def outcome(
+    target: str,
+    case: Path,
+    work: Path,
+) -> str:
     """Return the outcome of a case: "read …", or "refused …" with the class of our error; raise any other error."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

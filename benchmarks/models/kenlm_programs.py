@@ -29,7 +29,12 @@ def parser(description: str, orders: Sequence[int]) -> argparse.ArgumentParser:
         default=os.environ.get("REVIEWLM_REAL_DATA"),
         help=f"folder with {CRAWL}",
     )
-    options.add_argument("--orders", type=_numbers, default=default, help=f"default {default}")
+    options.add_argument(
+        "--orders",
+        type=_numbers,
+        default=default,
+        help=f"default {default}",
+    )
     return options
 
 
@@ -80,9 +85,21 @@ def ours(verb: str, *options: Any) -> list[str]:
     ]
 
 
-def our_fit(folder: Path, text: Path, order: int) -> list[str]:
+def our_fit(
+    folder: Path,
+    text: Path,
+    order: int,
+) -> list[str]:
     """Return the command line that fits our model of a text, and saves it."""
-    return ours("fit", "--text", text, "--order", order, "--binary", our_binary(folder, order))
+    return ours(
+        "fit",
+        "--text",
+        text,
+        "--order",
+        order,
+        "--binary",
+        our_binary(folder, order),
+    )
 
 
 def our_binary(folder: Path, order: int) -> Path:
@@ -91,7 +108,12 @@ def our_binary(folder: Path, order: int) -> Path:
 
 
 def kenlm_fit(
-    programs: Path, folder: Path, text: Path, order: int, buffer: str, form: str | None
+    programs: Path,
+    folder: Path,
+    text: Path,
+    order: int,
+    buffer: str,
+    form: str | None,
 ) -> list[str]:
     """Return the command line of KenLM's fast way from a text to a binary model.
 
@@ -99,7 +121,13 @@ def kenlm_fit(
         buffer: Memory for sorting (`-S`).
         form: "probing" or "trie"; None: no binary, and the ARPA output is discarded.
     """
-    lmplz = _lmplz(programs, folder, text, order, buffer)
+    lmplz = _lmplz(
+        programs,
+        folder,
+        text,
+        order,
+        buffer,
+    )
     if form is None:
         return pipeline([*lmplz, "--arpa", "/dev/null"])
 
@@ -114,18 +142,44 @@ def kenlm_fit(
     return pipeline(lmplz, binary)
 
 
-def kenlm_counts(programs: Path, folder: Path, text: Path, order: int, buffer: str) -> list[str]:
+def kenlm_counts(
+    programs: Path,
+    folder: Path,
+    text: Path,
+    order: int,
+    buffer: str,
+) -> list[str]:
     """Return the command line of KenLM's fastest way from a text to probabilities in files, which are no model yet."""
     return pipeline(
-        [*_lmplz(programs, folder, text, order, buffer), "--intermediate", folder / "kenlm"]
+        [
+            *_lmplz(
+                programs,
+                folder,
+                text,
+                order,
+                buffer,
+            ),
+            "--intermediate",
+            folder / "kenlm",
+        ]
     )
 
 
-def _lmplz(programs: Path, folder: Path, text: Path, order: int, buffer: str) -> list[Any]:
+def _lmplz(
+    programs: Path,
+    folder: Path,
+    text: Path,
+    order: int,
+    buffer: str,
+) -> list[Any]:
     return [programs / "lmplz", "-o", order, "-S", buffer, "-T", folder, "--text", text]
 
 
-def kenlm_binary(folder: Path, order: int, form: str = "probing") -> Path:
+def kenlm_binary(
+    folder: Path,
+    order: int,
+    form: str = "probing",
+) -> Path:
     """Return the path of a KenLM binary."""
     return folder / f"{order}.{form}"
 

@@ -88,7 +88,11 @@ def untrained(preset: str, vocabulary_size: int) -> NeuralLM:
 
 
 def step_times(
-    bundle: Path | None, text: Path | None, preset: str, streams: int, rounds: int
+    bundle: Path | None,
+    text: Path | None,
+    preset: str,
+    streams: int,
+    rounds: int,
 ) -> dict[str, float]:
     """Return CPU milliseconds of one step of the parts and of their mixtures: medians of rounds of 50, interleaved."""
     torch.set_num_threads(1)
@@ -125,7 +129,12 @@ def step_times(
     return {f"{name}_ms": round(median(times[1:]), 3) for name, times in found.items()}
 
 
-def quality(kn5: Path, lstm: Path, validation: Path, test: Path) -> dict[str, dict[str, Any]]:
+def quality(
+    kn5: Path,
+    lstm: Path,
+    validation: Path,
+    test: Path,
+) -> dict[str, dict[str, Any]]:
     """Tune mixtures of all methods and measure their perplexities."""
     torch.set_num_threads(1)
     parts = [
@@ -145,7 +154,11 @@ def quality(kn5: Path, lstm: Path, validation: Path, test: Path) -> dict[str, di
     return rows
 
 
-def perplexities_of(model: MixtureLM, stream: TokenStream, limit: int) -> dict[str, Any]:
+def perplexities_of(
+    model: MixtureLM,
+    stream: TokenStream,
+    limit: int,
+) -> dict[str, Any]:
     """Return the perplexities of a mixture and its parts on about *limit* tokens of a stream, and their number."""
     columns = []
     for batch in batches(stream, limit):
@@ -189,7 +202,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     for preset in SIZES:
         for streams in (1, 16):
             contender = partial(
-                step_times, args.kn5, args.test, preset, streams, 5 if args.quick else 11
+                step_times,
+                args.kn5,
+                args.test,
+                preset,
+                streams,
+                5 if args.quick else 11,
             )
             row = measure(contender, 1).result
             row |= {
@@ -207,7 +225,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     finish(
         args,
         Report(
-            "mixture", "Mixtures", {**steps, **tables}, ratios_of(steps), ("torch", "numpy"), notes
+            "mixture",
+            "Mixtures",
+            {**steps, **tables},
+            ratios_of(steps),
+            ("torch", "numpy"),
+            notes,
         ),
     )
 

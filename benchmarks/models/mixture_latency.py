@@ -56,11 +56,18 @@ def contenders_of(bundle: Bundle) -> dict[str, LanguageModel]:
     return {bundle.spec.name: bundle.model, **networks}
 
 
-def with_network(bundle: Bundle, layers: int, hidden: int) -> Bundle:
+def with_network(
+    bundle: Bundle,
+    layers: int,
+    hidden: int,
+) -> Bundle:
     """Return the mixture with untrained LSTMs of this size in place of its networks."""
     size = bundle.vocabulary.size
     spec = RecurrentSpec(
-        layers=layers, hidden=hidden, embedding=hidden, objective=ObjectiveSpec(output="softmax")
+        layers=layers,
+        hidden=hidden,
+        embedding=hidden,
+        objective=ObjectiveSpec(output="softmax"),
     )
     torch.manual_seed(1)
     network = NeuralLM(spec, NeuralLM.build(spec, torch.ones(size, dtype=torch.int64)), size)
@@ -82,7 +89,11 @@ def all_in_int8(models: Mapping[str, LanguageModel]) -> dict[str, LanguageModel]
     return {name: model for name, model in quick.items() if model is not None}
 
 
-def generation(model: LanguageModel, streams: int, quick: bool = False) -> Callable[[], None]:
+def generation(
+    model: LanguageModel,
+    streams: int,
+    quick: bool = False,
+) -> Callable[[], None]:
     """Return a step that draws and reads a token of each stream; texts go on after their end.
 
     *quick* draws as the server does in int8.
@@ -111,7 +122,11 @@ def reading(model: LanguageModel, streams: int) -> Callable[[], None]:
 
 
 def measure(
-    models: Mapping[str, LanguageModel], numbers: str, streams: int, rounds: int, quick: bool
+    models: Mapping[str, LanguageModel],
+    numbers: str,
+    streams: int,
+    rounds: int,
+    quick: bool,
 ) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Return the rows and ratios of one number format and number of texts; *quick*: few steps a round."""
     rows: dict[str, Any] = {}
@@ -144,7 +159,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--model", default="champion", help="registered version")
     parser.add_argument(
-        "--streams", type=int, nargs="+", default=[1, 64], help="texts at the same time"
+        "--streams",
+        type=int,
+        nargs="+",
+        default=[1, 64],
+        help="texts at the same time",
     )
     parser.add_argument(
         "--network",
@@ -179,7 +198,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         models = all_in_int8(models) if numbers == "int8" else models
         for streams in args.streams:
             rounds = args.repeats * (2 if args.quick else 8)
-            more_rows, more_ratios = measure(models, numbers, streams, rounds, args.quick)
+            more_rows, more_ratios = measure(
+                models,
+                numbers,
+                streams,
+                rounds,
+                args.quick,
+            )
             rows = rows | more_rows
             ratios = ratios | more_ratios
             say(str(more_rows))

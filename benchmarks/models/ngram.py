@@ -84,10 +84,19 @@ print(nats)
 
 
 def fits(
-    args: argparse.Namespace, folder: Path, train: Path, order: int
+    args: argparse.Namespace,
+    folder: Path,
+    train: Path,
+    order: int,
 ) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Measure the fit of one order."""
-    kenlm = partial(kenlm_fit, args.kenlm, folder, train, order)
+    kenlm = partial(
+        kenlm_fit,
+        args.kenlm,
+        folder,
+        train,
+        order,
+    )
     runs = interleave(
         {
             f"fit {order}": our_fit(folder, train, order),
@@ -102,9 +111,27 @@ def fits(
     ratios = {
         f"ngram.fit_speed.{order}": ratio(runs, mine, lavish, GOALS["fit_speed"]),
         f"ngram.fit_speed_lean.{order}": ratio(runs, mine, lean, GOALS["fit_speed_lean"]),
-        f"ngram.fit_cpu.{order}": ratio(runs, mine, lavish, None, "cpu"),
-        f"ngram.fit_memory.{order}": ratio(runs, mine, alone, GOALS["fit_memory"], "peak_mib"),
-        f"ngram.lavish_memory.{order}": ratio(runs, mine, lavish, None, "peak_mib"),
+        f"ngram.fit_cpu.{order}": ratio(
+            runs,
+            mine,
+            lavish,
+            None,
+            "cpu",
+        ),
+        f"ngram.fit_memory.{order}": ratio(
+            runs,
+            mine,
+            alone,
+            GOALS["fit_memory"],
+            "peak_mib",
+        ),
+        f"ngram.lavish_memory.{order}": ratio(
+            runs,
+            mine,
+            lavish,
+            None,
+            "peak_mib",
+        ),
     }
     return summary(
         {name: [without_output(run) for run in of_name] for name, of_name in runs.items()}
@@ -117,7 +144,11 @@ def without_output(run: Run) -> Run:
 
 
 def scores(
-    args: argparse.Namespace, folder: Path, text: Path, order: int, long: bool = False
+    args: argparse.Namespace,
+    folder: Path,
+    text: Path,
+    order: int,
+    long: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Measure scoring a text with the models that `fits` wrote, and compare the perplexities; *long*: `--long`."""
     score, asked, module = (
@@ -128,7 +159,13 @@ def scores(
         [str(args.kenlm / "query"), "-v", "summary", str(kenlm_binary(folder, order))]
     )
     contenders = {
-        score: ours("score", "--text", text, "--model", our_binary(folder, order)),
+        score: ours(
+            "score",
+            "--text",
+            text,
+            "--model",
+            our_binary(folder, order),
+        ),
         asked: ["bash", "-c", f"{query} < {shlex.quote(str(text))}"],
     }
     if args.module:
@@ -162,10 +199,24 @@ def scores(
 
 
 def saved(
-    args: argparse.Namespace, folder: Path, held_out: Path, order: int, train: Path
+    args: argparse.Namespace,
+    folder: Path,
+    held_out: Path,
+    order: int,
+    train: Path,
 ) -> dict[str, Any]:
     """Return size, opening time and time per token of the models that `fits` wrote, and of KenLM's trie."""
-    measure(kenlm_fit(args.kenlm, folder, train, order, LAVISH, "trie"), THREADS)
+    measure(
+        kenlm_fit(
+            args.kenlm,
+            folder,
+            train,
+            order,
+            LAVISH,
+            "trie",
+        ),
+        THREADS,
+    )
     single = our_binary(folder, order)
     models = {
         f"ours, single {order}": single,
@@ -173,11 +224,19 @@ def saved(
         f"KenLM, probing {order}": kenlm_binary(folder, order),
         f"KenLM, trie {order}": kenlm_binary(folder, order, "trie"),
     }
-    return sizes(models, held_out, args.module, THREADS, args.repeats)
+    return sizes(
+        models,
+        held_out,
+        args.module,
+        THREADS,
+        args.repeats,
+    )
 
 
 def spill(
-    args: argparse.Namespace, folder: Path, source: Path
+    args: argparse.Namespace,
+    folder: Path,
+    source: Path,
 ) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Measure a fit whose counts are larger than the allowed memory."""
     tokens, limit = SPILL[args.quick]
@@ -191,7 +250,16 @@ def spill(
     model = folder / "spilled"
     work.mkdir()
     options = ("--memory", limit >> 20, "--threads", THREADS)
-    fit = ours("fit", "--text", text, "--order", order, "--binary", model, *options)
+    fit = ours(
+        "fit",
+        "--text",
+        text,
+        "--order",
+        order,
+        "--binary",
+        model,
+        *options,
+    )
     run = measure(["env", f"TMPDIR={work}", *fit], THREADS)
     said = json.loads(run.result.splitlines()[-1])
     found = {
@@ -204,7 +272,17 @@ def spill(
     )
     mine = f"spill {order}"
     theirs = f"spill {order}, lmplz"
-    runs = {mine: [Run(run.wall, run.cpu, run.peak_mib, run.base_mib, found)]}
+    runs = {
+        mine: [
+            Run(
+                run.wall,
+                run.cpu,
+                run.peak_mib,
+                run.base_mib,
+                found,
+            )
+        ]
+    }
     ratios = {
         "ngram.spill_memory": Ratio(
             round((limit >> 20) / run.peak_mib, 3), 1.0, f"{limit >> 20} MiB"
@@ -212,12 +290,25 @@ def spill(
     }
     if args.kenlm:
         peer = measure(
-            kenlm_counts(args.kenlm, work, text, order, f"{(limit >> 20) * 3 // 4}M"), THREADS
+            kenlm_counts(
+                args.kenlm,
+                work,
+                text,
+                order,
+                f"{(limit >> 20) * 3 // 4}M",
+            ),
+            THREADS,
         )
         say(f"lmplz: {peer.wall:.0f} s, {peer.cpu:.0f} CPU s, {peer.peak_mib:.0f} MiB")
         runs[theirs] = [without_output(peer)]
         ratios["ngram.spill_speed"] = ratio(runs, mine, theirs, None)
-        ratios["ngram.spill_cpu"] = ratio(runs, mine, theirs, None, "cpu")
+        ratios["ngram.spill_cpu"] = ratio(
+            runs,
+            mine,
+            theirs,
+            None,
+            "cpu",
+        )
 
     return summary(runs), ratios
 
@@ -241,9 +332,17 @@ def main() -> None:
         "--spill-text", type=Path, help="where that text is, or shall be kept (5 bytes a token)"
     )
     options.add_argument(
-        "--spill-tokens", type=int, metavar="TOKENS", help="length of a text that is made for it"
+        "--spill-tokens",
+        type=int,
+        metavar="TOKENS",
+        help="length of a text that is made for it",
     )
-    options.add_argument("--spill-order", type=int, default=5, metavar="ORDER")
+    options.add_argument(
+        "--spill-order",
+        type=int,
+        default=5,
+        metavar="ORDER",
+    )
     options.add_argument("--only-spill", action="store_true")
     if (args := parsed(options)) is None:
         return
@@ -258,11 +357,29 @@ def main() -> None:
             say(f"{more(held_out, long, args.long):,} tokens to score")
         for order in args.orders if args.kenlm and not args.only_spill else ():
             parts = [fits(args, folder, train, order), scores(args, folder, held_out, order)]
-            parts += [scores(args, folder, long, order, long=True)] if args.long else []
+            parts += (
+                [
+                    scores(
+                        args,
+                        folder,
+                        long,
+                        order,
+                        long=True,
+                    )
+                ]
+                if args.long
+                else []
+            )
             for part in parts:
                 measurements |= part[0]
                 ratios |= part[1]
-            measurements |= saved(args, folder, held_out, order, train)
+            measurements |= saved(
+                args,
+                folder,
+                held_out,
+                order,
+                train,
+            )
         for goal in GOALS:  # the smallest ratio of all orders
             if found := [one for key, one in ratios.items() if key.startswith(f"ngram.{goal}.")]:
                 ratios[f"ngram.{goal}"] = min(found, key=lambda one: one.value)
@@ -279,7 +396,12 @@ def main() -> None:
     finish(
         args,
         Report(
-            "ngram", title, measurements, dict(sorted(ratios.items())), ("numpy", "polars"), notes
+            "ngram",
+            title,
+            measurements,
+            dict(sorted(ratios.items())),
+            ("numpy", "polars"),
+            notes,
         ),
     )
 

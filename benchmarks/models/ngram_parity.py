@@ -70,14 +70,26 @@ def _texts(reviews: Path) -> Iterator[str]:
     yield from table["text"].drop_nulls()
 
 
-def compare(train: Path, held_out: Path, order: int, prune: str, programs: Path) -> dict[str, Any]:
+def compare(
+    train: Path,
+    held_out: Path,
+    order: int,
+    prune: str,
+    programs: Path,
+) -> dict[str, Any]:
     """Estimate one model with both programs, score the held-out text with both, and return the differences."""
     with tempfile.TemporaryDirectory() as folder:
         arpa, theirs, binary = (
             Path(folder) / name for name in ("ours.arpa", "theirs.arpa", "theirs.bin")
         )
         fitted = fit_text(
-            train, LineSpec(order=order, prune=PRUNING[prune][:order], marks="skip"), arpa=arpa
+            train,
+            LineSpec(
+                order=order,
+                prune=PRUNING[prune][:order],
+                marks="skip",
+            ),
+            arpa=arpa,
         )
         thresholds = ["--prune", *map(str, PRUNING[prune][:order])] if prune else []
         command = [
@@ -181,7 +193,10 @@ def main() -> None:
         "--reviews", type=Path, help="JSON lines or CSV with a column `text`, also packed"
     )
     parser.add_argument(
-        "--folder", type=Path, default=Path("texts"), help="where the texts of the reviews go"
+        "--folder",
+        type=Path,
+        default=Path("texts"),
+        help="where the texts of the reviews go",
     )
     parser.add_argument("--train", type=Path, help="training text, one sentence a line")
     parser.add_argument("--held-out", type=Path, help="held-out text")
@@ -207,10 +222,26 @@ def main() -> None:
             if prune and len(PRUNING[prune][:order]) == order == 2 and prune == "0 0 1":
                 continue  # the same as unpruned
             name = f"order {order}, {f'--prune {prune}' if prune else 'unpruned'}"
-            rows[name] = compare(train, held_out, order, prune, programs)
+            rows[name] = compare(
+                train,
+                held_out,
+                order,
+                prune,
+                programs,
+            )
             say(f"{name}: {json.dumps(rows[name])}")
 
-    finish(args, Report("ngram_parity", "Parity with KenLM", rows, {}, ("numpy", "polars"), NOTES))
+    finish(
+        args,
+        Report(
+            "ngram_parity",
+            "Parity with KenLM",
+            rows,
+            {},
+            ("numpy", "polars"),
+            NOTES,
+        ),
+    )
 
 
 if __name__ == "__main__":

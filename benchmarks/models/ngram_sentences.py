@@ -81,7 +81,10 @@ def opened(path):
 
 
 def race(
-    programs: Mapping[str, Sequence[str]], text: Path, repeats: int, threads: int = 1
+    programs: Mapping[str, Sequence[str]],
+    text: Path,
+    repeats: int,
+    threads: int = 1,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Ratio]]:
     """Return a row of figures per side, and the ratios.
 
@@ -121,7 +124,11 @@ def _row(runs: Sequence[Run], said: Sequence[Mapping[str, float]]) -> dict[str, 
     }
 
 
-def _ratio(mine: Sequence[float], theirs: Sequence[float], goal: float) -> Ratio:
+def _ratio(
+    mine: Sequence[float],
+    theirs: Sequence[float],
+    goal: float,
+) -> Ratio:
     rounds = [their / our for our, their in zip(mine, theirs, strict=True)]
     return Ratio(
         round(statistics.median(rounds), 3),
@@ -131,10 +138,25 @@ def _ratio(mine: Sequence[float], theirs: Sequence[float], goal: float) -> Ratio
     )
 
 
-def fitted(args: argparse.Namespace, folder: Path, train: Path, order: int) -> dict[str, list[str]]:
+def fitted(
+    args: argparse.Namespace,
+    folder: Path,
+    train: Path,
+    order: int,
+) -> dict[str, list[str]]:
     """Fit both models; return the command line of each side."""
     measure(our_fit(folder, train, order), THREADS)
-    measure(kenlm_fit(args.kenlm, folder, train, order, LAVISH, "probing"), THREADS)
+    measure(
+        kenlm_fit(
+            args.kenlm,
+            folder,
+            train,
+            order,
+            LAVISH,
+            "probing",
+        ),
+        THREADS,
+    )
     return {
         f"ours {order}": [sys.executable, "-c", OURS + TIMED, str(our_binary(folder, order))],
         f"kenlm {order}": [args.module, "-c", THEIRS + TIMED, str(kenlm_binary(folder, order))],
@@ -167,7 +189,17 @@ def main() -> None:
         f"Both sides agree in the sum of log10 p to {AGREES:g}.",
     )
     title = "Single sentences scored by library calls"
-    finish(args, Report("ngram_sentences", title, measurements, ratios, ("numpy", "numba"), notes))
+    finish(
+        args,
+        Report(
+            "ngram_sentences",
+            title,
+            measurements,
+            ratios,
+            ("numpy", "numba"),
+            notes,
+        ),
+    )
 
 
 if __name__ == "__main__":

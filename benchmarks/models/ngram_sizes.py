@@ -65,7 +65,11 @@ def size(path: Path) -> int:
 
 
 def sizes(
-    models: Mapping[str, Path], held_out: Path, module: str | None, threads: int, repeats: int
+    models: Mapping[str, Path],
+    held_out: Path,
+    module: str | None,
+    threads: int,
+    repeats: int,
 ) -> dict[str, dict[str, Any]]:
     """Return a row per model: MiB, seconds to open it, microseconds per token.
 
@@ -101,6 +105,11 @@ def _said(run: Run) -> dict[str, float]:
     return found
 
 
-def _least(runs: Sequence[Run], what: str, unit: float, digits: int) -> float:
+def _least(
+    runs: Sequence[Run],
+    what: str,
+    unit: float,
+    digits: int,
+) -> float:
     """Return the minimum of the runs, since other work on the machine disturbs times of milliseconds."""
     return round(unit * min(_said(run)[what] for run in runs), digits)

@@ -21,7 +21,11 @@ SAME_PAIR, SAME_WORD, ANYWHERE, COINED = 0.40, 0.12, 0.02, 0.003
 REVIEWS = 20_000
 
 
-def prepare(folder: Path, source: Path, reviews: int | None) -> tuple[Path, Path]:
+def prepare(
+    folder: Path,
+    source: Path,
+    reviews: int | None,
+) -> tuple[Path, Path]:
     """Write reviews to train.txt and held_out.txt: in lower case, words separated by spaces, one review per line.
 
     Args:
@@ -48,7 +52,11 @@ def prepare(folder: Path, source: Path, reviews: int | None) -> tuple[Path, Path
     return train, held_out
 
 
-def sentences(source: Path, target: Path, number: int) -> tuple[int, float]:
+def sentences(
+    source: Path,
+    target: Path,
+    number: int,
+) -> tuple[int, float]:
     """Write the first sentences of lines, one a line; return their number and their mean number of words.
 
     A sentence ends after a full stop, a question or an exclamation mark, or with its line.
@@ -66,7 +74,12 @@ def sentences(source: Path, target: Path, number: int) -> tuple[int, float]:
     return len(found), round(sum(len(sentence.split()) for sentence in found) / len(found), 1)
 
 
-def more(source: Path, target: Path, tokens: int, seed: int = 1) -> int:
+def more(
+    source: Path,
+    target: Path,
+    tokens: int,
+    seed: int = 1,
+) -> int:
     """Write a synthetic text of at least *tokens* tokens similar to *source*, and return its number of tokens.
 
     A review is copied word by word from a place in the source. After each word it may continue at another place: after

@@ -65,7 +65,11 @@ class Unigram:
         return self.end + sum(self.nats.get(char) or others[char] for char in word)
 
 
-def read_reviews(source: Path, reviews: int | None, key: str) -> pl.DataFrame:
+def read_reviews(
+    source: Path,
+    reviews: int | None,
+    key: str,
+) -> pl.DataFrame:
     """Return `text` in normal form, and `part`: in which of 100 parts the review, or its business, is."""
     read = pl.read_csv if ".csv" in source.suffixes else pl.read_ndjson
     frame = read(source).select("review_id", "business_id", "text").drop_nulls()
@@ -95,7 +99,11 @@ def measure(frame: pl.DataFrame) -> dict[str, dict[str, Any]]:
     return found
 
 
-def price(spelling: Spelling, unigram: Unigram, texts: Sequence[Sequence[str]]) -> dict[str, Any]:
+def price(
+    spelling: Spelling,
+    unigram: Unigram,
+    texts: Sequence[Sequence[str]],
+) -> dict[str, Any]:
     """Return the figures of the unknown words of some texts."""
     words = [word for text in texts for word in text]
     text_U = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
@@ -116,7 +124,12 @@ def price(spelling: Spelling, unigram: Unigram, texts: Sequence[Sequence[str]]) 
 def main() -> None:
     """Measure the prices of all files and show them."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("sources", nargs="+", type=Path, help="reviews as CSV or JSON lines")
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        type=Path,
+        help="reviews as CSV or JSON lines",
+    )
     parser.add_argument("--reviews", type=int, help="of each file, use so many reviews at random")
     args = parser.parse_args()
     reviews = 3_000 if args.quick else args.reviews
@@ -130,7 +143,17 @@ def main() -> None:
     worst = max(row["ratio"] for name, row in found.items() if name.endswith("test"))
     ratios = {"unknown_words.price": Ratio(round(GOAL / worst, 3), 1.0, f"{GOAL} of a unigram")}
     title = "What unknown words cost, relative to a character unigram"
-    finish(args, Report("unknown-words", title, found, ratios, ("numpy", "polars"), NOTES))
+    finish(
+        args,
+        Report(
+            "unknown-words",
+            title,
+            found,
+            ratios,
+            ("numpy", "polars"),
+            NOTES,
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -57,13 +57,62 @@ class Row:
 
 WRITTEN = {"max_tokens": TOKENS, "stars": 4}
 ROWS = (
-    Row("suggest, 1 client", SUGGEST, 1, 60, BEGUN, {}),
-    Row("suggest, 8 clients", SUGGEST, 8, 160, BEGUN, {}),
-    Row("score without stars, 64 clients", SCORE, 64, 256, SCORED, {}),
-    Row("completions, 1 client", COMPLETIONS, 1, 30, BEGUN, WRITTEN),
-    Row("completions, 8 clients", COMPLETIONS, 8, 160, BEGUN, WRITTEN),
-    Row("completions, 64 clients", COMPLETIONS, 64, 512, BEGUN, WRITTEN),
-    Row("streams, 64 clients", COMPLETIONS, 64, 128, BEGUN, {**WRITTEN, "stream": True}),
+    Row(
+        "suggest, 1 client",
+        SUGGEST,
+        1,
+        60,
+        BEGUN,
+        {},
+    ),
+    Row(
+        "suggest, 8 clients",
+        SUGGEST,
+        8,
+        160,
+        BEGUN,
+        {},
+    ),
+    Row(
+        "score without stars, 64 clients",
+        SCORE,
+        64,
+        256,
+        SCORED,
+        {},
+    ),
+    Row(
+        "completions, 1 client",
+        COMPLETIONS,
+        1,
+        30,
+        BEGUN,
+        WRITTEN,
+    ),
+    Row(
+        "completions, 8 clients",
+        COMPLETIONS,
+        8,
+        160,
+        BEGUN,
+        WRITTEN,
+    ),
+    Row(
+        "completions, 64 clients",
+        COMPLETIONS,
+        64,
+        512,
+        BEGUN,
+        WRITTEN,
+    ),
+    Row(
+        "streams, 64 clients",
+        COMPLETIONS,
+        64,
+        128,
+        BEGUN,
+        {**WRITTEN, "stream": True},
+    ),
 )
 
 
@@ -91,7 +140,12 @@ def words_of(texts: Sequence[str], count: int) -> Iterator[str]:
         yield " ".join(words[begin : begin + count])
 
 
-def measure(server: Served, row: Row, texts: Iterator[str], share: float = 1.0) -> Figures:
+def measure(
+    server: Served,
+    row: Row,
+    texts: Iterator[str],
+    share: float = 1.0,
+) -> Figures:
     """Send the requests of a row, or a share of them.
 
     Raises:
@@ -122,7 +176,12 @@ def _percentile(load: Load) -> float:
     return ranked[int(0.95 * (len(ranked) - 1))]
 
 
-def measured(home: Path, model: str, repeats: int, share: float = 1.0) -> dict[str, Figures]:
+def measured(
+    home: Path,
+    model: str,
+    repeats: int,
+    share: float = 1.0,
+) -> dict[str, Figures]:
     """Return the medians of some rounds of each row; the first round of a new server warms it up."""
     texts = made_texts(8_000)
     streams = {words: words_of(texts, words) for words in (BEGUN, SCORED)}
@@ -176,7 +235,12 @@ def ratios_of(found: Mapping[str, Figures]) -> dict[str, Ratio]:
     }
 
 
-def _ratio(ours: float, theirs: float, goal: float, peer: str) -> Ratio:
+def _ratio(
+    ours: float,
+    theirs: float,
+    goal: float,
+    peer: str,
+) -> Ratio:
     return Ratio(round(ours / max(theirs, 1e-3), 3), goal, peer)
 
 

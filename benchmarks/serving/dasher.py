@@ -32,7 +32,11 @@ GOAL = 0.98
 """Code length relative to the bits: writing takes at most 2 % more."""
 
 
-def bits_to_write(bundle: Bundle, text: str, stars: int | None = None) -> float:
+def bits_to_write(
+    bundle: Bundle,
+    text: str,
+    stars: int | None = None,
+) -> float:
     """Return the bits that writing a text and its end takes: −log2 of the product of its nested intervals.
 
     Raises:
@@ -45,7 +49,12 @@ def bits_to_write(bundle: Bundle, text: str, stars: int | None = None) -> float:
         while True:
             divided = entered.kind == "other"
             children = intervals(
-                bundle, text[:place], stars, divided, readers=readers, begun=entered.begun
+                bundle,
+                text[:place],
+                stars,
+                divided,
+                readers=readers,
+                begun=entered.begun,
             )
             below = next((each for each in children if _holds(each, char)), None)
             if below is None:
@@ -65,7 +74,11 @@ def _holds(interval: DasherInterval, char: str) -> bool:
     return interval.kind == ("character" if char else "end") and interval.symbol == char
 
 
-def written(bundle: Bundle, text: str, stars: int) -> dict[str, Any]:
+def written(
+    bundle: Bundle,
+    text: str,
+    stars: int,
+) -> dict[str, Any]:
     """Return the bits that a text takes, and its code length.
 
     Raises:
@@ -113,7 +126,12 @@ def measured(bundle: Bundle, reviews: pl.DataFrame) -> tuple[list[dict[str, Any]
     return rows, refused
 
 
-def chosen(bundle: Bundle, frame: pl.DataFrame, count: int, length: Sequence[int]) -> pl.DataFrame:
+def chosen(
+    bundle: Bundle,
+    frame: pl.DataFrame,
+    count: int,
+    length: Sequence[int],
+) -> pl.DataFrame:
     """Return the first reviews whose normal form has a number of characters between two limits."""
     texts = pl.Series(
         "text", [bundle.vocabulary.normal_form.apply(text) for text in frame["text"]], pl.String
@@ -132,13 +150,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--model", default="champion", help="registered version, or folder of a bundle"
     )
     parser.add_argument(
-        "--reviews", type=Path, required=True, help="file of reviews that the model has not read"
+        "--reviews",
+        type=Path,
+        required=True,
+        help="file of reviews that the model has not read",
     )
     parser.add_argument(
-        "--count", type=int, default=36, help="reviews that are written (default 36)"
+        "--count",
+        type=int,
+        default=36,
+        help="reviews that are written (default 36)",
     )
     parser.add_argument(
-        "--skip", type=int, default=0, help="reviews at the beginning of the file that are left out"
+        "--skip",
+        type=int,
+        default=0,
+        help="reviews at the beginning of the file that are left out",
     )
     parser.add_argument(
         "--length",
@@ -173,7 +200,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     finish(
         args,
         Report(
-            "dasher", "Bits of writing with Dasher", table, {"bits.code": ratio}, ("torch",), notes
+            "dasher",
+            "Bits of writing with Dasher",
+            table,
+            {"bits.code": ratio},
+            ("torch",),
+            notes,
         ),
     )
 

@@ -70,7 +70,10 @@ def post(path: str, values: Mapping[str, Any]) -> bytes:
 
 
 def send_all(
-    port: int, requests: Sequence[bytes], connections: int, timeout: float = 300.0
+    port: int,
+    requests: Sequence[bytes],
+    connections: int,
+    timeout: float = 300.0,
 ) -> Load:
     """Send the requests in their order, each as soon as one of the connections is free.
 

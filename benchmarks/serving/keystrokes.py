@@ -50,11 +50,24 @@ class Written:
 
 
 def compared(
-    bundle: Bundle, text: str, stars: int, keyboard: Keyboard, shown: Shown
+    bundle: Bundle,
+    text: str,
+    stars: int,
+    keyboard: Keyboard,
+    shown: Shown,
 ) -> list[Written]:
     """Return each token of a review with the keys saved."""
     ids = [token for token in bundle.vocabulary.encode(text).tolist() if token not in CONTEXT_IDS]
-    words, all_entries = (simulate(bundle, ids, stars, keyboard, marks) for marks in (False, True))
+    words, all_entries = (
+        simulate(
+            bundle,
+            ids,
+            stars,
+            keyboard,
+            marks,
+        )
+        for marks in (False, True)
+    )
     found = list[Written]()
     written = ""
     before = bundle.vocabulary.prefix(stars)[-1]
@@ -63,8 +76,22 @@ def compared(
         if token >= len(SPECIAL) and keyboard.word_V[token]:
             space = "" if keyboard.spaced_V[before] else keys[: len(keys) - len(keys.lstrip())]
             needed = " " if keyboard.spaced_V[before] else ""
-            typed = keys_spared(written + space, keys.lstrip(), needed, stars, shown)
-        found.append(Written(token, keys, typed, words[place], all_entries[place]))
+            typed = keys_spared(
+                written + space,
+                keys.lstrip(),
+                needed,
+                stars,
+                shown,
+            )
+        found.append(
+            Written(
+                token,
+                keys,
+                typed,
+                words[place],
+                all_entries[place],
+            )
+        )
         written = written + keys
         before = token
 
@@ -83,7 +110,13 @@ def keys_of(text: str) -> list[str]:
     return found
 
 
-def keys_spared(written: str, word: str, space: str, stars: int, shown: Shown) -> int:
+def keys_spared(
+    written: str,
+    word: str,
+    space: str,
+    stars: int,
+    shown: Shown,
+) -> int:
     """Type a word key by key, take it as soon as it is shown and that saves keys, and return the keys saved."""
     keys = [*space, *word]
     for pressed in range(len(keys) - 1):
@@ -94,7 +127,11 @@ def keys_spared(written: str, word: str, space: str, stars: int, shown: Shown) -
 
 
 def simulate(
-    bundle: Bundle, ids: Sequence[int], stars: int, keyboard: Keyboard, marks: bool
+    bundle: Bundle,
+    ids: Sequence[int],
+    stars: int,
+    keyboard: Keyboard,
+    marks: bool,
 ) -> list[int]:
     """Return the keys that the simulated typist saves in each token, with or without marks among what is shown."""
     stream_BT = np.array([[*bundle.vocabulary.prefix(stars), *ids]])
@@ -122,8 +159,17 @@ def served(home: Path, model: str) -> Iterator[Shown]:
     """Start `reviewlm serve`, and give the words that its answers show."""
     with ours(home, 0, model=model, cores=1) as server, _client(server.port) as client:
 
-        def shown(text: str, typed: str, stars: int) -> list[str]:
-            asked = {"prompt": text, "k": SHOWN, "stars": stars, "both": True}
+        def shown(
+            text: str,
+            typed: str,
+            stars: int,
+        ) -> list[str]:
+            asked = {
+                "prompt": text,
+                "k": SHOWN,
+                "stars": stars,
+                "both": True,
+            }
             answer = client.post("/suggest", json=asked).raise_for_status().json()
             readings = [
                 one for one in (answer, answer["otherwise"]) if one and one["typed"] == typed
@@ -141,13 +187,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
     parser.add_argument(
-        "--home", type=Path, required=True, help="home folder with the registered model"
+        "--home",
+        type=Path,
+        required=True,
+        help="home folder with the registered model",
     )
     parser.add_argument("--model", default="reviewlm-demo", help="registered model")
     parser.add_argument(
-        "--reviews", type=Path, required=True, help="a clean.parquet; its test reviews are typed"
+        "--reviews",
+        type=Path,
+        required=True,
+        help="a clean.parquet; its test reviews are typed",
     )
-    parser.add_argument("--count", type=int, default=40, help="reviews that are typed")
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=40,
+        help="reviews that are typed",
+    )
     args: argparse.Namespace = parser.parse_args(argv)
     os.environ["REVIEWLM_HOME"] = str(args.home)
     opened = reviewlm.load(f"models:/{args.model}@champion")
@@ -158,7 +215,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows: list[dict[str, int]] = []
     with served(args.home, args.model) as shown:
         for text, stars in chosen.select("text", "stars").iter_rows():
-            tokens = compared(opened.bundle, text, stars, keyboard, shown)
+            tokens = compared(
+                opened.bundle,
+                text,
+                stars,
+                keyboard,
+                shown,
+            )
             rows.append(
                 {
                     "bytes": len(text.encode()) + 1,
@@ -181,7 +244,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     finish(
         args,
         Report(
-            "keystrokes", title, table(every), {"endpoint.simulation": equal}, ("torch", "uvicorn")
+            "keystrokes",
+            title,
+            table(every),
+            {"endpoint.simulation": equal},
+            ("torch", "uvicorn"),
         ),
     )
 

@@ -25,7 +25,12 @@ from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.special import EOS
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
-SPEC = RecurrentSpec(layers=2, hidden=650, embedding=650, objective=ObjectiveSpec(output="softmax"))
+SPEC = RecurrentSpec(
+    layers=2,
+    hidden=650,
+    embedding=650,
+    objective=ObjectiveSpec(output="softmax"),
+)
 NAME = "served"
 WORDS = 8_971
 REVIEWS = 40_000
@@ -39,7 +44,13 @@ def made_texts(count: int = REVIEWS) -> list[str]:
     """Return the texts of made-up reviews."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "made.jsonl")
-        write_reviews(file, count, seed=1, malformed=0.0, duplicates=0.0)
+        write_reviews(
+            file,
+            count,
+            seed=1,
+            malformed=0.0,
+            duplicates=0.0,
+        )
         return pl.read_ndjson(file)["text"].to_list()
 
 
@@ -51,7 +62,13 @@ def made_bundle(
 ) -> Bundle:
     """Return a model of the words of some texts, or of parts of words; it never ends a text."""
     vocabulary = learn_vocabulary(
-        texts, VocabularySpec(unit=unit, size=words, min_count=1), NormalForm()
+        texts,
+        VocabularySpec(
+            unit=unit,
+            size=words,
+            min_count=1,
+        ),
+        NormalForm(),
     )
     counts_V = np.bincount(
         np.concatenate(vocabulary.encode_batch(texts)), minlength=vocabulary.size
@@ -71,7 +88,12 @@ def made_bundle(
     return Bundle(spec, vocabulary, NeuralLM(spec, network, vocabulary.size))
 
 
-def make_home(home: Path, bundle: Bundle, name: str = NAME, int8_loss: float | None = None) -> None:
+def make_home(
+    home: Path,
+    bundle: Bundle,
+    name: str = NAME,
+    int8_loss: float | None = None,
+) -> None:
     """Register a bundle as the first champion of this name; create the home if it is missing.
 
     Args:
@@ -86,7 +108,12 @@ def make_home(home: Path, bundle: Bundle, name: str = NAME, int8_loss: float | N
     folder = home / f"made-{name}"
     facts = {"stars_prior": bundle.stars_prior, INT8_LOSS: int8_loss}
     save_bundle(
-        folder, bundle.spec, bundle.vocabulary, bundle.model, [("The food was good.", 5)], facts
+        folder,
+        bundle.spec,
+        bundle.vocabulary,
+        bundle.model,
+        [("The food was good.", 5)],
+        facts,
     )
     tracker = Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / "mlartifacts")
     run = tracker.start_run("made")

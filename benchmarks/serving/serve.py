@@ -42,7 +42,12 @@ from reviewlm.serving.engine.requests import EngineLimits, Generation
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 GOALS = {1: 25.0, 64: 7.0}
-SPEC = RecurrentSpec(layers=2, hidden=650, embedding=650, objective=ObjectiveSpec(output="softmax"))
+SPEC = RecurrentSpec(
+    layers=2,
+    hidden=650,
+    embedding=650,
+    objective=ObjectiveSpec(output="softmax"),
+)
 
 
 def network(words: int) -> NeuralLM:
@@ -72,7 +77,11 @@ def eager(model: NeuralLM, streams: int) -> Callable[[], None]:
     return step
 
 
-def batched(model: LanguageModel, streams: int, quick: bool) -> Callable[[], None]:
+def batched(
+    model: LanguageModel,
+    streams: int,
+    quick: bool,
+) -> Callable[[], None]:
     """Return a step of a batch of texts."""
     batch: TextBatch[SampledText] = TextBatch(model.step, normalised=not quick)
     texts = [
@@ -82,7 +91,11 @@ def batched(model: LanguageModel, streams: int, quick: bool) -> Callable[[], Non
     return lambda: batch.advance(batch.draw())
 
 
-def step_ms(contenders: dict[str, Callable[[], None]], steps: int, rounds: int) -> dict[str, float]:
+def step_ms(
+    contenders: dict[str, Callable[[], None]],
+    steps: int,
+    rounds: int,
+) -> dict[str, float]:
     """Return the CPU milliseconds of a step of each contender: the lower quartile."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
@@ -95,7 +108,11 @@ def step_ms(contenders: dict[str, Callable[[], None]], steps: int, rounds: int) 
     return {name: float(np.quantile(found, 0.25)) for name, found in times.items()}
 
 
-def engine_tokens(bundle: Bundle, streams: int, tokens: int) -> float:
+def engine_tokens(
+    bundle: Bundle,
+    streams: int,
+    tokens: int,
+) -> float:
     """Return the tokens per CPU second of the whole engine with this number of texts."""
     engine = Engine(bundle, EngineLimits(live=streams, buffer_tokens=tokens + 1))
     asked = Generation(stars=3, max_tokens=tokens)
@@ -125,9 +142,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
     parser.add_argument(
-        "--streams", type=int, nargs="+", default=[1, 64], help="texts at the same time"
+        "--streams",
+        type=int,
+        nargs="+",
+        default=[1, 64],
+        help="texts at the same time",
     )
-    parser.add_argument("--words", type=int, default=8_971, help="entries of the vocabulary")
+    parser.add_argument(
+        "--words",
+        type=int,
+        default=8_971,
+        help="entries of the vocabulary",
+    )
     args: argparse.Namespace = parser.parse_args(argv)
     torch.set_num_threads(1)
     words = vocabulary(args.words)
@@ -161,7 +187,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     notes = (
         "CPU time, one thread, lower quartile of the steps; the whole distribution is sampled, temperature 1.",
     )
-    finish(args, Report("serve", "Generation on one core", rows, ratios, ("torch", "numba"), notes))
+    finish(
+        args,
+        Report(
+            "serve",
+            "Generation on one core",
+            rows,
+            ratios,
+            ("torch", "numba"),
+            notes,
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -55,8 +55,16 @@ QUICK_REQUESTS = 32
 """Requests to MLflow's server with --quick: with texts of 200 tokens, it takes half a minute for them."""
 READER = 20
 """Tokens per second that a live text needs for a reader."""
-SAMPLING = {"stars": 3, "temperature": 0.8, "top_p": 0.95}
-PLAIN = {"stars": 3, "temperature": 1.0, "top_p": 1.0}
+SAMPLING = {
+    "stars": 3,
+    "temperature": 0.8,
+    "top_p": 0.95,
+}
+PLAIN = {
+    "stars": 3,
+    "temperature": 1.0,
+    "top_p": 1.0,
+}
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 KINDS: dict[str, tuple[int, dict[str, Any]]] = {
     "whole": (STREAMS, SAMPLING),
@@ -75,7 +83,15 @@ PROMPT = "The food was"
 def completions(count: int, tokens: int, **options: Any) -> list[bytes]:
     """Return requests to our server; each has its own seed."""
     return [
-        post("/v1/completions", {"prompt": PROMPT, "max_tokens": tokens, "seed": seed, **options})
+        post(
+            "/v1/completions",
+            {
+                "prompt": PROMPT,
+                "max_tokens": tokens,
+                "seed": seed,
+                **options,
+            },
+        )
         for seed in range(1, count + 1)
     ]
 
@@ -86,7 +102,14 @@ def invocations(count: int, tokens: int, **options: Any) -> list[bytes]:
     return [
         post(
             "/invocations",
-            {"dataframe_records": rows, "params": {"max_tokens": tokens, "seed": seed, **options}},
+            {
+                "dataframe_records": rows,
+                "params": {
+                    "max_tokens": tokens,
+                    "seed": seed,
+                    **options,
+                },
+            },
         )
         for seed in range(1, count + 1)
     ]
@@ -152,7 +175,10 @@ def slowest(load: Load, tokens: int) -> float:
 
 
 def measure_kinds(
-    served: Served, rounds: int, names: Sequence[str], after: str = ""
+    served: Served,
+    rounds: int,
+    names: Sequence[str],
+    after: str = "",
 ) -> dict[str, dict[str, Any]]:
     """Return a row for each kind of load, under its name and *after*, and for one client and several."""
     rows: dict[str, dict[str, Any]] = {}
@@ -160,7 +186,14 @@ def measure_kinds(
         streams, options = KINDS[name]
         warm = completions(streams, 8, **options)
         asked = completions(2 * streams, TOKENS, **options)
-        rows[name + after] = speed(served, asked, warm, streams, TOKENS, rounds)
+        rows[name + after] = speed(
+            served,
+            asked,
+            warm,
+            streams,
+            TOKENS,
+            rounds,
+        )
         say(f"{name}{after}: {rows[name + after]}")
     return rows | measure_clients(served, rounds, after)
 
@@ -186,7 +219,12 @@ def measure_memory(served: Served, requests: int) -> dict[str, Any]:
         begun = [
             post(
                 "/v1/completions",
-                {"prompt": text[: 20 + part], "max_tokens": 20, "seed": part, **SAMPLING},
+                {
+                    "prompt": text[: 20 + part],
+                    "max_tokens": 20,
+                    "seed": part,
+                    **SAMPLING,
+                },
             )
             for text in texts[: tenth * 9 // 10]
         ]
@@ -195,7 +233,14 @@ def measure_memory(served: Served, requests: int) -> dict[str, Any]:
             for text in texts[: tenth // 20]
         ]
         typed = [
-            post("/suggest", {"prompt": text[:end], "k": 3, "stars": 5})
+            post(
+                "/suggest",
+                {
+                    "prompt": text[:end],
+                    "k": 3,
+                    "stars": 5,
+                },
+            )
             for text in own[: max(1, tenth // 400)]
             for end in range(1, 31)
         ]
@@ -208,7 +253,11 @@ def measure_memory(served: Served, requests: int) -> dict[str, Any]:
         cache.append(int(_figure(served, "reviewlm_engine_cache_bytes")) >> 20)
         say(f"{done} requests: {mib[-1]} MiB, of which saved states {cache[-1]} MiB")
 
-    return {"requests": done, "mib": mib, "cache_mib": cache}
+    return {
+        "requests": done,
+        "mib": mib,
+        "cache_mib": cache,
+    }
 
 
 def _figure(served: Served, name: str) -> float:
@@ -218,7 +267,11 @@ def _figure(served: Served, name: str) -> float:
         )
 
 
-def measure_clients(served: Served, rounds: int, after: str) -> dict[str, dict[str, Any]]:
+def measure_clients(
+    served: Served,
+    rounds: int,
+    after: str,
+) -> dict[str, dict[str, Any]]:
     """Return a row for one client and one for several that send the same requests.
 
     Raises:
@@ -230,7 +283,14 @@ def measure_clients(served: Served, rounds: int, after: str) -> dict[str, dict[s
     for streams in (1, FEW_STREAMS):
         row = f"{streams} client{'s' * (streams > 1)}{after}"
         texts.append(sorted(map(text_of, send_all(served.port, asked, streams).answers)))
-        rows[row] = speed(served, asked, asked[:streams], streams, TOKENS, rounds)
+        rows[row] = speed(
+            served,
+            asked,
+            asked[:streams],
+            streams,
+            TOKENS,
+            rounds,
+        )
         say(f"{row}: {rows[row]}")
 
     if texts[0] != texts[1]:
@@ -239,11 +299,22 @@ def measure_clients(served: Served, rounds: int, after: str) -> dict[str, dict[s
     return rows
 
 
-def measure_streams(served: Served, streams: int, rounds: int) -> dict[str, Any]:
+def measure_streams(
+    served: Served,
+    streams: int,
+    rounds: int,
+) -> dict[str, Any]:
     """Return the row of so many texts that are streamed at the same time."""
     options = {**SAMPLING, **STREAMED}
     asked, warm = (completions(streams, tokens, **options) for tokens in (TOKENS, 8))
-    return speed(served, asked, warm, streams, TOKENS, rounds)
+    return speed(
+        served,
+        asked,
+        warm,
+        streams,
+        TOKENS,
+        rounds,
+    )
 
 
 def raised_limits(streams: int) -> list[str]:
@@ -262,7 +333,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
     parser.add_argument(
-        "--above", type=int, default=0, help="priority of all servers over other programs, 0 to 19"
+        "--above",
+        type=int,
+        default=0,
+        help="priority of all servers over other programs, 0 to 19",
     )
     parser.add_argument(
         "--streams", type=int, help="also measure so many streams, with raised limits"
@@ -289,7 +363,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     packages = ("torch", "numba", "uvicorn", "mlflow")
     notes = notes_of(requests_to_peer(args))
-    finish(args, Report("serve_http", "Generation over HTTP", rows, ratios, packages, notes))
+    finish(
+        args,
+        Report(
+            "serve_http",
+            "Generation over HTTP",
+            rows,
+            ratios,
+            packages,
+            notes,
+        ),
+    )
 
 
 def requests_to_peer(args: argparse.Namespace) -> int:
@@ -330,7 +414,14 @@ def measure_peer(home: Path, args: argparse.Namespace) -> dict[str, dict[str, An
             requests = invocations(requests_to_peer(args), TOKENS, **SAMPLING)
             warm = invocations(STREAMS, 2, **SAMPLING)
             name = f"mlflow models serve{after}"
-            rows[name] = speed(served, requests, warm, STREAMS, TOKENS, 1)
+            rows[name] = speed(
+                served,
+                requests,
+                warm,
+                STREAMS,
+                TOKENS,
+                1,
+            )
             say(f"{name}: {rows[name]}")
 
     return rows
@@ -339,7 +430,11 @@ def measure_peer(home: Path, args: argparse.Namespace) -> dict[str, dict[str, An
 def ratios_of(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Ratio]:
     """Return how our server stands to MLflow's, to its goals, to itself with one client, and in memory."""
 
-    def ratio(one: str, other: str, goal: float) -> Ratio:
+    def ratio(
+        one: str,
+        other: str,
+        goal: float,
+    ) -> Ratio:
         return Ratio(round(rows[one]["tokens_per_s"] / rows[other]["tokens_per_s"], 1), goal, other)
 
     ratios = {}

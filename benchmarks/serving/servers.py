@@ -33,7 +33,12 @@ class Served:
         above: Priority over other programs of the machine, 0 to 19; all processes of both servers get the same.
     """
 
-    def __init__(self, process: subprocess.Popen[Any], port: int, above: int) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[Any],
+        port: int,
+        above: int,
+    ) -> None:
         self.root = psutil.Process(process.pid)
         self.port = port
         for one in (*self.processes(), psutil.Process()) if above else ():
@@ -55,14 +60,23 @@ class Served:
 
 @contextmanager
 def started(
-    command: Sequence[str], port: int, path: str, environment: dict[str, str], above: int
+    command: Sequence[str],
+    port: int,
+    path: str,
+    environment: dict[str, str],
+    above: int,
 ) -> Iterator[Served]:
     """Start a server and wait until all of its workers have had time to answer.
 
     It ends with this process, whatever ends that.
     """
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = start_child(command, group=True, env={**os.environ, **environment}, **quiet)
+    process = start_child(
+        command,
+        group=True,
+        env={**os.environ, **environment},
+        **quiet,
+    )
     try:
         _wait(process, f"http://127.0.0.1:{port}{path}")
         served = Served(process, port, above)
@@ -103,16 +117,32 @@ def _cpu(process: subprocess.Popen[Any]) -> float:
     return 0.0
 
 
-def ours(home: Path, above: int, *more: str, model: str = NAME, cores: int = CORES) -> Any:
+def ours(
+    home: Path,
+    above: int,
+    *more: str,
+    model: str = NAME,
+    cores: int = CORES,
+) -> Any:
     """Start `reviewlm serve`: one process with so many threads."""
     port = _free_port()
     settings = [f"serving.threads={cores}", *more]
     sets = [word for setting in settings for word in ("--set", setting)]
     command = ["-m", "reviewlm.cli", "serve", "--model", model, "--port", str(port), *sets]
-    return started(command, port, "/readyz", _environment(home), above)
+    return started(
+        command,
+        port,
+        "/readyz",
+        _environment(home),
+        above,
+    )
 
 
-def peer(home: Path, above: int, model: str = NAME) -> Any:
+def peer(
+    home: Path,
+    above: int,
+    model: str = NAME,
+) -> Any:
     """Start `mlflow models serve`."""
     port = _free_port()
     from reviewlm.tracking.logged_models.bundles import find_version
@@ -125,7 +155,13 @@ def peer(home: Path, above: int, model: str = NAME) -> Any:
     folder = champion.folder.parents[1]
     command = ["-m", "mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local"]
     command += ["--port", str(port), "--workers", str(CORES)]
-    return started(command, port, "/ping", _environment(home), above)
+    return started(
+        command,
+        port,
+        "/ping",
+        _environment(home),
+        above,
+    )
 
 
 def _environment(home: Path) -> dict[str, str]:

@@ -68,25 +68,41 @@ REVIEWS = 5_000
 """Reviews of which the text before the typed ones is taken."""
 VOCABULARIES = {
     "words": VocabularySpec(size=20_000, min_count=2),
-    "BPE": VocabularySpec(unit="bpe", size=4_000, min_count=2),
+    "BPE": VocabularySpec(
+        unit="bpe",
+        size=4_000,
+        min_count=2,
+    ),
 }
 LSTM = RecurrentSpec(
     layers=2,
     hidden=384,
     embedding=256,
-    training=TrainingSpec(epochs=2, batch=32, learning_rate=3e-3, evaluations=2),
+    training=TrainingSpec(
+        epochs=2,
+        batch=32,
+        learning_rate=3e-3,
+        evaluations=2,
+    ),
 )
 SPECS: dict[str, ModelSpec] = {
     "kn5": NGramSpec(name="kn5", order=5),
     "lstm": LSTM,
-    "mixture": MixtureSpec(name="mixture", parts=("kn5", "lstm"), method="gated"),
+    "mixture": MixtureSpec(
+        name="mixture",
+        parts=("kn5", "lstm"),
+        method="gated",
+    ),
 }
 SHARES = [0.0, 0.1, 0.1, 0.15, 0.3, 0.35]
 """Shares of the ratings 0 to 5; without a rating, a text is read with each of five."""
 
 
 def fitted(
-    folder: Path, source: Path | None, reviews: int, unit: str
+    folder: Path,
+    source: Path | None,
+    reviews: int,
+    unit: str,
 ) -> Iterator[tuple[str, Bundle]]:
     """Yield the network and the mixture of one kind of vocabulary; fit what is not in the folder yet."""
     if not (folder / "mixture").exists():
@@ -97,9 +113,20 @@ def fitted(
             say(f"{unit}: {name} is fitted")
             parts = {part: folder / part for part in ("kn5", "lstm")}
             context = FitContext(folder / f"work {name}", threads=2, parts=parts)
-            model = fit_model(spec, vocabulary, train, held_out, context).model
+            model = fit_model(
+                spec,
+                vocabulary,
+                train,
+                held_out,
+                context,
+            ).model
             save_bundle(
-                folder / name, spec, vocabulary, model, [(TEXTS[0], 5)], {"stars_prior": SHARES}
+                folder / name,
+                spec,
+                vocabulary,
+                model,
+                [(TEXTS[0], 5)],
+                {"stars_prior": SHARES},
             )
 
     for name in ("lstm", "mixture"):
@@ -121,7 +148,12 @@ class KeyPress:
     first: bool = False
 
 
-def key_presses(engine: Engine, text: str, stars: int | None, before: str = "") -> list[KeyPress]:
+def key_presses(
+    engine: Engine,
+    text: str,
+    stars: int | None,
+    before: str = "",
+) -> list[KeyPress]:
     """Type a text letter by letter in a session of its own.
 
     *before* is a text that is already there.
@@ -132,7 +164,15 @@ def key_presses(engine: Engine, text: str, stars: int | None, before: str = "") 
 
         def asked(context: EngineContext, prompt: str = before + text[:end]) -> float:
             began = thread_time()
-            suggest(engine.bundle, prompt, SHOWN, stars, True, readers, QUICK)
+            suggest(
+                engine.bundle,
+                prompt,
+                SHOWN,
+                stars,
+                True,
+                readers,
+                QUICK,
+            )
             return thread_time() - began
 
         began = perf_counter()
@@ -143,7 +183,10 @@ def key_presses(engine: Engine, text: str, stars: int | None, before: str = "") 
 
 
 def http_key_presses(
-    server: HTTPConnection, text: str, stars: int | None, before: str = ""
+    server: HTTPConnection,
+    text: str,
+    stars: int | None,
+    before: str = "",
 ) -> list[KeyPress]:
     """Type a text letter by letter at a server, as `key_presses` does.
 
@@ -153,7 +196,12 @@ def http_key_presses(
     found = []
     for end in range(1, len(text) + 1):
         began = perf_counter()
-        asked = {"prompt": before + text[:end], "k": SHOWN, "stars": stars, "both": True}
+        asked = {
+            "prompt": before + text[:end],
+            "k": SHOWN,
+            "stars": stars,
+            "both": True,
+        }
         server.request(
             "POST", "/suggest", json.dumps(asked).encode(), {"Content-Type": "application/json"}
         )
@@ -182,7 +230,10 @@ def figures(presses: Sequence[KeyPress]) -> dict[str, Any]:
 
 
 def measured(
-    bundles: dict[str, Bundle], repeats: int, texts: Sequence[str], before: Sequence[str]
+    bundles: dict[str, Bundle],
+    repeats: int,
+    texts: Sequence[str],
+    before: Sequence[str],
 ) -> dict[str, dict[str, Any]]:
     """Type the texts with each model, with a rating and without one; the models take turns.
 
@@ -205,7 +256,10 @@ def measured(
 
 
 def measured_over_http(
-    bundles: dict[str, Bundle], repeats: int, texts: Sequence[str], before: Sequence[str]
+    bundles: dict[str, Bundle],
+    repeats: int,
+    texts: Sequence[str],
+    before: Sequence[str],
 ) -> dict[str, dict[str, Any]]:
     """Type the texts at a server of each model, as `measured` does; each round has new servers."""
     found: dict[tuple[str, int | None], list[KeyPress]] = {}
@@ -240,7 +294,11 @@ def rows_of(found: dict[tuple[str, int | None], list[KeyPress]]) -> dict[str, di
     }
 
 
-def beginnings(source: Path | None, characters: int, count: int) -> list[str]:
+def beginnings(
+    source: Path | None,
+    characters: int,
+    count: int,
+) -> list[str]:
     """Return so many different texts from the last reviews of a file, or of made-up ones, each of so many characters.
 
     A word that is cut at the end of a text is left out.
@@ -265,11 +323,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     ask_for_reviews(parser, 10_000)
     parser.add_argument("--keep", type=Path, help="folder of the fitted models")
     parser.add_argument(
-        "--units", nargs="+", default=list(VOCABULARIES), choices=list(VOCABULARIES)
+        "--units",
+        nargs="+",
+        default=list(VOCABULARIES),
+        choices=list(VOCABULARIES),
     )
     parser.add_argument("--http", action="store_true", help="press the keys at `reviewlm serve`")
     parser.add_argument(
-        "--long", type=int, default=0, metavar="N", help="characters before each text (default 0)"
+        "--long",
+        type=int,
+        default=0,
+        metavar="N",
+        help="characters before each text (default 0)",
     )
     args: argparse.Namespace = parser.parse_args(argv)
     rounds = 1 if args.quick else args.repeats
@@ -303,7 +368,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         "Ratio: goal / 95th percentile; 1 or more meets it.",
     )
     title = "Next words while a text is typed"
-    finish(args, Report("suggest", title, rows, ratios, ("torch", "numba", "uvicorn"), notes))
+    finish(
+        args,
+        Report(
+            "suggest",
+            title,
+            rows,
+            ratios,
+            ("torch", "numba", "uvicorn"),
+            notes,
+        ),
+    )
 
 
 if __name__ == "__main__":

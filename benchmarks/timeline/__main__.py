@@ -64,7 +64,11 @@ def run(words: Sequence[str], home: Path) -> tuple[ProcessLog, float, float]:
 
 
 def table_of(
-    rows: Mapping[str, Row], parts: Mapping[str, Row], log: ProcessLog, began: float, ended: float
+    rows: Mapping[str, Row],
+    parts: Mapping[str, Row],
+    log: ProcessLog,
+    began: float,
+    ended: float,
 ) -> Table:
     """Return the table of a run: its rows, its parts, and the whole."""
     table: Table = {name: row.cells(began, ended) for name, row in rows.items()}
@@ -98,7 +102,10 @@ def peak_of(log: ProcessLog) -> int:
 
 
 def ratios_of(
-    parts: Mapping[str, Row], log: ProcessLog, wall: float, goal_seconds: float | None
+    parts: Mapping[str, Row],
+    log: ProcessLog,
+    wall: float,
+    goal_seconds: float | None,
 ) -> dict[str, Ratio]:
     """Return the goals by what was measured; none of the evaluation if nothing was trained or evaluated."""
     ratios = {"timeline.memory": Ratio(round(GOAL_MIB / max(peak_of(log), 1), 3), 1.0, "1.2 GiB")}
@@ -124,9 +131,19 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument(
         "--home", type=Path, help="run in this home folder and keep it (default: an empty one)"
     )
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the Gantt: SVG or PNG")
+    parser.add_argument(
+        "--figure",
+        type=Path,
+        metavar="FILE",
+        help="draw the Gantt: SVG or PNG",
+    )
     parser.add_argument("--name", default="", help="part of the page's name: DATE-timeline-NAME.md")
-    parser.add_argument("--goal-seconds", type=float, metavar="S", help="goal of the wall time")
+    parser.add_argument(
+        "--goal-seconds",
+        type=float,
+        metavar="S",
+        help="goal of the wall time",
+    )
     parser.add_argument(
         "--json", action="store_true", help="the last line of standard output is one JSON object"
     )
@@ -143,10 +160,29 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         log, began, ended = run(words, home)
         spans = spans_of(home, began, ended)
 
-    rows = attribute(spans, log, began, ended, lambda span: span.row)
-    parts = attribute(spans, log, began, ended, lambda span: span.part)
+    rows = attribute(
+        spans,
+        log,
+        began,
+        ended,
+        lambda span: span.row,
+    )
+    parts = attribute(
+        spans,
+        log,
+        began,
+        ended,
+        lambda span: span.part,
+    )
     if args.figure:
-        draw(rows, log, began, ended, GOAL_MIB, args.figure)
+        draw(
+            rows,
+            log,
+            began,
+            ended,
+            GOAL_MIB,
+            args.figure,
+        )
         say(f"written: {args.figure}")
 
     named = " ".join(Path(word).name if Path(word).is_absolute() else word for word in words)
@@ -155,7 +191,13 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         Report(
             "timeline",
             f"Every second of `reviewlm {named}`",
-            table_of(rows, parts, log, began, ended),
+            table_of(
+                rows,
+                parts,
+                log,
+                began,
+                ended,
+            ),
             ratios_of(parts, log, ended - began, args.goal_seconds),
             ("prefect", "mlflow", "torch"),
             notes=(__doc__ or "").split("\n\n")[2:],

@@ -51,12 +51,20 @@ def draw(
         color = LOOK[row.layer][0]
         bars = [(begin - began, end - begin) for begin, end in row.intervals]
         lanes.broken_barh(
-            bars, (number - 0.35, 0.7), facecolors=color, edgecolors=color, linewidth=0.6
+            bars,
+            (number - 0.35, 0.7),
+            facecolors=color,
+            edgecolors=color,
+            linewidth=0.6,
         )
 
     lanes.set_yticks(range(len(shown)), [literal(name) for name in shown])
     lanes.set_ylim(len(shown) - 0.4, -0.6)
-    lanes.grid(axis="x", color=PALE, linewidth=0.8)
+    lanes.grid(
+        axis="x",
+        color=PALE,
+        linewidth=0.8,
+    )
     kinds = dict.fromkeys(LOOK[row.layer] for row in shown.values())
     lanes.legend(
         handles=[Patch(color=color, label=label) for color, label in kinds],
@@ -73,20 +81,38 @@ def draw(
         label="Prefect's server",
     )
     cores.stairs(
-        of_pipeline, edges - began, fill=True, color=PALETTE[2], label="the command and its workers"
+        of_pipeline,
+        edges - began,
+        fill=True,
+        color=PALETTE[2],
+        label="the command and its workers",
     )
-    cores.axhline(available_cores(), color=GREY, linestyle="--", linewidth=0.8)
+    cores.axhline(
+        available_cores(),
+        color=GREY,
+        linestyle="--",
+        linewidth=0.8,
+    )
     cores.set_ylim(0, 1.5 * available_cores())  # room for the legend
     cores.set_ylabel("cores busy")
     for what, color in ((PIPELINE, PALETTE[2]), (SERVER, PALETTE[4])):
         peaks = [log.peak(*each, what) or np.nan for each in pairwise(edges)]
         memory.stairs(peaks, edges - began, color=color, baseline=None)
 
-    memory.axhline(goal_mib, color=GREY, linestyle="--", linewidth=0.8)
+    memory.axhline(
+        goal_mib,
+        color=GREY,
+        linestyle="--",
+        linewidth=0.8,
+    )
     memory.set_ylim(bottom=0)
     memory.set_ylabel("resident, MiB")
     memory.set_xlabel("seconds")
-    cores.legend(frameon=False, loc="upper right", ncols=2)
+    cores.legend(
+        frameon=False,
+        loc="upper right",
+        ncols=2,
+    )
     for axes in (lanes, cores, memory):
         axes.set_xlim(0, ended - began)
 
@@ -94,7 +120,11 @@ def draw(
     figure.savefig(file)
 
 
-def _busy(log: ProcessLog, edges: np.ndarray, what: int) -> np.ndarray:
+def _busy(
+    log: ProcessLog,
+    edges: np.ndarray,
+    what: int,
+) -> np.ndarray:
     """Return the average number of busy cores between each two times."""
     used = log.at(list(edges), what)
     return np.array([after - before for before, after in pairwise(used)]) / np.diff(edges)

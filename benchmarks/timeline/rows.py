@@ -104,7 +104,11 @@ def attribute(
     return {name: row for name, row in rows.items() if row.intervals}
 
 
-def _used(log: ProcessLog, moments: Sequence[float], what: int) -> list[float]:
+def _used(
+    log: ProcessLog,
+    moments: Sequence[float],
+    what: int,
+) -> list[float]:
     return [after - before for before, after in pairwise(log.at(moments, what))]
 
 
@@ -116,7 +120,11 @@ def _append(intervals: list[Interval], piece: Interval) -> None:
         intervals.append(piece)
 
 
-def beside(rows: Mapping[str, Row], one: str, other: str) -> float | None:
+def beside(
+    rows: Mapping[str, Row],
+    one: str,
+    other: str,
+) -> float | None:
     """Return the seconds of the spans of one row by those of another; None if one of them is missing."""
     return (
         rows[one].stage_seconds / rows[other].stage_seconds if {one, other} <= rows.keys() else None

@@ -75,17 +75,29 @@ class Span:
     part: str = NO_STAGE
 
 
-def spans_of(home: Path, began: float, ended: float) -> list[Span]:
+def spans_of(
+    home: Path,
+    began: float,
+    ended: float,
+) -> list[Span]:
     """Return all spans of a command that ran in a home folder between two times."""
     found = [*_stages(home, began), *_prefect(home / FILE, began, ended)]
     return [*found, *command_spans(found, began, ended)]
 
 
-def command_spans(spans: Sequence[Span], began: float, ended: float) -> list[Span]:
+def command_spans(
+    spans: Sequence[Span],
+    began: float,
+    ended: float,
+) -> list[Span]:
     """Return the spans of the command: until the first of others, up to the last one, and after it."""
     first = min((one.begin for one in spans), default=ended)
     last = max((one.end for one in spans), default=ended)
-    moments = {START: (began, first), BETWEEN: (first, last), END: (last, ended)}
+    moments = {
+        START: (began, first),
+        BETWEEN: (first, last),
+        END: (last, ended),
+    }
     return [Span(Layer.COMMAND, name, *of) for name, of in moments.items() if of[0] < of[1]]
 
 
@@ -93,7 +105,13 @@ def _stages(home: Path, since: float) -> Iterator[Span]:
     for one in manifests(home, since):
         # Several artifacts of a stage are one row, but those of different models are not alike.
         row = f"fit {one['facts']['name']}" if one["stage"] == "fit" else str(one["stage"])
-        yield Span(Layer.STAGE, row, one["created"], one["created"] + one["seconds"], part_of(one))
+        yield Span(
+            Layer.STAGE,
+            row,
+            one["created"],
+            one["created"] + one["seconds"],
+            part_of(one),
+        )
 
 
 def part_of(manifest: Mapping[str, Any]) -> str:
@@ -105,7 +123,11 @@ def part_of(manifest: Mapping[str, Any]) -> str:
     return TRAINING if stage in OF_TRAINING else OTHER
 
 
-def _prefect(file: Path, began: float, ended: float) -> Iterator[Span]:
+def _prefect(
+    file: Path,
+    began: float,
+    ended: float,
+) -> Iterator[Span]:
     """Give the tasks and flows of Prefect's database; nothing if the run has used one elsewhere."""
     if not file.is_file():
         return
@@ -126,7 +148,13 @@ def _prefect(file: Path, began: float, ended: float) -> Iterator[Span]:
     for number, name, key, begin, end, flow in tasks:
         if number not in called_by:  # else it stands for the flow that it has called
             row = f"{flows.get(flow, '')}: {task_name(name, key)}"
-            yield Span(Layer.TASK, row, _seconds(begin, ended), _seconds(end, ended), TASKS)
+            yield Span(
+                Layer.TASK,
+                row,
+                _seconds(begin, ended),
+                _seconds(end, ended),
+                TASKS,
+            )
 
 
 def task_name(name: str, key: str) -> str:

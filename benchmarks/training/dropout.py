@@ -35,7 +35,12 @@ PLAIN = RecurrentSpec(
     dropout=0.0,
     objective=ObjectiveSpec(head=500),
     training=TrainingSpec(
-        epochs=12, batch=16, bptt_len=35, learning_rate=6e-3, evaluations=12, schedule="linear"
+        epochs=12,
+        batch=16,
+        bptt_len=35,
+        learning_rate=6e-3,
+        evaluations=12,
+        schedule="linear",
     ),
 )
 SHARE, WORDS, WEIGHTS = 0.4, 0.2, 0.5
@@ -55,7 +60,13 @@ def fit(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
     """Fit one network and return its perplexities on the training and the held-out reviews."""
     vocabulary, train, held_out = opened(folder)
     with tempfile.TemporaryDirectory() as work:
-        result = fit_model(spec, vocabulary, train, held_out, FitContext(Path(work)))
+        result = fit_model(
+            spec,
+            vocabulary,
+            train,
+            held_out,
+            FitContext(Path(work)),
+        )
 
     summary = result.summary
     network = cast(NeuralLM, result.model).network
@@ -89,7 +100,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         "which places help and how much they differ, not what a model of a real corpus gains.",
     )
     return finish(
-        args, Report("dropout", "What each kind of dropout does", rows, {}, ("torch",), notes)
+        args,
+        Report(
+            "dropout",
+            "What each kind of dropout does",
+            rows,
+            {},
+            ("torch",),
+            notes,
+        ),
     )
 
 

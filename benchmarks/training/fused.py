@@ -48,7 +48,11 @@ NETWORKS = {
         embedding=320,
         dropout=0.1,
         condition_on_stars=False,
-        training=TrainingSpec(batch=32, bptt_len=35, evaluations=1),
+        training=TrainingSpec(
+            batch=32,
+            bptt_len=35,
+            evaluations=1,
+        ),
     ),
     "2 × 640": RecurrentSpec(
         layers=2,
@@ -56,7 +60,11 @@ NETWORKS = {
         embedding=640,
         dropout=0.2,
         condition_on_stars=False,
-        training=TrainingSpec(batch=64, bptt_len=70, evaluations=1),
+        training=TrainingSpec(
+            batch=64,
+            bptt_len=70,
+            evaluations=1,
+        ),
     ),
 }
 UPDATES = {"1 × 320": 150, "2 × 640": 24}
@@ -71,7 +79,11 @@ SAME = "ours, full softmax"
 """The contender that computes the same function as the peers."""
 
 
-def ours(spec: RecurrentSpec, updates: int, threads: int) -> dict[str, float]:
+def ours(
+    spec: RecurrentSpec,
+    updates: int,
+    threads: int,
+) -> dict[str, float]:
     """Train a network with the project's trainer; return words per second and the last loss."""
     torch.set_num_threads(threads)
     training = spec.training
@@ -81,7 +93,13 @@ def ours(spec: RecurrentSpec, updates: int, threads: int) -> dict[str, float]:
     train_with_own_layers(network)
     with tempfile.TemporaryDirectory() as work:
         context = FitContext(Path(work), threads=threads)
-        summary = train(network, stream, made_up(2_000, 2), replace(training, epochs=1.0), context)
+        summary = train(
+            network,
+            stream,
+            made_up(2_000, 2),
+            replace(training, epochs=1.0),
+            context,
+        )
 
     return {
         "words_per_s": summary["tokens"] / summary["seconds"],
@@ -111,7 +129,12 @@ class FusedLM(nn.Module):
         return functional.linear(self.dropout(hidden_TBH), self.embedding.weight, self.bias), state
 
 
-def peer(spec: RecurrentSpec, updates: int, threads: int, bf16: bool) -> dict[str, float]:
+def peer(
+    spec: RecurrentSpec,
+    updates: int,
+    threads: int,
+    bf16: bool,
+) -> dict[str, float]:
     """Train the peer's network; return words per second and the mean loss of the last quarter of the updates."""
     torch.set_num_threads(threads)
     torch.manual_seed(1)
@@ -150,7 +173,11 @@ def _windows(updates: int, training: TrainingSpec) -> Iterator[tuple[Tensor, Ten
         yield ids_LB[start : start + span], ids_LB[start + 1 : start + span + 1]
 
 
-def contenders(name: str, threads: int, updates: int) -> dict[str, Callable[[], dict[str, float]]]:
+def contenders(
+    name: str,
+    threads: int,
+    updates: int,
+) -> dict[str, Callable[[], dict[str, float]]]:
     """Return the ways to train a network, by their names."""
     spec = NETWORKS[name]
     found: dict[str, Callable[[], dict[str, float]]] = {
@@ -158,12 +185,21 @@ def contenders(name: str, threads: int, updates: int) -> dict[str, Callable[[], 
         for which, objective in OURS.items()
     }
     return found | {
-        which: partial(peer, spec, updates, threads, bf16) for which, bf16 in PEERS.items()
+        which: partial(
+            peer,
+            spec,
+            updates,
+            threads,
+            bf16,
+        )
+        for which, bf16 in PEERS.items()
     }
 
 
 def rows_and_ratios(
-    name: str, threads: int, runs: dict[str, list[Run]]
+    name: str,
+    threads: int,
+    runs: dict[str, list[Run]],
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Ratio]]:
     """Return the medians of each contender, and our speed over that of each peer with the same function."""
     speeds = {
@@ -191,7 +227,12 @@ def rows_and_ratios(
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the benchmark."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--networks", nargs="+", choices=sorted(NETWORKS), default=sorted(NETWORKS))
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        choices=sorted(NETWORKS),
+        default=sorted(NETWORKS),
+    )
     args: argparse.Namespace = parser.parse_args(argv)
     measurements: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
@@ -207,7 +248,17 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
     notes = (__doc__ or "").split("\n\n")[2:]
     title = "Training beside torch's fused LSTM"
-    return finish(args, Report("fused", title, measurements, ratios, ("torch",), notes=notes))
+    return finish(
+        args,
+        Report(
+            "fused",
+            title,
+            measurements,
+            ratios,
+            ("torch",),
+            notes=notes,
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -146,7 +146,13 @@ def treebank(data: Path, until: float) -> dict[str, Any]:
     network = train_with_own_layers(RecurrentNetwork(spec, counts_V).to(GPU))
     with tempfile.TemporaryDirectory() as work:
         context = FitContext(Path(work), "cuda", report=stop_late)
-        found = train(network, streams["train"], streams["valid"], spec.training, context)
+        found = train(
+            network,
+            streams["train"],
+            streams["valid"],
+            spec.training,
+            context,
+        )
 
     reached = {
         f"{split} perplexity": round(perplexity(validation_nats(network, streams[split])[0]), 2)
@@ -163,7 +169,12 @@ def tests(seconds: float) -> dict[str, Any]:
     free_cached_memory()
     program = ["-m", "pytest", "-v", "-m", "gpu", "-p", "no:cacheprovider", *TESTED]
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
-        child = start_child(program, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        child = start_child(
+            program,
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
         try:
             code: int | str = child.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -185,7 +196,11 @@ def tests(seconds: float) -> dict[str, Any]:
     }
 
 
-def parts(data: Path | None, quick: bool, until: float) -> dict[str, Part]:
+def parts(
+    data: Path | None,
+    quick: bool,
+    until: float,
+) -> dict[str, Part]:
     """Return the parts by name, the cheapest first.
 
     Args:
@@ -199,10 +214,19 @@ def parts(data: Path | None, quick: bool, until: float) -> dict[str, Part]:
     if not quick:
         hidden, batch = BY_REVIEW
         found[f"2 × {hidden}, batch {batch}, by review"] = partial(
-            speed, hidden, batch, stream, stateful=False
+            speed,
+            hidden,
+            batch,
+            stream,
+            stateful=False,
         )
         found[f"GRU 2 × {hidden}, batch {batch}, by review"] = partial(
-            speed, hidden, batch, stream, False, "gru"
+            speed,
+            hidden,
+            batch,
+            stream,
+            False,
+            "gru",
         )
         found["2 × {}, {} texts drawn".format(*WRITING)] = partial(writing, *WRITING, stream)
 
@@ -295,7 +319,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     device = "a pretended GPU" if args.pretended else torch.cuda.get_device_name(GPU)
     part = "pretended" if args.pretended else ""
     return finish(
-        args, Report("gpu", f"A training on {device}", found, {}, ("torch",), notes, part)
+        args,
+        Report(
+            "gpu",
+            f"A training on {device}",
+            found,
+            {},
+            ("torch",),
+            notes,
+            part,
+        ),
     )
 
 

@@ -89,10 +89,19 @@ def real_text(data: Path) -> TokenStream:
 
 
 def spec_of(
-    hidden: int, batch: int, positions: int, stateful: bool = True, kind: Kind = "lstm"
+    hidden: int,
+    batch: int,
+    positions: int,
+    stateful: bool = True,
+    kind: Kind = "lstm",
 ) -> RecurrentSpec:
     """Return two recurrent layers with a two-level softmax."""
-    training = TrainingSpec(epochs=100, batch=batch, bptt_len=positions, stateful=stateful)
+    training = TrainingSpec(
+        epochs=100,
+        batch=batch,
+        bptt_len=positions,
+        stateful=stateful,
+    )
     return RecurrentSpec(
         kind=kind,
         layers=2,
@@ -129,10 +138,20 @@ def training_of(
 
 
 def speed(
-    hidden: int, batch: int, stream: TokenStream, stateful: bool = True, kind: Kind = "lstm"
+    hidden: int,
+    batch: int,
+    stream: TokenStream,
+    stateful: bool = True,
+    kind: Kind = "lstm",
 ) -> dict[str, Any]:
     """Return tokens per second and peak memory of a training."""
-    spec = spec_of(hidden, batch, POSITIONS, stateful, kind)
+    spec = spec_of(
+        hidden,
+        batch,
+        POSITIONS,
+        stateful,
+        kind,
+    )
     free_cached_memory()
     torch.cuda.reset_peak_memory_stats()
     with training_of(spec, stream) as (_, updates):
@@ -153,12 +172,20 @@ def speed(
     }
 
 
-def speed_of_reviews(hidden: int, batch: int, data: Path) -> dict[str, Any]:
+def speed_of_reviews(
+    hidden: int,
+    batch: int,
+    data: Path,
+) -> dict[str, Any]:
     """Return the same as `speed` for real text."""
     return speed(hidden, batch, real_text(data))
 
 
-def profile(hidden: int, batch: int, stream: TokenStream) -> dict[str, Any]:
+def profile(
+    hidden: int,
+    batch: int,
+    stream: TokenStream,
+) -> dict[str, Any]:
     """Return per update: launches, waits of the host and milliseconds; print the most expensive operators."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as recorded
@@ -177,7 +204,11 @@ def profile(hidden: int, batch: int, stream: TokenStream) -> dict[str, Any]:
     rows = found.key_averages()
     say(rows.table(sort_by="self_device_time_total", row_limit=25))
     called = {row.key: row.count for row in rows}
-    kinds = {"launches": "LaunchKernel", "copies": "MemcpyAsync", "waits": "Synchronize"}
+    kinds = {
+        "launches": "LaunchKernel",
+        "copies": "MemcpyAsync",
+        "waits": "Synchronize",
+    }
     counts = {
         kind: sum(n for name, n in called.items() if word in name) for kind, word in kinds.items()
     }
@@ -186,7 +217,11 @@ def profile(hidden: int, batch: int, stream: TokenStream) -> dict[str, Any]:
     }
 
 
-def writing(hidden: int, texts: int, stream: TokenStream) -> dict[str, Any]:
+def writing(
+    hidden: int,
+    texts: int,
+    stream: TokenStream,
+) -> dict[str, Any]:
     """Return tokens per second of texts that are drawn side by side from a network that has learned nothing."""
     torch.manual_seed(1)
     spec = spec_of(hidden, 1, POSITIONS)
@@ -205,7 +240,11 @@ def writing(hidden: int, texts: int, stream: TokenStream) -> dict[str, Any]:
         tokens = sum(1 for _ in batch.write(length))
         seconds = time.perf_counter() - began
 
-    return {"words": stream.vocabulary_size, "tokens": tokens, "tokens/s": round(tokens / seconds)}
+    return {
+        "words": stream.vocabulary_size,
+        "tokens": tokens,
+        "tokens/s": round(tokens / seconds),
+    }
 
 
 def counted(quick: bool = False) -> dict[str, dict[str, Any]]:
@@ -221,7 +260,14 @@ def counted(quick: bool = False) -> dict[str, dict[str, Any]]:
     for size, kind in COUNTED[:1] if quick else COUNTED:
         (batch, positions), (operators, waits) = size, BEFORE[size, kind]
         spec = replace(
-            spec_of(8, batch, positions, kind == "lstm", kind), objective=ObjectiveSpec(head=100)
+            spec_of(
+                8,
+                batch,
+                positions,
+                kind == "lstm",
+                kind,
+            ),
+            objective=ObjectiveSpec(head=100),
         )
         with pretended_gpu() as counts, training_of(spec, stream) as (_, updates):
             for _ in range(3):

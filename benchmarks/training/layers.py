@@ -41,7 +41,16 @@ def windows(size: tuple[int, int, int], turns: int) -> dict[str, dict[str, Any]]
     contenders: dict[tuple[str, str], Callable[[], float]] = {}
     parameters: dict[str, int] = {}
     for name, (kind, nonlinearity) in LAYERS.items():
-        layer = cast(nn.RNNBase, make_layer(kind, size[1], size[2], "fused", nonlinearity).train())
+        layer = cast(
+            nn.RNNBase,
+            make_layer(
+                kind,
+                size[1],
+                size[2],
+                "fused",
+                nonlinearity,
+            ).train(),
+        )
         parameters[name] = sum(parameter.numel() for parameter in layer.parameters())
         contenders[name, "ours"] = partial(seconds, partial(_ours, layer), layer, size)
         contenders[name, "torch"] = partial(seconds, partial(_torchs, layer), layer, size)
@@ -66,7 +75,9 @@ def windows(size: tuple[int, int, int], turns: int) -> dict[str, dict[str, Any]]
 
 
 def seconds(
-    read: Callable[[Tensor, Tensor], Tensor], layer: nn.Module, size: tuple[int, int, int]
+    read: Callable[[Tensor, Tensor], Tensor],
+    layer: nn.Module,
+    size: tuple[int, int, int],
 ) -> float:
     """Return the CPU seconds of reading a window and taking its gradients."""
     B, E, H = size
@@ -82,12 +93,20 @@ def seconds(
     return process_time() - began
 
 
-def _ours(layer: nn.RNNBase, x_BTE: Tensor, start_BH: Tensor) -> Tensor:
+def _ours(
+    layer: nn.RNNBase,
+    x_BTE: Tensor,
+    start_BH: Tensor,
+) -> Tensor:
     states = CELLS[layer.mode.partition("_")[0].lower()].states
     return run_layer(layer, dict(layer.named_parameters()), x_BTE, (start_BH,) * states)[0]
 
 
-def _torchs(layer: nn.RNNBase, x_BTE: Tensor, start_BH: Tensor) -> Tensor:
+def _torchs(
+    layer: nn.RNNBase,
+    x_BTE: Tensor,
+    start_BH: Tensor,
+) -> Tensor:
     start = start_BH[None]
     h_BTH: Tensor = layer(x_BTE, (start, start) if layer.mode == "LSTM" else start)[0]
     return h_BTH
@@ -117,7 +136,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     )
     return finish(
         args,
-        Report("layers", "Recurrent layers in training", rows, ratios, ("torch", "numba"), notes),
+        Report(
+            "layers",
+            "Recurrent layers in training",
+            rows,
+            ratios,
+            ("torch", "numba"),
+            notes,
+        ),
     )
 
 

@@ -43,7 +43,9 @@ CHUNK = 1024
 
 
 def streams_of(
-    lines: LineText, documents: int | None, lanes: int = LANES
+    lines: LineText,
+    documents: int | None,
+    lanes: int = LANES,
 ) -> dict[str, TokenStream]:
     """Return training, validation and test streams: each line as a review, or one continuous text per split.
 
@@ -62,7 +64,11 @@ def streams_of(
 
 
 def train(
-    streams: Mapping[str, TokenStream], size: int, spec: RecurrentSpec, work: Path, threads: int
+    streams: Mapping[str, TokenStream],
+    size: int,
+    spec: RecurrentSpec,
+    work: Path,
+    threads: int,
 ) -> None:
     """Train a network, or resume its training; write its weights and the numbers of the training to *work*.
 
@@ -81,7 +87,13 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     context = FitContext(work, threads=threads, report=_Says(work.name))
     summary = dict(
-        trainer.train(network, streams["train"], streams["valid"], spec.training, context)
+        trainer.train(
+            network,
+            streams["train"],
+            streams["valid"],
+            spec.training,
+            context,
+        )
     )
     NeuralLM(spec, network, size).save(work)
     (work / SUMMARY).write_text(json.dumps(summary))
@@ -146,7 +158,11 @@ def train_side_by_side(
         for one, folder in zip(specs, folders, strict=True)
     ]
     processes = {
-        folder.name: spawn.Process(target=train, args=some, daemon=True)
+        folder.name: spawn.Process(
+            target=train,
+            args=some,
+            daemon=True,
+        )
         for folder, some in zip(folders, arguments, strict=True)
     }
     with environment(environment_of(threads)):

@@ -71,7 +71,11 @@ MOST_HELD_OUT = 1_000
 """Reviews of validation and of test, at most; the first ones, which are a random sample."""
 
 
-def texts_of(folder: Path, clean: Path, side: str) -> tuple[Vocabulary, dict[str, TokenStream]]:
+def texts_of(
+    folder: Path,
+    clean: Path,
+    side: str,
+) -> tuple[Vocabulary, dict[str, TokenStream]]:
     """Train a side's vocabulary on the training reviews and write the token streams of all splits."""
     config = load_config("small" if side == "small" else "minutes")
     [spec] = config.vocabulary.values()
@@ -91,11 +95,17 @@ def texts_of(folder: Path, clean: Path, side: str) -> tuple[Vocabulary, dict[str
 
 
 def measured_machine(
-    spec: RecurrentSpec, vocabulary: Vocabulary, streams: dict[str, TokenStream]
+    spec: RecurrentSpec,
+    vocabulary: Vocabulary,
+    streams: dict[str, TokenStream],
 ) -> Machine:
     """Return the speed in tokens per processor second: of the second of two short trainings, which has warmed up."""
     training = replace(
-        spec.training, schedule="trapezoid", final_rate=0.0, epochs=1_000.0, warmup=0.0
+        spec.training,
+        schedule="trapezoid",
+        final_rate=0.0,
+        epochs=1_000.0,
+        warmup=0.0,
     )
     for _ in range(2):
         with tempfile.TemporaryDirectory() as work:
@@ -145,7 +155,13 @@ def paced(
         (folder / name).mkdir()
 
     def fit(spec: RecurrentSpec, context: FitContext) -> Any:
-        return fit_model(spec, vocabulary, streams["train"], streams["validation"], context)
+        return fit_model(
+            spec,
+            vocabulary,
+            streams["train"],
+            streams["validation"],
+            context,
+        )
 
     found = fit(spec, FitContext(folder / "pace", pace=Pace(seconds))).summary
     for made, known in ((PAUSED, CHECKPOINTS), (JOURNAL, JOURNAL)):
@@ -171,7 +187,11 @@ def bits(model: Any, stream: TokenStream) -> float:
     )
 
 
-def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
+def run_side(
+    clean: Path,
+    side: str,
+    seconds: float,
+) -> dict[str, Any]:
     """Fit one side's models and return its row."""
     clock = SimpleNamespace(monotonic=process_time)
     pacing.time = clock  # type: ignore[assignment]
@@ -190,14 +210,32 @@ def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
             data = Data(size, train.tokens, held_out.tokens + streams["test"].tokens)
             network = choose(data, machine, seconds)
             assert network is not None
-            spec, network_lm = paced(planned(spec, network), vocabulary, streams, folder, seconds)
+            spec, network_lm = paced(
+                planned(spec, network),
+                vocabulary,
+                streams,
+                folder,
+                seconds,
+            )
         else:
             machine = measured_machine(spec, vocabulary, streams)
             passes = seconds * machine.tokens_per_second / train.tokens
             spec = replace(spec, training=replace(spec.training, epochs=passes))
             (work := folder / "fit").mkdir()
-            network_lm = fit_model(spec, vocabulary, train, held_out, FitContext(work))
-        kn5 = fit_model(NGramSpec(order=5), vocabulary, train, held_out, FitContext(folder)).model
+            network_lm = fit_model(
+                spec,
+                vocabulary,
+                train,
+                held_out,
+                FitContext(work),
+            )
+        kn5 = fit_model(
+            NGramSpec(order=5),
+            vocabulary,
+            train,
+            held_out,
+            FitContext(folder),
+        ).model
         parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", spec, network_lm.model)]
         mixture = MixtureLM(
             parts,
@@ -301,15 +339,25 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         "--clean", type=Path, help="folder of the prepared reviews, HOME/store/prepare/DIGEST"
     )
     parser.add_argument(
-        "--seconds", type=float, default=300.0, help="processor seconds of each training"
+        "--seconds",
+        type=float,
+        default=300.0,
+        help="processor seconds of each training",
     )
     parser.add_argument(
-        "--sides", choices=SIDES, nargs="+", default=["rule", "small"], help="sides to run"
+        "--sides",
+        choices=SIDES,
+        nargs="+",
+        default=["rule", "small"],
+        help="sides to run",
     )
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="append the rows to this file")
     parser.add_argument(
-        "--law", type=Path, nargs="+", help="fit the law to the rows of these files"
+        "--law",
+        type=Path,
+        nargs="+",
+        help="fit the law to the rows of these files",
     )
     args = parser.parse_args(argv)
     if args.law:
@@ -338,7 +386,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     )
     finish(
         args,
-        Report("minutes", "Settings for a time", rows, {}, ("torch", "numpy", "tokenizers"), notes),
+        Report(
+            "minutes",
+            "Settings for a time",
+            rows,
+            {},
+            ("torch", "numpy", "tokenizers"),
+            notes,
+        ),
     )
     return rows
 

@@ -71,7 +71,17 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         rows[f"{entries:,} entries"] = measured(entries)
         say(f"{entries}: {rows[f'{entries:,} entries']}")
     notes = (f"{POSITIONS} positions, {FEATURES} features of four bytes.",)
-    finish(args, Report("one_hot", "One-hot and dense features", rows, {}, ("torch",), notes))
+    finish(
+        args,
+        Report(
+            "one_hot",
+            "One-hot and dense features",
+            rows,
+            {},
+            ("torch",),
+            notes,
+        ),
+    )
     return rows
 
 

@@ -35,21 +35,42 @@ from reviewlm.training.context import FitContext
 from reviewlm.training.fit import fit_model
 from reviewlm.training.neural.sampled_output import training_output
 
-TRAINING = TrainingSpec(epochs=1.0, batch=16, bptt_len=50, learning_rate=5e-3, evaluations=1)
+TRAINING = TrainingSpec(
+    epochs=1.0,
+    batch=16,
+    bptt_len=50,
+    learning_rate=5e-3,
+    evaluations=1,
+)
 UPDATES = 15
 """Number of updates whose median is the time of an output layer alone."""
-SPEC = RecurrentSpec(hidden=320, embedding=256, training=TRAINING)
+SPEC = RecurrentSpec(
+    hidden=320,
+    embedding=256,
+    training=TRAINING,
+)
 
 
-def specs(head: int, cutoffs: Sequence[int], samples: int) -> Mapping[str, RecurrentSpec]:
+def specs(
+    head: int,
+    cutoffs: Sequence[int],
+    samples: int,
+) -> Mapping[str, RecurrentSpec]:
     """Return the network with each output layer; a tree cannot be tied to the embedding, so its rows have size 320."""
     softmax = ObjectiveSpec(output="softmax")
     outputs = {
         "softmax": softmax,
         "adaptive, one tail": ObjectiveSpec(output="adaptive", head=head),
-        "adaptive": ObjectiveSpec(output="adaptive", head=head, cutoffs=tuple(cutoffs)),
+        "adaptive": ObjectiveSpec(
+            output="adaptive",
+            head=head,
+            cutoffs=tuple(cutoffs),
+        ),
         "adaptive, shrink 4": ObjectiveSpec(
-            output="adaptive", head=head, cutoffs=tuple(cutoffs), shrink=4.0
+            output="adaptive",
+            head=head,
+            cutoffs=tuple(cutoffs),
+            shrink=4.0,
         ),
         "hierarchical": ObjectiveSpec(output="hierarchical"),
         "sampled": replace(softmax, estimator="sampled", samples=samples),
@@ -68,7 +89,11 @@ def train(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as work:
         began = process_time()
         summary = fit_model(
-            spec, vocabulary, streams[0], streams[1], FitContext(Path(work))
+            spec,
+            vocabulary,
+            streams[0],
+            streams[1],
+            FitContext(Path(work)),
         ).summary
         seconds = process_time() - began
 
@@ -108,7 +133,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__ or "")
     ask_for_reviews(parser, 2_000)
     parser.add_argument(
-        "--head", type=int, default=1_000, help="entries in the head (default 1000)"
+        "--head",
+        type=int,
+        default=1_000,
+        help="entries in the head (default 1000)",
     )
     parser.add_argument(
         "--cutoffs",
@@ -118,9 +146,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="ranks where a further tail begins (default 3000)",
     )
     parser.add_argument(
-        "--samples", type=int, default=1_024, help="negatives of the estimators (default 1024)"
+        "--samples",
+        type=int,
+        default=1_024,
+        help="negatives of the estimators (default 1024)",
     )
-    parser.add_argument("--layers", nargs="+", metavar="LAYER", help="only these rows of the table")
+    parser.add_argument(
+        "--layers",
+        nargs="+",
+        metavar="LAYER",
+        help="only these rows of the table",
+    )
     args: argparse.Namespace = parser.parse_args(argv)
     networks = specs(args.head, args.cutoffs, args.samples)
     if unknown := [name for name in args.layers or () if name not in networks]:
@@ -139,7 +175,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         "cpu_s: of the whole fit on one thread, with two measurements on the held-out reviews. output_ms: loss and "
         "gradients of the output layer alone, for the 800 positions of an update. tokens: trained on.",
     )
-    finish(args, Report("outputs", "Output layers", rows, {}, ("torch", "numpy"), notes))
+    finish(
+        args,
+        Report(
+            "outputs",
+            "Output layers",
+            rows,
+            {},
+            ("torch", "numpy"),
+            notes,
+        ),
+    )
 
 
 if __name__ == "__main__":

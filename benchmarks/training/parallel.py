@@ -42,13 +42,23 @@ from reviewlm.training.neural.trainer import train
 GOAL = 1.8
 NETWORKS = {
     "1 × 320": RecurrentSpec(
-        hidden=320, embedding=256, training=TrainingSpec(batch=20, bptt_len=50, evaluations=1)
+        hidden=320,
+        embedding=256,
+        training=TrainingSpec(
+            batch=20,
+            bptt_len=50,
+            evaluations=1,
+        ),
     ),
     "2 × 650": RecurrentSpec(
         layers=2,
         hidden=650,
         embedding=650,
-        training=TrainingSpec(batch=64, bptt_len=35, evaluations=1),
+        training=TrainingSpec(
+            batch=64,
+            bptt_len=35,
+            evaluations=1,
+        ),
     ),
 }
 UPDATES = {"1 × 320": 300, "2 × 650": 60}
@@ -72,7 +82,12 @@ def made_up(tokens: int, seed: int) -> TokenStream:
 
 
 def fit(
-    number: int, threads: int, where: dict[str, Any], spec: RecurrentSpec, updates: int, done: Any
+    number: int,
+    threads: int,
+    where: dict[str, Any],
+    spec: RecurrentSpec,
+    updates: int,
+    done: Any,
 ) -> None:
     """Train one network, alone or as one rank of several; report words per second and the last loss.
 
@@ -91,12 +106,22 @@ def fit(
     network = NeuralLM.build(spec, torch.from_numpy(np.asarray(unigram_counts(stream, VOCABULARY))))
     train_with_own_layers(network)
     context = FitContext(threads=threads, **where)
-    summary = train(network, stream, made_up(2_000, 2), replace(training, epochs=1.0), context)
+    summary = train(
+        network,
+        stream,
+        made_up(2_000, 2),
+        replace(training, epochs=1.0),
+        context,
+    )
     done.put((number, summary["tokens"] / summary["seconds"], summary["train_nats"]))
 
 
 def together(
-    spec: RecurrentSpec, processes: int, threads: int, ranks: int, updates: int
+    spec: RecurrentSpec,
+    processes: int,
+    threads: int,
+    ranks: int,
+    updates: int,
 ) -> dict[str, float]:
     """Run *processes* fits, or ranks of one fit, at once; return the words per second of all together."""
     os.environ.update(environment_of(threads, ranks))
@@ -108,7 +133,11 @@ def together(
         for number in range(processes):
             work = Path(folder) / str(0 if ranks > 1 else number)
             work.mkdir(exist_ok=True)
-            where = {"work": work, "rank": number if ranks > 1 else 0, "ranks": ranks}
+            where = {
+                "work": work,
+                "rank": number if ranks > 1 else 0,
+                "ranks": ranks,
+            }
             where["init_method"] = f"file://{folder}/meeting"
             workers.append(
                 spawn.Process(target=fit, args=(number, threads, where, spec, updates, done))
@@ -135,21 +164,53 @@ def together(
     }
 
 
-def contenders(name: str, cores: int, updates: int) -> dict[str, partial[dict[str, float]]]:
+def contenders(
+    name: str,
+    cores: int,
+    updates: int,
+) -> dict[str, partial[dict[str, float]]]:
     """Return the ways to train a network, by their names in the table."""
     spec = NETWORKS[name]
     return {
-        f"{name}: 1 process, 1 thread": partial(together, spec, 1, 1, 1, updates),
-        f"{name}: 1 process, {cores} threads": partial(together, spec, 1, cores, 1, updates),
-        f"{name}: {cores} ranks, 1 thread each": partial(together, spec, cores, 1, cores, updates),
+        f"{name}: 1 process, 1 thread": partial(
+            together,
+            spec,
+            1,
+            1,
+            1,
+            updates,
+        ),
+        f"{name}: 1 process, {cores} threads": partial(
+            together,
+            spec,
+            1,
+            cores,
+            1,
+            updates,
+        ),
+        f"{name}: {cores} ranks, 1 thread each": partial(
+            together,
+            spec,
+            cores,
+            1,
+            cores,
+            updates,
+        ),
         f"{name}: {cores} fits at once, 1 thread each": partial(
-            together, spec, cores, 1, 1, updates
+            together,
+            spec,
+            cores,
+            1,
+            1,
+            updates,
         ),
     }
 
 
 def rows_and_ratios(
-    name: str, runs: dict[str, list[Run]], cores: int
+    name: str,
+    runs: dict[str, list[Run]],
+    cores: int,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Ratio]]:
     """Return the medians, and the speed-up of each way over one thread."""
     speeds = {
@@ -179,8 +240,18 @@ def rows_and_ratios(
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the benchmark."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--networks", nargs="+", choices=sorted(NETWORKS), default=sorted(NETWORKS))
-    parser.add_argument("--cores", type=int, default=available_cores(), help="default: all")
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        choices=sorted(NETWORKS),
+        default=sorted(NETWORKS),
+    )
+    parser.add_argument(
+        "--cores",
+        type=int,
+        default=available_cores(),
+        help="default: all",
+    )
     args: argparse.Namespace = parser.parse_args(argv)
     measurements: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}

@@ -154,7 +154,14 @@ RECIPES = {
             ),
         ),
     ),
-    "ptb-awd": Recipe("Penn Treebank, AWD-LSTM", "ptb", 74.0, 1, 1, AWD),
+    "ptb-awd": Recipe(
+        "Penn Treebank, AWD-LSTM",
+        "ptb",
+        74.0,
+        1,
+        1,
+        AWD,
+    ),
     "ptb-awd-640": Recipe(
         "Penn Treebank, AWD-LSTM's recipe for two layers of 640",
         "ptb",
@@ -200,7 +207,10 @@ RECIPES = {
 
 
 def of_reviews(
-    recipe: Recipe, lines: LineText, models: Sequence[NeuralLM], work: Path
+    recipe: Recipe,
+    lines: LineText,
+    models: Sequence[NeuralLM],
+    work: Path,
 ) -> tuple[dict[str, Any], Ratio]:
     """Return the perplexities on reviews of a network, of the 5-gram model and of their mixture, and the ratio."""
     (model,) = models
@@ -233,7 +243,9 @@ def beside_kneser_ney(lines: LineText, model: NeuralLM) -> dict[str, dict[str, A
 
 
 def of_continuous(
-    recipe: Recipe, lines: LineText, models: Sequence[NeuralLM]
+    recipe: Recipe,
+    lines: LineText,
+    models: Sequence[NeuralLM],
 ) -> tuple[dict[str, Any], Ratio]:
     """Return the perplexities of the networks and of the mean of their probabilities on a continuous text.
 
@@ -282,12 +294,20 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         help="folder of the texts",
     )
     parser.add_argument(
-        "--work", type=Path, required=True, help="folder of checkpoints and weights"
+        "--work",
+        type=Path,
+        required=True,
+        help="folder of checkpoints and weights",
     )
     parser.add_argument("--threads", type=_count, help="of each network, instead of the recipe's")
     parser.add_argument("--members", type=_count, help="networks side by side (ptb; default 1)")
     parser.add_argument("--epochs", type=_passes, help="instead of the recipe's")
-    parser.add_argument("--seed", type=_count, default=1, help="of the first network (default 1)")
+    parser.add_argument(
+        "--seed",
+        type=_count,
+        default=1,
+        help="of the first network (default 1)",
+    )
     args: argparse.Namespace = parser.parse_args(argv)
     recipe = RECIPES[args.text]
     if args.data is None or not args.data.is_dir():
@@ -307,7 +327,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     lines = TEXTS[recipe.text](args.data)
     part = args.text + (f"-seed-{args.seed}" if args.seed > 1 else "")
     work = args.work / (f"quick-{part}" if args.quick else part)
-    models, numbers = train_side_by_side(lines, recipe.documents, spec, work, members, threads)
+    models, numbers = train_side_by_side(
+        lines,
+        recipe.documents,
+        spec,
+        work,
+        members,
+        threads,
+    )
     rows: dict[str, Any] = {
         name: {key: round(of[key], 3) for key in TOLD if key in of} for name, of in numbers.items()
     }
@@ -319,7 +346,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
     ratios = {f"quality.{args.text}": ratio}
     return finish(
-        args, Report("quality", recipe.title, rows | found, ratios, ("torch", "numba"), part=part)
+        args,
+        Report(
+            "quality",
+            recipe.title,
+            rows | found,
+            ratios,
+            ("torch", "numba"),
+            part=part,
+        ),
     )
 
 

@@ -116,8 +116,18 @@ BUDGETS: dict[bool, dict[str, Sequence[tuple[RecurrentSpec, float]]]] = {
 """Recipes and passes over the text to try, for the short and the long time of the peer."""
 SECONDS = {False: 90, True: 900}
 GOALS: dict[bool, dict[str, float | None]] = {
-    False: {"tuned": 10.0, "tuned onednn": None, "plain": 15.0, "onednn": 10.0},
-    True: {"tuned": 6.0, "tuned onednn": None, "plain": 6.0, "onednn": None},
+    False: {
+        "tuned": 10.0,
+        "tuned onednn": None,
+        "plain": 15.0,
+        "onednn": 10.0,
+    },
+    True: {
+        "tuned": 6.0,
+        "tuned onednn": None,
+        "plain": 6.0,
+        "onednn": None,
+    },
 }
 KINDS = ("tuned", "tuned onednn", "plain", "onednn")
 """Kinds of the peer: with the tuned flags or with its defaults, and each with products in oneDNN."""
@@ -212,7 +222,11 @@ HIDDEN_SIZES = (650, 640)
 """Hidden sizes of the layers whose share of the peak is measured; a multiple of 32 fills the tiles of a processor."""
 
 
-def ours(lines: LineText, spec: RecurrentSpec, threads: int) -> dict[str, float]:
+def ours(
+    lines: LineText,
+    spec: RecurrentSpec,
+    threads: int,
+) -> dict[str, float]:
     """Train; return the CPU seconds, the tokens per CPU second, and the perplexity of the held-out lines."""
     torch.set_num_threads(threads)
     few = {"train": lines.lines["valid"][:300], "valid": lines.lines["valid"][:20]}
@@ -234,7 +248,9 @@ def ours(lines: LineText, spec: RecurrentSpec, threads: int) -> dict[str, float]
 
 
 def _train(
-    lines: LineText, spec: RecurrentSpec, threads: int
+    lines: LineText,
+    spec: RecurrentSpec,
+    threads: int,
 ) -> tuple[Network, Mapping[str, float]]:
     train = lines.stream("train")
     torch.manual_seed(spec.training.seed)
@@ -244,12 +260,20 @@ def _train(
     with tempfile.TemporaryDirectory() as work:
         context = FitContext(Path(work), threads=threads)
         return network, trainer.train(
-            network, train, lines.stream("valid", LANES), spec.training, context
+            network,
+            train,
+            lines.stream("valid", LANES),
+            spec.training,
+            context,
         )
 
 
 def peer(
-    peers: Path, text: Path, seconds: int, onednn: bool, flags: Sequence[str] = DEFAULTS
+    peers: Path,
+    text: Path,
+    seconds: int,
+    onednn: bool,
+    flags: Sequence[str] = DEFAULTS,
 ) -> list[dict[str, float]]:
     """Run word_language_model for *seconds* CPU seconds on one thread; return its curve on `valid.txt`."""
     with tempfile.TemporaryDirectory() as folder:
@@ -268,7 +292,11 @@ def peer(
             {"WLM_ONEDNN": "1"} if onednn else {}
         )
         ran = subprocess.run(
-            command, env=os.environ | variables, capture_output=True, text=True, check=False
+            command,
+            env=os.environ | variables,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if not out.exists():
             raise RuntimeError(f"the peer said nothing: {ran.stderr[-2000:]}")
@@ -276,14 +304,21 @@ def peer(
 
 
 def time_to(
-    lines: LineText, target: float, budgets: Sequence[tuple[RecurrentSpec, float]], name: str
+    lines: LineText,
+    target: float,
+    budgets: Sequence[tuple[RecurrentSpec, float]],
+    name: str,
 ) -> dict[str, Any]:
     """Return our run with the smallest budget that reaches a perplexity; the last run if none does."""
     found: dict[str, Any] = {}
     for recipe, epochs in budgets:
         spec = replace(recipe, training=replace(recipe.training, epochs=epochs))
         run = measure(partial(ours, lines, spec, 1), 1).result
-        found = {"epochs": epochs, "rate": spec.training.learning_rate, **run}
+        found = {
+            "epochs": epochs,
+            "rate": spec.training.learning_rate,
+            **run,
+        }
         say(f"{name}: ours {found}")
         if found["perplexity"] <= target:
             return found
@@ -291,7 +326,11 @@ def time_to(
 
 
 def compare(
-    lines: LineText, name: str, peers: Path, long: bool, kinds: Sequence[str] = KINDS
+    lines: LineText,
+    name: str,
+    peers: Path,
+    long: bool,
+    kinds: Sequence[str] = KINDS,
 ) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Return the rows and ratios of one text."""
     rows: dict[str, Any] = {}
@@ -304,7 +343,16 @@ def compare(
             runs = []
             for flags in TUNED[long][name] if kind.startswith("tuned") else [DEFAULTS]:
                 runs.append(
-                    (peer(peers, text, SECONDS[long], kind.endswith("onednn"), flags)[-1], flags)
+                    (
+                        peer(
+                            peers,
+                            text,
+                            SECONDS[long],
+                            kind.endswith("onednn"),
+                            flags,
+                        )[-1],
+                        flags,
+                    )
                 )
                 say(f"{name}: peer {kind} {runs[-1]}")
             their, flags = min(runs, key=lambda run: run[0]["valid_ppl"])
@@ -326,7 +374,11 @@ def compare(
 
 
 def comparable(
-    lines: LineText, hidden: int, batch: int, threads: int, seconds: float
+    lines: LineText,
+    hidden: int,
+    batch: int,
+    threads: int,
+    seconds: float,
 ) -> dict[str, float]:
     """Return the speed of a two-layer network of the peer's size, from about *seconds* seconds of training."""
     spec = RecurrentSpec(
@@ -337,7 +389,11 @@ def comparable(
         condition_on_stars=False,
         objective=ObjectiveSpec(head=HEAD),
         training=TrainingSpec(
-            batch=batch, bptt_len=35, evaluations=1, state_reset_prob=0.0, epochs=0.02
+            batch=batch,
+            bptt_len=35,
+            evaluations=1,
+            state_reset_prob=0.0,
+            epochs=0.02,
         ),
     )
     lines = LineText({**lines.lines, "valid": lines.lines["valid"][:200]}, lines.words)
@@ -358,7 +414,13 @@ def gemm_peak(threads: int) -> float:
     return 2 * 2048**3 / best / 1e9
 
 
-def flops_per_token(hidden: int, layers: int, head: int, entries: int, tail_share: float) -> float:
+def flops_per_token(
+    hidden: int,
+    layers: int,
+    head: int,
+    entries: int,
+    tail_share: float,
+) -> float:
     """Return the floating-point operations of the matrix products in training on one token: 6 per used weight."""
     return 6.0 * (
         layers * 8 * hidden * hidden + hidden * (head + 1 + tail_share * (entries - head))
@@ -375,16 +437,26 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         help="folder of the texts",
     )
     parser.add_argument(
-        "--peer", type=Path, required=True, help="folder of wlm_driver.py and word_language_model/"
+        "--peer",
+        type=Path,
+        required=True,
+        help="folder of wlm_driver.py and word_language_model/",
     )
     parser.add_argument(
         "--long", action="store_true", help="15 minutes of the peer instead of 90 seconds"
     )
     parser.add_argument(
-        "--texts", nargs="+", choices=sorted(BUDGETS[False]), default=sorted(BUDGETS[False])
+        "--texts",
+        nargs="+",
+        choices=sorted(BUDGETS[False]),
+        default=sorted(BUDGETS[False]),
     )
     parser.add_argument(
-        "--kinds", nargs="+", choices=KINDS, default=KINDS, help="of the peer; speeds need 'plain'"
+        "--kinds",
+        nargs="+",
+        choices=KINDS,
+        default=KINDS,
+        help="of the peer; speeds need 'plain'",
     )
     args: argparse.Namespace = parser.parse_args(argv)
     if args.data is None:
@@ -394,7 +466,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     ratios: dict[str, Ratio] = {}
     for name in args.texts[:1] if args.quick else args.texts:
         lines = TEXTS[name](args.data)
-        rows, found = compare(lines, name, args.peer, args.long, args.kinds)
+        rows, found = compare(
+            lines,
+            name,
+            args.peer,
+            args.long,
+            args.kinds,
+        )
         measurements |= rows
         ratios |= found
         # Speeds hardly depend on the text, so one text is enough; --quick skips them to save time.
@@ -408,11 +486,24 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     some = args.texts if len(args.texts) < len(BUDGETS[args.long]) else []
     part = "-".join(["long"] * args.long + some)
     title = "Training beside word_language_model"
-    return finish(args, Report("train", title, measurements, ratios, ("torch", "numba"), part=part))
+    return finish(
+        args,
+        Report(
+            "train",
+            title,
+            measurements,
+            ratios,
+            ("torch", "numba"),
+            part=part,
+        ),
+    )
 
 
 def _speed(
-    lines: LineText, name: str, peers: Path, plain: Mapping[str, float]
+    lines: LineText,
+    name: str,
+    peers: Path,
+    plain: Mapping[str, float],
 ) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Return rows and ratios of tokens per second at the peer's size and of two larger layers.
 
@@ -428,9 +519,23 @@ def _speed(
         text = lines.write(Path(folder))
         for batch in BATCHES:
             their = peer(
-                peers, text, SPEED_SECONDS, False, (*DEFAULTS, "--batch_size", str(batch))
+                peers,
+                text,
+                SPEED_SECONDS,
+                False,
+                (*DEFAULTS, "--batch_size", str(batch)),
             )[-1]["tok_s"]
-            own = measure(partial(comparable, lines, 200, batch, 1, 8.0), 1).result
+            own = measure(
+                partial(
+                    comparable,
+                    lines,
+                    200,
+                    batch,
+                    1,
+                    8.0,
+                ),
+                1,
+            ).result
             rows[f"{name}: word_language_model, plain, batch {batch}"] = {"tokens_per_cpu_s": their}
             rows[f"{name}: ours, 2 × 200, batch {batch}"] = own
             for beside, speed, goal in (
@@ -458,7 +563,17 @@ def _shares_of_the_peak(lines: LineText, name: str) -> tuple[dict[str, Any], dic
         run = rows[f"{name}: ours, 2 × {hidden}, batch {batch}"] = _speed_of(
             lines, hidden, batch, 1
         )
-        work = flops_per_token(hidden, 2, HEAD, lines.size, in_tail) * run["tokens_per_cpu_s"] / 1e9
+        work = (
+            flops_per_token(
+                hidden,
+                2,
+                HEAD,
+                lines.size,
+                in_tail,
+            )
+            * run["tokens_per_cpu_s"]
+            / 1e9
+        )
         which = f"train.{name}.peak_share.{hidden}.{batch}"
         ratios[which] = Ratio(round(work / peak, 3), 0.5, f"bf16 product, {peak:.0f} GF/s a core")
 
@@ -476,9 +591,22 @@ def _shares_of_the_peak(lines: LineText, name: str) -> tuple[dict[str, Any], dic
     return rows, ratios
 
 
-def _speed_of(lines: LineText, hidden: int, batch: int, threads: int) -> dict[str, float]:
+def _speed_of(
+    lines: LineText,
+    hidden: int,
+    batch: int,
+    threads: int,
+) -> dict[str, float]:
     found: dict[str, float] = measure(
-        partial(comparable, lines, hidden, batch, threads, 12.0), threads
+        partial(
+            comparable,
+            lines,
+            hidden,
+            batch,
+            threads,
+            12.0,
+        ),
+        threads,
     ).result
     return found
 

@@ -90,7 +90,11 @@ def flags_near(random: Random, flags: Sequence[str]) -> tuple[str, ...]:
     return tuple(drawn.get(before, word) for before, word in zip(("", *flags), flags, strict=False))
 
 
-def _step(random: Random, steps: Sequence[int], now: int) -> str:
+def _step(
+    random: Random,
+    steps: Sequence[int],
+    now: int,
+) -> str:
     at = min(range(len(steps)), key=lambda i: abs(steps[i] - now)) + random.choice((-1, 0, 0, 1))
     return str(steps[max(0, min(at, len(steps) - 1))])
 
@@ -155,7 +159,12 @@ def drawn_flags(trials: int, near: Sequence[str] | None) -> list[tuple[str, ...]
 
 
 def search(
-    name: str, data: Path, peers: Path, seconds: int, drawn: Sequence[tuple[str, ...]], workers: int
+    name: str,
+    data: Path,
+    peers: Path,
+    seconds: int,
+    drawn: Sequence[tuple[str, ...]],
+    workers: int,
 ) -> dict[str, Any]:
     """Return the result of each trial on a text by its flags, best first."""
     best = dict[float, float]()
@@ -164,7 +173,14 @@ def search(
         text = TEXTS[name](data).write(Path(folder))
 
         def one(flags: tuple[str, ...]) -> dict[str, Any]:
-            found = trial(peers, text, seconds, flags, best, lock)
+            found = trial(
+                peers,
+                text,
+                seconds,
+                flags,
+                best,
+                lock,
+            )
             say(f"{name}: {' '.join(flags)}: {found}")
             return found
 
@@ -190,20 +206,35 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         help="folder of the texts",
     )
     parser.add_argument(
-        "--peer", type=Path, required=True, help="folder of wlm_driver.py and word_language_model/"
+        "--peer",
+        type=Path,
+        required=True,
+        help="folder of wlm_driver.py and word_language_model/",
     )
     parser.add_argument(
-        "--seconds", type=int, default=90, help="CPU seconds of a trial (default 90)"
+        "--seconds",
+        type=int,
+        default=90,
+        help="CPU seconds of a trial (default 90)",
     )
     parser.add_argument(
-        "--trials", type=int, default=TRIALS, help=f"for each text (default {TRIALS})"
+        "--trials",
+        type=int,
+        default=TRIALS,
+        help=f"for each text (default {TRIALS})",
     )
     parser.add_argument("--near", action="store_true", help="try flags near those of TUNED instead")
     parser.add_argument(
-        "--workers", type=int, default=1, help="trials side by side, one core each (default 1)"
+        "--workers",
+        type=int,
+        default=1,
+        help="trials side by side, one core each (default 1)",
     )
     parser.add_argument(
-        "--texts", nargs="+", choices=sorted(BUDGETS[False]), default=sorted(BUDGETS[False])
+        "--texts",
+        nargs="+",
+        choices=sorted(BUDGETS[False]),
+        default=sorted(BUDGETS[False]),
     )
     args: argparse.Namespace = parser.parse_args(argv)
     if args.data is None:
@@ -216,13 +247,30 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     for name in args.texts[:1] if args.quick else args.texts:
         near = TUNED[args.seconds == SECONDS[True]][name][0] if args.near else None
         drawn = drawn_flags(2 if args.quick else args.trials, near)
-        rows |= search(name, args.data, args.peer, args.seconds, drawn, args.workers)
+        rows |= search(
+            name,
+            args.data,
+            args.peer,
+            args.seconds,
+            drawn,
+            args.workers,
+        )
 
     beside = " near the best flags" if args.near else ""
     title = f"word_language_model, {args.trials} trials{beside} of {args.seconds} CPU seconds, validation perplexity"
     some = args.texts if len(args.texts) < len(BUDGETS[False]) else []
     part = "-".join([f"{args.seconds}s", *["near"] * args.near, *some])
-    return finish(args, Report("tune_peer", title, rows, {}, ("torch",), part=part))
+    return finish(
+        args,
+        Report(
+            "tune_peer",
+            title,
+            rows,
+            {},
+            ("torch",),
+            part=part,
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -36,8 +36,17 @@ PASSES = (1, 4, 12)
 
 def nplm(passes: int) -> NPLMSpec:
     """Return the specification of a small network; the checkpoint best on held-out text is kept."""
-    training = TrainingSpec(epochs=passes, batch=32, evaluations=max(2, passes))
-    return NPLMSpec(context=ORDER - 1, embedding=64, hidden=128, training=training)
+    training = TrainingSpec(
+        epochs=passes,
+        batch=32,
+        evaluations=max(2, passes),
+    )
+    return NPLMSpec(
+        context=ORDER - 1,
+        embedding=64,
+        hidden=128,
+        training=training,
+    )
 
 
 def windows(ids_T: np.ndarray) -> Iterator[bytes]:
@@ -51,7 +60,13 @@ def held_out_figures(folder: Path, spec: ModelSpec) -> dict[str, Any]:
     vocabulary, train, held_out = opened(folder)
     began = process_time()
     with tempfile.TemporaryDirectory() as work:
-        model = fit_model(spec, vocabulary, train, held_out, FitContext(Path(work))).model
+        model = fit_model(
+            spec,
+            vocabulary,
+            train,
+            held_out,
+            FitContext(Path(work)),
+        ).model
 
     seconds = process_time() - began
     known = {window for number in range(len(train)) for window in windows(train.document(number))}
@@ -67,7 +82,11 @@ def held_out_figures(folder: Path, spec: ModelSpec) -> dict[str, Any]:
 
     nats_T = np.concatenate(nats)
     seen_T = np.concatenate(seen)
-    perplexities = {"all": nats_T, "seen": nats_T[seen_T], "unseen": nats_T[~seen_T]}
+    perplexities = {
+        "all": nats_T,
+        "seen": nats_T[seen_T],
+        "unseen": nats_T[~seen_T],
+    }
     return {
         **{name: round(float(np.exp(some.mean())), 2) for name, some in perplexities.items()},
         "seen_share": round(float(seen_T.mean()), 3),
@@ -101,7 +120,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     finish(
         args,
         Report(
-            "window", "Counts and a network on the same window", rows, {}, ("torch", "numpy"), notes
+            "window",
+            "Counts and a network on the same window",
+            rows,
+            {},
+            ("torch", "numpy"),
+            notes,
         ),
     )
     return rows

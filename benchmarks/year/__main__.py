@@ -57,7 +57,13 @@ class Year:
         planned: What happens when.
     """
 
-    def __init__(self, data: Path, home: Path, out: Path, planned: plan.YearPlan) -> None:
+    def __init__(
+        self,
+        data: Path,
+        home: Path,
+        out: Path,
+        planned: plan.YearPlan,
+    ) -> None:
         self.home = home
         self.out = out
         self.planned = planned
@@ -93,7 +99,11 @@ class Year:
             slices.poisoned(reviews) if planted == plan.POISON else slices.lines(reviews)
         )
         seen = self._decisions()
-        row: dict[str, Any] = {"week": week, "planted": planted, "month": reviews[0]["date"][:7]}
+        row: dict[str, Any] = {
+            "week": week,
+            "planted": planted,
+            "month": reviews[0]["date"][:7],
+        }
         if self.planned.is_checked(week):
             named = {
                 "overrides": [f"promotion.model_name={load_config(PRESET).promotion.model_name}"]
@@ -191,7 +201,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the real reviews")
     parser.add_argument("--home", type=Path, help="home folder, on a small file system of its own")
     parser.add_argument(
-        "--out", type=Path, required=True, help="file of the rows, one for each week"
+        "--out",
+        type=Path,
+        required=True,
+        help="file of the rows, one for each week",
     )
     parser.add_argument("--weeks", type=int, default=52)
     parser.add_argument(

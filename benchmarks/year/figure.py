@@ -27,14 +27,27 @@ def draw(rows: Sequence[Row], file: Path) -> None:
     quality.set_ylabel("open bits per byte\nof the next month's reviews")
     quality.legend(frameon=False)
     for week, lane in marks(rows):
-        lanes.plot(week, LANES.index(lane), "o", color=PALETTE[LANES.index(lane)], markersize=4)
+        lanes.plot(
+            week,
+            LANES.index(lane),
+            "o",
+            color=PALETTE[LANES.index(lane)],
+            markersize=4,
+        )
 
     for row in rows:
         if happened(row):
             lanes.axvline(row["week"], color=PALE, zorder=0)
             if not row["planted"].startswith("crash"):
                 below = LANES.index("planted") + 0.25
-                lanes.text(row["week"], below, row["planted"], ha="center", va="top", size="small")
+                lanes.text(
+                    row["week"],
+                    below,
+                    row["planted"],
+                    ha="center",
+                    va="top",
+                    size="small",
+                )
 
     lanes.set_yticks(range(len(LANES)), LANES)
     lanes.set_ylim(len(LANES), -0.5)

@@ -149,7 +149,12 @@ class Operation:
         with temporary_settings(known), get_client(sync_client=True) as client:
             yield client
 
-    def _kill(self, client: SyncPrefectClient, run_id: UUID, worker_too: bool) -> None:
+    def _kill(
+        self,
+        client: SyncPrefectClient,
+        run_id: UUID,
+        worker_too: bool,
+    ) -> None:
         while not self._is_training(client, run_id):
             if _state(client, run_id).is_final():
                 return

@@ -33,7 +33,12 @@ class YearPlan:
 
         Every fourth week from the third on the process of the run is killed, every second time with its worker.
         """
-        once = {17: POISON, 24: FULL_DISK, 29: OTHER_CITY, 37: BAD_MODEL}
+        once = {
+            17: POISON,
+            24: FULL_DISK,
+            29: OTHER_CITY,
+            37: BAD_MODEL,
+        }
         if week in once:
             return once[week]
         return "" if week % 4 != 3 else (CRASH_WITH_WORKER if week % 8 == 7 else CRASH)

@@ -20,7 +20,11 @@ Review = dict[str, Any]
 
 
 def cut(
-    data: Path, months: int, reviews: int, archive: int, seed: int = 1
+    data: Path,
+    months: int,
+    reviews: int,
+    archive: int,
+    seed: int = 1,
 ) -> tuple[list[Review], list[list[Review]]]:
     """Return a random sample of the older reviews, and one of each of the last months, in order.
 

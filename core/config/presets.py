@@ -54,7 +54,10 @@ def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
         place = ".".join(map(str, (*section, *loc)))
         remedy = _remedy(place, options)
         return ConfigError(
-            f"Unknown setting '{loc[-1]}'", where=place, value=first["input"], remedy=remedy
+            f"Unknown setting '{loc[-1]}'",
+            where=place,
+            value=first["input"],
+            remedy=remedy,
         )
 
     message = explain_option(spec, {**first, "loc": loc}, _as_in_a_preset)
@@ -154,7 +157,9 @@ def purpose(name: str) -> str:
 
 
 def load_config(
-    preset: str = DEFAULT, overrides: Sequence[str] = (), source: Mapping[str, Any] | None = None
+    preset: str = DEFAULT,
+    overrides: Sequence[str] = (),
+    source: Mapping[str, Any] | None = None,
 ) -> RunConfig:
     """Read a preset (a name, or the path of a TOML file) and apply `key=value` overrides.
 
@@ -277,7 +282,11 @@ def _too_deep(where: str | Path) -> ConfigError:
     )
 
 
-def _merge(base: dict[Any, Any], change: dict[Any, Any], path: Path) -> dict[Any, Any]:
+def _merge(
+    base: dict[Any, Any],
+    change: dict[Any, Any],
+    path: Path,
+) -> dict[Any, Any]:
     """Return a section with changes; `[models.NAME]` changes one model, `[[models]]` replaces all."""
     merged = dict(base)
     for key, value in change.items():
@@ -352,7 +361,12 @@ def split_override(override: str) -> tuple[str, Any]:
     return key.strip(), value
 
 
-def _index(entries: list[Any], name: str, where: str | Path, written: str) -> int:
+def _index(
+    entries: list[Any],
+    name: str,
+    where: str | Path,
+    written: str,
+) -> int:
     """Return the place of the list entry with this name or number."""
     if name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(entries):
         return int(name)

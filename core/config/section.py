@@ -51,7 +51,12 @@ class Section(BaseModel):
     The types of numbers, with their ranges, are in `models/options.py`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        defer_build=True,
+    )
 
 
 def require_numbers(name: str, value: object) -> None:
@@ -74,7 +79,11 @@ def require_numbers(name: str, value: object) -> None:
         )
 
 
-def require_names(what: str, specs: Sequence[Any], baseline: str) -> None:
+def require_names(
+    what: str,
+    specs: Sequence[Any],
+    baseline: str,
+) -> None:
     """Raise ValueError if two models of a section have one name, or none has the name of the baseline."""
     names = [spec.name for spec in specs]
     if duplicate := {name for name in names if names.count(name) > 1}:

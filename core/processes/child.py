@@ -34,7 +34,10 @@ def main() -> None:
     os.dup2(empty, 0)
     os.close(empty)
     threading.Thread(
-        target=end_with_parent, args=(lifeline, group), name="lifeline", daemon=True
+        target=end_with_parent,
+        args=(lifeline, group),
+        name="lifeline",
+        daemon=True,
     ).start()
     first, *rest = sys.argv[1 + group :]
     if first != "-m":

@@ -40,7 +40,11 @@ _children: set[Child] = set()
 
 
 def start_child(
-    program: Sequence[str], *, isolated: bool = False, group: bool = False, **options: Any
+    program: Sequence[str],
+    *,
+    isolated: bool = False,
+    group: bool = False,
+    **options: Any,
 ) -> subprocess.Popen[Any]:
     """Start a Python program that ends when this process ends.
 
@@ -58,7 +62,12 @@ def start_child(
         *(["--group"] if group else []),
         *program,
     ]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **options)
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        **options,
+    )
     remember_child(child)
     return child
 
@@ -80,7 +89,11 @@ def end_child(child: Child) -> None:
 
 
 def run_child(
-    program: Sequence[str], timeout: float, *, isolated: bool = False, **options: Any
+    program: Sequence[str],
+    timeout: float,
+    *,
+    isolated: bool = False,
+    **options: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end and return its exit code and output.
 
@@ -91,7 +104,13 @@ def run_child(
         tempfile.TemporaryFile("w+", encoding="utf-8") as out,
         tempfile.TemporaryFile("w+", encoding="utf-8") as err,
     ):
-        child = start_child(program, isolated=isolated, stdout=out, stderr=err, **options)
+        child = start_child(
+            program,
+            isolated=isolated,
+            stdout=out,
+            stderr=err,
+            **options,
+        )
         try:
             code = child.wait(timeout)
         finally:

@@ -41,7 +41,11 @@ def write_crash_log(error: BaseException, arguments: Sequence[str]) -> Path | No
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     for folder in (home_folder() / FOLDER, Path(tempfile.gettempdir())):
         with suppress(OSError):
-            folder.mkdir(mode=OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
+            folder.mkdir(
+                mode=OWNER_ONLY_FOLDER,
+                parents=True,
+                exist_ok=True,
+            )
             file = folder / f"reviewlm-{now}-{os.getpid()}.log"
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY_FILE)
             with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as log:

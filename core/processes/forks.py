@@ -116,7 +116,14 @@ def fork_child(
     lifeline, end = os.pipe()
     pid = os.fork()
     if not pid:
-        _work(work, name, environment, {*keep, lifeline}, messages, lifeline)
+        _work(
+            work,
+            name,
+            environment,
+            {*keep, lifeline},
+            messages,
+            lifeline,
+        )
 
     os.close(lifeline)
     child = ForkedChild(pid, end)
@@ -137,7 +144,10 @@ def _work(
     try:
         _leave_parent(name, environment, keep, messages)
         threading.Thread(
-            target=end_with_parent, args=(lifeline,), name="lifeline", daemon=True
+            target=end_with_parent,
+            args=(lifeline,),
+            name="lifeline",
+            daemon=True,
         ).start()
         work()
         code = 0
@@ -153,7 +163,10 @@ def _work(
 
 
 def _leave_parent(
-    name: str, environment: Mapping[str, str], keep: Collection[int], messages: int
+    name: str,
+    environment: Mapping[str, str],
+    keep: Collection[int],
+    messages: int,
 ) -> None:
     """Give up signals, files, loggers and variables of the parent."""
     signal.set_wakeup_fd(-1)

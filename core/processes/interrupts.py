@@ -76,7 +76,12 @@ def watch_signals() -> Iterator[None]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     _process.heard = {int(number) for number in before}
-    threading.Thread(target=_watch, args=[reading], name="signals", daemon=True).start()
+    threading.Thread(
+        target=_watch,
+        args=[reading],
+        name="signals",
+        daemon=True,
+    ).start()
     # The thread gets the signal from the operating system. The main thread may be inside a long call, and Prefect
     # (SIGTERM) and polars (SIGINT) replace its handlers.
     previous = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -254,11 +259,18 @@ def _begin(number: int, line: str = "") -> None:
         doing = list(dict.fromkeys(_process.doing))
         last = _process.last
     threading.Thread(
-        target=_end, args=(number, line or _line(number, doing, last)), name="ending", daemon=True
+        target=_end,
+        args=(number, line or _line(number, doing, last)),
+        name="ending",
+        daemon=True,
     ).start()
 
 
-def _line(number: int, doing: list[str], last: str) -> str:
+def _line(
+    number: int,
+    doing: list[str],
+    last: str,
+) -> str:
     event = SAID[signal.Signals(number).name]
     if _process.stop is not None:
         return f"{event}; finishing the requests in progress, for at most {_process.draining:g} s"

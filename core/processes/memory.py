@@ -27,8 +27,16 @@ M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 M_ARENA_MAX = -8
 """Parameters of mallopt(3)."""
-TIGHT = {M_MMAP_THRESHOLD: 4 << 20, M_TRIM_THRESHOLD: 32 << 20, M_ARENA_MAX: 2}
-WIDE = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20, M_ARENA_MAX: 2}
+TIGHT = {
+    M_MMAP_THRESHOLD: 4 << 20,
+    M_TRIM_THRESHOLD: 32 << 20,
+    M_ARENA_MAX: 2,
+}
+WIDE = {
+    M_MMAP_THRESHOLD: 32 << 20,
+    M_TRIM_THRESHOLD: 64 << 20,
+    M_ARENA_MAX: 2,
+}
 """Thresholds that the C library reaches by itself; they suit tensors that are made and freed in every step. Two heaps,
 not one per thread: what one thread has freed, the next one can use."""
 

@@ -85,7 +85,12 @@ def guarded_streams(doing: Callable[[], str] = str) -> Iterator[None]:
     ended = threading.Event()
     sys.stdout = _Guarded(before[0] or null, _told_of_output, line)  # type: ignore[assignment]
     sys.stderr = _Guarded(before[1] or null, _ignore_failures, line)  # type: ignore[assignment]
-    threading.Thread(target=line.watch, args=[ended], name="waiting line", daemon=True).start()
+    threading.Thread(
+        target=line.watch,
+        args=[ended],
+        name="waiting line",
+        daemon=True,
+    ).start()
     try:
         yield
     finally:
@@ -168,7 +173,12 @@ class WaitingLine:
         began_before: Seconds of silence on a terminal before the line was made.
     """
 
-    def __init__(self, stream: Any, doing: Callable[[], str], began_before: float = 0.0) -> None:
+    def __init__(
+        self,
+        stream: Any,
+        doing: Callable[[], str],
+        began_before: float = 0.0,
+    ) -> None:
         self._stream = stream
         self._doing = doing
         self._terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
@@ -226,7 +236,10 @@ class _Guarded:
     """A text stream that passes everything on, and writes and flushes within a block for its errors."""
 
     def __init__(
-        self, stream: Any, guard: Callable[[], AbstractContextManager[Any]], line: WaitingLine
+        self,
+        stream: Any,
+        guard: Callable[[], AbstractContextManager[Any]],
+        line: WaitingLine,
     ) -> None:
         self._stream = stream
         self._guard = guard

@@ -140,7 +140,11 @@ def plan_of(
     return plan
 
 
-def _note(settings: dict[str, list[str]], name: str, several: list[str]) -> None:
+def _note(
+    settings: dict[str, list[str]],
+    name: str,
+    several: list[str],
+) -> None:
     """Note settings of a deployment under its name, if there are any."""
     if several:
         settings[name] = several
@@ -198,7 +202,11 @@ def _schedule(frequency: Mapping[str, Any], options: Mapping[str, Any]) -> dict[
     return found
 
 
-def put_setting(entry: dict[str, Any], name: str, value: Any) -> None:
+def put_setting(
+    entry: dict[str, Any],
+    name: str,
+    value: Any,
+) -> None:
     """Give a deployment of `prefect.yaml` another setting."""
     if name == "job_variables":
         entry["work_pool"] = {**entry["work_pool"], "job_variables": value}

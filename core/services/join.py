@@ -118,7 +118,12 @@ def resource_of(model: str) -> dict[str, str]:
     return {"prefect.resource.id": f"reviewlm.model.{model}", "prefect.resource.name": model}
 
 
-def send_event(home: Path, event: str, model: str, payload: dict[str, Any]) -> None:
+def send_event(
+    home: Path,
+    event: str,
+    model: str,
+    payload: dict[str, Any],
+) -> None:
     """Send an event to the Prefect server in use; without one, do nothing. A failure is a warning.
 
     Args:
@@ -142,7 +147,13 @@ def send_event(home: Path, event: str, model: str, payload: dict[str, Any]) -> N
     import httpx
 
     try:
-        ask(os.environ, "POST", "/events", [body], EVENT_SECONDS)
+        ask(
+            os.environ,
+            "POST",
+            "/events",
+            [body],
+            EVENT_SECONDS,
+        )
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         log.warning(
             "no alert is sent, because Prefect's server at %s did not take the event: %s",

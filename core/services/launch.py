@@ -105,7 +105,13 @@ def start(
     """
     home.mkdir(parents=True, exist_ok=True)
     with changing_services(home):
-        return _start(home, tracking_uri, serve, deploy_again, overwrite)
+        return _start(
+            home,
+            tracking_uri,
+            serve,
+            deploy_again,
+            overwrite,
+        )
 
 
 def _start(
@@ -133,7 +139,13 @@ def _start(
             starter.wait("prefect")
         environment = environment_of(home, services)
         pools = usable_pools()
-        for step, carry_out in deploy_steps(environment, pools, home, deploy_again, overwrite):
+        for step, carry_out in deploy_steps(
+            environment,
+            pools,
+            home,
+            deploy_again,
+            overwrite,
+        ):
             with _step(step):
                 carry_out()
         for name in names[1:]:
@@ -240,7 +252,11 @@ def _require_tracking(services: Iterable[Service], tracking_uri: str) -> None:
             )
 
 
-def command_of(name: str, host: str, port: int) -> list[str]:
+def command_of(
+    name: str,
+    host: str,
+    port: int,
+) -> list[str]:
     """Return the words after `python` that run a web server or the worker of a pool."""
     if pool := WORKERS.get(name):
         worker = f"reviewlm-{platform.node()}-{pool}"
@@ -265,7 +281,11 @@ def command_of(name: str, host: str, port: int) -> list[str]:
     ]
 
 
-def variables_of(name: str, home: Path, origin: str) -> dict[str, str]:
+def variables_of(
+    name: str,
+    home: Path,
+    origin: str,
+) -> dict[str, str]:
     """Return the environment variables of a web server whose pages are at *origin*."""
     if name == "prefect":
         return {**OF_PREFECT, **prefect_server(credentials_of(home), origin)}
@@ -321,7 +341,11 @@ class Starter:
         return f"{address}, because another program uses port {wanted}{links}"
 
     def launch(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], address: str = ""
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        address: str = "",
     ) -> None:
         """Start a program that is kept running, and note it among the services."""
         file = self._log(name)
@@ -343,7 +367,13 @@ class Starter:
             )
 
         tracking = os.environ.get(TRACKING_VARIABLE, "")
-        service = Service(name, process_name(process.pid), address, str(self.home), tracking)
+        service = Service(
+            name,
+            process_name(process.pid),
+            address,
+            str(self.home),
+            tracking,
+        )
         try:
             remember(self.home, [*self.services.values(), service])
         except BaseException:  # no space, or an interrupt: nothing would stop it later

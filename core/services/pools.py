@@ -95,7 +95,13 @@ def deploy(
     Raises:
         ReviewLMError: The server does not answer, or refuses.
     """
-    for _, carry_out in deploy_steps(environment, pools, home, again, overwrite):
+    for _, carry_out in deploy_steps(
+        environment,
+        pools,
+        home,
+        again,
+        overwrite,
+    ):
         carry_out()
 
 
@@ -115,7 +121,13 @@ def deploy_steps(
     yield "limits", partial(_create_limits, environment)
 
     before = read_deployed(home)
-    plan = plan_of(entries_of(pools), settings_there(environment), before, again, overwrite)
+    plan = plan_of(
+        entries_of(pools),
+        settings_there(environment),
+        before,
+        again,
+        overwrite,
+    )
     if plan.entries:
         first, *others = (entry["name"] for entry in plan.entries)
         more = f" and {len(others)} more" if others else ""
@@ -132,10 +144,22 @@ def _present_pools(environment: dict[str, str]) -> set[str]:
     return {one["name"] for one in _ask(environment, "/work_pools/filter", {"limit": MOST})}
 
 
-def _create_pool(environment: dict[str, str], home: Path, pool: str) -> None:
+def _create_pool(
+    environment: dict[str, str],
+    home: Path,
+    pool: str,
+) -> None:
     """Create a pool, unless a worker that starts meanwhile does: each creates its own where it has none."""
     try:
-        _prefect(environment, home, "work-pool", "create", pool, "--type", "process")
+        _prefect(
+            environment,
+            home,
+            "work-pool",
+            "create",
+            pool,
+            "--type",
+            "process",
+        )
     except ReviewLMError:
         if pool not in _present_pools(environment):
             raise
@@ -148,7 +172,11 @@ def settings_there(environment: dict[str, str]) -> dict[str, Settings]:
     return {one["name"]: settings_on_server(one, automations) for one in known}
 
 
-def _deploy(environment: dict[str, str], home: Path, plan: DeploymentPlan) -> None:
+def _deploy(
+    environment: dict[str, str],
+    home: Path,
+    plan: DeploymentPlan,
+) -> None:
     """Let Prefect deploy the entries of a plan, from a file of their own."""
     import yaml
 
@@ -168,12 +196,22 @@ def _create_limits(environment: dict[str, str]) -> None:
         _ask(environment, "/v2/concurrency_limits/", {"name": name, "limit": size_of_limit(name)})
 
 
-def _ask(environment: dict[str, str], path: str, body: dict[str, Any]) -> Any:
+def _ask(
+    environment: dict[str, str],
+    path: str,
+    body: dict[str, Any],
+) -> Any:
     """Return the answer of Prefect's server; None if what was to be created exists, which stays as it is."""
     import httpx
 
     try:
-        return ask(environment, "POST", path, body, SECONDS)
+        return ask(
+            environment,
+            "POST",
+            path,
+            body,
+            SECONDS,
+        )
     except (httpx.HTTPError, ValueError) as error:
         if isinstance(error, httpx.HTTPStatusError) and error.response.status_code == EXISTS:
             return None
@@ -198,9 +236,19 @@ def _prefect(environment: dict[str, str], home: Path, *arguments: str) -> None:
     _run(environment, home, [sys.executable, "-P", "-m", "prefect", *arguments])
 
 
-def _run(environment: dict[str, str], home: Path, command: list[str]) -> None:
+def _run(
+    environment: dict[str, str],
+    home: Path,
+    command: list[str],
+) -> None:
     folder = working_folder(home)
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(
+        command,
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         shown = " ".join([Path(command[0]).name, *command[1:]])
         raise ReviewLMError(
@@ -208,7 +256,13 @@ def _run(environment: dict[str, str], home: Path, command: list[str]) -> None:
         )
 
 
-def ask(environment: Mapping[str, str], method: str, path: str, body: Any, seconds: float) -> Any:
+def ask(
+    environment: Mapping[str, str],
+    method: str,
+    path: str,
+    body: Any,
+    seconds: float,
+) -> Any:
     """Send a request to the Prefect server that an environment names; return its answer as JSON, None if it is empty.
 
     Args:
@@ -222,7 +276,11 @@ def ask(environment: Mapping[str, str], method: str, path: str, body: Any, secon
         httpx.HTTPError, ValueError: The server does not answer, or with an error.
     """
     answer = request(
-        f"{environment['PREFECT_API_URL']}{path}", login_of(environment), body, seconds, method
+        f"{environment['PREFECT_API_URL']}{path}",
+        login_of(environment),
+        body,
+        seconds,
+        method,
     )
     if answer.content:
         return answer.json()
@@ -235,7 +293,11 @@ def login_of(environment: Mapping[str, str]) -> str:
 
 
 def request(
-    url: str, login: str, body: Any = None, seconds: float = SECONDS, method: str = ""
+    url: str,
+    login: str,
+    body: Any = None,
+    seconds: float = SECONDS,
+    method: str = "",
 ) -> Response:
     """Return the answer of a server.
 

@@ -33,7 +33,11 @@ INTERRUPTED_SECONDS = 0.5
 """Seconds for each service to stop when `services start` is interrupted and the user waits for its end."""
 log = logging.getLogger(__name__)
 FILE = "ports.json"
-DEFAULT_PORTS = {"prefect": 4200, "mlflow": 5000, "serve": 8000}
+DEFAULT_PORTS = {
+    "prefect": 4200,
+    "mlflow": 5000,
+    "serve": 8000,
+}
 PORTS = range(1024, 65_536)
 """Ports that a program of a user may take."""
 

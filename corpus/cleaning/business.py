@@ -54,7 +54,12 @@ class Businesses:
 
     def join(self, reviews: pl.DataFrame) -> pl.DataFrame:
         """Return the reviews, in their order, with the columns of `BUSINESS`: null if the business is unknown."""
-        return reviews.join(self.table, on=KEY, how="left", maintain_order="left")
+        return reviews.join(
+            self.table,
+            on=KEY,
+            how="left",
+            maintain_order="left",
+        )
 
     def facts(self, reviews: pl.LazyFrame) -> dict[str, int]:
         """Return the facts about the join; `unmatched` reviews have a business that is not in the table, or none."""
@@ -137,7 +142,11 @@ def _content(path: Path, limits: Limits) -> bytes:
         ) from error
 
 
-def _json_lines(content: bytes, path: Path, limits: Limits) -> tuple[pl.DataFrame, list[str]]:
+def _json_lines(
+    content: bytes,
+    path: Path,
+    limits: Limits,
+) -> tuple[pl.DataFrame, list[str]]:
     rows: list[tuple[str | None, ...]] = []
     fields: dict[str, None] = {}
     for number, line in enumerate(content.split(b"\n"), 1):
@@ -167,7 +176,11 @@ def _json_lines(content: bytes, path: Path, limits: Limits) -> tuple[pl.DataFram
     return pl.DataFrame(rows, schema=dict.fromkeys(FIELDS, pl.String), orient="row"), list(fields)
 
 
-def _text(value: Any, field: str, where: str) -> str | None:
+def _text(
+    value: Any,
+    field: str,
+    where: str,
+) -> str | None:
     """Return a field as text."""
     if value is None or isinstance(value, str):
         return value

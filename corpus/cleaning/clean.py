@@ -123,14 +123,38 @@ def prepare(
         businesses = read_businesses(business, limits)
 
     table = _write_table(
-        folder, files, cleaning, duplicates, earlier, businesses, passes, threads, engine
+        folder,
+        files,
+        cleaning,
+        duplicates,
+        earlier,
+        businesses,
+        passes,
+        threads,
+        engine,
     )
     certificate = _write_certificate(
-        folder, table.index, duplicates, table.findings.spreads, engine
+        folder,
+        table.index,
+        duplicates,
+        table.findings.spreads,
+        engine,
     )
     shares = measure_shares(folder, split, table.written["splits"], grouping.dates_given)
-    facts = _facts(table, grouping, shares, form, certificate)
-    account = _account(table, files, grouping, shares, facts["unrated"])
+    facts = _facts(
+        table,
+        grouping,
+        shares,
+        form,
+        certificate,
+    )
+    account = _account(
+        table,
+        files,
+        grouping,
+        shares,
+        facts["unrated"],
+    )
     account.require_sum(facts["rows"])
     return {**facts, ACCOUNT: [entry.to_dict() for entry in account.entries]}
 
@@ -172,22 +196,52 @@ def _write_table(
     """Clean the reviews, drop duplicates and write the others; what is kept for each review ends with this function."""
     grouping = cleaning.grouping
     with _slices(files.folder, folder, grouping, engine) as slices:
-        counts = _fill(slices, files, cleaning, passes, threads)
+        counts = _fill(
+            slices,
+            files,
+            cleaning,
+            passes,
+            threads,
+        )
         learnt = _leave_out_learnt(slices, earlier, counts.gone)
         dropping = Dropping(ExactDuplicates(*slices.equal_texts()), duplicates, threads)
         dropping.drop_all(passes, slices, folder / "near", earlier)
         dropping.count_learnt(learnt)
-        _require_all_splits(dropping.repeats, counts, learnt, grouping, files.folder)
+        _require_all_splits(
+            dropping.repeats,
+            counts,
+            learnt,
+            grouping,
+            files.folder,
+        )
         row_facts = _RowFacts(dropping.repeats.code, counts.gone)
-        written = _write(folder, slices, row_facts, passes, businesses)
+        written = _write(
+            folder,
+            slices,
+            row_facts,
+            passes,
+            businesses,
+        )
 
     dropped = dropping.repeats.left()
     findings = dropping.write(folder, row_facts.ratings())
-    return _Table(written, counts, learnt, dropped, findings, dropping.near, dropping.index)
+    return _Table(
+        written,
+        counts,
+        learnt,
+        dropped,
+        findings,
+        dropping.near,
+        dropping.index,
+    )
 
 
 def _facts(
-    table: _Table, grouping: Grouping, shares: Shares, form: NormalForm, certificate: Certificate
+    table: _Table,
+    grouping: Grouping,
+    shares: Shares,
+    form: NormalForm,
+    certificate: Certificate,
 ) -> dict[str, Any]:
     """Return the facts of `prepare`, but for the account."""
     facts = {**table.written, **table.counts.facts()}
@@ -238,7 +292,12 @@ class _RowFacts:
         self._start = 0
         self._stars = [np.zeros(0, np.int8)]
 
-    def add(self, rank: int, stars: np.ndarray, file: np.ndarray) -> None:
+    def add(
+        self,
+        rank: int,
+        stars: np.ndarray,
+        file: np.ndarray,
+    ) -> None:
         """Add the next reviews, which are of one split: their ratings and the numbers of their files."""
         self._stars.append(stars)
         code = self.code[self._start : self._start + len(stars)]
@@ -273,7 +332,10 @@ def _write_certificate(
 
 @contextmanager
 def _slices(
-    dataset_folder: Path, folder: Path, grouping: Grouping, engine: Dataflow | None
+    dataset_folder: Path,
+    folder: Path,
+    grouping: Grouping,
+    engine: Dataflow | None,
 ) -> Iterator[Slices | NodeSlices]:
     """Yield the slices that are sorted, on disk or by workers; remove them from the disk when the table is written."""
     work = folder / "slices"
@@ -338,7 +400,9 @@ def _write(
 
 
 def _leave_out_learnt(
-    slices: Slices | NodeSlices, earlier: Sequence[Path], gone: Gone
+    slices: Slices | NodeSlices,
+    earlier: Sequence[Path],
+    gone: Gone,
 ) -> dict[str, dict[str, int]]:
     """Leave out test and validation reviews whose text was learnt from earlier data; return and count their numbers."""
     if not earlier:

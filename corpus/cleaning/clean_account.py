@@ -66,7 +66,12 @@ class Gone:
     def __init__(self) -> None:
         self.counts: Counter[tuple[Left, int]] = Counter()
 
-    def add(self, left: Left, file: int, count: int) -> None:
+    def add(
+        self,
+        left: Left,
+        file: int,
+        count: int,
+    ) -> None:
         """Add reviews of one file."""
         self.counts[left, file] += count
 
@@ -75,7 +80,12 @@ class Gone:
         for file, count in zip(*np.unique(file_N, return_counts=True), strict=True):
             self.add(left, int(file), int(count))
 
-    def add_codes(self, split: str, code_N: np.ndarray, file_N: np.ndarray) -> None:
+    def add_codes(
+        self,
+        split: str,
+        code_N: np.ndarray,
+        file_N: np.ndarray,
+    ) -> None:
         """Add the reviews of a split that have a code of `corpus.duplicates.exact` other than `STAYS`."""
         gone_N = code_N != STAYS
         for code in np.unique(code_N[gone_N]):
@@ -97,7 +107,16 @@ def entries_of_gone(gone: Gone, files: Sequence[str]) -> list[Entry]:
     """
     entries = []
     for (left, file), count in sorted(gone.counts.items()):
-        entries.append(Entry(STEP, left.outcome, left.kind, count, files[file], about=left.about))
+        entries.append(
+            Entry(
+                STEP,
+                left.outcome,
+                left.kind,
+                count,
+                files[file],
+                about=left.about,
+            )
+        )
 
     return entries
 
@@ -116,7 +135,11 @@ def entry_of_unrated(unrated: Mapping[str, int]) -> Entry:
     )
 
 
-def entry_of_keys(without_key: int, key: str, fate: str) -> Entry:
+def entry_of_keys(
+    without_key: int,
+    key: str,
+    fate: str,
+) -> Entry:
     """Return the entry about reviews without the id or date that should decide their split."""
     return Entry(
         STEP,
@@ -160,7 +183,11 @@ def entries_of_shares(shares: Shares, remedy: str) -> list[Entry]:
     return [far_from_share, large_group]
 
 
-def entry_of_crowd(reviews: int, share: float, text: str) -> Entry:
+def entry_of_crowd(
+    reviews: int,
+    share: float,
+    text: str,
+) -> Entry:
     """Return the entry about a crowd of copies of one text."""
     return Entry(
         STEP,

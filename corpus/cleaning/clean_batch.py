@@ -37,7 +37,12 @@ class CleanCounts:
         self.gone = Gone()
         self._counts: Counter[tuple[str, str]] = Counter()
 
-    def add(self, fact: str, number: int, value: str = "") -> None:
+    def add(
+        self,
+        fact: str,
+        number: int,
+        value: str = "",
+    ) -> None:
         """Count a fact, for one of its values if it has any."""
         self._counts[fact, value] += number
 
@@ -46,7 +51,12 @@ class CleanCounts:
         self.add("empty", number)
         self.gone.add(EMPTY, file, number)
 
-    def leave_out_language(self, code: str, number: int, file: int) -> None:
+    def leave_out_language(
+        self,
+        code: str,
+        number: int,
+        file: int,
+    ) -> None:
         """Count reviews of a file in a language that is not selected."""
         self.add("languages", number, code)
         self.gone.add(language(code), file, number)

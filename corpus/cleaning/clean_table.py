@@ -121,7 +121,10 @@ def write_coverage(folder: Path, coverage: Mapping[str, np.ndarray]) -> dict[str
 
 
 def write_clean(
-    folder: Path, slices: Iterator[pl.DataFrame], code: np.ndarray, businesses: Businesses | None
+    folder: Path,
+    slices: Iterator[pl.DataFrame],
+    code: np.ndarray,
+    businesses: Businesses | None,
 ) -> dict[str, Any]:
     """Write the kept reviews to `folder/clean.parquet`.
 
@@ -212,7 +215,9 @@ def _sums(reviews: pl.LazyFrame) -> pl.DataFrame:
 
 
 def _facts_of_table(
-    folder: Path, sums: pl.DataFrame, businesses: Businesses | None
+    folder: Path,
+    sums: pl.DataFrame,
+    businesses: Businesses | None,
 ) -> dict[str, Any]:
     splits = {row.pop("split"): row for row in sums.iter_rows(named=True)}
     rows = sum(split["reviews"] for split in splits.values())
@@ -255,7 +260,10 @@ class SliceRule:
 
     @classmethod
     def of(
-        cls, count: int, shares: Sequence[float], ranges: Sequence[tuple[float, float]]
+        cls,
+        count: int,
+        shares: Sequence[float],
+        ranges: Sequence[tuple[float, float]],
     ) -> SliceRule:
         """Return the rule for about *count* slices.
 

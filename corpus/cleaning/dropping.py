@@ -59,7 +59,12 @@ class Dropping:
         near: Facts about near-duplicates.
     """
 
-    def __init__(self, repeats: ExactDuplicates, config: DuplicatesConfig, threads: int) -> None:
+    def __init__(
+        self,
+        repeats: ExactDuplicates,
+        config: DuplicatesConfig,
+        threads: int,
+    ) -> None:
         self.repeats = repeats
         self.index: NearDuplicates | None = None
         self.near: dict[str, Any] = {}
@@ -96,7 +101,11 @@ class Dropping:
 
             self.near = _drop_near(self.repeats, self.index)
             self._covered = _drop_covered(
-                self.repeats, self.index, earlier, config.coverage, self._threads
+                self.repeats,
+                self.index,
+                earlier,
+                config.coverage,
+                self._threads,
             )
 
         self._crowds = limit_crowds(self.repeats, config.max_alike)
@@ -125,7 +134,9 @@ class Dropping:
 
 
 def _entries_of_crowds(
-    folder: Path, repeats: ExactDuplicates, crowds: Sequence[Crowd]
+    folder: Path,
+    repeats: ExactDuplicates,
+    crowds: Sequence[Crowd],
 ) -> list[Entry]:
     """Return the entries about the largest crowds, each with the beginning of its text."""
     rows = np.cumsum(repeats.code == STAYS) - 1

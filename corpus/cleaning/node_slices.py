@@ -126,7 +126,15 @@ class NodeSlices:
         facts_of = self.engine.fetch(one[1] for one in ordered)
         for (reference, rank), made, facts in zip(rows, ordered, facts_of, strict=True):
             if len(facts.file):
-                self.slices.append(NodeSlice(reference, rank, facts.file, facts.stars, made[2:]))
+                self.slices.append(
+                    NodeSlice(
+                        reference,
+                        rank,
+                        facts.file,
+                        facts.stars,
+                        made[2:],
+                    )
+                )
 
     def equal_texts(self) -> tuple[np.ndarray, tuple[int, int]]:
         """Return the first row (N,) with the text of each, and the rows where validation and train begin.
@@ -183,7 +191,12 @@ class NodeSlices:
             yield from self.engine.fetch([one.rows])
 
 
-def _clean_part(clean: Cleaning, rule: SliceRule, content: np.ndarray, file: int) -> list[Any]:
+def _clean_part(
+    clean: Cleaning,
+    rule: SliceRule,
+    content: np.ndarray,
+    file: int,
+) -> list[Any]:
     """Return the counts of a part of the data, and its rows of each slice; on a worker."""
     total = CleanCounts()
     cleaned = []
@@ -203,7 +216,11 @@ def _sort(ranges: int, *parts: pl.DataFrame) -> list[Any]:
     return _with_numbers(ranges, pl.concat(parts).sort(ORDER).drop("place"))
 
 
-def _leave_out(ranges: int, rows: pl.DataFrame, gone: np.ndarray) -> list[Any]:
+def _leave_out(
+    ranges: int,
+    rows: pl.DataFrame,
+    gone: np.ndarray,
+) -> list[Any]:
     """Return the rows of a slice that stay, with their numbers; on a worker."""
     return _with_numbers(ranges, rows.filter(pl.Series(~gone)))
 

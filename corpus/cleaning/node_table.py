@@ -15,7 +15,10 @@ from reviewlm.corpus.cleaning.node_slices import NodeSlices
 
 
 def write_from_nodes(
-    folder: Path, slices: NodeSlices, code: np.ndarray, businesses: Businesses | None
+    folder: Path,
+    slices: NodeSlices,
+    code: np.ndarray,
+    businesses: Businesses | None,
 ) -> dict[str, Any]:
     """Write the kept reviews to `folder/clean.parquet`: the bytes and facts of `clean_table.write_clean`.
 
@@ -36,7 +39,13 @@ def write_from_nodes(
 
         ends = list(range(room, count, ROW_GROUP))
         cuts = [0, *(end for end in ends if end), count]
-        made = engine.submit(_cut_kept, one.rows, kept, cuts, results=len(cuts) - 1)
+        made = engine.submit(
+            _cut_kept,
+            one.rows,
+            kept,
+            cuts,
+            results=len(cuts) - 1,
+        )
         if room:
             pieces[-1].append(made.pop(0))
         pieces += [[piece] for piece in made]
@@ -48,7 +57,11 @@ def write_from_nodes(
     return join_clean(folder, engine.fetch(groups), businesses)
 
 
-def _cut_kept(rows: pl.DataFrame, kept: np.ndarray, cuts: list[int]) -> list[pl.DataFrame]:
+def _cut_kept(
+    rows: pl.DataFrame,
+    kept: np.ndarray,
+    cuts: list[int],
+) -> list[pl.DataFrame]:
     """Return the kept rows of a slice, cut where row groups end; on a worker."""
     left = kept_rows(rows, kept)
     return [left[start:stop] for start, stop in pairwise(cuts)]

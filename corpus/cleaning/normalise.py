@@ -103,7 +103,11 @@ def _one_by_one(change: Callable[[str], str]) -> Callable[[pl.Series], pl.Series
     return lambda some: pl.Series([change(text) for text in some.to_list()], dtype=pl.String)
 
 
-def _where(texts: pl.Series, pattern: str, change: Callable[[pl.Series], pl.Series]) -> pl.Series:
+def _where(
+    texts: pl.Series,
+    pattern: str,
+    change: Callable[[pl.Series], pl.Series],
+) -> pl.Series:
     """Change only the texts that contain the pattern; most texts need none of the slow steps."""
     chosen = texts.str.contains(pattern)
     if chosen.any():

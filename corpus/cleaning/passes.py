@@ -22,7 +22,12 @@ class Passes:
         report: Is told the progress.
     """
 
-    def __init__(self, dataset_folder: Path, passes: int, report: Report | None) -> None:
+    def __init__(
+        self,
+        dataset_folder: Path,
+        passes: int,
+        report: Report | None,
+    ) -> None:
         scan = pl.scan_parquet(part_files(dataset_folder))
         self.reviews = scan.select(pl.len()).collect().item()
         self.total = passes * self.reviews

@@ -50,7 +50,11 @@ class OtherRatings:
         return self.words >= TELLING or self.share > ODD_SHARE
 
 
-def find_other_ratings(folder: Path, repeats: ExactDuplicates, stars: np.ndarray) -> OtherRatings:
+def find_other_ratings(
+    folder: Path,
+    repeats: ExactDuplicates,
+    stars: np.ndarray,
+) -> OtherRatings:
     """Return the equal texts with other ratings.
 
     Args:
@@ -76,7 +80,10 @@ def find_other_ratings(folder: Path, repeats: ExactDuplicates, stars: np.ndarray
 
 
 def _with_longest(
-    folder: Path, repeats: ExactDuplicates, texts: pl.DataFrame, found: OtherRatings
+    folder: Path,
+    repeats: ExactDuplicates,
+    texts: pl.DataFrame,
+    found: OtherRatings,
 ) -> OtherRatings:
     """Add the longest of some texts that stay, with its ratings and words, if there is one."""
     if texts.is_empty():
@@ -89,4 +96,9 @@ def _with_longest(
     place = int(shown["words"].to_numpy().argmax())
     longest = shown.row(place, named=True)
     ratings = tuple(texts["stars"][place].to_list())
-    return replace(found, text=longest["text"], words=longest["words"], ratings=ratings)
+    return replace(
+        found,
+        text=longest["text"],
+        words=longest["words"],
+        ratings=ratings,
+    )

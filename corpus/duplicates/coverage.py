@@ -28,7 +28,11 @@ Shared = tuple[np.ndarray, np.ndarray, np.ndarray]
 offsets of the texts in these."""
 
 
-def coverage(held_out: Stream, learnt: Stream, threads: int = 1) -> np.ndarray:
+def coverage(
+    held_out: Stream,
+    learnt: Stream,
+    threads: int = 1,
+) -> np.ndarray:
     """Return the coverage (D,) of each held-out text by the training texts, from 0 to 1.
 
     Coverage is the share of the words of a held-out text that stands in training texts. A passage that was posted
@@ -91,7 +95,11 @@ def _hash_runs(stream: Stream, threads: int) -> Iterator[Forms]:
     return map_in_order(lambda forms: fingerprints.of(*forms), stream(), threads)
 
 
-def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> list[np.ndarray]:
+def _rare_runs(
+    held_out: Stream,
+    learnt: Stream,
+    threads: int,
+) -> list[np.ndarray]:
     """Return, as packed bits for each item of *held_out*, which runs occur in train and are no stock phrases."""
     # Here, because numba's import takes half a second.
     from reviewlm.corpus.duplicates import kernels
@@ -126,7 +134,11 @@ def portions_of(words: int) -> tuple[int, int]:
     return 1 << (2 * (words // portions)).bit_length(), portions
 
 
-def of_portion(values: np.ndarray, portion: int, portions: int) -> np.ndarray:
+def of_portion(
+    values: np.ndarray,
+    portion: int,
+    portions: int,
+) -> np.ndarray:
     """Return a mask of the runs that belong to a portion of all runs."""
     if portions > 1:
         return values % np.uint64(portions) == portion
@@ -162,7 +174,13 @@ class RunTable(NamedTuple):
         places = np.concatenate([none, *moved])
         texts = np.searchsorted(np.cumsum(counts_D), places, side="right")
         order = np.argsort(fingerprints, kind="stable")
-        return cls(fingerprints[order], texts[order], order, places, counts_D)
+        return cls(
+            fingerprints[order],
+            texts[order],
+            order,
+            places,
+            counts_D,
+        )
 
     def coverage(self, covered: np.ndarray) -> np.ndarray:
         """Return the coverage (D,) of the texts, from a mask of the *fingerprints* that count."""
@@ -178,7 +196,11 @@ class RunTable(NamedTuple):
         return np.bincount(texts, words, len(self.counts)) / (self.counts + SPAN - 1)
 
 
-def _coverage(parts: Sequence[Runs], learnt: Stream, threads: int) -> np.ndarray:
+def _coverage(
+    parts: Sequence[Runs],
+    learnt: Stream,
+    threads: int,
+) -> np.ndarray:
     """Return the coverage (D,) of some texts, of whose stretches the runs are given that may count."""
     table = RunTable.of(parts)
     covered = np.zeros(len(table.fingerprints), bool)
@@ -188,7 +210,10 @@ def _coverage(parts: Sequence[Runs], learnt: Stream, threads: int) -> np.ndarray
 
 
 def _in_sources(
-    fingerprints: np.ndarray, texts: np.ndarray, learnt: Stream, threads: int
+    fingerprints: np.ndarray,
+    texts: np.ndarray,
+    learnt: Stream,
+    threads: int,
 ) -> np.ndarray:
     """Return which runs (P,) of held-out texts a text shares with a training text of which it shares `PASSAGE` words.
 
@@ -217,7 +242,9 @@ def look_up_runs(fingerprints: np.ndarray) -> Callable[[Forms], Shared]:
 
 
 def mark_sources(
-    shared: Iterable[Shared], fingerprints: np.ndarray, texts: np.ndarray
+    shared: Iterable[Shared],
+    fingerprints: np.ndarray,
+    texts: np.ndarray,
 ) -> np.ndarray:
     """Return which runs (P,) count, by what training texts share with them; see `_in_sources`."""
     # Here, because numba's import takes half a second.
@@ -226,5 +253,13 @@ def mark_sources(
     covered = np.zeros(len(fingerprints), bool)
     space = np.zeros((3, int(texts.max(initial=-1)) + 1), np.int64)
     for some in shared:
-        kernels.mark_sources(*some, fingerprints, texts, SPAN, PASSAGE, *space, covered)
+        kernels.mark_sources(
+            *some,
+            fingerprints,
+            texts,
+            SPAN,
+            PASSAGE,
+            *space,
+            covered,
+        )
     return covered

@@ -63,7 +63,10 @@ def limit_crowds(repeats: ExactDuplicates, most: float) -> list[Crowd]:
 
 
 def _too_many(
-    repeats: ExactDuplicates, rows: np.ndarray, reviews: dict[str, int], most: float
+    repeats: ExactDuplicates,
+    rows: np.ndarray,
+    reviews: dict[str, int],
+    most: float,
 ) -> np.ndarray:
     """Return the reviews of a crowd that are above the limit of their split."""
     staying = rows[repeats.code[rows] == STAYS]

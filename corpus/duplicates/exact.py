@@ -227,7 +227,11 @@ class ExactDuplicates:
         row = np.cumsum(self.code == STAYS)[families.members] - 1
         names = pl.Series(SPLITS)[self.ranks(families.members)]
         return pl.DataFrame(
-            {"split": names, "row": row.astype(np.uint32), "group": families.numbers}
+            {
+                "split": names,
+                "row": row.astype(np.uint32),
+                "group": families.numbers,
+            }
         )
 
     def near_within(self) -> dict[str, int]:

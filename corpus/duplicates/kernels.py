@@ -31,7 +31,13 @@ def mix_number(value: Any) -> Any:
 
 @kernel
 def word_forms(
-    data_N: Any, offsets_D: Any, table: Any, least: Any, forms_N: Any, ends_D: Any, words_D: Any
+    data_N: Any,
+    offsets_D: Any,
+    table: Any,
+    least: Any,
+    forms_N: Any,
+    ends_D: Any,
+    words_D: Any,
 ) -> None:
     """Write word forms of at least so many words one after another, where each one ends, and all numbers of words."""
     to = 0
@@ -99,7 +105,12 @@ def fingerprints(
 
 @kernel
 def signatures(
-    fingerprints_S: Any, offsets_D: Any, factors_P: Any, terms_P: Any, least_P: Any, out_DP: Any
+    fingerprints_S: Any,
+    offsets_D: Any,
+    factors_P: Any,
+    terms_P: Any,
+    least_P: Any,
+    out_DP: Any,
 ) -> None:
     """Write the MinHash signature of each text: of the hash functions (a x + b) >> 32, the least values, mixed.
 
@@ -118,7 +129,11 @@ def signatures(
 
 
 @kernel
-def band_keys(signature_DP: Any, factors_R: Any, keys_BD: Any) -> None:
+def band_keys(
+    signature_DP: Any,
+    factors_R: Any,
+    keys_BD: Any,
+) -> None:
     """Write the key of each band of R values: their sum with factors, mixed."""
     R = len(factors_R)
     for d in range(keys_BD.shape[1]):
@@ -131,7 +146,12 @@ def band_keys(signature_DP: Any, factors_R: Any, keys_BD: Any) -> None:
 
 @kernel
 def sets(
-    fingerprints_S: Any, offsets_D: Any, table_T: Any, owner_T: Any, found_S: Any, ends_D: Any
+    fingerprints_S: Any,
+    offsets_D: Any,
+    table_T: Any,
+    owner_T: Any,
+    found_S: Any,
+    ends_D: Any,
 ) -> None:
     """Write the different fingerprints of each text, and where those of each text end.
 
@@ -153,7 +173,12 @@ def sets(
 
 
 @kernel
-def first_equal(high_D: Any, low_D: Any, table_T: Any, first_D: Any) -> None:
+def first_equal(
+    high_D: Any,
+    low_D: Any,
+    table_T: Any,
+    first_D: Any,
+) -> None:
     """Write for each text's hash, of two halves, the place of the first one equal to it.
 
     table_T: zeros, of a power of two of places that is above D; afterwards it has 1 + the place of each first hash.
@@ -172,7 +197,12 @@ def first_equal(high_D: Any, low_D: Any, table_T: Any, first_D: Any) -> None:
 
 
 @kernel
-def places_of(wanted_W: Any, high_D: Any, table_T: Any, place_W: Any) -> None:
+def places_of(
+    wanted_W: Any,
+    high_D: Any,
+    table_T: Any,
+    place_W: Any,
+) -> None:
     """Write where `first_equal` found each wanted name first; -1: nowhere."""
     rest = _U(len(table_T) - 1)
     for w in range(len(wanted_W)):
@@ -184,7 +214,13 @@ def places_of(wanted_W: Any, high_D: Any, table_T: Any, place_W: Any) -> None:
 
 @kernel
 def common(
-    sets_S: Any, offsets_D: Any, a_K: Any, b_K: Any, table_T: Any, owner_T: Any, common_K: Any
+    sets_S: Any,
+    offsets_D: Any,
+    a_K: Any,
+    b_K: Any,
+    table_T: Any,
+    owner_T: Any,
+    common_K: Any,
 ) -> None:
     """Write the number of fingerprints that the sets of each pair of texts share; for the table see `sets`."""
     rest = _U(len(table_T) - 1)
@@ -230,7 +266,11 @@ def add_runs(values_S: Any, runs_T: Any) -> None:
 
 
 @kernel
-def count_runs(values_S: Any, most: Any, runs_T: Any) -> None:
+def count_runs(
+    values_S: Any,
+    most: Any,
+    runs_T: Any,
+) -> None:
     """Count the runs that are in the table, each up to one more than *most*."""
     for value in values_S:
         place = place_of_run(value, runs_T)
@@ -239,7 +279,12 @@ def count_runs(values_S: Any, most: Any, runs_T: Any) -> None:
 
 
 @kernel
-def mark_rare(values_S: Any, most: Any, runs_T: Any, rare_S: Any) -> None:
+def mark_rare(
+    values_S: Any,
+    most: Any,
+    runs_T: Any,
+    rare_S: Any,
+) -> None:
     """Of some marked runs, which are in the table, leave only those marked that were counted 1 to *most* times."""
     for s in range(len(values_S)):
         if rare_S[s]:

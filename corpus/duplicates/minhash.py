@@ -44,7 +44,11 @@ PERMUTATIONS = 128
 """MinHash values per text: enough to find 95 % of the pairs from a similarity of 0.03 on."""
 
 
-def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+def read_scattered(
+    file: Path,
+    begin: np.ndarray,
+    end: np.ndarray,
+) -> np.ndarray:
     """Return the bytes from each *begin* (K,) to its *end*, one stretch after another.
 
     The file is not mapped to memory: the system maps up to 2 MB around each stretch, and to unmap them takes longer
@@ -67,7 +71,11 @@ def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray
     return content
 
 
-def read_numbers(file: Path, kind: type[np.generic], places: np.ndarray) -> np.ndarray:
+def read_numbers(
+    file: Path,
+    kind: type[np.generic],
+    places: np.ndarray,
+) -> np.ndarray:
     """Return the numbers of a file at some *places* (K,)."""
     return np.asarray(np.memmap(file, kind, "r")[places])
 
@@ -124,7 +132,12 @@ class Bands:
         factors, terms = mix(numbers).reshape(2, used)
         signature_DP = np.empty((len(offsets) - 1, used), np.uint64)
         kernels.signatures(
-            fingerprints, offsets, factors, terms, np.empty(used, np.uint32), signature_DP
+            fingerprints,
+            offsets,
+            factors,
+            terms,
+            np.empty(used, np.uint32),
+            signature_DP,
         )
         return signature_DP
 
@@ -215,13 +228,24 @@ class Hashing:
         ]
         return Hashed._make(np.concatenate(each) for each in zip(*parts, strict=True))
 
-    def _hash_part(self, keys: np.ndarray, data: np.ndarray, offsets: np.ndarray) -> Hashed:
+    def _hash_part(
+        self,
+        keys: np.ndarray,
+        data: np.ndarray,
+        offsets: np.ndarray,
+    ) -> Hashed:
         data, offsets, words = word_bytes(data, offsets, self.least_words)
         long = words >= self.least_words
         signatures = self.bands.signatures(*self.fingerprints.of(data, offsets))
         short = np.array([np.sum(~long)])
         band_keys = self.bands.keys(signatures).T
-        return Hashed(keys[long], short, data, np.diff(offsets), band_keys)
+        return Hashed(
+            keys[long],
+            short,
+            data,
+            np.diff(offsets),
+            band_keys,
+        )
 
 
 def stretches(batches: Iterable[tuple[np.ndarray, pl.Series]]) -> Iterator[Stretch]:

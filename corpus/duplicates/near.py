@@ -44,7 +44,11 @@ from reviewlm.models.threads import map_in_order
 
 log = logging.getLogger(__name__)
 
-PAIRS = {"a": pl.UInt64(), "b": pl.UInt64(), "similarity": pl.Float32()}
+PAIRS = {
+    "a": pl.UInt64(),
+    "b": pl.UInt64(),
+    "similarity": pl.Float32(),
+}
 """Columns of the table that `pairs` returns."""
 
 STAYS = 255
@@ -84,7 +88,12 @@ class NearDuplicates:
         ConfigError: The number of permutations is too low to find enough near-duplicates.
     """
 
-    def __init__(self, work: Path, config: DuplicatesConfig, threads: int = 1) -> None:
+    def __init__(
+        self,
+        work: Path,
+        config: DuplicatesConfig,
+        threads: int = 1,
+    ) -> None:
         self.work = work
         self.bands = minhash.Bands.of(config)
         self.texts = 0
@@ -119,7 +128,12 @@ class NearDuplicates:
             size = int(ends[-1] - ends[0])
             yield np.fromfile(file, np.uint8, size, offset=int(ends[0])), ends - ends[0]
 
-    def coverage(self, held_out_D: np.ndarray, train_D: np.ndarray, threads: int = 1) -> np.ndarray:
+    def coverage(
+        self,
+        held_out_D: np.ndarray,
+        train_D: np.ndarray,
+        threads: int = 1,
+    ) -> np.ndarray:
         """Return the coverage of some texts by others, given by masks of `keys`; see `coverage.coverage`."""
         return coverage(partial(self.forms, held_out_D), partial(self.forms, train_D), threads)
 
@@ -252,7 +266,13 @@ class Comparison:
         least: Least similarity of near-duplicates, |A ∩ B| / |A ∪ B|.
     """
 
-    def __init__(self, words: Path, offsets: Path, shingle: int, least: float) -> None:
+    def __init__(
+        self,
+        words: Path,
+        offsets: Path,
+        shingle: int,
+        least: float,
+    ) -> None:
         self._words = words
         self._offsets = offsets
         self._fingerprints = Fingerprints(shingle)
@@ -294,7 +314,11 @@ class Comparison:
         return minhash.read_numbers(self._offsets, np.int64, np.stack([texts, texts + 1]))
 
 
-def similarities(first: pl.Series, second: pl.Series, shingle: int) -> np.ndarray:
+def similarities(
+    first: pl.Series,
+    second: pl.Series,
+    shingle: int,
+) -> np.ndarray:
     """Return the Jaccard similarity (P,) of the shingles of two columns of texts in normal form, row by row.
 
     Args:
@@ -308,13 +332,25 @@ def similarities(first: pl.Series, second: pl.Series, shingle: int) -> np.ndarra
     return _jaccard(values, ends, rows, rows + len(first))
 
 
-def _jaccard(values: np.ndarray, offsets: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _jaccard(
+    values: np.ndarray,
+    offsets: np.ndarray,
+    a: np.ndarray,
+    b: np.ndarray,
+) -> np.ndarray:
     """Return the Jaccard similarity (P,), as float32, of the sets a and b, given by their numbers; 0 of empty ones."""
     # Here, because numba's import takes half a second.
     from reviewlm.corpus.duplicates import kernels
 
     common = np.empty(len(a), np.int64)
-    kernels.common(values, offsets, a, b, *hash_table(offsets), common)
+    kernels.common(
+        values,
+        offsets,
+        a,
+        b,
+        *hash_table(offsets),
+        common,
+    )
     sizes = np.diff(offsets)
     union = sizes[a] + sizes[b] - common
     return (common / np.maximum(union, 1)).astype(np.float32)
@@ -337,7 +373,11 @@ class Round:
     """
 
     def __init__(
-        self, side_D: np.ndarray, near_D: np.ndarray, side: int | None, comparison: Comparison
+        self,
+        side_D: np.ndarray,
+        near_D: np.ndarray,
+        side: int | None,
+        comparison: Comparison,
     ) -> None:
         self._side_D = side_D
         self._near_D = near_D

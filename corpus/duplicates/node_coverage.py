@@ -38,7 +38,9 @@ TASKS_PER_WORKER = 2
 
 
 def coverage_on_nodes(
-    engine: Dataflow, held_out: Sequence[FormsPart], learnt: Sequence[FormsPart]
+    engine: Dataflow,
+    held_out: Sequence[FormsPart],
+    learnt: Sequence[FormsPart],
 ) -> np.ndarray:
     """Return the coverage (D,) of the held-out texts by the training texts, as `coverage.coverage` does.
 
@@ -63,7 +65,11 @@ def coverage_on_nodes(
     return np.concatenate(list(engine.fetch(shares)))
 
 
-def _measure(engine: Dataflow, rare: Sequence[Any], learnt: Sequence[FormsPart]) -> Any:
+def _measure(
+    engine: Dataflow,
+    rare: Sequence[Any],
+    learnt: Sequence[FormsPart],
+) -> Any:
     """Return a reference to the coverage of some held-out texts, given references to their rare runs."""
     table = engine.submit(_join_runs, *rare)[0]
     marks = [engine.submit(_mark_sources, table, *part)[0] for part in learnt]
@@ -71,7 +77,9 @@ def _measure(engine: Dataflow, rare: Sequence[Any], learnt: Sequence[FormsPart])
 
 
 def _find_rare_runs(
-    engine: Dataflow, held_out: Sequence[FormsPart], learnt: Sequence[FormsPart]
+    engine: Dataflow,
+    held_out: Sequence[FormsPart],
+    learnt: Sequence[FormsPart],
 ) -> list[list[Any]]:
     """Return, for each part of the held-out texts, references to its rare runs and to their number.
 
@@ -88,7 +96,15 @@ def _find_rare_runs(
         for group in _in_groups(learnt, TASKS_PER_WORKER * engine.workers()):
             masks = [mask for _, mask in group]
             forms = [texts for texts, _ in group]
-            counts.append(engine.submit(_count_runs, table, portion, masks, *forms)[0])
+            counts.append(
+                engine.submit(
+                    _count_runs,
+                    table,
+                    portion,
+                    masks,
+                    *forms,
+                )[0]
+            )
 
         counted = engine.submit(_sum_counts, table, *counts)[0]
         for place, part in enumerate(hashed):
@@ -138,7 +154,10 @@ def _add_runs(size: int, portion: Portion, *held_out: Forms) -> list[np.ndarray]
 
 
 def _count_runs(
-    table: np.ndarray, portion: Portion, masks: list[np.ndarray], *learnt: Forms
+    table: np.ndarray,
+    portion: Portion,
+    masks: list[np.ndarray],
+    *learnt: Forms,
 ) -> list[np.ndarray]:
     """Return how often each run of the table occurs in some training texts."""
     # Here, because numba's import takes half a second.
@@ -159,7 +178,11 @@ def _sum_counts(table: np.ndarray, *counts: np.ndarray) -> list[np.ndarray]:
     return [table + total]
 
 
-def _mark_rare(table: np.ndarray, portion: Portion, held_out: Forms) -> list[np.ndarray]:
+def _mark_rare(
+    table: np.ndarray,
+    portion: Portion,
+    held_out: Forms,
+) -> list[np.ndarray]:
     """Return a mask of the rare runs among the held-out ones, as packed bits."""
     # Here, because numba's import takes half a second.
     from reviewlm.corpus.duplicates import kernels
@@ -183,7 +206,11 @@ def _join_runs(*parts: Runs) -> list[RunTable]:
     return [RunTable.of(parts)]
 
 
-def _mark_sources(table: RunTable, forms: Forms, chosen: np.ndarray) -> list[np.ndarray]:
+def _mark_sources(
+    table: RunTable,
+    forms: Forms,
+    chosen: np.ndarray,
+) -> list[np.ndarray]:
     """Return a mask of the runs that count because of the chosen training texts, as packed bits."""
     if not len(table.fingerprints):
         return [np.zeros(0, np.uint8)]

@@ -52,7 +52,12 @@ class NearOnNodes(NearDuplicates):
         engine: Has the workers.
     """
 
-    def __init__(self, work: Path, config: DuplicatesConfig, engine: Dataflow) -> None:
+    def __init__(
+        self,
+        work: Path,
+        config: DuplicatesConfig,
+        engine: Dataflow,
+    ) -> None:
         super().__init__(work, config)
         self._config = config
         self._engine = engine
@@ -77,7 +82,15 @@ class NearOnNodes(NearDuplicates):
         made = []
         start = 0
         for rows, chosen in slices:
-            made.append(engine.submit(hashed, rows, chosen, start, results=2 + self._parts))
+            made.append(
+                engine.submit(
+                    hashed,
+                    rows,
+                    chosen,
+                    start,
+                    results=2 + self._parts,
+                )
+            )
             start += len(chosen)
 
         for keys, short in engine.fetch(one[1] for one in made):
@@ -140,13 +153,22 @@ class NearOnNodes(NearDuplicates):
                 data, offsets = forms
                 yield from chosen_forms(data, offsets, mask)
 
-    def coverage(self, held_out_D: np.ndarray, train_D: np.ndarray, threads: int = 1) -> np.ndarray:
+    def coverage(
+        self,
+        held_out_D: np.ndarray,
+        train_D: np.ndarray,
+        threads: int = 1,
+    ) -> np.ndarray:
         """Return the coverage of some texts by others, measured by workers; see `coverage.coverage`."""
         return coverage_on_nodes(self._engine, self._masked(held_out_D), self._masked(train_D))
 
 
 def _hash_slice(
-    hashing: minhash.Hashing, ranges: int, rows: pl.DataFrame, chosen: np.ndarray, start: int
+    hashing: minhash.Hashing,
+    ranges: int,
+    rows: pl.DataFrame,
+    chosen: np.ndarray,
+    start: int,
 ) -> list[Any]:
     """Return word forms, keys with the number of short texts, and each range of bands' keys of a slice; on a worker."""
     texts = rows["text"].filter(pl.Series(chosen))
@@ -178,7 +200,10 @@ def _cut_keys(band_keys: np.ndarray, ranges: int) -> list[RangeKeys]:
 
 
 def _find_buckets(
-    place: int, ranges: int, starts: np.ndarray, *slices: RangeKeys
+    place: int,
+    ranges: int,
+    starts: np.ndarray,
+    *slices: RangeKeys,
 ) -> list[pl.DataFrame]:
     """Return the texts that share a bucket of any band whose key is in a range, by their numbers; on a worker."""
     ends = [np.cumsum(one.counts) for one in slices]

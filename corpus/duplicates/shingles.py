@@ -61,7 +61,9 @@ def simple_bytes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def word_bytes(
-    data: np.ndarray, offsets: np.ndarray, least: int = 0
+    data: np.ndarray,
+    offsets: np.ndarray,
+    least: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Convert the result of `simple_bytes` to word forms with a table, several times as fast as `word_form`.
 
@@ -80,12 +82,24 @@ def word_bytes(
     forms = np.empty(len(data), np.uint8)
     ends = np.zeros(len(offsets), np.int64)
     words = np.empty(len(offsets) - 1, np.int64)
-    kernels.word_forms(data, offsets, _WORD_BYTES, least, forms, ends[1:], words)
+    kernels.word_forms(
+        data,
+        offsets,
+        _WORD_BYTES,
+        least,
+        forms,
+        ends[1:],
+        words,
+    )
     kept_ends = ends[1:][words >= least]
     return forms[: ends[-1]], np.concatenate([ends[:1], kept_ends]), words
 
 
-def part_of(part: slice, data: np.ndarray, offsets: np.ndarray) -> Forms:
+def part_of(
+    part: slice,
+    data: np.ndarray,
+    offsets: np.ndarray,
+) -> Forms:
     """Return the bytes and offsets of a range of texts."""
     ends = offsets[part.start : part.stop + 1]
     return data[ends[0] : ends[-1]], ends - ends[0]
@@ -111,7 +125,11 @@ def stretches_of(chosen_D: np.ndarray, offsets: np.ndarray) -> Iterator[slice]:
             yield slice(begin + part.start, begin + part.stop)
 
 
-def chosen_forms(data: np.ndarray, offsets: np.ndarray, chosen_D: np.ndarray) -> Iterator[Forms]:
+def chosen_forms(
+    data: np.ndarray,
+    offsets: np.ndarray,
+    chosen_D: np.ndarray,
+) -> Iterator[Forms]:
     """Yield the chosen ones of D texts in word form, some at a time."""
     for part in stretches_of(chosen_D, offsets):
         yield part_of(part, data, offsets)
@@ -155,7 +173,15 @@ class Fingerprints:
         shingles_end = np.zeros(len(offsets), np.int64)
         rule = self.shingle, int(self.short)
         kernels.fingerprints(
-            data_N, offsets, *rule, self._values, powers, sums, starts, found_S, shingles_end[1:]
+            data_N,
+            offsets,
+            *rule,
+            self._values,
+            powers,
+            sums,
+            starts,
+            found_S,
+            shingles_end[1:],
         )
         return found_S[: shingles_end[-1]], shingles_end
 
@@ -181,7 +207,13 @@ def sets(fingerprints: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.
 
     members = np.empty_like(fingerprints)
     ends = np.zeros(len(offsets), np.int64)
-    kernels.sets(fingerprints, offsets, *hash_table(offsets), members, ends[1:])
+    kernels.sets(
+        fingerprints,
+        offsets,
+        *hash_table(offsets),
+        members,
+        ends[1:],
+    )
     return members[: ends[-1]], ends
 
 

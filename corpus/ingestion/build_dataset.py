@@ -115,7 +115,13 @@ def assemble(
     repeats = find_repeats(paths, ends, ranks, always_one=config.ids == "newest")
     _require_few_reused(repeats, paths, ends[-1], config)
     if config.ids != "newest":
-        _require_few_replaced(repeats, paths, list(chosen.values()), ends, config)
+        _require_few_replaced(
+            repeats,
+            paths,
+            list(chosen.values()),
+            ends,
+            config,
+        )
 
     settled: dict[str, dict[str, Any]] = {}
     with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
@@ -128,7 +134,13 @@ def assemble(
     entries = [_entry(source, chosen[source.key], settled[source.key]) for source in sources]
     facts = _facts(entries, writer, used)
     names = [source.name for source in chosen.values()]
-    account = _account(entries, names, used, repeats, ends)
+    account = _account(
+        entries,
+        names,
+        used,
+        repeats,
+        ends,
+    )
     account.require_sum(facts["rows"])
     facts = {**facts, ACCOUNT: account.to_dict()}
     write_whole(folder / DATASET_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
@@ -136,7 +148,10 @@ def assemble(
 
 
 def _require_few_reused(
-    repeats: RepeatedIds, paths: Sequence[Path], rows: int, config: SourceConfig
+    repeats: RepeatedIds,
+    paths: Sequence[Path],
+    rows: int,
+    config: SourceConfig,
 ) -> None:
     """Raise InputError if too many records have the id of another review."""
     others = int((repeats.occurrence == 0).sum())
@@ -236,7 +251,14 @@ def _account(
             name = entry["name"]
             detail = f"the same bytes as {entry['same_as']}, whose records are used"
             copies.append(
-                Entry("ingest", Outcome.COPY, Kind.COPY_OF_FILE, records[name], name, detail)
+                Entry(
+                    "ingest",
+                    Outcome.COPY,
+                    Kind.COPY_OF_FILE,
+                    records[name],
+                    name,
+                    detail,
+                )
             )
 
     settled = entries_of_repeats(repeats, names, ends)
@@ -252,7 +274,9 @@ def _account(
 
 
 def entries_of_repeats(
-    repeats: RepeatedIds, names: Sequence[str], ends: Sequence[int]
+    repeats: RepeatedIds,
+    names: Sequence[str],
+    ends: Sequence[int],
 ) -> list[Entry]:
     """Return the entries of the records with repeated ids, by file.
 
@@ -262,7 +286,12 @@ def entries_of_repeats(
     """
     file = np.searchsorted(ends, repeats.losers, side="right")
     winner = np.searchsorted(ends, repeats.winners, side="right")
-    columns = {"file": file, "winner": winner, "fate": repeats.fate, "tied": repeats.tied}
+    columns = {
+        "file": file,
+        "winner": winner,
+        "fate": repeats.fate,
+        "tied": repeats.tied,
+    }
     table = pl.DataFrame(columns)
     groups = table.group_by("file", "fate", "tied", maintain_order=True).agg(
         pl.len().alias("count"), pl.col("winner").unique().sort()
@@ -302,18 +331,37 @@ def _without_records(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
             remedy = "check that it is complete" if odd else ""
             kind = Kind.NO_RECORDS
             entries.append(
-                Entry("read", Outcome.NOT_READ, kind, 1, file["name"], detail, remedy, odd)
+                Entry(
+                    "read",
+                    Outcome.NOT_READ,
+                    kind,
+                    1,
+                    file["name"],
+                    detail,
+                    remedy,
+                    odd,
+                )
             )
 
     return entries
 
 
-def _entry_of_replaced(row: Mapping[str, Any], names: Sequence[str], records: int) -> Entry:
+def _entry_of_replaced(
+    row: Mapping[str, Any],
+    names: Sequence[str],
+    records: int,
+) -> Entry:
     """Return the entry of the replaced records of one file, which has so many *records*."""
     fate = Fate(row["fate"])
     file = names[row["file"]]
     if fate is Fate.IDENTICAL:
-        return Entry("ingest", Outcome.COPY, KINDS[fate], row["count"], file)
+        return Entry(
+            "ingest",
+            Outcome.COPY,
+            KINDS[fate],
+            row["count"],
+            file,
+        )
 
     winners = [names[winner] for winner in row["winner"]]
     shown = ", ".join(winners[:MOST_WINNERS]) + (" and others" if winners[MOST_WINNERS:] else "")
@@ -324,7 +372,16 @@ def _entry_of_replaced(row: Mapping[str, Any], names: Sequence[str], records: in
         detail = f"replaced by newer records of {shown} with the same id"
         remedy = no_ids if many else ""
         kind = KINDS[fate]
-        return Entry("ingest", Outcome.REPLACED, kind, row["count"], file, detail, remedy, many)
+        return Entry(
+            "ingest",
+            Outcome.REPLACED,
+            kind,
+            row["count"],
+            file,
+            detail,
+            remedy,
+            many,
+        )
 
     detail = f"replaced by records of {shown} with the same id and date, " + (
         "a file that was read later" if across else "which stand later in the file"
@@ -334,7 +391,16 @@ def _entry_of_replaced(row: Mapping[str, Any], names: Sequence[str], records: in
         remedy = no_ids
     kind = KINDS_OF_TIED[fate]
     odd = across or many
-    return Entry("ingest", Outcome.REPLACED, kind, row["count"], file, detail, remedy, odd)
+    return Entry(
+        "ingest",
+        Outcome.REPLACED,
+        kind,
+        row["count"],
+        file,
+        detail,
+        remedy,
+        odd,
+    )
 
 
 def _same_reviews(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
@@ -366,7 +432,12 @@ def _same_reviews(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
 class _Parts:
     """A writer of the parts of a data set that also adds up their facts."""
 
-    def __init__(self, folder: Path, repeats: RepeatedIds, quarantine: QuarantineWriter) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        repeats: RepeatedIds,
+        quarantine: QuarantineWriter,
+    ) -> None:
         self.folder = folder
         self.repeats = repeats
         self.quarantine = quarantine
@@ -462,7 +533,9 @@ def _without_repeats(item: tuple[Path, dict[str, Any], RepeatedIds]) -> _Part:
 
 
 def _rename(
-    frame: pl.DataFrame, repeats: RepeatedIds, content: np.ndarray
+    frame: pl.DataFrame,
+    repeats: RepeatedIds,
+    content: np.ndarray,
 ) -> tuple[pl.DataFrame, np.ndarray]:
     """Add suffixes to ids that another review has, and correct the sum of the row hashes."""
     if not repeats.renamed.size:
@@ -506,11 +579,24 @@ def _as_quarantine(dropped: pl.DataFrame, identical: np.ndarray) -> pl.DataFrame
     return pl.DataFrame(columns, schema=QUARANTINE)
 
 
-def _entry(source: Listed, original: Listed, settled: Mapping[str, Any]) -> dict[str, Any]:
+def _entry(
+    source: Listed,
+    original: Listed,
+    settled: Mapping[str, Any],
+) -> dict[str, Any]:
     """Return the entry of a source in the manifest; all records of a copy are duplicates."""
-    about = {"name": source.name, "bytes": source.bytes, "sha256": source.sha256}
+    about = {
+        "name": source.name,
+        "bytes": source.bytes,
+        "sha256": source.sha256,
+    }
     if source == original:
-        return {**about, **settled, "text_bytes": settled["bytes"], "bytes": source.bytes}
+        return {
+            **about,
+            **settled,
+            "text_bytes": settled["bytes"],
+            "bytes": source.bytes,
+        }
 
     records = settled["records"]
     nothing = {
@@ -521,11 +607,19 @@ def _entry(source: Listed, original: Listed, settled: Mapping[str, Any]) -> dict
         "date_max": None,
         "parts": [],
     }
-    return {**about, "records": records, **nothing, "text_bytes": 0, "same_as": original.name}
+    return {
+        **about,
+        "records": records,
+        **nothing,
+        "text_bytes": 0,
+        "same_as": original.name,
+    }
 
 
 def _facts(
-    entries: list[dict[str, Any]], writer: _Parts, used: Sequence[SourceReading]
+    entries: list[dict[str, Any]],
+    writer: _Parts,
+    used: Sequence[SourceReading],
 ) -> dict[str, Any]:
     """Return the facts of a data set, from the entries of its sources and its parts."""
     facts: dict[str, Any] = {}

@@ -114,7 +114,15 @@ class FileTraits:
                 count = either + orders[DayMonthOrder.MONTH_FIRST]
                 detail = "dates are read month first, as some of them show"
                 entries.append(
-                    Entry("read", Outcome.NOTED, Kind.MONTH_FIRST, count, source, detail, odd=True)
+                    Entry(
+                        "read",
+                        Outcome.NOTED,
+                        Kind.MONTH_FIRST,
+                        count,
+                        source,
+                        detail,
+                        odd=True,
+                    )
                 )
             elif not orders[DayMonthOrder.DAY_FIRST]:
                 detail = "dates are read day first, but no date shows whether day or month is first"
@@ -146,7 +154,18 @@ class FileTraits:
         detail = f"the ratings are {values} and never 5, like labels that are counted from 0"
         remedy = "if 0 means one star: --set source.lowest_stars=0"
         kind = Kind.STARS_FROM_ZERO
-        return [Entry("read", Outcome.NOTED, kind, count, self.name, detail, remedy, odd=True)]
+        return [
+            Entry(
+                "read",
+                Outcome.NOTED,
+                kind,
+                count,
+                self.name,
+                detail,
+                remedy,
+                odd=True,
+            )
+        ]
 
     def _respelt(self) -> list[Entry]:
         ours = {name.replace("_", ""): name for name in FIELDS}
@@ -159,7 +178,16 @@ class FileTraits:
             return []
 
         detail = ", ".join(f"{their!r} is read as {our}" for their, our in respelt.items())
-        return [Entry("read", Outcome.NOTED, Kind.OTHER_SPELLING, self.records, self.name, detail)]
+        return [
+            Entry(
+                "read",
+                Outcome.NOTED,
+                Kind.OTHER_SPELLING,
+                self.records,
+                self.name,
+                detail,
+            )
+        ]
 
     def fields(self) -> dict[str, Any]:
         """Return number of records with a value by field, our fields in it, and the first names of other fields."""
@@ -169,7 +197,12 @@ class FileTraits:
         filled = {name: self.filled[name] for name in FIELDS}
         present = [name for name in FIELDS if name.replace("_", "") in folded]
         known = find_known(self.names)
-        return {"filled": filled, "present": present, "others": others[:MOST_NAMES], "known": known}
+        return {
+            "filled": filled,
+            "present": present,
+            "others": others[:MOST_NAMES],
+            "known": known,
+        }
 
 
 def _count_ratings(stars: pl.Series) -> dict[float, int]:

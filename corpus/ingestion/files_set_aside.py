@@ -71,7 +71,10 @@ def why_of(error: Unreadable) -> dict[str, Any]:
 
 
 def set_aside(
-    source: Listed, folder: Path, config: SourceConfig, why: Mapping[str, Any]
+    source: Listed,
+    folder: Path,
+    config: SourceConfig,
+    why: Mapping[str, Any],
 ) -> SourceReading:
     """Replace what was read of a file in `folder` by a reading without parts that says why; return it.
 
@@ -113,11 +116,20 @@ def sentence(why: Mapping[str, Any]) -> str:
 def error_of(why: Mapping[str, Any], path: str | Path) -> Unreadable:
     """Return the error of a file from the fact `SET_ASIDE` of its reading."""
     return Unreadable(
-        why["what"], where=path, value=why["value"], cause=why["cause"], remedy=why["remedy"]
+        why["what"],
+        where=path,
+        value=why["value"],
+        cause=why["cause"],
+        remedy=why["remedy"],
     )
 
 
-def require_few(refused: Sequence[Refused], files: int, size: int, limit: float) -> None:
+def require_few(
+    refused: Sequence[Refused],
+    files: int,
+    size: int,
+    limit: float,
+) -> None:
     """Refuse a run of whose files too many cannot be read.
 
     Args:

@@ -12,7 +12,11 @@ from reviewlm.corpus.ingestion.parts import QUARANTINE_FILE
 from reviewlm.corpus.reading.sources import Listed, Source, all_sources, identify
 
 
-def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifact:
+def data_set_of(
+    store: Store,
+    source: SourceConfig,
+    digest: str = "",
+) -> Artifact:
     """Return the newest data set of these sources; several exist after a change of settings.
 
     Args:
@@ -47,7 +51,11 @@ def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifac
     )
 
 
-def quarantine_files(store: Store, source: SourceConfig, digest: str = "") -> list[Path]:
+def quarantine_files(
+    store: Store,
+    source: SourceConfig,
+    digest: str = "",
+) -> list[Path]:
     """Return the quarantine of the newest data set of these sources; without one, those of their readings.
 
     So the records are found also if none of them was good. Arguments and errors as of `data_set_of`.

@@ -73,7 +73,10 @@ class _FileBeginning:
 
 
 def look_at(
-    input: Sequence[str], limits: Limits, most: int = MOST_RECORDS, skip_missing: bool = False
+    input: Sequence[str],
+    limits: Limits,
+    most: int = MOST_RECORDS,
+    skip_missing: bool = False,
 ) -> FirstLook:
     """Read at most about *most* records of the input, the same number of each file, and describe them.
 
@@ -119,21 +122,42 @@ def look_at(
     )
 
 
-def _beginning(path: Path, name: str, limits: Limits, most: int) -> _FileBeginning:
+def _beginning(
+    path: Path,
+    name: str,
+    limits: Limits,
+    most: int,
+) -> _FileBeginning:
     """Read a file up to the block that holds its record number *most*; again if its dates are month first."""
     traits = FileTraits(name)
-    beginning = _read_beginning(path, name, limits, most, traits)
+    beginning = _read_beginning(
+        path,
+        name,
+        limits,
+        most,
+        traits,
+    )
     if month_first := traits.month_first(limits.date_order):
         traits = FileTraits(name)
         limits = replace(limits, month_first=month_first)
-        beginning = _read_beginning(path, name, limits, most, traits)
+        beginning = _read_beginning(
+            path,
+            name,
+            limits,
+            most,
+            traits,
+        )
 
     entries = [of_file(entry, name) for entry in traits.entries(limits.date_order)]
     return replace(beginning, entries=(*beginning.entries, *entries))
 
 
 def _read_beginning(
-    path: Path, name: str, limits: Limits, most: int, traits: FileTraits
+    path: Path,
+    name: str,
+    limits: Limits,
+    most: int,
+    traits: FileTraits,
 ) -> _FileBeginning:
     progress = Progress()
     parts = [pl.DataFrame(schema=COLUMNS)]
@@ -162,7 +186,14 @@ def _set_aside(bad: pl.DataFrame, name: str) -> list[Entry]:
         first = rows.row(0, named=True)
         detail = f"line {first['line']}: {first['detail']}"
         entries.append(
-            Entry("read", Outcome.SET_ASIDE, Kind(str(reason)), rows.height, name, detail)
+            Entry(
+                "read",
+                Outcome.SET_ASIDE,
+                Kind(str(reason)),
+                rows.height,
+                name,
+                detail,
+            )
         )
 
     return entries

@@ -84,7 +84,11 @@ class Forgotten:
 
     def save(self, home: Path) -> None:
         """Write the list into a home folder."""
-        content: dict[str, Any] = {"format": FORMAT, "salt": self.salt, "files": dict(self.files)}
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "salt": self.salt,
+            "files": dict(self.files),
+        }
         content |= {name: sorted(getattr(self, name)) for name in SETS}
         write_output(home / FILE, json.dumps(content, indent=1) + "\n")
 
@@ -130,7 +134,10 @@ class Forgotten:
             odd=True,
         )
         return replace(
-            block, good=good, bad=bad, entries=tuple(merge_entries([*block.entries, entry]))
+            block,
+            good=good,
+            bad=bad,
+            entries=tuple(merge_entries([*block.entries, entry])),
         )
 
     def chosen(self, rows: pl.DataFrame) -> pl.Series:

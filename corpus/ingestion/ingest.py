@@ -55,7 +55,11 @@ ROW_BYTES = 200
 BLOCK_BYTES = 8 << 20
 SETTINGS = ("max_chars", "max_record_bytes", "max_expansion", "part_rows")
 """Settings that change the result of reading a file."""
-CHOICES = {"date_order": ("day", "month"), "ids": ("per_file",), "lowest_stars": (0,)}
+CHOICES = {
+    "date_order": ("day", "month"),
+    "ids": ("per_file",),
+    "lowest_stars": (0,),
+}
 """Settings that change it only with these values."""
 
 
@@ -76,7 +80,12 @@ class PartWriter:
         first_places: Source and line of the first bad record, by reason.
     """
 
-    def __init__(self, folder: Path, quarantine: QuarantineWriter, part_rows: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        quarantine: QuarantineWriter,
+        part_rows: int,
+    ) -> None:
         self.folder = folder
         self.quarantine = quarantine
         self.part_rows = part_rows
@@ -186,11 +195,27 @@ def read_source(
     with disk_errors(folder):
         seen = FileTraits(source.name, isinstance(source, Pack))
         leave_out = (forgotten or Forgotten()).without
-        writer = _read_into(source, folder, config.part_rows, limits, seen, leave_out, report)
+        writer = _read_into(
+            source,
+            folder,
+            config.part_rows,
+            limits,
+            seen,
+            leave_out,
+            report,
+        )
         if month_first := seen.month_first(config.date_order):
             limits = replace(limits, month_first=month_first)
             seen = FileTraits(source.name, isinstance(source, Pack))
-            writer = _read_into(source, folder, config.part_rows, limits, seen, leave_out, report)
+            writer = _read_into(
+                source,
+                folder,
+                config.part_rows,
+                limits,
+                seen,
+                leave_out,
+                report,
+            )
         entries = [*writer.entries, *seen.entries(config.date_order)]
         return describe_reading(
             folder,
@@ -269,14 +294,30 @@ def describe_reading(
     bad = []
     for reason, count in sorted(reasons.items()):
         detail = words.get(reason, "")
-        bad.append(_entry_of(source.name, reason, count, detail, rows + quarantined))
+        bad.append(
+            _entry_of(
+                source.name,
+                reason,
+                count,
+                detail,
+                rows + quarantined,
+            )
+        )
 
     own = [of_file(entry, source.name) for entry in entries]
     forgotten = sum(entry.count for entry in own if entry.kind is Kind.FORGOTTEN)
-    facts: dict[str, Any] = {"name": source.name, "bytes": source.bytes, "sha256": source.sha256}
+    facts: dict[str, Any] = {
+        "name": source.name,
+        "bytes": source.bytes,
+        "sha256": source.sha256,
+    }
     facts["settings"] = settings_of(config)
     facts["records"] = rows + quarantined + forgotten
-    facts |= {"rows": rows, "quarantined": quarantined, "reasons": dict(sorted(reasons.items()))}
+    facts |= {
+        "rows": rows,
+        "quarantined": quarantined,
+        "reasons": dict(sorted(reasons.items())),
+    }
     facts["parts"] = parts
     facts[ENTRIES] = [entry.to_dict() for entry in merge_entries([*bad, *own])]
     facts |= more
@@ -284,7 +325,13 @@ def describe_reading(
     return SourceReading(folder)
 
 
-def _entry_of(file: str, reason: str, count: int, detail: str, records: int) -> Entry:
+def _entry_of(
+    file: str,
+    reason: str,
+    count: int,
+    detail: str,
+    records: int,
+) -> Entry:
     """Return the entry of the records in quarantine for one reason; a file that cannot be read counts as a file.
 
     Args:
@@ -294,7 +341,16 @@ def _entry_of(file: str, reason: str, count: int, detail: str, records: int) -> 
     outcome = Outcome.NOT_READ if whole else Outcome.SET_ASIDE
     odd = not whole and count > MANY_BAD * records
     remedy = REMEDIES.get(Reason(reason), "")
-    return Entry("read", outcome, Kind(reason), count, file, detail, remedy, odd)
+    return Entry(
+        "read",
+        outcome,
+        Kind(reason),
+        count,
+        file,
+        detail,
+        remedy,
+        odd,
+    )
 
 
 def of_file(entry: Entry, file: str) -> Entry:

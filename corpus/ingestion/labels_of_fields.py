@@ -81,7 +81,12 @@ def read_labels(
     tables = [pl.DataFrame(schema={"review_id": pl.String(), "label": pl.String()})]
     for part in parts:
         here = part.select("review_id", SOURCE, "line", pl.col("text").hash().alias("then"))
-        joined = here.join(labels, on=PLACE, how="left", maintain_order="left")
+        joined = here.join(
+            labels,
+            on=PLACE,
+            how="left",
+            maintain_order="left",
+        )
         _require_same(joined)
         tables.append(joined.drop_nulls("label").select("review_id", "label"))
 

@@ -26,7 +26,11 @@ MOST_FILES = 200
 """Bytes on disk, and files, after which the remaining files are left to the run."""
 
 
-def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: str = "") -> None:
+def require_usable(
+    inputs: Sequence[Path | str],
+    config: SourceConfig,
+    label: str = "",
+) -> None:
     """Read the first records of each file with the readers of a run, and raise what the run would raise.
 
     Whether any record is good is left to the run.

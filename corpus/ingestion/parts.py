@@ -156,7 +156,11 @@ def spread(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first = [part["date_min"] for part in parts if part["date_min"] is not None]
     last = [part["date_max"] for part in parts if part["date_max"] is not None]
     dates = {"date_min": min(first, default=None), "date_max": max(last, default=None)}
-    return {"rows": rows, "bytes": text_bytes, **dates}
+    return {
+        "rows": rows,
+        "bytes": text_bytes,
+        **dates,
+    }
 
 
 def iter_quarantine(path: Path) -> Iterator[pl.DataFrame]:

@@ -38,7 +38,11 @@ def _excerpt(raw: bytes) -> str:
     return text[: SHOWN - 2] + " …"
 
 
-def export(paths: Sequence[Path], out: Path, reason: str | None = None) -> dict[str, Any]:
+def export(
+    paths: Sequence[Path],
+    out: Path,
+    reason: str | None = None,
+) -> dict[str, Any]:
     """Write quarantined records as JSON lines that can be corrected and then read like any other file.
 
     A record that is a JSON object keeps its fields; of any other, `raw` is its text, and its fields are to be written
@@ -60,7 +64,10 @@ def export(paths: Sequence[Path], out: Path, reason: str | None = None) -> dict[
     if reason not in (None, *Reason):
         known = ", ".join(Reason)
         raise ConfigError(
-            "There is no such reason", where="--reason", value=reason, remedy=f"one of {known}"
+            "There is no such reason",
+            where="--reason",
+            value=reason,
+            remedy=f"one of {known}",
         )
 
     records = 0
@@ -78,7 +85,13 @@ def export(paths: Sequence[Path], out: Path, reason: str | None = None) -> dict[
     return {"records": records, "out": str(out)}
 
 
-def _to_correct(source: str, line: int, reason: str, detail: str, raw: bytes) -> dict[str, Any]:
+def _to_correct(
+    source: str,
+    line: int,
+    reason: str,
+    detail: str,
+    raw: bytes,
+) -> dict[str, Any]:
     text = raw.decode("utf-8", "surrogateescape")
     try:
         fields = json.loads(text)

@@ -118,7 +118,11 @@ def _hash_if_known(column: str) -> pl.Expr:
     return pl.when(pl.col(column).is_not_null()).then(pl.col(column).hash())
 
 
-def _settle(given: pl.DataFrame, derived: pl.DataFrame, always_one: bool) -> RepeatedIds:
+def _settle(
+    given: pl.DataFrame,
+    derived: pl.DataFrame,
+    always_one: bool,
+) -> RepeatedIds:
     """Settle the records with ids of the source, and those with derived ids."""
     if always_one:
         review = pl.lit(0, pl.UInt64)
@@ -207,7 +211,11 @@ def _review(given: pl.DataFrame) -> pl.Expr:
     return review.otherwise(0).cast(pl.UInt64)
 
 
-def suffix_of(user: str | None, business: str | None, text: str) -> str:
+def suffix_of(
+    user: str | None,
+    business: str | None,
+    text: str,
+) -> str:
     """Return the suffix for the id of a record whose id is that of another review; text only without user and business."""
     if user or business:
         who = [user or "", business or ""]

@@ -133,7 +133,13 @@ class Unpacked(io.RawIOBase):
         room: Largest number of unpacked bytes.
     """
 
-    def __init__(self, stream: IO[bytes], source: str, limits: Limits, room: int) -> None:
+    def __init__(
+        self,
+        stream: IO[bytes],
+        source: str,
+        limits: Limits,
+        room: int,
+    ) -> None:
         self.stream = stream
         self.source = source
         self.limits = limits
@@ -157,7 +163,10 @@ class Unpacked(io.RawIOBase):
 
 @contextmanager
 def uncompressed_stream(
-    stream: io.BufferedReader[Any], name: str, limits: Limits, room: int
+    stream: io.BufferedReader[Any],
+    name: str,
+    limits: Limits,
+    room: int,
 ) -> Iterator[io.BufferedReader[Any]]:
     """Yield a stream without its layers of compression, none of which may give more than *room* bytes.
 
@@ -214,7 +223,12 @@ class _Following:
         magic: First bytes of each stream.
     """
 
-    def __init__(self, stream: IO[bytes], new: Callable[[], Any], magic: bytes) -> None:
+    def __init__(
+        self,
+        stream: IO[bytes],
+        new: Callable[[], Any],
+        magic: bytes,
+    ) -> None:
         self.stream = stream
         self.new = new
         self.magic = magic
@@ -288,7 +302,12 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError(f"the head of a member cannot be read: {what}") from error
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+    def frombuf(
+        cls,
+        buf: bytes | bytearray,
+        encoding: str,
+        errors: str,
+    ) -> _Header:
         """Read one block; raise ValueError if the size is impossible."""
         head = super().frombuf(buf, encoding, errors)
         if head.size < 0 or (head.type in _ATTACHMENTS and head.size > ATTACHED):
@@ -331,7 +350,9 @@ def tar_members(
         tarfile.TarError, OSError: The archive is damaged.
     """
     with tarfile.open(
-        fileobj=cast(IO[bytes], _Ending(stream)), mode="r|", tarinfo=_Header
+        fileobj=cast(IO[bytes], _Ending(stream)),
+        mode="r|",
+        tarinfo=_Header,
     ) as members:
         while (member := members.next()) is not None:
             members.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps all headers in memory

@@ -173,7 +173,11 @@ def _without_stand_ins(loose: pl.DataFrame, source: str) -> tuple[pl.DataFrame, 
     return loose, tuple(entries)
 
 
-def _entries_of_folders(loose: pl.DataFrame, source: str, limits: Limits) -> list[Entry]:
+def _entries_of_folders(
+    loose: pl.DataFrame,
+    source: str,
+    limits: Limits,
+) -> list[Entry]:
     """Return an entry if records have no date of their own and their folder names none."""
     given = folder_fields(source)
     names = folders_without_day(given, limits.renamed)
@@ -185,10 +189,24 @@ def _entries_of_folders(loose: pl.DataFrame, source: str, limits: Limits) -> lis
         f"the folder {shown} names no day, so reviews in it without a date of their own have none"
     )
     count = loose["date"].null_count()
-    return [Entry("read", Outcome.NOTED, Kind.FOLDER_WITHOUT_DAY, count, source, detail, odd=True)]
+    return [
+        Entry(
+            "read",
+            Outcome.NOTED,
+            Kind.FOLDER_WITHOUT_DAY,
+            count,
+            source,
+            detail,
+            odd=True,
+        )
+    ]
 
 
-def _entries_of_days(written: pl.Series, dates: pl.Series, source: str) -> list[Entry]:
+def _entries_of_days(
+    written: pl.Series,
+    dates: pl.Series,
+    source: str,
+) -> list[Entry]:
     """Return an entry if dates are numbers of days, with an example of what they became."""
     as_days = written.str.contains(AS_DAYS).fill_null(False) & dates.is_not_null()
     if not as_days.any():
@@ -199,10 +217,25 @@ def _entries_of_days(written: pl.Series, dates: pl.Series, source: str) -> list[
     remedy = "if that is another day, write dates as 2024-05-31 (Excel for Macintosh may count from 1904)"
     kind = Kind.DATES_AS_DAYS
     count = int(as_days.sum())
-    return [Entry("read", Outcome.NOTED, kind, count, source, detail, remedy, odd=True)]
+    return [
+        Entry(
+            "read",
+            Outcome.NOTED,
+            kind,
+            count,
+            source,
+            detail,
+            remedy,
+            odd=True,
+        )
+    ]
 
 
-def _entries_of_contradictions(loose: pl.DataFrame, source: str, limits: Limits) -> Iterator[Entry]:
+def _entries_of_contradictions(
+    loose: pl.DataFrame,
+    source: str,
+    limits: Limits,
+) -> Iterator[Entry]:
     """Yield an entry for each field whose value in the records is another than that in the name of their folder."""
     for name, value in our_fields(source, limits.renamed).items():
         if name not in loose.columns or name in limits.unread:
@@ -215,11 +248,22 @@ def _entries_of_contradictions(loose: pl.DataFrame, source: str, limits: Limits)
             detail = f"records have another {name} than their folder ({example!r}, not {value!r}) and keep their own"
             kind = Kind.OTHER_THAN_FOLDER
             yield Entry(
-                "read", Outcome.NOTED, kind, other.height, source, detail, odd=True, about=name
+                "read",
+                Outcome.NOTED,
+                kind,
+                other.height,
+                source,
+                detail,
+                odd=True,
+                about=name,
             )
 
 
-def _without_gaps(loose: pl.DataFrame, source: str, limits: Limits) -> pl.DataFrame:
+def _without_gaps(
+    loose: pl.DataFrame,
+    source: str,
+    limits: Limits,
+) -> pl.DataFrame:
     """Return all fields, stripped, with null for "unknown", and with values from the names of folders."""
     given = our_fields(source, limits.renamed)
     columns: list[pl.Expr | str] = ["line"]
@@ -266,7 +310,11 @@ def _stars(lowest: int) -> pl.Expr:
     return pl.when(number.is_finite()).then(number).alias("stars")
 
 
-def _reasons(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> pl.Series:
+def _reasons(
+    loose: pl.DataFrame,
+    typed: pl.DataFrame,
+    max_chars: int,
+) -> pl.Series:
     """Return the first problem of each record, or null."""
 
     def lost(name: str) -> pl.Series:
@@ -295,7 +343,10 @@ def _reasons(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> pl.Ser
 
 
 def _problems(
-    loose: pl.DataFrame, reasons: pl.Series, raw: Callable[[int], bytes], limits: Limits
+    loose: pl.DataFrame,
+    reasons: pl.Series,
+    raw: Callable[[int], bytes],
+    limits: Limits,
 ) -> list[Problem]:
     rows = reasons.is_not_null().arg_true().to_list()
     problems = []
@@ -306,7 +357,11 @@ def _problems(
     return problems
 
 
-def _detail(reason: Reason, record: dict[str, object], limits: Limits) -> str:
+def _detail(
+    reason: Reason,
+    record: dict[str, object],
+    limits: Limits,
+) -> str:
     """Describe the bad value for the person who reads the quarantine."""
     if reason is Reason.MISSING_TEXT:
         return "the field 'text' is absent or null"

@@ -113,10 +113,20 @@ def count_orders(column: pl.Series) -> dict[str, int]:
 
 def latest_of(now: datetime) -> datetime:
     """Return the last moment that a date may have, without zone: the end of the day `AHEAD` of *now*, in UTC."""
-    return (now + AHEAD).replace(hour=23, minute=59, second=59, microsecond=999_999, tzinfo=None)
+    return (now + AHEAD).replace(
+        hour=23,
+        minute=59,
+        second=59,
+        microsecond=999_999,
+        tzinfo=None,
+    )
 
 
-def read_dates(column: pl.Series, now: datetime, month_first: bool = False) -> pl.Series:
+def read_dates(
+    column: pl.Series,
+    now: datetime,
+    month_first: bool = False,
+) -> pl.Series:
     """Return dates as UTC without zone, `Datetime("us")`; null if none of `FORMS` fits, or before 1990, or after *now*.
 
     Args:
@@ -170,7 +180,12 @@ def _in_numbers(column: pl.Series) -> pl.Series:
 
 def _parse_numbers(column: pl.Series, year_last: str) -> pl.Series:
     # Timestamps seldom repeat, so a cache of parsed values would not help.
-    usual = column.str.to_datetime(_ISO + _TIMES[0], time_unit="us", strict=False, cache=False)
+    usual = column.str.to_datetime(
+        _ISO + _TIMES[0],
+        time_unit="us",
+        strict=False,
+        cache=False,
+    )
     if usual.null_count() == column.null_count():
         return usual
 

@@ -92,9 +92,17 @@ class _Dialect:
         """Return a reader of records."""
         if self.quoted:
             return csv.reader(
-                lines, delimiter=self.delimiter, strict=strict, skipinitialspace=self.spaced
+                lines,
+                delimiter=self.delimiter,
+                strict=strict,
+                skipinitialspace=self.spaced,
             )
-        return csv.reader(lines, delimiter=self.delimiter, strict=strict, quoting=csv.QUOTE_NONE)
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            strict=strict,
+            quoting=csv.QUOTE_NONE,
+        )
 
     def records(self, lines: Sequence[bytes]) -> list[list[str]]:
         """Return the records in the first lines of a file, without the last one, which may be cut."""
@@ -198,7 +206,11 @@ class _Lines:
         self.size = sum(map(len, self.taken))
 
 
-def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+def read_delimited(
+    stream: io.BufferedReader,
+    source: str,
+    limits: Limits,
+) -> Iterator[Block]:
     """Yield the records of a CSV file with a header, or without one if its shape is known.
 
     Raises:
@@ -227,7 +239,10 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
         header = next(form.reader(lines, strict=False), [])
     except csv.Error as error:
         raise Unreadable(
-            "The file has no header", where=source, cause=str(error), remedy=HEADER
+            "The file has no header",
+            where=source,
+            cause=str(error),
+            remedy=HEADER,
         ) from error
 
     columns = [name.strip() for name in header]
@@ -251,14 +266,25 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     if repeated := {name for name in limits.fields if names.count(name) > 1} - {RECORD_TYPE}:
         raise twice(source, repeated)
 
-    records = _Records(lines, form, names, source, limits, printable)
+    records = _Records(
+        lines,
+        form,
+        names,
+        source,
+        limits,
+        printable,
+    )
     while block := records.block():
         if shape:
             block = replace(block, entries=(*block.entries, shape.entry(block.records)))
         yield block
 
 
-def _require_header_first(beginning: Sequence[bytes], source: str, limits: Limits) -> None:
+def _require_header_first(
+    beginning: Sequence[bytes],
+    source: str,
+    limits: Limits,
+) -> None:
     """Refuse a table whose header comes after a title or a comment.
 
     Raises:
@@ -330,7 +356,12 @@ class _Records:
             pl.Series("line", numbers, dtype=pl.Int64)
         )
         return convert(
-            loose, self.source, raws.__getitem__, self.limits, problems, names=self.header
+            loose,
+            self.source,
+            raws.__getitem__,
+            self.limits,
+            problems,
+            names=self.header,
         )
 
     def _next(self) -> tuple[list[str], tuple[Reason, str] | None] | None:

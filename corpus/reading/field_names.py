@@ -116,7 +116,10 @@ def respelt(record: Any, spellings: Mapping[str, str]) -> Any:
 
 
 def require_fields(
-    source: str, columns: Collection[str], limits: Limits, label: bool = True
+    source: str,
+    columns: Collection[str],
+    limits: Limits,
+    label: bool = True,
 ) -> None:
     """Refuse a file that has no text, or a field named by the user under neither name: the name may be misspelled.
 
@@ -144,7 +147,11 @@ def require_fields(
             )
 
 
-def _name_fields(ours: str, columns: Collection[str], known: Collection[str]) -> str:
+def _name_fields(
+    ours: str,
+    columns: Collection[str],
+    known: Collection[str],
+) -> str:
     """Return the remedy for a file without one of our fields: settings that name it, and others that look known."""
     remedy = "name the review file, or say which field it is: "
     if ours == LABEL:

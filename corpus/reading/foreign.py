@@ -235,7 +235,12 @@ def explain(message: str, source: str | Path) -> Unreadable | None:
     for pattern, (what, cause, remedy) in CAUSES.items():
         if re.search(pattern, message):
             remedy = remedy.replace("FILE", str(source))
-            return Unreadable(what, where=source, cause=cause, remedy=remedy)
+            return Unreadable(
+                what,
+                where=source,
+                cause=cause,
+                remedy=remedy,
+            )
     return None
 
 
@@ -262,7 +267,11 @@ def form_of(value: str) -> str:
     return "a word"
 
 
-def no_header(source: str, columns: Sequence[str], delimiter: str) -> MissingColumn:
+def no_header(
+    source: str,
+    columns: Sequence[str],
+    delimiter: str,
+) -> MissingColumn:
     """Return the error for a table whose first line is a record; no word of it is shown."""
     names = delimiter.join(["NAME", "text", "NAME"]).replace("\t", "\\t")
     forms = ", ".join(map(form_of, columns[:20]))
@@ -298,7 +307,10 @@ def describe_unknown(head: bytes, source: str) -> InputError:
 
     if not text or "\0" in text:
         return Unreadable(
-            "The file format is unknown", where=source, value=head[:40], remedy=readable
+            "The file format is unknown",
+            where=source,
+            value=head[:40],
+            remedy=readable,
         )
 
     first = text.lstrip().partition("\n")[0]

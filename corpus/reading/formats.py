@@ -57,7 +57,11 @@ OPENS_OBJECT = re.compile(rb'\s*\{[ \t\r]*\n\s*"')
 OPENS_ARRAY = re.compile(rb"\s*\[\s*[{\[]")
 
 
-def read_stream(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+def read_stream(
+    stream: io.BufferedReader,
+    source: str,
+    limits: Limits,
+) -> Iterator[Block]:
     """Yield the records of one unpacked file.
 
     Args:
@@ -85,7 +89,11 @@ def _wide_encoding(head: bytes) -> str:
     return WIDE.get(seen, "")
 
 
-def format_of(head: bytes, source: str, limits: Limits) -> str:
+def format_of(
+    head: bytes,
+    source: str,
+    limits: Limits,
+) -> str:
     """Return the format: Parquet by its magic bytes, others by the suffix without compression and the first bytes.
 
     Raises:
@@ -162,7 +170,11 @@ def _is_review(line: bytes, limits: Limits) -> bool:
     return isinstance(value, dict) and any(is_text(name, limits.renamed) for name in value)
 
 
-def read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+def read_text(
+    stream: io.BufferedReader,
+    source: str,
+    limits: Limits,
+) -> Iterator[Block]:
     """Yield one document per line; empty lines are skipped. There is no id, date or rating."""
     number = 1
     more = True
@@ -175,7 +187,13 @@ def read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterato
             line, problem = next_line(stream, number, limits)
             content = line.removeprefix(BOM).removesuffix(b"\n").removesuffix(b"\r")
             if number == 1:
-                _require_lines(stream, line, problem, source, limits)
+                _require_lines(
+                    stream,
+                    line,
+                    problem,
+                    source,
+                    limits,
+                )
             more = bool(line)
             size = size + len(line)
             if problem:
@@ -195,11 +213,21 @@ def read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterato
             def content_of(row: int, texts: list[str] = texts) -> bytes:
                 return texts[row].encode()
 
-            yield convert(loose, source, content_of, limits, problems)
+            yield convert(
+                loose,
+                source,
+                content_of,
+                limits,
+                problems,
+            )
 
 
 def _require_lines(
-    stream: io.BufferedReader, line: bytes, problem: Problem | None, source: str, limits: Limits
+    stream: io.BufferedReader,
+    line: bytes,
+    problem: Problem | None,
+    source: str,
+    limits: Limits,
 ) -> None:
     """Refuse a file that is one line which is longer than a document may be.
 
@@ -228,7 +256,11 @@ READERS: dict[str, Callable[[io.BufferedReader, str, Limits], Iterator[Block]]] 
 """Readers by the name of their format."""
 
 
-def read_together(files: Sequence[tuple[str, bytes]], kind: str, limits: Limits) -> Iterator[Block]:
+def read_together(
+    files: Sequence[tuple[str, bytes]],
+    kind: str,
+    limits: Limits,
+) -> Iterator[Block]:
     """Yield the records of many small files at once, because each block costs milliseconds.
 
     Args:

@@ -51,7 +51,14 @@ class Shape:
         detail = (
             f"no header; it looks like {self.title} and is read with the columns {columns}{note}"
         )
-        return Entry("read", Outcome.NOTED, Kind.NO_HEADER, records, detail=detail, odd=True)
+        return Entry(
+            "read",
+            Outcome.NOTED,
+            Kind.NO_HEADER,
+            records,
+            detail=detail,
+            odd=True,
+        )
 
 
 SHAPES = (

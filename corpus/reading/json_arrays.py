@@ -28,7 +28,11 @@ GAP = re.compile(rb"(?:\s|\xef\xbb\xbf)*")
 RECORDS_PER_BLOCK = 20_000
 
 
-def read_array(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+def read_array(
+    stream: io.BufferedReader,
+    source: str,
+    limits: Limits,
+) -> Iterator[Block]:
     """Yield the records of a JSON array, or of objects one after another; several arrays in a row are read as one.
 
     Raises:
@@ -39,7 +43,11 @@ def read_array(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
     yield from _read_elements(_elements(stream, source, limits), source, limits)
 
 
-def read_contained(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+def read_contained(
+    stream: io.BufferedReader,
+    source: str,
+    limits: Limits,
+) -> Iterator[Block]:
     """Yield the records of the arrays that stand in objects, as `corpus.reading.wrappings.CONTAINERS` says.
 
     An object without such an array is a record of its own. Errors as of `read_array`.
@@ -47,13 +55,23 @@ def read_contained(stream: io.BufferedReader, source: str, limits: Limits) -> It
     yield from _read_elements(_contained_elements(stream, source, limits), source, limits)
 
 
-def _read_elements(elements: Iterator[bytes], source: str, limits: Limits) -> Iterator[Block]:
+def _read_elements(
+    elements: Iterator[bytes],
+    source: str,
+    limits: Limits,
+) -> Iterator[Block]:
     """Yield the records of some elements, block by block, if the first block holds reviews."""
     number = 1
     while raws := _take_elements(elements, limits.block_bytes):
         if number == 1:
             _require_reviews(raws, source, limits)
-        yield decode_records(raws, range(number, number + len(raws)), [], source, limits)
+        yield decode_records(
+            raws,
+            range(number, number + len(raws)),
+            [],
+            source,
+            limits,
+        )
         number += len(raws)
 
 
@@ -69,7 +87,11 @@ def _take_elements(elements: Iterator[bytes], most: int) -> list[bytes]:
     return raws
 
 
-def _require_reviews(raws: Sequence[bytes], source: str, limits: Limits) -> None:
+def _require_reviews(
+    raws: Sequence[bytes],
+    source: str,
+    limits: Limits,
+) -> None:
     """Refuse elements that are arrays of values, whole tables or objects without a text."""
     values = [decode_json(raw) for raw in raws]
     if all(isinstance(value, list) for value in values):
@@ -78,7 +100,11 @@ def _require_reviews(raws: Sequence[bytes], source: str, limits: Limits) -> None
     require_known(values, source, limits)
 
 
-def _elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[bytes]:
+def _elements(
+    stream: io.BufferedReader,
+    source: str,
+    limits: Limits,
+) -> Iterator[bytes]:
     """Yield the elements of the arrays in *stream*, and the objects between them; last what follows and is neither."""
     tokens = _Tokens(stream, source, limits)
     depth = 0
@@ -122,7 +148,11 @@ def _array_elements(tokens: _Tokens) -> Iterator[bytes]:
     raise tokens.cut_off("a closing bracket is missing")
 
 
-def _contained_elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[bytes]:
+def _contained_elements(
+    stream: io.BufferedReader,
+    source: str,
+    limits: Limits,
+) -> Iterator[bytes]:
     """Yield the elements of arrays in objects, and each object that holds no such array; last what follows."""
     tokens = _Tokens(stream, source, limits)
     position = Position()
@@ -154,7 +184,12 @@ class _Tokens:
     *start* is the place in the buffer of the first byte that is still needed, *place* the one to go on from.
     """
 
-    def __init__(self, stream: io.BufferedReader, source: str, limits: Limits) -> None:
+    def __init__(
+        self,
+        stream: io.BufferedReader,
+        source: str,
+        limits: Limits,
+    ) -> None:
         self.stream = stream
         self.source = source
         self.limits = limits

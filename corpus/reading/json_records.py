@@ -78,12 +78,27 @@ def decode_records(
                 problems.append(Problem(numbers[row], reason, why_of(content, error), line))
 
     objects, numbers, lines = (_without(left, some) for some in (objects, numbers, lines))
-    block = from_objects(objects, numbers, lines, source, limits, problems)
+    block = from_objects(
+        objects,
+        numbers,
+        lines,
+        source,
+        limits,
+        problems,
+    )
     if not repaired:
         return block
 
     detail = "NaN, which is no JSON, is read as null"
-    entry = Entry("read", Outcome.REPAIRED, Kind.NAN_IN_JSON, repaired, source, detail, odd=True)
+    entry = Entry(
+        "read",
+        Outcome.REPAIRED,
+        Kind.NAN_IN_JSON,
+        repaired,
+        source,
+        detail,
+        odd=True,
+    )
     return replace(block, entries=(*block.entries, entry))
 
 
@@ -195,7 +210,14 @@ def from_objects(
     }
     loose = pl.DataFrame(columns, schema=dict.fromkeys(limits.fields, pl.String))
     loose = loose.with_columns(pl.Series("line", numbers, dtype=pl.Int64))
-    return convert(loose, source, lambda row: raws[row], limits, all_problems, names)
+    return convert(
+        loose,
+        source,
+        lambda row: raws[row],
+        limits,
+        all_problems,
+        names,
+    )
 
 
 def _with_our_names(objects: Sequence[Any], limits: Limits) -> tuple[Sequence[Any], frozenset[str]]:

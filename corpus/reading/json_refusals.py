@@ -71,7 +71,11 @@ def whole_table(source: str) -> Unreadable:
     )
 
 
-def rows_without_names(rows: Sequence[Sequence[Any]], source: str, lines: bool) -> Unreadable:
+def rows_without_names(
+    rows: Sequence[Sequence[Any]],
+    source: str,
+    lines: bool,
+) -> Unreadable:
     """Return the error for records that are arrays of values, with the command that names the values.
 
     Args:
@@ -104,7 +108,11 @@ def rows_without_names(rows: Sequence[Sequence[Any]], source: str, lines: bool) 
     )
 
 
-def require_known(values: Sequence[Any], source: str, limits: Limits) -> None:
+def require_known(
+    values: Sequence[Any],
+    source: str,
+    limits: Limits,
+) -> None:
     """Refuse a file if none of its first objects has a text, or a field that the user named.
 
     Raises:

@@ -42,7 +42,11 @@ class Stretch:
     problems: tuple[Problem, ...] = ()
 
 
-def read_json_lines(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+def read_json_lines(
+    stream: io.BufferedReader,
+    source: str,
+    limits: Limits,
+) -> Iterator[Block]:
     """Yield the records of a file with one JSON object per line; blank lines are skipped.
 
     Memory holds a few blocks at a time, each of up to `block_bytes + max_record_bytes`, even if lines are very long.
@@ -57,7 +61,11 @@ def read_json_lines(stream: io.BufferedReader, source: str, limits: Limits) -> I
     )
 
 
-def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Stretch]:
+def _stretches(
+    stream: io.BufferedReader,
+    source: str,
+    limits: Limits,
+) -> Iterator[Stretch]:
     """Yield the lines of a file in stretches, if the first one holds reviews; a line too long for memory alone."""
     rest = b""
     line = 1
@@ -90,8 +98,18 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
             line = line + 1
 
 
-def parse(stretch: Stretch, source: str, limits: Limits) -> Block:
+def parse(
+    stretch: Stretch,
+    source: str,
+    limits: Limits,
+) -> Block:
     """Return the records of a stretch, in order, and a reason for each line that cannot be used."""
     lines = stretch.lines.split(b"\n")
     numbers = range(stretch.first_line, stretch.first_line + len(lines))
-    return decode_records(lines, numbers, list(stretch.problems), source, limits)
+    return decode_records(
+        lines,
+        numbers,
+        list(stretch.problems),
+        source,
+        limits,
+    )

@@ -14,7 +14,9 @@ RAW_BYTES = 64 << 10
 
 
 def next_line(
-    stream: io.BufferedReader, number: int, limits: Limits
+    stream: io.BufferedReader,
+    number: int,
+    limits: Limits,
 ) -> tuple[bytes, Problem | None]:
     """Return the next line with its line end; if it is over `max_record_bytes`, its beginning and the problem.
 
@@ -31,7 +33,12 @@ def next_line(
     return problem.raw, problem
 
 
-def pass_over(stream: io.BufferedReader, begun: bytes, line: int, limits: Limits) -> Problem:
+def pass_over(
+    stream: io.BufferedReader,
+    begun: bytes,
+    line: int,
+    limits: Limits,
+) -> Problem:
     """Skip to the end of a line that is too long for memory; return the problem."""
     sha = hashlib.sha256()
     head = begun[:RAW_BYTES]
@@ -45,16 +52,36 @@ def pass_over(stream: io.BufferedReader, begun: bytes, line: int, limits: Limits
             break
         head += piece[: RAW_BYTES - len(head)]
 
-    return _problem(line, head.removesuffix(b"\n"), length - ended, sha.hexdigest(), limits)
-
-
-def too_long(line: int, content: bytes, limits: Limits) -> Problem:
-    """Return the problem of a line that is longer than `max_record_bytes`."""
     return _problem(
-        line, content[:RAW_BYTES], len(content), hashlib.sha256(content).hexdigest(), limits
+        line,
+        head.removesuffix(b"\n"),
+        length - ended,
+        sha.hexdigest(),
+        limits,
     )
 
 
-def _problem(line: int, head: bytes, length: int, sha256: str, limits: Limits) -> Problem:
+def too_long(
+    line: int,
+    content: bytes,
+    limits: Limits,
+) -> Problem:
+    """Return the problem of a line that is longer than `max_record_bytes`."""
+    return _problem(
+        line,
+        content[:RAW_BYTES],
+        len(content),
+        hashlib.sha256(content).hexdigest(),
+        limits,
+    )
+
+
+def _problem(
+    line: int,
+    head: bytes,
+    length: int,
+    sha256: str,
+    limits: Limits,
+) -> Problem:
     detail = f"the record has {length} bytes, source.max_record_bytes allows {limits.max_record_bytes}; sha256 {sha256}"
     return Problem(line, Reason.TOO_LONG, detail, head)

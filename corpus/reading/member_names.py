@@ -68,7 +68,11 @@ def _is_sibling(path: PurePosixPath) -> bool:
     return not words.isdisjoint(SIBLINGS) and words <= WORDS_OF_SIBLINGS
 
 
-def tell_left_out(where: str, read: int, names: Sequence[str]) -> None:
+def tell_left_out(
+    where: str,
+    read: int,
+    names: Sequence[str],
+) -> None:
     """Log which files of a folder or an archive are not read; warn if a name has the form of one that is read."""
     if names:
         _tell_once(
@@ -78,7 +82,11 @@ def tell_left_out(where: str, read: int, names: Sequence[str]) -> None:
         )
 
 
-def entries_of_left_out(step: str, where: str, names: Sequence[str]) -> tuple[Entry, ...]:
+def entries_of_left_out(
+    step: str,
+    where: str,
+    names: Sequence[str],
+) -> tuple[Entry, ...]:
     """Return the entry of the files in a folder or an archive that are not read, for the account; the log tells them.
 
     Args:
@@ -95,7 +103,16 @@ def entries_of_left_out(step: str, where: str, names: Sequence[str]) -> tuple[En
     detail = (
         f"not read, because they do not look like reviews: {', '.join(first[:MOST_NAMED])}{more}"
     )
-    return (Entry(step, Outcome.NOT_READ, Kind.NO_REVIEWS, len(names), where, detail),)
+    return (
+        Entry(
+            step,
+            Outcome.NOT_READ,
+            Kind.NO_REVIEWS,
+            len(names),
+            where,
+            detail,
+        ),
+    )
 
 
 def _has_data_suffix(name: str) -> bool:
@@ -107,7 +124,11 @@ def _has_data_suffix(name: str) -> bool:
 
 
 @cache
-def _tell_once(where: str, read: int, names: tuple[str, ...]) -> None:
+def _tell_once(
+    where: str,
+    read: int,
+    names: tuple[str, ...],
+) -> None:
     """Log once per process: several stages ask for the same files."""
     level = logging.WARNING if _has_data_suffix(names[0]) else logging.INFO
     more = ""

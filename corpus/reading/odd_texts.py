@@ -230,7 +230,14 @@ class OddTexts:
             if count and count >= odd.share * records:
                 detail = f"{odd.words}, such as {self.samples[odd.kind]!r}"
                 yield Entry(
-                    "read", Outcome.NOTED, odd.kind, count, file, detail, odd.remedy, odd=odd.odd
+                    "read",
+                    Outcome.NOTED,
+                    odd.kind,
+                    count,
+                    file,
+                    detail,
+                    odd.remedy,
+                    odd=odd.odd,
                 )
 
         for unit, longest in self.longest.items():
@@ -241,7 +248,16 @@ class OddTexts:
                 remedy = "export them from where they are whole, with a wider column"
                 kind = Kind.CUT_TEXTS
                 count = longest.count
-                yield Entry("read", Outcome.NOTED, kind, count, file, detail, remedy, odd=True)
+                yield Entry(
+                    "read",
+                    Outcome.NOTED,
+                    kind,
+                    count,
+                    file,
+                    detail,
+                    remedy,
+                    odd=True,
+                )
                 return
 
 

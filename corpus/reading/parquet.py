@@ -33,7 +33,11 @@ ROW_BYTES = 64
 """Bytes counted for each row in the limit on unpacked size, because rows without values take no bytes."""
 
 
-def read_parquet(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+def read_parquet(
+    stream: io.BufferedReader,
+    source: str,
+    limits: Limits,
+) -> Iterator[Block]:
     """Yield the records of a Parquet file.
 
     Inside an archive the file is copied first, because its table of contents is at the end.
@@ -50,7 +54,13 @@ def read_parquet(stream: io.BufferedReader, source: str, limits: Limits) -> Iter
             left -= size
             if left < 0:
                 raise limits.too_much(source, limits.room(_size(file)))
-            yield _block(texts, number, source, limits, names)
+            yield _block(
+                texts,
+                number,
+                source,
+                limits,
+                names,
+            )
             number += texts.num_rows
 
 
@@ -62,7 +72,9 @@ def _size(file: Any) -> int:
 
 
 def _batches(
-    file: Any, source: str, limits: Limits
+    file: Any,
+    source: str,
+    limits: Limits,
 ) -> Iterator[tuple[int, pyarrow.RecordBatch, list[str]]]:
     """Yield the size of each batch, its wanted columns as text under our names, and the names of all columns.
 
@@ -90,7 +102,11 @@ def _batches(
         raise _damage_error(source, error) from error
 
 
-def _columns_to_read(names: Sequence[str], source: str, limits: Limits) -> list[str]:
+def _columns_to_read(
+    names: Sequence[str],
+    source: str,
+    limits: Limits,
+) -> list[str]:
     """Return the names in the file of the columns that are read."""
     require_fields(source, names, limits)
     ours = our_columns(names, limits.renamed)
@@ -120,7 +136,11 @@ def _damage_error(source: str, error: Exception) -> Unreadable:
 
 
 def _block(
-    texts: pyarrow.RecordBatch, number: int, source: str, limits: Limits, names: Sequence[str]
+    texts: pyarrow.RecordBatch,
+    number: int,
+    source: str,
+    limits: Limits,
+    names: Sequence[str],
 ) -> Block:
     """Convert one batch to typed records; *number* is the number of its first record."""
     good, broken = _without_broken_texts(texts, source)
@@ -163,7 +183,12 @@ def _holds(name: str, kind: pyarrow.DataType) -> bool:
     return number and name in ("stars", *IDS)
 
 
-def _remedy_for(name: str, theirs: str, kind: pyarrow.DataType, source: str) -> str:
+def _remedy_for(
+    name: str,
+    theirs: str,
+    kind: pyarrow.DataType,
+    source: str,
+) -> str:
     """Return the command or setting that makes a column of another type readable.
 
     Args:
@@ -196,7 +221,12 @@ def _remedy_for(name: str, theirs: str, kind: pyarrow.DataType, source: str) -> 
     return f"take the value out of it: python -c {quoted}"
 
 
-def _as_text(name: str, theirs: str, column: pyarrow.Array, source: str) -> pyarrow.Array:
+def _as_text(
+    name: str,
+    theirs: str,
+    column: pyarrow.Array,
+    source: str,
+) -> pyarrow.Array:
     """Return a column as text; moments are in UTC, and a number that is none (NaN) is unknown, as pandas writes it.
 
     Raises:
@@ -206,9 +236,12 @@ def _as_text(name: str, theirs: str, column: pyarrow.Array, source: str) -> pyar
     from pyarrow import compute, types
 
     if not _holds(name, column.type):
-        what = {"text": "text", "date": "dates", "stars": "numbers", LABEL: "labels"}.get(
-            name, "ids"
-        )
+        what = {
+            "text": "text",
+            "date": "dates",
+            "stars": "numbers",
+            LABEL: "labels",
+        }.get(name, "ids")
         raise Unreadable(
             f"The column {theirs!r} holds no {what}",
             where=source,

@@ -65,10 +65,20 @@ class _Place:
         if not self.layers:
             raise archives.too_many_layers(self.name)
         room = self.room if room is None else room
-        return replace(self, name=name, room=room, layers=self.layers - 1)
+        return replace(
+            self,
+            name=name,
+            room=room,
+            layers=self.layers - 1,
+        )
 
 
-def read(path: Path, name: str, limits: Limits, progress: Progress) -> Iterator[Block]:
+def read(
+    path: Path,
+    name: str,
+    limits: Limits,
+    progress: Progress,
+) -> Iterator[Block]:
     """Yield the blocks of a file, in order; the same file gives the same blocks.
 
     Args:
@@ -167,7 +177,10 @@ class _Members:
         )
 
     def blocks(
-        self, member: str, content: IO[bytes] | io.RawIOBase, place: _Place
+        self,
+        member: str,
+        content: IO[bytes] | io.RawIOBase,
+        place: _Place,
     ) -> Iterator[Block]:
         """Yield the records of a member; one that is another table is left out."""
         stream = _buffer(content)
@@ -210,7 +223,17 @@ class _Members:
             detail = f"{member} is a link or a pipe, which is not followed"
             remedy = "put the file itself into the archive"
             kind = Kind.NO_FILE
-            yield Entry("read", Outcome.NOT_READ, kind, 1, name, detail, remedy, True, member)
+            yield Entry(
+                "read",
+                Outcome.NOT_READ,
+                kind,
+                1,
+                name,
+                detail,
+                remedy,
+                True,
+                member,
+            )
 
 
 def _tar(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
@@ -275,7 +298,11 @@ def _pack(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
         yield from read_together(files, kind[0], limits)
 
 
-def _kind_of_lines(content: bytes, name: str, limits: Limits) -> tuple[str, dict[str, str]] | None:
+def _kind_of_lines(
+    content: bytes,
+    name: str,
+    limits: Limits,
+) -> tuple[str, dict[str, str]] | None:
     """Return format and fields in folders of a file that can be read together with others of the same, or None."""
     head = content.removeprefix(BOM)
     if (

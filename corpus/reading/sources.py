@@ -99,7 +99,11 @@ class Source(Listed):
             raise _change_error(self.path, self.bytes, now.st_size)
 
 
-def _change_error(path: Path, before: int, after: int) -> Unreadable:
+def _change_error(
+    path: Path,
+    before: int,
+    after: int,
+) -> Unreadable:
     return Unreadable(
         "The file changed while it was being read",
         where=path,
@@ -124,7 +128,10 @@ def input_errors(path: Path) -> Iterator[None]:
             remedy = "give yourself read permission"
 
         raise Unreadable(
-            "The input cannot be read", where=path, cause=str(error), remedy=remedy
+            "The input cannot be read",
+            where=path,
+            cause=str(error),
+            remedy=remedy,
         ) from error
 
 
@@ -188,7 +195,11 @@ def _with_fields_above(path: Path, name: str) -> str:
     return "/".join([*above[first:], name])
 
 
-def _expand(path: Path, skip_missing: bool, entries: list[Entry]) -> dict[Path, str]:
+def _expand(
+    path: Path,
+    skip_missing: bool,
+    entries: list[Entry],
+) -> dict[Path, str]:
     if path.is_dir():
         found = _in_folder(path, skip_missing, entries)
         return {file: file.relative_to(path).as_posix() for file in found}
@@ -241,7 +252,11 @@ def _natural(name: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), "") if number % 2 else (-1, part) for number, part in enumerate(parts))
 
 
-def _missing(where: str, paths: Sequence[Path], skip_missing: bool) -> list[Entry]:
+def _missing(
+    where: str,
+    paths: Sequence[Path],
+    skip_missing: bool,
+) -> list[Entry]:
     """Return entries of links to nothing, pipes and the like.
 
     Raises:
@@ -283,7 +298,12 @@ def _link_to_nothing(path: Path) -> Unreadable:
     else:
         what = "The file is a link to nothing"
         remedy = "fetch the file that it points to, or remove the link"
-    return Unreadable(what, where=path, value=f"-> {target}", remedy=remedy + SKIP)
+    return Unreadable(
+        what,
+        where=path,
+        value=f"-> {target}",
+        remedy=remedy + SKIP,
+    )
 
 
 def _no_regular_file(path: Path) -> Unreadable:
@@ -319,7 +339,11 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _in_folder(folder: Path, skip_missing: bool, entries: list[Entry]) -> list[Path]:
+def _in_folder(
+    folder: Path,
+    skip_missing: bool,
+    entries: list[Entry],
+) -> list[Path]:
     seen = _files_below(folder, entries)
     names = {path: path.relative_to(folder).as_posix() for path in seen}
     require_no_table_format(str(folder), names.values())
@@ -367,7 +391,16 @@ def _entries_of_other_forms(paths: Sequence[Path], names: Mapping[Path, str]) ->
             detail = f"not read, for it is {known[0]}"
             kind = Kind.OTHER_FORM
             entries.append(
-                Entry("find", Outcome.NOT_READ, kind, 1, name, detail, known[1], odd=True)
+                Entry(
+                    "find",
+                    Outcome.NOT_READ,
+                    kind,
+                    1,
+                    name,
+                    detail,
+                    known[1],
+                    odd=True,
+                )
             )
 
     return entries
@@ -400,7 +433,11 @@ def _longer(path: Path, name: str) -> str:
     return member_names.printable("/".join(parts[-min(name.count("/") + 2, len(parts)) :]))
 
 
-def identify(path: Path, name: str, memory: Path | None = None) -> Source:
+def identify(
+    path: Path,
+    name: str,
+    memory: Path | None = None,
+) -> Source:
     """Return the source with the SHA-256 of its bytes.
 
     Args:
@@ -425,10 +462,22 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
 
     # After a power loss the record is empty.
     if record and record.is_file() and len(digest := record.read_text()) == DIGEST:
-        return Source(name, now.st_size, digest, path, now.st_mtime_ns)
+        return Source(
+            name,
+            now.st_size,
+            digest,
+            path,
+            now.st_mtime_ns,
+        )
 
     with input_errors(path):
-        source = Source(name, now.st_size, sha256_of(path), path, now.st_mtime_ns)
+        source = Source(
+            name,
+            now.st_size,
+            sha256_of(path),
+            path,
+            now.st_mtime_ns,
+        )
 
     source.require_unchanged()
     if record:
@@ -504,7 +553,9 @@ class Pack(Source):
 
 
 def all_sources(
-    inputs: Sequence[Path | str], memory: Path | None = None, skip_missing: bool = False
+    inputs: Sequence[Path | str],
+    memory: Path | None = None,
+    skip_missing: bool = False,
 ) -> list[Source]:
     """Return the files that match paths, folders and globs, in order; small ones in packs if there are many.
 
@@ -557,7 +608,14 @@ def _pack(files: Sequence[tuple[Path, str]]) -> Pack:
         digest.update(piece)
         size += len(piece)
     name = f"{files[0][1]} to {files[-1][1]} ({len(files)} files)"
-    return Pack(name, size, digest.hexdigest(), files[0][0], 0, tuple(files))
+    return Pack(
+        name,
+        size,
+        digest.hexdigest(),
+        files[0][0],
+        0,
+        tuple(files),
+    )
 
 
 def _tar(files: Sequence[tuple[Path, str]]) -> Iterator[bytes]:

@@ -37,7 +37,12 @@ Store, `data` also a table that pandas wrote with orient="table".
 SIGN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
 """A whole string or one punctuation character. A single quote mark begins a string that continues after the buffer."""
 
-DEPTH = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
+DEPTH = {
+    b"[": 1,
+    b"{": 1,
+    b"]": -1,
+    b"}": -1,
+}
 DEEPEST = 4
 """Names on the longest path on which reviews are looked for."""
 FEED_FIELDS = {

@@ -127,7 +127,12 @@ def spread(coverage_D: np.ndarray) -> dict[str, Any]:
     if reviews:
         mean = round(float(coverage_D.mean()), 6)
 
-    return {"reviews": reviews, "mean": mean, "none": reviews - len(place), "counts": counts}
+    return {
+        "reviews": reviews,
+        "mean": mean,
+        "none": reviews - len(place),
+        "counts": counts,
+    }
 
 
 def at_least(distribution: dict[str, Any], share: float) -> int:
@@ -186,11 +191,24 @@ def certify(
     """
     with disk_errors(folder):
         (folder / CERTIFICATE_FILE).unlink(missing_ok=True)
-        limits = {"span": SPAN, "passage": PASSAGE, "stock": STOCK}
+        limits = {
+            "span": SPAN,
+            "passage": PASSAGE,
+            "stock": STOCK,
+        }
         record = _record(folder, engine)
         near = near and {"left": 0, **near}
-        coverage = coverage and {"left": 0, **limits, **coverage}
-        certificate = Certificate(**record, near=near, coverage=coverage, code=version("reviewlm"))
+        coverage = coverage and {
+            "left": 0,
+            **limits,
+            **coverage,
+        }
+        certificate = Certificate(
+            **record,
+            near=near,
+            coverage=coverage,
+            code=version("reviewlm"),
+        )
         (folder / CERTIFICATE_FILE).write_text(certificate.to_json(), encoding="utf-8")
 
     return certificate

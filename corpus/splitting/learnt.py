@@ -54,7 +54,10 @@ def find_learnt(held_out: Iterable[pl.DataFrame], earlier: Sequence[Path]) -> np
     wanted = there.filter(pl.col("name").is_in(reviews["name"].implode()))
     last = wanted.group_by("name").agg(last=pl.col("rank").max())
     both = reviews.join(
-        last.collect(engine="streaming"), on="name", how="left", maintain_order="left"
+        last.collect(engine="streaming"),
+        on="name",
+        how="left",
+        maintain_order="left",
     )
     return (both["last"] > both["rank"]).fill_null(False).to_numpy()
 
@@ -88,7 +91,12 @@ class Unlearnt:
     learnt_texts: int
 
 
-def choose_unlearnt(earlier: Path, learnt: Sequence[Path], most: int, seed: int) -> Unlearnt:
+def choose_unlearnt(
+    earlier: Path,
+    learnt: Sequence[Path],
+    most: int,
+    seed: int,
+) -> Unlearnt:
     """Return the test reviews of *earlier* that are not among the training or validation reviews of *learnt*.
 
     Args:
@@ -110,7 +118,9 @@ def choose_unlearnt(earlier: Path, learnt: Sequence[Path], most: int, seed: int)
 
 
 def learnt_tests(
-    clean: Path, learnt: Sequence[Path], splits: Sequence[str] = LEARNT_SPLITS
+    clean: Path,
+    learnt: Sequence[Path],
+    splits: Sequence[str] = LEARNT_SPLITS,
 ) -> list[str]:
     """Return the sorted ids of the test reviews of *clean* that are in these splits of *learnt*, by id or text."""
     return (
@@ -121,7 +131,11 @@ def learnt_tests(
     )
 
 
-def _tests(clean: Path, learnt: Sequence[Path], splits: Sequence[str]) -> pl.DataFrame:
+def _tests(
+    clean: Path,
+    learnt: Sequence[Path],
+    splits: Sequence[str],
+) -> pl.DataFrame:
     """Return review_id of each test review, and whether its id (by_id) or text (by_text) is in splits of *learnt*."""
     tests = scan_split(clean, TEST).select("review_id", *KEYS).collect()
     none = tests.head(0).lazy().select("id", "name")

@@ -90,7 +90,12 @@ class Shares:
 
         return "; ".join(parts)
 
-    def require(self, most: float, remedy: str, where: Path) -> None:
+    def require(
+        self,
+        most: float,
+        remedy: str,
+        where: Path,
+    ) -> None:
         """Refuse splits that are too far from their shares.
 
         Args:
@@ -130,7 +135,10 @@ def _rounded_up(value: float) -> float:
 
 
 def measure_shares(
-    folder: Path, config: SplitConfig, splits: Mapping[str, Mapping[str, int]], dates_given: bool
+    folder: Path,
+    config: SplitConfig,
+    splits: Mapping[str, Mapping[str, int]],
+    dates_given: bool,
 ) -> Shares:
     """Return the shares of the splits of a prepared data set.
 
@@ -143,11 +151,19 @@ def measure_shares(
     reviews = sum(split["reviews"] for split in splits.values())
     reached = {name: splits[name]["reviews"] / max(1, reviews) for name in TRAIN_FIRST}
     train = 1 - config.validation - config.test
-    asked = {"train": train, "validation": config.validation, "test": config.test}
+    asked = {
+        "train": train,
+        "validation": config.validation,
+        "test": config.test,
+    }
     return Shares({} if dates_given else asked, reached, reviews, _largest(folder, config, reviews))
 
 
-def _largest(folder: Path, config: SplitConfig, reviews: int) -> LargestGroup | None:
+def _largest(
+    folder: Path,
+    config: SplitConfig,
+    reviews: int,
+) -> LargestGroup | None:
     """Return the largest group of reviews that stay together; of equally large ones, the first by name."""
     if config.by == "review":
         return None

@@ -38,7 +38,12 @@ TEXT_NAME = pl.col("text").hash().alias("name")
 TRAIN_FIRST = SPLITS[::-1]
 """Splits in the order in which they are used and shown."""
 TRAIN = SPLITS.index("train")
-KEYS = {"review": "review_id", "user": "user_id", "business": "business_id", "month": "date"}
+KEYS = {
+    "review": "review_id",
+    "user": "user_id",
+    "business": "business_id",
+    "month": "date",
+}
 """Column that decides the split, by `split.by`."""
 
 
@@ -73,7 +78,10 @@ def ranks(place: pl.Series, config: SplitConfig) -> pl.Series:
 
 
 def iter_split(
-    folder: Path, split: str, batch_rows: int = 10_000, columns: Sequence[str] | None = None
+    folder: Path,
+    split: str,
+    batch_rows: int = 10_000,
+    columns: Sequence[str] | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Yield the reviews of one split of a prepared data set, in its order, in batches of at most *batch_rows*.
 
@@ -94,7 +102,10 @@ def iter_split(
 
 
 def split_of_group(
-    content: np.ndarray, split: str, batch_rows: int = 10_000, columns: Sequence[str] | None = None
+    content: np.ndarray,
+    split: str,
+    batch_rows: int = 10_000,
+    columns: Sequence[str] | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Yield the reviews of one split in a row group, given as a file (`reviewlm.models.row_groups`); see `iter_split`."""
     from pyarrow import BufferReader, parquet, py_buffer
@@ -116,7 +127,10 @@ def groups_of_split(folder: Path, split: str) -> Iterator[tuple[int, int]]:
 
 
 def _batches_of_split(
-    file: ParquetFile, split: str, batch_rows: int, columns: Sequence[str] | None
+    file: ParquetFile,
+    split: str,
+    batch_rows: int,
+    columns: Sequence[str] | None,
 ) -> Iterator[pl.DataFrame]:
     groups = [number for number in range(file.num_row_groups) if _may_hold(file, number, split)]
     if columns is None:
@@ -145,7 +159,11 @@ def text_bytes(reviews: pl.DataFrame) -> bytes:
     return "".join(parts).encode()
 
 
-def _may_hold(file: ParquetFile, group: int, split: str) -> bool:
+def _may_hold(
+    file: ParquetFile,
+    group: int,
+    split: str,
+) -> bool:
     """Return whether a row group can hold reviews of the split, by its statistics; the file is sorted by split."""
     column = file.schema_arrow.names.index("split")
     statistics = file.metadata.row_group(group).column(column).statistics
@@ -225,7 +243,11 @@ def _first_of_month(config: SplitConfig, name: str) -> date:
     return given
 
 
-def _cuts(counts: pl.DataFrame, config: SplitConfig, where: Path) -> tuple[date, date]:
+def _cuts(
+    counts: pl.DataFrame,
+    config: SplitConfig,
+    where: Path,
+) -> tuple[date, date]:
     """Return the dates on which validation and test begin; *counts* has month and len, the latest month first."""
     if counts.height < len(SPLITS):
         raise EmptyInput(

@@ -36,7 +36,11 @@ from typing import Any
 
 TOKEN = re.compile(r"[\w'-]+|[^\w'-]")
 """Pattern of the tokens of a text: words (with apostrophes and hyphens), and every other character by itself."""
-KINDS = {"drop": 0.45, "swap": 0.3, "double": 0.25}
+KINDS = {
+    "drop": 0.45,
+    "swap": 0.3,
+    "double": 0.25,
+}
 _ELIGIBLE = re.compile(r"[a-z]{4,}")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 PICK, TEXT, SLOT, BIND, BY, SET, END = range(7)
@@ -150,7 +154,10 @@ class Automaton:
     """
 
     def __init__(
-        self, rules: Mapping[str, Rule], domains: Mapping[str, Domain], typo_rate: float = 0.0
+        self,
+        rules: Mapping[str, Rule],
+        domains: Mapping[str, Domain],
+        typo_rate: float = 0.0,
     ) -> None:
         self.domains = dict(domains)
         self.typo_rate = typo_rate
@@ -238,7 +245,12 @@ class Automaton:
         pairs = [entry if isinstance(entry, list) else (1.0, entry) for entry in rule]
         return self._pick([(weight, self._rule(entry, after)) for weight, entry in pairs])
 
-    def _by(self, variable: str, rules: Mapping[str, Rule], after: int) -> int:
+    def _by(
+        self,
+        variable: str,
+        rules: Mapping[str, Rule],
+        after: int,
+    ) -> int:
         targets = {value: self._rule(entry, after) for value, entry in rules.items()}
         table = {
             value: targets[value if value in targets else ""]
@@ -309,7 +321,11 @@ def _parse(template: str) -> list[Any]:
     return _parse_until(template, 0, "")[0]
 
 
-def _parse_until(template: str, at: int, stops: str) -> tuple[list[Any], int]:
+def _parse_until(
+    template: str,
+    at: int,
+    stops: str,
+) -> tuple[list[Any], int]:
     parts: list[Any] = []
     while at < len(template) and template[at] not in stops:
         if template[at] == "{":

@@ -84,7 +84,11 @@ class Canaries:
         rows["place"] = generator.integers(0, max(self.reviews, 1), len(numbers))
         rows["review_id"] = [f"canary-{i}-{copy}" for i, copy in numbers]
         rows["text"] = [self.texts[i] for i, _ in numbers]
-        schema = {"place": pl.Int64, "review_id": pl.String, "text": pl.String}
+        schema = {
+            "place": pl.Int64,
+            "review_id": pl.String,
+            "text": pl.String,
+        }
         return as_reviews(pl.DataFrame(rows, schema=schema), self.stars).sort("place", "review_id")
 
     def plant(self, batches: Iterable[pl.DataFrame], start: int = 0) -> Iterator[pl.DataFrame]:
@@ -128,8 +132,16 @@ class Canaries:
         """Return the facts for the manifest."""
         planted = sum(self.copies)
         share = planted / max(self.reviews, 1)
-        facts: dict[str, Any] = {"canaries": len(self.texts), "planted": planted, "share": share}
-        facts |= {"words": len(self.words), "length": self.length, "stars": self.stars}
+        facts: dict[str, Any] = {
+            "canaries": len(self.texts),
+            "planted": planted,
+            "share": share,
+        }
+        facts |= {
+            "words": len(self.words),
+            "length": self.length,
+            "stars": self.stars,
+        }
         facts |= {"bits": round(self.bits, 2), "why_none": self.why_none}
         return facts
 
@@ -190,13 +202,24 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
     generator = np.random.default_rng([config.seed, PLANTING])
     texts = _distinct(generator, words, CANARY_WORDS, len(copies))
     return Canaries(
-        tuple(words), CANARY_WORDS, stars, tuple(texts), tuple(copies), config.seed, reviews, why
+        tuple(words),
+        CANARY_WORDS,
+        stars,
+        tuple(texts),
+        tuple(copies),
+        config.seed,
+        reviews,
+        why,
     )
 
 
 def as_reviews(texts: pl.DataFrame, stars: int) -> pl.DataFrame:
     """Add the columns stars, bytes and words of cleaned reviews to a table with review_id and text."""
-    return texts.with_columns(stars=pl.lit(stars, pl.Int8), bytes=byte_count(), words=word_count())
+    return texts.with_columns(
+        stars=pl.lit(stars, pl.Int8),
+        bytes=byte_count(),
+        words=word_count(),
+    )
 
 
 def _survey(clean_folder: Path) -> tuple[list[str], int, int]:
@@ -222,7 +245,10 @@ def _survey(clean_folder: Path) -> tuple[list[str], int, int]:
 
 
 def _draw_phrases(
-    generator: np.random.Generator, words: Iterable[str], length: int, count: int
+    generator: np.random.Generator,
+    words: Iterable[str],
+    length: int,
+    count: int,
 ) -> list[str]:
     """Return texts of so many words, each drawn uniformly; they may be equal."""
     table = list(words)
@@ -235,7 +261,10 @@ def _draw_phrases(
 
 
 def _distinct(
-    generator: np.random.Generator, words: list[str], length: int, count: int
+    generator: np.random.Generator,
+    words: list[str],
+    length: int,
+    count: int,
 ) -> list[str]:
     """Return different texts of so many words."""
     texts: dict[str, None] = {}

@@ -137,7 +137,10 @@ class Forward:
         return new, groups
 
     def _options(
-        self, state: int, values: Values, meanings: Mapping[str, float]
+        self,
+        state: int,
+        values: Values,
+        meanings: Mapping[str, float],
     ) -> Iterator[tuple[int, tuple[int, Values], float]]:
         """Yield the sequences that can begin at a state with the token: (sequence, (state after, values), weight)."""
         texts, slots, _ = self._look_ahead(state, values)
@@ -344,7 +347,11 @@ def write_review(stars: int, uniform: Callable[[], float]) -> tuple[str, tuple[s
     return _mistype(text, gap, uniform) if gap < words else text, values
 
 
-def _mistype(text: str, gap: int, uniform: Callable[[], float]) -> str:
+def _mistype(
+    text: str,
+    gap: int,
+    uniform: Callable[[], float],
+) -> str:
     """Mistype the word after *gap* eligible words, and further words at the known rate."""
     tokens = TOKEN.findall(text)
     for index, token in enumerate(tokens):

@@ -18,7 +18,13 @@ from reviewlm.corpus.synthetic.automaton import Domain
 
 EXPONENT = 1.05
 SHIFT = 2.0
-STARS = {"1": 0.15, "2": 0.09, "3": 0.12, "4": 0.22, "5": 0.42}
+STARS = {
+    "1": 0.15,
+    "2": 0.09,
+    "3": 0.12,
+    "4": 0.22,
+    "5": 0.42,
+}
 """Share of each rating, close to that of Yelp's open dataset."""
 RARE_ITEMS = 150
 RARE_PLACES = 140
@@ -26,7 +32,13 @@ RARE_PEOPLE = 700
 RARE_CITIES = 400
 FLAGS = ("place", "who", "size", "person", "side", "wait", "price", "city", "event", "day")
 """Names x for which a variable `has_x` records whether x was mentioned; only then a later sentence may refer to x."""
-FOOD = {"1": (6, 20, 74), "2": (15, 40, 45), "3": (35, 50, 15), "4": (72, 24, 4), "5": (93, 6, 1)}
+FOOD = {
+    "1": (6, 20, 74),
+    "2": (15, 40, 45),
+    "3": (35, 50, 15),
+    "4": (72, 24, 4),
+    "5": (93, 6, 1),
+}
 SERVICE = {
     "1": (6, 14, 80),
     "2": (20, 30, 50),
@@ -51,7 +63,10 @@ def zipf(values: Iterable[str]) -> dict[str, float]:
 
 
 def made_up(
-    syllables: list[str], count: int, seed: str, lengths: tuple[int, ...] = (2, 3, 3, 4)
+    syllables: list[str],
+    count: int,
+    seed: str,
+    lengths: tuple[int, ...] = (2, 3, 3, 4),
 ) -> list[str]:
     """Return distinct pronounceable words; equal arguments give equal words on every platform."""
     draw = Random(seed)

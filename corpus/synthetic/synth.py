@@ -67,7 +67,11 @@ def write_reviews(
     with output_file(out) as file:
         for index, start in enumerate(range(0, reviews, CHUNK)):
             lines, counts = make_chunk(
-                index, min(CHUNK, reviews - start), seed, malformed, duplicates
+                index,
+                min(CHUNK, reviews - start),
+                seed,
+                malformed,
+                duplicates,
             )
             file.write(lines)
             hashed.update(lines)
@@ -87,7 +91,11 @@ def write_reviews(
 
 
 def make_chunk(
-    index: int, lines: int, seed: int, malformed: float = 0.0, duplicates: float = 0.0
+    index: int,
+    lines: int,
+    seed: int,
+    malformed: float = 0.0,
+    duplicates: float = 0.0,
 ) -> tuple[bytes, tuple[int, int, int]]:
     """Return the lines of one chunk, and the numbers of all, malformed and duplicate lines."""
     texts, columns, faults = (np.random.default_rng([seed, index, stream]) for stream in range(3))
@@ -120,7 +128,12 @@ def make_chunk(
 class _Columns:
     """All fields of a chunk's reviews except the text, drawn at once."""
 
-    def __init__(self, draw: np.random.Generator, index: int, lines: int) -> None:
+    def __init__(
+        self,
+        draw: np.random.Generator,
+        index: int,
+        lines: int,
+    ) -> None:
         self._ids = _review_ids(draw, index * CHUNK, lines)
         self._stars = draw.choice(np.arange(1, 6), lines, p=list(STARS.values())).tolist()
         # Inverse of the continuous form of Zipf's law: user number = USERS^u.
@@ -151,7 +164,11 @@ class _Columns:
 
     def repost(self, review: dict[str, Any], row: int) -> dict[str, Any]:
         """Return a review again, with another review_id and date."""
-        return {**review, "review_id": self._ids[row], "date": self._dates[row]}
+        return {
+            **review,
+            "review_id": self._ids[row],
+            "date": self._dates[row],
+        }
 
 
 def _spoil(review: dict[str, Any], detail: float) -> bytes:
@@ -181,7 +198,11 @@ def _uniforms(draw: np.random.Generator) -> Iterator[float]:
         yield from draw.random(_BLOCK).tolist()
 
 
-def _review_ids(draw: np.random.Generator, first: int, lines: int) -> list[str]:
+def _review_ids(
+    draw: np.random.Generator,
+    first: int,
+    lines: int,
+) -> list[str]:
     """Return unique ids of 22 characters: 8 random bytes and the line number times an odd constant."""
     numbers = np.arange(first, first + lines, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     raw = (

@@ -34,7 +34,10 @@ ENOUGH = 0.01
 
 
 def chosen_tokens(
-    stream: TokenStream, longest: int, tokens: int, seed: int
+    stream: TokenStream,
+    longest: int,
+    tokens: int,
+    seed: int,
 ) -> list[tuple[int, int]]:
     """Return reviews and positions of about *tokens* tokens with more than *longest* words before them.
 
@@ -131,13 +134,25 @@ def main() -> None:
         rating = reads_ratings(bundle.spec, bundle.model)
         stream = held_out(options, bundle, data)
         curve, whole = context_curve(
-            bundle.model, stream, CONTEXTS, options.tokens, rating, options.seed
+            bundle.model,
+            stream,
+            CONTEXTS,
+            options.tokens,
+            rating,
+            options.seed,
         )
         enough = next(
             (str(kept) for kept, (rise, _) in curve.items() if exp(rise) <= 1 + ENOUGH), "all"
         )
         perplexities = {str(kept): exp(whole + rise) for kept, (rise, _) in curve.items()}
-        rows.append({"model": name, **perplexities, "all": exp(whole), "needs": enough})
+        rows.append(
+            {
+                "model": name,
+                **perplexities,
+                "all": exp(whole),
+                "needs": enough,
+            }
+        )
 
     show(rows)
 

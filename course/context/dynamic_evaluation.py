@@ -49,7 +49,11 @@ Weights = Sequence[Tensor]
 SEGMENT = 20
 LANES = 100
 EPSILON = 1e-3
-RATES = {"static": (0.0,), "sgd": (0.01, 0.03, 0.1, 0.3), "rms": (0.0002, 0.0005, 0.001, 0.002)}
+RATES = {
+    "static": (0.0,),
+    "sgd": (0.01, 0.03, 0.1, 0.3),
+    "rms": (0.0002, 0.0005, 0.001, 0.002),
+}
 DECAYS = (0.0, 0.02)
 
 
@@ -114,11 +118,21 @@ def update(
             W += decay * (W_s - W) - rate * g
         return
     mean = sum(float(r.sum()) for r in rms) / sum(r.numel() for r in rms)
-    for W, W_s, g, r in zip(weights, static, gradients, rms, strict=True):
+    for W, W_s, g, r in zip(
+        weights,
+        static,
+        gradients,
+        rms,
+        strict=True,
+    ):
         W += (decay * r / mean).clamp(max=1) * (W_s - W) - rate * g / (r + EPSILON)
 
 
-def root_mean_squares(static: Network, ids_T: np.ndarray, segment: int = SEGMENT) -> list[Tensor]:
+def root_mean_squares(
+    static: Network,
+    ids_T: np.ndarray,
+    segment: int = SEGMENT,
+) -> list[Tensor]:
     """Return r of each parameter on a training text, read in up to `LANES` lanes whose state is carried."""
     network = copy.deepcopy(static).eval()
     lanes = max(1, min(LANES, (len(ids_T) - 1) // segment))
@@ -143,11 +157,23 @@ def _targets(ids: Tensor) -> Tensor:
 
 
 def choose_rate(
-    network: Network, ids_T: np.ndarray, rule: str, rms: Weights | None
+    network: Network,
+    ids_T: np.ndarray,
+    rule: str,
+    rms: Weights | None,
 ) -> tuple[float, float]:
     """Return the rate and the decay with which a text is most probable."""
     pairs = product(RATES[rule], DECAYS if RATES[rule][0] else (0.0,))
-    return min(pairs, key=lambda pair: dynamic_nats(network, ids_T, pair[0], pair[1], rms)[0])
+    return min(
+        pairs,
+        key=lambda pair: dynamic_nats(
+            network,
+            ids_T,
+            pair[0],
+            pair[1],
+            rms,
+        )[0],
+    )
 
 
 def main() -> None:
@@ -171,14 +197,26 @@ def main() -> None:
             for rule in RATES:
                 statistics = rms if rule == "rms" else None
                 rate, decay = choose_rate(network, choose, rule, statistics)
-                nats, tokens = dynamic_nats(network, measure, rate, decay, statistics)
+                nats, tokens = dynamic_nats(
+                    network,
+                    measure,
+                    rate,
+                    decay,
+                    statistics,
+                )
                 figures = {
                     "rate": rate,
                     "decay": decay,
                     "tokens": tokens,
                     "perplexity": exp(nats / tokens),
                 }
-                rows.append({"network": inner, "rule": rule, **figures})
+                rows.append(
+                    {
+                        "network": inner,
+                        "rule": rule,
+                        **figures,
+                    }
+                )
 
     show(rows)
 

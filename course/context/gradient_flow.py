@@ -122,7 +122,11 @@ class GradientFlow:
         return int(self.distance_D[mean_D >= share * mean_D[0]].max())
 
 
-def gradient_flow(network: Network, ids_BT: np.ndarray, distances: int) -> dict[str, GradientFlow]:
+def gradient_flow(
+    network: Network,
+    ids_BT: np.ndarray,
+    distances: int,
+) -> dict[str, GradientFlow]:
     """Measure ‖∂J(i)/∂h(j)‖ for the distances 1 … D, at every position i with at least D positions before it.
 
     Each stream starts from the network's own start. Targets that are never predicted (`<bos>`, stars) are left out.
@@ -169,7 +173,11 @@ def gradient_flow(network: Network, ids_BT: np.ndarray, distances: int) -> dict[
     return {**flows, "all": GradientFlow(np.sqrt((found_NDM**2).sum(2)))}
 
 
-def _check(network: Network, ids_BT: np.ndarray, distances: int) -> None:
+def _check(
+    network: Network,
+    ids_BT: np.ndarray,
+    distances: int,
+) -> None:
     if distances < 1 or ids_BT.ndim != 2 or not len(ids_BT) or ids_BT.shape[1] < distances + 2:
         wanted = f"streams of at least {distances + 2} tokens for {distances} distances (1 or more)"
         raise ModelError(
@@ -197,7 +205,10 @@ def _track_state(state: NetworkState) -> list[Tensor]:
 
 
 def _norms(
-    network: Network, features_BE: Tensor, following_B: Tensor, past: Sequence[Sequence[Tensor]]
+    network: Network,
+    features_BE: Tensor,
+    following_B: Tensor,
+    past: Sequence[Sequence[Tensor]],
 ) -> Tensor:
     """Return the norms of one position's gradients, (n, D, M): n streams that are scored, M tensors of memory.
 
@@ -213,7 +224,11 @@ def _norms(
     )
     flat = [tensor for memory in past for tensor in memory]
     gradients = torch.autograd.grad(
-        nats, flat, retain_graph=True, allow_unused=True, materialize_grads=True
+        nats,
+        flat,
+        retain_graph=True,
+        allow_unused=True,
+        materialize_grads=True,
     )
     norms = [gradient.movedim(STREAMS, 0).flatten(1).norm(dim=1) for gradient in gradients]
     return torch.stack(norms, 1).unflatten(1, (len(past), -1))[~given_B]
@@ -243,7 +258,11 @@ def each_cell(hidden: int, embedding: int) -> dict[str, RecurrentSpec]:
     return {spec.name: spec for spec in (tanh, relu, gru, lstm)}
 
 
-def beginnings(stream: TokenStream, length: int, count: int) -> np.ndarray:
+def beginnings(
+    stream: TokenStream,
+    length: int,
+    count: int,
+) -> np.ndarray:
     """Return the first *length* tokens of up to *count* reviews that are that long, evenly spaced (B, T) int64.
 
     Raises:
@@ -278,7 +297,11 @@ class UnitActivity(NamedTuple):
 
 
 @torch.no_grad()
-def relu_activity(network: Network, spec: RecurrentSpec, ids_BT: np.ndarray) -> list[UnitActivity]:
+def relu_activity(
+    network: Network,
+    spec: RecurrentSpec,
+    ids_BT: np.ndarray,
+) -> list[UnitActivity]:
     """Return for each layer of a ReLU network the share of units that are dead on these tokens, and of zeros.
 
     Args:
@@ -319,12 +342,22 @@ def gradient_row(name: str, flow: GradientFlow) -> dict[str, Any]:
         if ell <= len(flow.mean_D):
             at[f"{ell} back"] = float(flow.mean_D[ell - 1]) / unit
 
-    return {"network": name, "half-length": flow.decay().half_length, "reach": flow.reach(), **at}
+    return {
+        "network": name,
+        "half-length": flow.decay().half_length,
+        "reach": flow.reach(),
+        **at,
+    }
 
 
 def main() -> None:
     """Show how far gradients reach in each network, and the dead units of those with ReLU."""
-    options = program(__doc__, models=True, hidden=128, distances=100).parse_args()
+    options = program(
+        __doc__,
+        models=True,
+        hidden=128,
+        distances=100,
+    ).parse_args()
     torch.set_num_threads(1)
     length = options.distances + POSITIONS + 1
     asked = list[tuple[str, RecurrentSpec, Network, np.ndarray]]()

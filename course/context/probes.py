@@ -121,16 +121,38 @@ def english_pairs() -> Iterator[ProbePair]:
         )
         one = f"The {head} {one}".strip()
         other = f"The {head}s {other}".strip()
-        yield pair("number of the verb", len(one.split()) - 1, one, other, "was", "were")
+        yield pair(
+            "number of the verb",
+            len(one.split()) - 1,
+            one,
+            other,
+            "was",
+            "were",
+        )
 
     for first, count in product(range(len(FILLERS)), range(len(FILLERS))):
         filler = " ".join(FILLERS[(first + step) % len(FILLERS)] for step in range(count))
         one, other = (f"The place {mark}we came here {filler}".strip() for mark in ("(", '"'))
-        yield pair("closing mark", 4 + len(filler.split()), one, other, ")", '"')
+        yield pair(
+            "closing mark",
+            4 + len(filler.split()),
+            one,
+            other,
+            ")",
+            '"',
+        )
 
     for (good, bad), count in product(MOODS, range(len(SENTENCES) + 1)):
         beginning = f"{' '.join(SENTENCES[:count])} The food was".strip()
-        yield pair("rating", 1 + len(beginning.split()), beginning, beginning, good, bad, (5, 1))
+        yield pair(
+            "rating",
+            1 + len(beginning.split()),
+            beginning,
+            beginning,
+            good,
+            bad,
+            (5, 1),
+        )
 
 
 def grammar_pairs(reviews: int, seed: int) -> Iterator[ProbePair]:
@@ -166,7 +188,13 @@ def grammar_pairs(reviews: int, seed: int) -> Iterator[ProbePair]:
                         renamed.sub(lambda m: _match_case(other, m.group()), part)  # noqa: B023
                         for part in (one, rest)
                     )
-                    if _is_proven((one, rest), (twin, twin_rest), right, wrong, stars):
+                    if _is_proven(
+                        (one, rest),
+                        (twin, twin_rest),
+                        right,
+                        wrong,
+                        stars,
+                    ):
                         back = 1 + len(one[before + len(name) :].split())
                         yield pair(
                             kind,
@@ -187,7 +215,11 @@ def _match_case(name: str, like: str) -> str:
 
 
 def _is_proven(
-    one: tuple[str, str], twin: tuple[str, str], right: str, wrong: str, stars: int
+    one: tuple[str, str],
+    twin: tuple[str, str],
+    right: str,
+    wrong: str,
+    stars: int,
 ) -> bool:
     """Return whether the grammar writes both reviews, neither of them with the other's word, and the words differ."""
     possible = []
@@ -223,7 +255,11 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for kind, low in sorted({(one.kind, _bin(one.distance)) for one in pairs}):
         some = [one for one in pairs if (one.kind, _bin(one.distance)) == (kind, low)]
-        row = {"kind": kind, "words back": f"{low}+", "pairs": len(some)}
+        row = {
+            "kind": kind,
+            "words back": f"{low}+",
+            "pairs": len(some),
+        }
         for name, bundle in bundles.items():
             answers_N2 = np.array([answer for one in some if (answer := preferences(bundle, one))])
             if len(answers_N2):

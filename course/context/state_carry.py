@@ -52,7 +52,12 @@ def carry_nats(model: LanguageModel, stream: TokenStream) -> float:
     return nats
 
 
-def sliding_nats(model: LanguageModel, stream: TokenStream, window: int, stride: int) -> float:
+def sliding_nats(
+    model: LanguageModel,
+    stream: TokenStream,
+    window: int,
+    stride: int,
+) -> float:
     """Return −Σ log p of the stream read through a sliding window.
 
     Raises:
@@ -84,7 +89,12 @@ def sliding_nats(model: LanguageModel, stream: TokenStream, window: int, stride:
 
 def main() -> None:
     """Show the perplexity of each model under each policy."""
-    options = program(__doc__, models=True, window=128, stride=64).parse_args()
+    options = program(
+        __doc__,
+        models=True,
+        window=128,
+        stride=64,
+    ).parse_args()
     bundles, data = open_models(options)
     rows = []
     for name, bundle in bundles.items():
@@ -95,7 +105,13 @@ def main() -> None:
         }
         nats["sliding"] = sliding_nats(bundle.model, stream, options.window, options.stride)
         perplexities = {policy: exp(n / stream.tokens) for policy, n in nats.items()}
-        rows.append({"model": name, "tokens": stream.tokens, **perplexities})
+        rows.append(
+            {
+                "model": name,
+                "tokens": stream.tokens,
+                **perplexities,
+            }
+        )
 
     show(rows)
 

@@ -44,7 +44,12 @@ class EndToEndMemoryNetwork(Network):
         ModelError: kind "input": no hops.
     """
 
-    def __init__(self, spec: RecurrentSpec, counts_V: Tensor, hops: int) -> None:
+    def __init__(
+        self,
+        spec: RecurrentSpec,
+        counts_V: Tensor,
+        hops: int,
+    ) -> None:
         super().__init__()
         if hops < 1:
             raise ModelError(f"{hops} hops; at least 1", "input")

@@ -64,7 +64,11 @@ def cosine_similarity(key_BA: Tensor, rows_BSA: Tensor) -> Tensor:
     return (rows_BSA @ key_BA[..., None]).squeeze(-1) / norms_BS
 
 
-def content_weights(key_BA: Tensor, sharpness_B1: Tensor, rows_BSA: Tensor) -> Tensor:
+def content_weights(
+    key_BA: Tensor,
+    sharpness_B1: Tensor,
+    rows_BSA: Tensor,
+) -> Tensor:
     """Return w(i) = exp(β K[k, M(i)]) / Σ_j exp(β K[k, M(j)]) (B, S); Graves et al., equation 5.
 
     The weights are 0 or more and sum to 1 (equation 1).
@@ -82,7 +86,12 @@ def read(weights_BS: Tensor, memory_BSW: Tensor) -> Tensor:
     return (weights_BS[:, None] @ memory_BSW).squeeze(1)
 
 
-def write(memory_BSW: Tensor, weights_BS: Tensor, erase_BW: Tensor, add_BW: Tensor) -> Tensor:
+def write(
+    memory_BSW: Tensor,
+    weights_BS: Tensor,
+    erase_BW: Tensor,
+    add_BW: Tensor,
+) -> Tensor:
     """Return M_t(i) = M_{t−1}(i) ∘ [1 − w(i) e] + w(i) a (B, S, W); Graves et al., equations 3 and 4.
 
     Args:
@@ -103,7 +112,11 @@ def least_used(usage_BS: Tensor) -> Tensor:
     return torch.nn.functional.one_hot(usage_BS.argmin(1), usage_BS.shape[1]).to(usage_BS.dtype)
 
 
-def updated_usage(usage_BS: Tensor, read_BS: Tensor, written_BS: Tensor) -> Tensor:
+def updated_usage(
+    usage_BS: Tensor,
+    read_BS: Tensor,
+    written_BS: Tensor,
+) -> Tensor:
     """Return u_t = γ u_{t−1} + w^read + w^write (B, S), without a gradient; Santoro et al., equation 5."""
     return (USAGE_DECAY * usage_BS + read_BS + written_BS).detach()
 
@@ -122,7 +135,11 @@ class ExternalMemoryNetwork(Network):
     """
 
     def __init__(
-        self, spec: RecurrentSpec, counts_V: Tensor, slots: int = 64, width: int = 24
+        self,
+        spec: RecurrentSpec,
+        counts_V: Tensor,
+        slots: int = 64,
+        width: int = 24,
     ) -> None:
         super().__init__()
         if slots < 1 or width < 2 or width % 2:
@@ -171,7 +188,13 @@ class ExternalMemoryNetwork(Network):
         memory = ((self.slots,), (self.slots, self.width))
         shapes = *cell, (self.width // 2,), (self.width,), *memory
         return tuple(
-            torch.zeros(1, batch, *shape, dtype=self.key.weight.dtype, device=device)
+            torch.zeros(
+                1,
+                batch,
+                *shape,
+                dtype=self.key.weight.dtype,
+                device=device,
+            )
             for shape in shapes
         )
 
@@ -189,7 +212,12 @@ class ExternalMemoryNetwork(Network):
 
         return torch.stack(features, 1), tuple(tensor[None] for tensor in now)
 
-    def step(self, a_BG: Tensor, W_GW: Tensor, state: NetworkState) -> NetworkState:
+    def step(
+        self,
+        a_BG: Tensor,
+        W_GW: Tensor,
+        state: NetworkState,
+    ) -> NetworkState:
         """Take one step: the equations above.
 
         Args:

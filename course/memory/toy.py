@@ -127,7 +127,12 @@ class Learned:
     seconds: float
 
 
-def toy_spec(case: ToyCase, hidden: int = 64, batch: int = 32, seed: int = 1) -> RecurrentSpec:
+def toy_spec(
+    case: ToyCase,
+    hidden: int = 64,
+    batch: int = 32,
+    seed: int = 1,
+) -> RecurrentSpec:
     """Return the options of a small network for these tasks: untied output rows, no dropout, float32.
 
     Args:
@@ -143,14 +148,27 @@ def toy_spec(case: ToyCase, hidden: int = 64, batch: int = 32, seed: int = 1) ->
         precision="float32",
         seed=seed,
     )
-    small = replace(case.cell, hidden=hidden, embedding=hidden, dropout=0.0, training=training)
+    small = replace(
+        case.cell,
+        hidden=hidden,
+        embedding=hidden,
+        dropout=0.0,
+        training=training,
+    )
     return replace(
-        small, tied=False, condition_on_stars=False, objective=ObjectiveSpec(output="softmax")
+        small,
+        tied=False,
+        condition_on_stars=False,
+        objective=ObjectiveSpec(output="softmax"),
     )
 
 
 def learn(
-    task: Task, spec: RecurrentSpec, updates: int, every: int = 50, build: Build = RecurrentNetwork
+    task: Task,
+    spec: RecurrentSpec,
+    updates: int,
+    every: int = 50,
+    build: Build = RecurrentNetwork,
 ) -> Learned:
     """Train on random examples until every checked answer is right twice in a row, or the updates are used up.
 
@@ -186,7 +204,11 @@ def learn(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(spec.training, update, updates)
             _update(
-                network, optimizer, task.train(draw, spec.training.batch), spec.training, update
+                network,
+                optimizer,
+                task.train(draw, spec.training.batch),
+                spec.training,
+                update,
             )
             if (update + 1) % every == 0 or update + 1 == updates:
                 curve.append(measure(network, held_out, update + 1))
@@ -195,11 +217,21 @@ def learn(
         seconds = process_time() - began
         final = measure(network, task.held_out(4 * CHECKED), curve[-1].update)
 
-    return Learned(network.eval(), tuple(curve), final, curve[-1].update, seconds)
+    return Learned(
+        network.eval(),
+        tuple(curve),
+        final,
+        curve[-1].update,
+        seconds,
+    )
 
 
 @torch.no_grad()
-def measure(network: Network, examples: Examples, update: int = 0) -> CurvePoint:
+def measure(
+    network: Network,
+    examples: Examples,
+    update: int = 0,
+) -> CurvePoint:
     """Return the network's scores on examples; its mode does not change."""
     was_training = network.training
     network.eval()
@@ -263,7 +295,14 @@ def tasks(options: Namespace) -> dict[str, Task]:
 def main() -> None:
     """Train the chosen networks one after another and show what they answer right."""
     parser = program(
-        __doc__, networks="", bits=8, lag=0, steps=2, hidden=48, batch=64, updates=1_500
+        __doc__,
+        networks="",
+        bits=8,
+        lag=0,
+        steps=2,
+        hidden=48,
+        batch=64,
+        updates=1_500,
     )
     parser.add_argument("task", choices=list(USUAL))
     options = parser.parse_args()
@@ -276,7 +315,14 @@ def main() -> None:
         parameters = sum(weight.numel() for weight in learned.network.parameters())
         shares = {"all right": learned.final.exact, "answers right": learned.final.answers}
         cost = {"updates": learned.updates, "CPU s": learned.seconds}
-        rows.append({"network": name, "parameters": parameters, **shares, **cost})
+        rows.append(
+            {
+                "network": name,
+                "parameters": parameters,
+                **shares,
+                **cost,
+            }
+        )
         print(f"{name}: {learned.final.exact:.1%} after {learned.updates} updates", flush=True)
 
     show(rows)

@@ -311,7 +311,12 @@ class Implication:
         """Return a number for each chain of names, by which it is held out or not."""
         return path_BP @ self.names ** np.arange(path_BP.shape[1])
 
-    def _stories(self, draw: np.random.Generator, count: int, held_out: bool) -> Examples:
+    def _stories(
+        self,
+        draw: np.random.Generator,
+        count: int,
+        held_out: bool,
+    ) -> Examples:
         """Return *count* stories; the first chain is the one that is asked about."""
         length = self.steps + 1
         found = np.empty((0, self.chains * (self.steps + 1)), np.int64)
@@ -333,7 +338,12 @@ class Implication:
         return Examples(ids_BT, targets_BT)
 
 
-def _distinct(draw: np.random.Generator, count: int, among: int, drawn: int) -> np.ndarray:
+def _distinct(
+    draw: np.random.Generator,
+    count: int,
+    among: int,
+    drawn: int,
+) -> np.ndarray:
     """Return *drawn* different numbers below *among* in random order (count, drawn)."""
     order: np.ndarray = draw.random((count, among)).argsort(1)[:, :drawn]
     return order

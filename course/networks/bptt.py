@@ -88,7 +88,11 @@ def cross_entropy_gradient(p: np.ndarray, y: int) -> np.ndarray:
     return gradient
 
 
-def step(model: Elman, w: int, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def step(
+    model: Elman,
+    w: int,
+    h: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """Read one word: return the hidden state after it (H) and the distribution of the next word (N).
 
     Args:
@@ -101,7 +105,10 @@ def step(model: Elman, w: int, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def forward(
-    model: Elman, words: np.ndarray, targets: np.ndarray, h0: np.ndarray
+    model: Elman,
+    words: np.ndarray,
+    targets: np.ndarray,
+    h0: np.ndarray,
 ) -> tuple[float, BpttMemory]:
     """Return J in nats, summed over the T targets, and the values that `backward` needs.
 
@@ -123,7 +130,10 @@ def forward(
 
 
 def backward(
-    model: Elman, words: np.ndarray, targets: np.ndarray, memory: BpttMemory
+    model: Elman,
+    words: np.ndarray,
+    targets: np.ndarray,
+    memory: BpttMemory,
 ) -> tuple[Elman, np.ndarray]:
     """Return ∂J/∂parameter for each parameter, and ∂J/∂h_0; equations (1) to (6)."""
     total = Elman(*(np.zeros_like(parameter) for parameter in vars(model).values()))

@@ -49,7 +49,11 @@ LEAST_TEST = 50
 DRAWS = 2_000
 CONFIDENCE = 0.95
 RECIPE = TrainingSpec(
-    epochs=30, batch=32, learning_rate=5e-3, weight_decay=0.0, precision="float32"
+    epochs=30,
+    batch=32,
+    learning_rate=5e-3,
+    weight_decay=0.0,
+    precision="float32",
 )
 NETWORK = "network"
 LINEAR = "linear"
@@ -134,7 +138,9 @@ def forecast(
 
 
 def _forecast(
-    values_N: np.ndarray, options: ForecastOptions, report: Callable[[int, float], None]
+    values_N: np.ndarray,
+    options: ForecastOptions,
+    report: Callable[[int, float], None],
 ) -> Forecast:
     level_N = values_N
     if options.relative:
@@ -157,7 +163,12 @@ def _forecast(
     choose = (ends >= bounds[0]) & (ends < bounds[1])
     test = ends >= bounds[1]
     network = _train_network(
-        options, inputs[train], wanted[train], inputs[choose], wanted[choose], report
+        options,
+        inputs[train],
+        wanted[train],
+        inputs[choose],
+        wanted[choose],
+        report,
     )
     predicted = {
         NETWORK: _predict(network, inputs[test]),
@@ -203,7 +214,11 @@ def _require(values_N: np.ndarray, options: ForecastOptions) -> None:
         )
 
 
-def _value(before: np.ndarray, change: np.ndarray, options: ForecastOptions) -> np.ndarray:
+def _value(
+    before: np.ndarray,
+    change: np.ndarray,
+    options: ForecastOptions,
+) -> np.ndarray:
     if options.relative:
         return before * np.exp(change)
     return before + change
@@ -268,7 +283,10 @@ def _predict(network: ChangeNetwork, inputs: np.ndarray) -> np.ndarray:
 
 
 def _linear(
-    inputs: np.ndarray, wanted: np.ndarray, train: np.ndarray, test: np.ndarray
+    inputs: np.ndarray,
+    wanted: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
 ) -> np.ndarray:
     """Return the predictions of a linear autoregression, by least squares on the training windows."""
     with_one = np.hstack([inputs.astype(np.float64), np.ones((len(inputs), 1))])
@@ -278,7 +296,9 @@ def _linear(
 
 
 def _gain(
-    network_M: np.ndarray, today_M: np.ndarray, options: ForecastOptions
+    network_M: np.ndarray,
+    today_M: np.ndarray,
+    options: ForecastOptions,
 ) -> tuple[float, float, float]:
     """Return 1 − network / today of the mean squared errors, with its interval by a moving block bootstrap."""
     count = len(today_M)
@@ -314,7 +334,10 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, help="a row for each step, the oldest first")
     parser.add_argument("--column", help="its column of numbers")
     parser.add_argument(
-        "--made", choices=["walk", "cycle"], default="walk", help="without --csv, a series made up"
+        "--made",
+        choices=["walk", "cycle"],
+        default="walk",
+        help="without --csv, a series made up",
     )
     parser.add_argument(
         "--relative", action="store_true", help="relative changes, as is usual for prices"
@@ -336,7 +359,13 @@ def main() -> None:
     recipe = replace(RECIPE, epochs=float(options.epochs), seed=options.seed)
     found = forecast(
         values_N,
-        ForecastOptions(options.window, options.relative, options.cell, options.hidden, recipe),
+        ForecastOptions(
+            options.window,
+            options.relative,
+            options.cell,
+            options.hidden,
+            recipe,
+        ),
     )
     show(
         [

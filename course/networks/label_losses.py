@@ -128,7 +128,11 @@ def _require_labels(scores_NK: Tensor, labels_N: Tensor) -> None:
         raise ModelError(f"{labels}; there are {scores_NK.shape[1]}, numbered from 0", "input")
 
 
-def _require_same(scores_N: Tensor, others_N: Tensor, name: str) -> None:
+def _require_same(
+    scores_N: Tensor,
+    others_N: Tensor,
+    name: str,
+) -> None:
     if scores_N.ndim != 1 or others_N.shape != scores_N.shape:
         shapes = f"scores are {tuple(scores_N.shape)}, {name} {tuple(others_N.shape)}"
         raise ModelError(f"{shapes}; both must be one number per example", "input")

@@ -67,7 +67,12 @@ class CharacterModel:
         ModelError: kind "input": fewer than two different characters, so that there is nothing to predict.
     """
 
-    def __init__(self, text: str, hidden: int = 100, seed: int = 1) -> None:
+    def __init__(
+        self,
+        text: str,
+        hidden: int = 100,
+        seed: int = 1,
+    ) -> None:
         self.characters = sorted(set(text))
         if len(self.characters) < 2:
             raise ModelError(
@@ -98,7 +103,13 @@ class CharacterModel:
             raise ModelError(f"the model does not know {', '.join(map(repr, unknown))}", "input")
         return np.array([self.index[character] for character in text], dtype=np.int64)
 
-    def sample(self, first: int, h: np.ndarray, count: int, rng: np.random.Generator) -> str:
+    def sample(
+        self,
+        first: int,
+        h: np.ndarray,
+        count: int,
+        rng: np.random.Generator,
+    ) -> str:
         """Return *count* characters drawn one after another, each from the distribution after those before it.
 
         Args:
@@ -152,7 +163,11 @@ class Adagrad:
 
 
 def train(
-    model: CharacterModel, text: str, window: int = 25, rate: float = 0.1, clip: float = 5.0
+    model: CharacterModel,
+    text: str,
+    window: int = 25,
+    rate: float = 0.1,
+    clip: float = 5.0,
 ) -> Iterator[CharacterProgress]:
     """Read the text again and again, one update per window; yield after each update, without end.
 
@@ -217,14 +232,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("seed", 1, "of weights and samples"),
     ):
         parser.add_argument(
-            f"--{name}", type=int, default=default, help=f"{meaning} (default: {default})"
+            f"--{name}",
+            type=int,
+            default=default,
+            help=f"{meaning} (default: {default})",
         )
 
     parser.add_argument(
-        "--rate", type=float, default=0.1, help="learning rate of Adagrad (default: 0.1)"
+        "--rate",
+        type=float,
+        default=0.1,
+        help="learning rate of Adagrad (default: 0.1)",
     )
     options = parser.parse_args(arguments)
-    least = {"hidden": 1, "window": 1, "updates": 1, "every": 1, "sample": 0, "seed": 0}
+    least = {
+        "hidden": 1,
+        "window": 1,
+        "updates": 1,
+        "every": 1,
+        "sample": 0,
+        "seed": 0,
+    }
     for name, low in least.items():
         if getattr(options, name) < low:
             parser.error(f"--{name} is {getattr(options, name)}; it must be at least {low}")

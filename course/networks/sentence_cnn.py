@@ -30,7 +30,13 @@ class SentenceCNN(nn.Module):
         filters: Features of each width.
     """
 
-    def __init__(self, entries: int, embedding: int, windows: Sequence[int], filters: int) -> None:
+    def __init__(
+        self,
+        entries: int,
+        embedding: int,
+        windows: Sequence[int],
+        filters: int,
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(entries, embedding)
         self.convolutions = nn.ModuleList(nn.Conv1d(embedding, filters, width) for width in windows)
@@ -45,7 +51,12 @@ class SentenceCNN(nn.Module):
     def _convolutions(self) -> list[nn.Conv1d]:
         return [one for one in self.convolutions if isinstance(one, nn.Conv1d)]
 
-    def _pool(self, x_BET: Tensor, lengths_B: Tensor, convolution: nn.Conv1d) -> Tensor:
+    def _pool(
+        self,
+        x_BET: Tensor,
+        lengths_B: Tensor,
+        convolution: nn.Conv1d,
+    ) -> Tensor:
         width = convolution.kernel_size[0]
         short = max(0, width - x_BET.shape[2])
         h_BTF = torch.relu(convolution(F.pad(x_BET, (0, short)))).transpose(1, 2)

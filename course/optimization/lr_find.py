@@ -115,7 +115,11 @@ def read_curve(rates: list[float], nats: list[float]) -> RateSweep:
     return RateSweep(steepest, diverged)
 
 
-def sweep_losses(spec: RecurrentSpec, stream: TokenStream, rates: list[float]) -> list[float]:
+def sweep_losses(
+    spec: RecurrentSpec,
+    stream: TokenStream,
+    rates: list[float],
+) -> list[float]:
     """Return the loss of each window, in nats per token, before the step with its rate; fewer if they exploded."""
     counts_V = torch.from_numpy(unigram_counts(stream, stream.vocabulary_size))
     losses: list[float] = []
@@ -167,7 +171,11 @@ def main() -> None:
     step = max(1, len(losses) // 15)
     show(
         [
-            {"rate": f"{rate:.2g}", "nats": nats, "": "#" * round(8 * min(nats, 12))}
+            {
+                "rate": f"{rate:.2g}",
+                "nats": nats,
+                "": "#" * round(8 * min(nats, 12)),
+            }
             for rate, nats in list(zip(rates, losses, strict=False))[::step]
         ]
     )

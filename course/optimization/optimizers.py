@@ -41,9 +41,18 @@ TOGETHER = 256
 """Windows of the full batch whose activations are in memory at a time."""
 
 
-def trial_spec(spec: RecurrentSpec, rule: str, rate: float, data: SplitReviews) -> RecurrentSpec:
+def trial_spec(
+    spec: RecurrentSpec,
+    rule: str,
+    rate: float,
+    data: SplitReviews,
+) -> RecurrentSpec:
     """Return the options of one trial: the rule and its rate, and what the rule needs."""
-    changed: dict[str, Any] = {"optimizer": rule, "learning_rate": rate, "weight_decay": 0.0}
+    changed: dict[str, Any] = {
+        "optimizer": rule,
+        "learning_rate": rate,
+        "weight_decay": 0.0,
+    }
     if rule == "gd":
         windows = max(1, -(-(len(data.train.ids) - 1) // spec.training.bptt_len))
         changed |= {"batch": windows, "micro_batch": min(TOGETHER, windows)}
@@ -56,7 +65,12 @@ def trial_spec(spec: RecurrentSpec, rule: str, rate: float, data: SplitReviews) 
 
 def main() -> None:
     """Fit every rule at every rate and show validation losses, the best rule first."""
-    options = program(__doc__, rules=",".join(GRID), reviews=600, epochs=3.0).parse_args()
+    options = program(
+        __doc__,
+        rules=",".join(GRID),
+        reviews=600,
+        epochs=3.0,
+    ).parse_args()
     data = data_of(options)
     small = small_lstm(options.seed, hidden=64, dropout=0.0)
     small = replace(small, training=replace(small.training, epochs=options.epochs))

@@ -48,11 +48,20 @@ class Rule(torch.optim.Optimizer):
     constants: ClassVar[Mapping[str, float]] = {}
 
     def __init__(
-        self, parameters: Iterable[Any], lr: float, weight_decay: float = 0.0, **constants: float
+        self,
+        parameters: Iterable[Any],
+        lr: float,
+        weight_decay: float = 0.0,
+        **constants: float,
     ) -> None:
         if unknown := constants.keys() - self.constants.keys():
             raise TypeError(f"{type(self).__name__} has no constant {', '.join(sorted(unknown))}")
-        chosen = {"lr": lr, "weight_decay": weight_decay, **self.constants, **constants}
+        chosen = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            **self.constants,
+            **constants,
+        }
         for name, value in chosen.items():
             if not value >= 0:
                 raise ValueError(f"{name} is {value!r}; it must be 0 or more")
@@ -76,12 +85,21 @@ class Rule(torch.optim.Optimizer):
         return loss
 
     @abstractmethod
-    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+    def delta(
+        self,
+        g: Tensor,
+        memory: Memory,
+        group: Group,
+    ) -> Tensor:
         """Return Δ, of the gradient's shape, and update the memory; the gradient is not changed."""
         raise NotImplementedError
 
 
-def memory_of(memory: Memory, name: str, g: Tensor) -> Tensor:
+def memory_of(
+    memory: Memory,
+    name: str,
+    g: Tensor,
+) -> Tensor:
     """Return a tensor of the memory, to be changed in place; it is 0 at first."""
     if name not in memory:
         memory[name] = torch.zeros_like(g)
@@ -94,7 +112,12 @@ class SGD(Rule):
     Δ = η g
     """
 
-    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+    def delta(
+        self,
+        g: Tensor,
+        memory: Memory,
+        group: Group,
+    ) -> Tensor:
         """Return η g."""
         return group["lr"] * g
 
@@ -108,7 +131,12 @@ class Momentum(Rule):
 
     constants: ClassVar[Mapping[str, float]] = {"momentum": 0.9}
 
-    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+    def delta(
+        self,
+        g: Tensor,
+        memory: Memory,
+        group: Group,
+    ) -> Tensor:
         """Return η v."""
         v = memory_of(memory, "v", g).mul_(group["momentum"]).add_(g)
         return group["lr"] * v
@@ -124,7 +152,12 @@ class Nesterov(Momentum):
     second set; the same method then has the equations above.
     """
 
-    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+    def delta(
+        self,
+        g: Tensor,
+        memory: Memory,
+        group: Group,
+    ) -> Tensor:
         """Return η (g + γ v)."""
         v = memory_of(memory, "v", g).mul_(group["momentum"]).add_(g)
         return group["lr"] * (g + group["momentum"] * v)
@@ -139,7 +172,12 @@ class AdaGrad(Rule):
 
     constants: ClassVar[Mapping[str, float]] = {"eps": 1e-10}
 
-    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+    def delta(
+        self,
+        g: Tensor,
+        memory: Memory,
+        group: Group,
+    ) -> Tensor:
         """Return η g / (√G + ε)."""
         squares = memory_of(memory, "G", g).add_(g * g)
         return group["lr"] * g / (squares.sqrt() + group["eps"])
@@ -154,7 +192,12 @@ class RMSprop(Rule):
 
     constants: ClassVar[Mapping[str, float]] = {"decay": 0.9, "eps": 1e-8}
 
-    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+    def delta(
+        self,
+        g: Tensor,
+        memory: Memory,
+        group: Group,
+    ) -> Tensor:
         """Return η g / (√v + ε)."""
         v = memory_of(memory, "v", g).mul_(group["decay"]).add_((1 - group["decay"]) * g * g)
         return group["lr"] * g / (v.sqrt() + group["eps"])
@@ -173,7 +216,12 @@ class AdaDelta(Rule):
 
     constants: ClassVar[Mapping[str, float]] = {"decay": 0.9, "eps": 1e-6}
 
-    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+    def delta(
+        self,
+        g: Tensor,
+        memory: Memory,
+        group: Group,
+    ) -> Tensor:
         """Return η δ."""
         rho = group["decay"]
         eps = group["eps"]
@@ -194,14 +242,28 @@ class AdamSimplified(Rule):
     Its first step is (1 − β1)/√(1 − β2) times that of Adam: 3.2 times with 0.9 and 0.999, the same with 0.9 and 0.99.
     """
 
-    constants: ClassVar[Mapping[str, float]] = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+    constants: ClassVar[Mapping[str, float]] = {
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "eps": 1e-8,
+    }
 
-    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+    def delta(
+        self,
+        g: Tensor,
+        memory: Memory,
+        group: Group,
+    ) -> Tensor:
         """Return η m / (√v + ε)."""
         m, v = self.moments(g, memory, group)
         return group["lr"] * m / (v.sqrt() + group["eps"])
 
-    def moments(self, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Tensor]:
+    def moments(
+        self,
+        g: Tensor,
+        memory: Memory,
+        group: Group,
+    ) -> tuple[Tensor, Tensor]:
         """Return m and v (the stored tensors) after adding the new gradient."""
         beta1 = group["beta1"]
         beta2 = group["beta2"]
@@ -220,7 +282,12 @@ class Adam(AdamSimplified):
     With a decoupled weight decay it is AdamW.
     """
 
-    def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
+    def delta(
+        self,
+        g: Tensor,
+        memory: Memory,
+        group: Group,
+    ) -> Tensor:
         """Return η m̂ / (√v̂ + ε)."""
         m, v = self.moments(g, memory, group)
         # torch keeps a state called "step" in float32 for every number format of the parameters.

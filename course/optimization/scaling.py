@@ -81,7 +81,11 @@ class Prediction:
 
 
 def foretell(
-    sizes: Sequence[float], losses: Sequence[float], size: float, coverage: float, seed: int
+    sizes: Sequence[float],
+    losses: Sequence[float],
+    size: float,
+    coverage: float,
+    seed: int,
 ) -> Prediction:
     """Predict the loss of a fit from the losses of smaller ones.
 
@@ -101,16 +105,33 @@ def foretell(
     _require(sizes_N, losses_N, size)
     laws, weights_K, fits = _laws(sizes_N, losses_N, size)
     generator = np.random.default_rng(seed)
-    drawn_R = _draws(fits, weights_K, sizes_N, size, generator)
+    drawn_R = _draws(
+        fits,
+        weights_K,
+        sizes_N,
+        size,
+        generator,
+    )
     tail = (1 - coverage) / 2
     low, middle, high = np.quantile(drawn_R, [tail, 0.5, 1 - tail])
     best = max(
         range(len(laws)), key=lambda k: (laws[k].scale > 0 and laws[k].floor >= 0, weights_K[k])
     )
-    return Prediction(float(size), float(middle), float(low), float(high), coverage, laws[best])
+    return Prediction(
+        float(size),
+        float(middle),
+        float(low),
+        float(high),
+        coverage,
+        laws[best],
+    )
 
 
-def _require(sizes_N: np.ndarray, losses_N: np.ndarray, size: float) -> None:
+def _require(
+    sizes_N: np.ndarray,
+    losses_N: np.ndarray,
+    size: float,
+) -> None:
     numbers = np.concatenate([sizes_N, losses_N, [size]])
     if not (np.isfinite(numbers).all() and (numbers > 0).all()):
         raise ValueError("sizes and losses must be positive and finite")
@@ -154,7 +175,9 @@ class _Regression:
 
 
 def _laws(
-    sizes_N: np.ndarray, losses_N: np.ndarray, size: float
+    sizes_N: np.ndarray,
+    losses_N: np.ndarray,
+    size: float,
 ) -> tuple[list[Law], np.ndarray, list[_Regression]]:
     """Return for each exponent its law, its weight and the regression of both.
 
@@ -221,7 +244,12 @@ def _draws(
 
 def main() -> None:
     """Fit parts, predict the whole fit, fit it, and show whether it is inside the interval."""
-    options = program(__doc__, reviews=2_000, epochs=8.0, coverage=0.8).parse_args()
+    options = program(
+        __doc__,
+        reviews=2_000,
+        epochs=8.0,
+        coverage=0.8,
+    ).parse_args()
     data = data_of(options)
     small = small_lstm(hidden=64, dropout=0.0)
     rows = []
@@ -231,13 +259,26 @@ def main() -> None:
         )
         summary = fit_model_here(replace(small, training=training), data).summary
         nats = summary["validation_nats"]
-        rows.append({"share": share, "seed": number + 1, "tokens": summary["tokens"], "nats": nats})
+        rows.append(
+            {
+                "share": share,
+                "seed": number + 1,
+                "tokens": summary["tokens"],
+                "nats": nats,
+            }
+        )
         print(f"share {share:g}, seed {number + 1}: {nats:.3f} nats", flush=True)
 
     whole = options.epochs * data.train.tokens
     sizes = [row["tokens"] for row in rows]
     losses = [row["nats"] for row in rows]
-    found = foretell(sizes, losses, whole, options.coverage, options.seed)
+    found = foretell(
+        sizes,
+        losses,
+        whole,
+        options.coverage,
+        options.seed,
+    )
     show(rows)
     law = found.law
     print(f"law: {law.floor:.3f} + {law.scale:.3g} D^-{law.exponent:.2f}")

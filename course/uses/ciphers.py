@@ -71,11 +71,19 @@ def _places(text: str) -> np.ndarray:
 
 def fit_characters(texts: list[str]) -> Bundle:
     """Return a model of characters; Witten–Bell smoothing, because 27 symbols have too few counts of counts."""
-    return reviewlm.ngram.fit(texts, order=6, unit="char", smoothing="witten_bell").bundle
+    return reviewlm.ngram.fit(
+        texts,
+        order=6,
+        unit="char",
+        smoothing="witten_bell",
+    ).bundle
 
 
 def by_bigrams(
-    cipher: str, logs: np.ndarray, restarts: int = RESTARTS, seed: int = 1
+    cipher: str,
+    logs: np.ndarray,
+    restarts: int = RESTARTS,
+    seed: int = 1,
 ) -> list[Solution]:
     """Return the ends of the climbs from random keys, different ones, the likeliest first."""
     places = _places(cipher)
@@ -100,7 +108,11 @@ def by_bigrams(
     return [_solution(cipher, np.array(key)) for key in sorted(ends, key=lambda each: -ends[each])]
 
 
-def by_model(cipher: str, bundle: Bundle, starts: Sequence[Solution]) -> Solution:
+def by_model(
+    cipher: str,
+    bundle: Bundle,
+    starts: Sequence[Solution],
+) -> Solution:
     """Return the likeliest text that the climbs with a model reach from some keys."""
     ends = []
     for start in starts:
@@ -142,14 +154,21 @@ def right(text: str, solution: str) -> float:
     return sum(a == b for a, b in pairs) / max(1, len(pairs))
 
 
-def excerpts(texts: Sequence[str], length: int, count: int) -> list[str]:
+def excerpts(
+    texts: Sequence[str],
+    length: int,
+    count: int,
+) -> list[str]:
     """Return the first letters of texts that are long enough, cut at a space."""
     long = [text for text in texts if len(text) > length]
     return [text[: text.rfind(" ", 0, length + 1)] for text in long[:count]]
 
 
 def compare_solvers(
-    texts: list[str], lengths: Sequence[int], count: int, seed: int
+    texts: list[str],
+    lengths: Sequence[int],
+    count: int,
+    seed: int,
 ) -> list[dict[str, float | int]]:
     """Return a row for each length: the share of held-out texts that each solver reads."""
     held_out = max(count, len(texts) // 10)
@@ -167,7 +186,12 @@ def compare_solvers(
         if shares:
             bigrams, model = (np.array(shares) >= SOLVED).mean(0).tolist()
             rows.append(
-                {"letters": length, "texts": len(shares), "bigrams": bigrams, "model": model}
+                {
+                    "letters": length,
+                    "texts": len(shares),
+                    "bigrams": bigrams,
+                    "model": model,
+                }
             )
 
     return rows

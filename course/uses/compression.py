@@ -222,7 +222,9 @@ def sizes(content: bytes) -> dict[str, int]:
 
 
 def measure(
-    bundle: Bundle, content: bytes, tell: Callable[[int], None] = lambda tokens: None
+    bundle: Bundle,
+    content: bytes,
+    tell: Callable[[int], None] = lambda tokens: None,
 ) -> list[dict[str, str | int | float]]:
     """Return a row for each compressor: bytes, bits per byte, share of the size by xz, kilobytes per CPU second."""
     began = process_time()

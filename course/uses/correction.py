@@ -99,7 +99,12 @@ def edits(written: str, meant: str) -> list[tuple[str, str]]:
     return made
 
 
-def _swap(meant: str, written: str, i: int, j: int) -> bool:
+def _swap(
+    meant: str,
+    written: str,
+    i: int,
+    j: int,
+) -> bool:
     return i > 1 and j > 1 and meant[i - 2 : i] == written[j - 2 : j][::-1]
 
 
@@ -173,7 +178,9 @@ class Corrector:
 
 
 def apply_changes(
-    texts: list[str], gains: list[list[tuple[float, str]]], margin: float
+    texts: list[str],
+    gains: list[list[tuple[float, str]]],
+    margin: float,
 ) -> list[list[str]]:
     """Return the words of sentences, with those changed whose gain is above a margin."""
     changed = []
@@ -187,7 +194,11 @@ def apply_changes(
     return changed
 
 
-def quality(written: list[str], meant: list[str], made: list[list[str]]) -> Quality:
+def quality(
+    written: list[str],
+    meant: list[str],
+    made: list[list[str]],
+) -> Quality:
     """Return how well sentences were corrected; a wrong word that became another wrong one counts as a wrong change."""
     right_changes = changes = wrong = spoilt = right = 0
     for before, goal, after in zip(written, meant, made, strict=True):
@@ -204,7 +215,11 @@ def quality(written: list[str], meant: list[str], made: list[list[str]]) -> Qual
     return Quality(precision, recall, f05, spoilt / max(1, right))
 
 
-def with_margin(corrector: Corrector, written: list[str], meant: list[str]) -> Corrector:
+def with_margin(
+    corrector: Corrector,
+    written: list[str],
+    meant: list[str],
+) -> Corrector:
     """Choose the margin by sentences with a right form."""
     gains = corrector.gains(written)
     found = {
@@ -280,7 +295,11 @@ def real_typos() -> dict[str, list[str]]:
     return dict(typos)
 
 
-def mistype(texts: Sequence[str], typos: Mapping[str, list[str]], seed: int) -> list[str]:
+def mistype(
+    texts: Sequence[str],
+    typos: Mapping[str, list[str]],
+    seed: int,
+) -> list[str]:
     """Return sentences with a share of their words mistyped, as listed or by the channel of the grammar."""
     draws = Random(seed)
     rows = []
@@ -314,7 +333,12 @@ def halves(typos: Mapping[str, list[str]]) -> tuple[dict[str, list[str]], dict[s
 
 def main() -> None:
     """Compare with dictionaries on held-out sentences, or correct a sentence."""
-    parser = program(__doc__, models=True, sentences=400, correct="")
+    parser = program(
+        __doc__,
+        models=True,
+        sentences=400,
+        correct="",
+    )
     options = parser.parse_args()
     english = english_counts()
     texts, held_out = (sentences(part["text"]) for part in learnt_and_held_out(options))

@@ -42,7 +42,11 @@ class Beam(NamedTuple):
     left: tuple[int, ...]
 
 
-def order_words(bundle: Bundle, words: Sequence[str], width: int) -> list[str]:
+def order_words(
+    bundle: Bundle,
+    words: Sequence[str],
+    width: int,
+) -> list[str]:
     """Return the words in their likeliest order, as far as a beam of this width finds it.
 
     Raises:
@@ -121,7 +125,12 @@ def _count_ngrams(words: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
 def main() -> None:
     """Measure BLEU on held-out sentences, or order the words of one."""
     options = program(
-        __doc__, models=True, sentences=200, width=50, longest=15, order=""
+        __doc__,
+        models=True,
+        sentences=200,
+        width=50,
+        longest=15,
+        order="",
     ).parse_args()
     texts = []
     if not options.order:

@@ -63,10 +63,20 @@ def bayes(known: LabelledTexts) -> Answers:
     """Fit the classifier `bayes` on characters; a tenth of the texts chooses the temperature of its probabilities."""
     names = tuple(sorted(set(known.labels)))
     normal = NormalForm()
-    spec = BayesSpec(labels=names, orders=ORDERS, features=1_000_000)
+    spec = BayesSpec(
+        labels=names,
+        orders=ORDERS,
+        features=1_000_000,
+    )
     texts = [normal.apply(text) for text in known.texts]
     vocabulary = learn_vocabulary(
-        texts, VocabularySpec(unit="char", size=CHARACTERS, min_count=2), normal
+        texts,
+        VocabularySpec(
+            unit="char",
+            size=CHARACTERS,
+            min_count=2,
+        ),
+        normal,
     )
     ids = vocabulary.encode_batch(texts)
     parts = []
@@ -76,7 +86,13 @@ def bayes(known: LabelledTexts) -> Answers:
         parts.append(LabelledSequences.of([ids[row] for row in rows], targets))
 
     with tempfile.TemporaryDirectory() as work:
-        model = fit_classifier(spec, vocabulary, parts[0], parts[1], FitContext(Path(work))).model
+        model = fit_classifier(
+            spec,
+            vocabulary,
+            parts[0],
+            parts[1],
+            FitContext(Path(work)),
+        ).model
 
     bundle = ClassifierBundle(spec, vocabulary, model)
     return lambda texts: [names[answer] for answer in bundle.classify(texts).answers_N]
@@ -88,7 +104,11 @@ def logistic_regression(known: LabelledTexts) -> Answers:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    features = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2)
+    features = TfidfVectorizer(
+        sublinear_tf=True,
+        ngram_range=(1, 2),
+        min_df=2,
+    )
     return make_pipeline(features, LogisticRegression(C=10, max_iter=300)).fit(*known).predict  # type: ignore[no-any-return]
 
 
@@ -114,7 +134,11 @@ def confusions(labels: Sequence[str], answers: Sequence[str]) -> list[dict[str, 
         (label, answer) for label, answer in zip(labels, answers, strict=True) if label != answer
     )
     return [
-        {"is": label, "was taken for": answer, "texts": count}
+        {
+            "is": label,
+            "was taken for": answer,
+            "texts": count,
+        }
         for (label, answer), count in pairs.most_common(MIXED_UP)
     ]
 

@@ -205,7 +205,10 @@ def _forms(key: str) -> list[str]:
 
 
 def simulate_lists(
-    texts: Sequence[str], similar: dict[str, list[str]], rate: float, seed: int
+    texts: Sequence[str],
+    similar: dict[str, list[str]],
+    rate: float,
+    seed: int,
 ) -> list[NBest]:
     """Return a list for each sentence, whose first hypotheses have about this share of words wrong.
 
@@ -271,7 +274,10 @@ def _best(columns: list[list[tuple[float, str]]], count: int) -> list[tuple[floa
 
 
 def compare_models(
-    tune: list[NBest], test: list[NBest], bundles: dict[str, Bundle], seed: int
+    tune: list[NBest],
+    test: list[NBest],
+    bundles: dict[str, Bundle],
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Return a row for the recogniser, each model, and the best hypothesis: WER, and its fall with a 95 % interval."""
     wrong = errors_of(test)
@@ -314,7 +320,12 @@ def compare_models(
     ]
 
 
-def _falls(before: np.ndarray, after: np.ndarray, right: np.ndarray, seed: int) -> str:
+def _falls(
+    before: np.ndarray,
+    after: np.ndarray,
+    right: np.ndarray,
+    seed: int,
+) -> str:
     """Return the fall of the WER with its interval: a paired bootstrap of sentences (Bisani and Ney 2004)."""
     rows = np.random.default_rng(seed).integers(0, len(right), (DRAWS, len(right)))
     if len(right):
@@ -362,7 +373,13 @@ def _of_files(options: Any, bundle: Bundle) -> None:
 
 def main() -> None:
     """Compare models on simulated lists, or choose weights, or use them."""
-    parser = program(__doc__, models=True, rate=0.2, lists_of=300, weights="weights.json")
+    parser = program(
+        __doc__,
+        models=True,
+        rate=0.2,
+        lists_of=300,
+        weights="weights.json",
+    )
     parser.add_argument("--lists", type=Path, help="lists of hypotheses")
     parser.add_argument("--use", type=Path, help="weights that were chosen before")
     options = parser.parse_args()

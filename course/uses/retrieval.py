@@ -104,7 +104,11 @@ def jelinek_mercer(index: Index, lam: float) -> Ranking:
     return Ranking(weights, np.zeros(len(index.length_D)))
 
 
-def bm25(index: Index, k1: float = 1.2, b: float = 0.75) -> Ranking:
+def bm25(
+    index: Index,
+    k1: float = 1.2,
+    b: float = 0.75,
+) -> Ranking:
     """Return BM25 as Lucene computes it."""
     reviews = len(index.length_D)
     with_W = np.diff(index.counts_DW.tocsc().indptr)
@@ -126,7 +130,11 @@ def tf_idf(index: Index) -> Ranking:
     )
 
 
-def known_items(index: Index, count: int, seed: int) -> tuple[sparse.csr_matrix, np.ndarray]:
+def known_items(
+    index: Index,
+    count: int,
+    seed: int,
+) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Return made queries (Q, W), and the number of the review that each looks for (Q,)."""
     draws = np.random.default_rng(seed)
     long_D = np.flatnonzero(np.diff(index.counts_DW.indptr) >= WORDS)
@@ -163,7 +171,9 @@ def quality(
 
 
 def mix_scores(
-    one: Ranking, other: Ranking, weight: float
+    one: Ranking,
+    other: Ranking,
+    weight: float,
 ) -> Callable[[sparse.csr_matrix], np.ndarray]:
     """Return scores of two rankings, each in standard deviations of a query's scores, in a weighted sum."""
 
@@ -178,7 +188,11 @@ def mix_scores(
     return score
 
 
-def compare_rankings(index: Index, count: int, seed: int) -> list[dict[str, str | float]]:
+def compare_rankings(
+    index: Index,
+    count: int,
+    seed: int,
+) -> list[dict[str, str | float]]:
     """Return a row for each way to rank, on *count* queries; its parameters are chosen on others."""
     chosen_on = known_items(index, count, seed)
     reported = known_items(index, count, seed + 1)
@@ -197,7 +211,11 @@ def compare_rankings(index: Index, count: int, seed: int) -> list[dict[str, str 
         f"mix with {weight:g} of BM25": mix_scores(first, peer, weight)
     }
     return [
-        {"ranking": name, "MRR": mrr, "recall@10": recall}
+        {
+            "ranking": name,
+            "MRR": mrr,
+            "recall@10": recall,
+        }
         for name, score in scores.items()
         for mrr, recall in [quality(score, *reported)]
     ]

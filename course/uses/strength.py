@@ -61,11 +61,22 @@ class StrengthMeter:
         seed: Of the draw.
     """
 
-    def __init__(self, bundle: Bundle, size: int = 20_000, seed: int = 1) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        size: int = 20_000,
+        seed: int = 1,
+    ) -> None:
         from reviewlm.models.sampling import generate
 
         self._bundle = bundle
-        strings = generate(bundle, size, 0, max_tokens=LONGEST, seed=seed)
+        strings = generate(
+            bundle,
+            size,
+            0,
+            max_tokens=LONGEST,
+            seed=seed,
+        )
         self._nats_N = np.sort(_nats(bundle, strings))
 
     def guesses(self, passwords: Sequence[str]) -> list[Guesses]:
@@ -98,10 +109,19 @@ def _nats(bundle: Bundle, texts: Sequence[str]) -> np.ndarray:
 
 def fit_characters(passwords: list[str]) -> Bundle:
     """Return a model of their characters."""
-    return reviewlm.ngram.fit(passwords, order=5, unit="char", smoothing="witten_bell").bundle
+    return reviewlm.ngram.fit(
+        passwords,
+        order=5,
+        unit="char",
+        smoothing="witten_bell",
+    ).bundle
 
 
-def compare_guesses(passwords: list[str], size: int, seed: int) -> list[dict[str, Any]]:
+def compare_guesses(
+    passwords: list[str],
+    size: int,
+    seed: int,
+) -> list[dict[str, Any]]:
     """Return a row for some numbers of guesses: which share of other passwords, and of random ones, they reach."""
     held_out = passwords[::10]
     train = [each for place, each in enumerate(passwords) if place % 10]

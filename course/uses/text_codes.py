@@ -87,7 +87,11 @@ class Counts:
         self._tables: dict[tuple[Hashable, ...], Adaptive] = {}
 
     def code(
-        self, coder: Coder, context: tuple[Hashable, ...], first: Sequence[int], symbol: int | None
+        self,
+        coder: Coder,
+        context: tuple[Hashable, ...],
+        first: Sequence[int],
+        symbol: int | None,
     ) -> int:
         """Code a symbol in its context, and count it.
 
@@ -102,7 +106,12 @@ class Counts:
         table.add(symbol)
         return symbol
 
-    def string(self, coder: Coder, name: str, content: bytes | None) -> bytes:
+    def string(
+        self,
+        coder: Coder,
+        name: str,
+        content: bytes | None,
+    ) -> bytes:
         """Code a string of any bytes, each in the context of the one before."""
         before = END
         read = bytearray()
@@ -219,7 +228,12 @@ class TextCoder:
 
         return count
 
-    def _code_written(self, coder: Coder, line: LineInCode, written: Written | None) -> None:
+    def _code_written(
+        self,
+        coder: Coder,
+        line: LineInCode,
+        written: Written | None,
+    ) -> None:
         """Code how a token is written, and add it to the line."""
         if self._unit is None or line.page is None:
             line.read.append(line.token or 0)
@@ -230,10 +244,22 @@ class TextCoder:
         if piece:
             shown = line.page.shown(piece)
 
-        gap = self._code_gap(coder, line, shown, piece, written)
+        gap = self._code_gap(
+            coder,
+            line,
+            shown,
+            piece,
+            written,
+        )
         body = ""
         if piece:
-            body = self._code_body(coder, line, shown.strip(" "), piece.strip(" "), written)
+            body = self._code_body(
+                coder,
+                line,
+                shown.strip(" "),
+                piece.strip(" "),
+                written,
+            )
 
         line.text.append(gap + body)
         if piece:
@@ -242,7 +268,12 @@ class TextCoder:
             if not piece[-1].isalnum():
                 line.before = piece.strip(" ")
 
-    def _code_piece(self, coder: Coder, line: LineInCode, written: Written | None) -> str:
+    def _code_piece(
+        self,
+        coder: Coder,
+        line: LineInCode,
+        written: Written | None,
+    ) -> str:
         """Return the piece of a line's token; an unknown one is spelt: "" at the end of the text."""
         assert self._unit is not None
         token = line.token or 0
@@ -275,7 +306,12 @@ class TextCoder:
                 else self._code_character(coder, piece, written)
             )
 
-    def _code_character(self, coder: Coder, piece: str, written: Written | None) -> str:
+    def _code_character(
+        self,
+        coder: Coder,
+        piece: str,
+        written: Written | None,
+    ) -> str:
         """Code a character that no training word has, as its number in Unicode."""
         point = None
         if written is not None:
@@ -287,7 +323,12 @@ class TextCoder:
         return chr(high << 8 | coder.code(Uniform(256), None if point is None else point & 255))
 
     def _code_gap(
-        self, coder: Coder, line: LineInCode, shown: str, piece: str, written: Written | None
+        self,
+        coder: Coder,
+        line: LineInCode,
+        shown: str,
+        piece: str,
+        written: Written | None,
     ) -> str:
         """Code the white space before a piece, or at the end."""
         usual = shown[: len(shown) - len(shown.lstrip(" "))]
@@ -309,7 +350,12 @@ class TextCoder:
         return (usual, toggled)[symbol]
 
     def _code_body(
-        self, coder: Coder, line: LineInCode, shown: str, piece: str, written: Written | None
+        self,
+        coder: Coder,
+        line: LineInCode,
+        shown: str,
+        piece: str,
+        written: Written | None,
     ) -> str:
         """Code the characters of a piece."""
         forms = [shown, piece, piece[:1].upper() + piece[1:], piece.upper()]
@@ -334,7 +380,12 @@ class TextCoder:
 
         return self._code_quotes(coder, body, written.body if written is not None else None)
 
-    def _code_letters(self, coder: Coder, piece: str, straight: str | None) -> str:
+    def _code_letters(
+        self,
+        coder: Coder,
+        piece: str,
+        straight: str | None,
+    ) -> str:
         """Code which letters of a piece are capitals."""
         letters = []
         for place, low in enumerate(piece):
@@ -347,7 +398,12 @@ class TextCoder:
             )
         return "".join(letters)
 
-    def _code_quotes(self, coder: Coder, body: str, written: str | None) -> str:
+    def _code_quotes(
+        self,
+        coder: Coder,
+        body: str,
+        written: str | None,
+    ) -> str:
         """Code the style of quotes."""
         if "'" not in body and '"' not in body:
             return body
@@ -366,7 +422,12 @@ class TextCoder:
 class LineInCode:
     """A document whose tokens are coded side by side with others."""
 
-    def __init__(self, document: Document, unit: WordUnit | None, writes: bool) -> None:
+    def __init__(
+        self,
+        document: Document,
+        unit: WordUnit | None,
+        writes: bool,
+    ) -> None:
         self._document = document
         self._given = None
         if writes:
@@ -422,7 +483,11 @@ def _align(unit: WordUnit, text: str) -> list[tuple[int, Any]]:
     return [*tokens, (EOS, Written(gap=text[at:]))]
 
 
-def _restores(body: str, piece: str, folds: bool) -> bool:
+def _restores(
+    body: str,
+    piece: str,
+    folds: bool,
+) -> bool:
     """Return whether the written form of a piece can be coded."""
     straight = straighten_quotes(body)
     if not folds:

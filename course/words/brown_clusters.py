@@ -40,7 +40,12 @@ class Merge(NamedTuple):
     loss: float
 
 
-def information(joint: np.ndarray, left: np.ndarray, right: np.ndarray, total: float) -> np.ndarray:
+def information(
+    joint: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    total: float,
+) -> np.ndarray:
     """Return q of equation (1), 0 where there are no such neighbours; the arguments are n(c, d), n(c ·), n(· d), N."""
     product = np.where(joint > 0, left * right, 1.0)
     return np.where(
@@ -49,7 +54,10 @@ def information(joint: np.ndarray, left: np.ndarray, right: np.ndarray, total: f
 
 
 def losses(
-    joint_SS: np.ndarray, left_S: np.ndarray, right_S: np.ndarray, total: float
+    joint_SS: np.ndarray,
+    left_S: np.ndarray,
+    right_S: np.ndarray,
+    total: float,
 ) -> np.ndarray:
     """Return L(c, d) of equation (2) for every pair of clusters (S, S)."""
     q_SS = information(joint_SS, left_S[:, None], right_S[None], total)
@@ -69,7 +77,11 @@ def losses(
     return terms_SS - others_SS - information(within_SS, left_SS, right_SS, total)
 
 
-def merge_words(texts: Sequence[Sequence[int]], words: int, clusters: int) -> list[Merge]:
+def merge_words(
+    texts: Sequence[Sequence[int]],
+    words: int,
+    clusters: int,
+) -> list[Merge]:
     """Merge all words into one cluster; of equal losses (to 1e-12) the pair with the most frequent words goes first.
 
     Args:

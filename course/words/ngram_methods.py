@@ -41,7 +41,11 @@ class TextPart:
         self.offsets = np.cumsum([0, *map(len, documents)])
 
 
-def perplexity(counts: NGramCounts, method: str, data: SplitReviews) -> float:
+def perplexity(
+    counts: NGramCounts,
+    method: str,
+    data: SplitReviews,
+) -> float:
     """Return the test perplexity of a model of these counts; the method chooses its parameters on validation text."""
     spec = NGramSpec(order=counts.order, smoothing=method)  # type: ignore[arg-type]
     model = NGramLM(fit_tables(counts, spec, held_out=data.validation).tables)
@@ -69,7 +73,14 @@ def main() -> None:
             for order, share in unseen_share(counts, data.test).items()
         }
         reached = perplexity(counts, best, data)
-        amounts.append({"method": best, "reviews": f"1 in {every}", "perplexity": reached, **new})
+        amounts.append(
+            {
+                "method": best,
+                "reviews": f"1 in {every}",
+                "perplexity": reached,
+                **new,
+            }
+        )
 
     print()
     show(amounts)

@@ -29,7 +29,9 @@ LEAST = 10
 
 
 def power_law(
-    points: Sequence[tuple[int, int]], low: int, high: float = math.inf
+    points: Sequence[tuple[int, int]],
+    low: int,
+    high: float = math.inf,
 ) -> tuple[float, float] | None:
     """Return factor and exponent of y ≈ factor · x^exponent, fitted to the points with low ≤ x ≤ high; None with fewer than 3."""
     used = [(x, y) for x, y in points if low <= x <= high and y > 0]
@@ -58,7 +60,9 @@ def growth(tokens: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def unknown_shares(
-    train: Counter[str], held_out: Counter[str], sizes: Sequence[int]
+    train: Counter[str],
+    held_out: Counter[str],
+    sizes: Sequence[int],
 ) -> list[tuple[int, float]]:
     """Return the share of held-out tokens that are not among the n most frequent words of train, for several n."""
     ranked = sorted(train, key=lambda word: (-train[word], word))
@@ -71,7 +75,11 @@ def unknown_shares(
     return shares
 
 
-def contrasts(one: Counter[str], five: Counter[str], prior: Counter[str]) -> dict[str, float]:
+def contrasts(
+    one: Counter[str],
+    five: Counter[str],
+    prior: Counter[str],
+) -> dict[str, float]:
     """Return the z-score of each word, from most "1 star" to most "5 stars"."""
     scores = dict[str, float]()
     share = PRIOR_TOKENS / prior.total()
@@ -87,7 +95,11 @@ def contrasts(one: Counter[str], five: Counter[str], prior: Counter[str]) -> dic
     return dict(sorted(scores.items(), key=lambda item: (item[1], item[0])))
 
 
-def _show(name: str, law: tuple[float, float] | None, points: Mapping[int, int]) -> None:
+def _show(
+    name: str,
+    law: tuple[float, float] | None,
+    points: Mapping[int, int],
+) -> None:
     fit = "too few words for a fit"
     if law is not None:
         fit = f"{law[0]:,.3g} · x^{law[1]:.3f}"

@@ -51,7 +51,9 @@ def log_sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def prediction_loss(
-    h_D: np.ndarray, u_MD: np.ndarray, signs_M: np.ndarray
+    h_D: np.ndarray,
+    u_MD: np.ndarray,
+    signs_M: np.ndarray,
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Return Σ_m log σ(s_m u_m · h), and its gradients for h (D) and u (M, D): equations (1) and (2).
 
@@ -104,7 +106,13 @@ def huffman_tree(counts: Sequence[int]) -> HuffmanTree:
 class RankingNetwork(nn.Module):
     """f of equation (3); row N of the vectors stands for what lies beyond the review."""
 
-    def __init__(self, words: int, dimensions: int, window: int = WINDOW, hidden: int = 30) -> None:
+    def __init__(
+        self,
+        words: int,
+        dimensions: int,
+        window: int = WINDOW,
+        hidden: int = 30,
+    ) -> None:
         super().__init__()
         self.vectors = nn.Embedding(words + 1, dimensions)
         self.hidden = nn.Linear((2 * window + 1) * dimensions, hidden)
@@ -218,7 +226,11 @@ def rank_vectors(
     return network.vectors.weight.detach().numpy()[:-1], reached
 
 
-def nearest(v_ND: np.ndarray, word: int, count: int = 5) -> list[int]:
+def nearest(
+    v_ND: np.ndarray,
+    word: int,
+    count: int = 5,
+) -> list[int]:
     """Return the words with the largest cosine to one, without itself."""
     unit_ND = v_ND / np.linalg.norm(v_ND, axis=1, keepdims=True)
     return [
@@ -230,7 +242,13 @@ def nearest(v_ND: np.ndarray, word: int, count: int = 5) -> list[int]:
 
 def main() -> None:
     """Fit vectors of frequent words of some reviews, and show the words nearest to some of them."""
-    options = program(__doc__, reviews=400, method="negative", words=300, epochs=3).parse_args()
+    options = program(
+        __doc__,
+        reviews=400,
+        method="negative",
+        words=300,
+        epochs=3,
+    ).parse_args()
     reviews = review_table(options.text, options.reviews, options.seed)["text"]
     texts = [re.findall(r"\w+(?:'\w+)?", review.lower()) for review in reviews]
     frequent = Counter(word for text in texts for word in text).most_common(options.words)
@@ -244,7 +262,11 @@ def main() -> None:
         v_ND, reached = rank_vectors(known, counts, epochs=options.epochs, seed=options.seed)
     else:
         v_ND, reached = skip_gram(
-            known, counts, options.method == "tree", epochs=options.epochs, seed=options.seed
+            known,
+            counts,
+            options.method == "tree",
+            epochs=options.epochs,
+            seed=options.seed,
         )
 
     print(f"{options.method}, by epoch: {' '.join(f'{value:.3f}' for value in reached)}")

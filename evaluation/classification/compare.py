@@ -52,7 +52,12 @@ class ClassifierComparison:
 
 
 def compare(
-    a: Predicted, b: Predicted, *, confidence: float, resamples: int, seed: int
+    a: Predicted,
+    b: Predicted,
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
 ) -> ClassifierComparison:
     """Compare two classifiers; the order of the reviews does not matter.
 
@@ -70,7 +75,11 @@ def compare(
             columns[(who, key)] = column_N
 
     boot = Bootstrap(
-        columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=a.groups_N
+        columns.items(),
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+        groups=a.groups_N,
     )
     named = formulas(a)
     accuracy, macro_f1 = (boot.interval(_difference(named[name])) for name in COMPARED)
@@ -82,10 +91,22 @@ def compare(
     only_a = int((a.correct_N & ~b.correct_N).sum())
     only_b = int((b.correct_N & ~a.correct_N).sum())
     differ = int((differ_C > 0).sum())
-    return ClassifierComparison(accuracy, macro_f1, only_a, only_b, differ)
+    return ClassifierComparison(
+        accuracy,
+        macro_f1,
+        only_a,
+        only_b,
+        differ,
+    )
 
 
-def chance_of_gain(a: Predicted, b: Predicted, *, resamples: int, seed: int) -> float:
+def chance_of_gain(
+    a: Predicted,
+    b: Predicted,
+    *,
+    resamples: int,
+    seed: int,
+) -> float:
     """Return the probability of at least this gain in macro-F1 of b over a if the two are equally good.
 
     Resampling never draws a difference that was not seen, so the bootstrap is too sure if a gain rests on a few reviews: of
@@ -151,7 +172,11 @@ def _all_signs(groups: int) -> Iterator[np.ndarray]:
     yield 1.0 - 2 * (np.arange(2**groups)[:, None] >> np.arange(groups) & 1)
 
 
-def _random_signs(groups: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+def _random_signs(
+    groups: int,
+    resamples: int,
+    seed: int,
+) -> Iterator[np.ndarray]:
     """Yield (rows, C): 1 for a group that is left as it is, −1 for one whose answers are exchanged."""
     generator = np.random.default_rng(seed)
     at_once = max(1, DRAWS_AT_ONCE // groups)
@@ -208,7 +233,11 @@ def _difference(formula: Formula) -> Formula:
 
 
 def intervals(
-    predicted: Predicted, *, confidence: float, resamples: int, seed: int
+    predicted: Predicted,
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
 ) -> dict[Any, Interval]:
     """Return each figure with its percentile interval; equal seeds draw equal reviews.
 
@@ -234,7 +263,12 @@ def intervals(
 
 
 def classifier_rows(
-    answers: Mapping[str, Predicted], baseline: str, *, confidence: float, resamples: int, seed: int
+    answers: Mapping[str, Predicted],
+    baseline: str,
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Return a row for each classifier, the highest macro-F1 first: its figures, and how it differs from a baseline.
 
@@ -247,7 +281,11 @@ def classifier_rows(
         `x_hi`, those of each label in `per_label`. For all but the baseline also `gain_accuracy` and `gain_macro_f1`
         with their ends, and how many reviews only this classifier (alone_right) or the baseline answered right.
     """
-    drawn: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
+    drawn: dict[str, Any] = {
+        "confidence": confidence,
+        "resamples": resamples,
+        "seed": seed,
+    }
     rows = []
     for name, predicted in answers.items():
         row: dict[str, Any] = {"name": name, **figures(predicted).to_dict()}

@@ -144,7 +144,11 @@ def columns_of(predicted: Predicted) -> dict[Any, np.ndarray]:
     for label in range(len(predicted.labels)):
         true_N = predicted.truth_N == label
         answered_N = predicted.answers_N == label
-        named = {"true": true_N, "answered": answered_N, "both": true_N & answered_N}
+        named = {
+            "true": true_N,
+            "answered": answered_N,
+            "both": true_N & answered_N,
+        }
         columns |= {(name, label): column_N.astype(float) for name, column_N in named.items()}
 
     loss_N = predicted.loss_N

@@ -66,7 +66,12 @@ def confusion_figure(measured: Row) -> Figure:
             place = column - 0.5, row - 0.5
             axes.add_patch(
                 Rectangle(
-                    place, 1, 1, facecolor=PALETTE[0], alpha=STRONGEST * number / whole, linewidth=0
+                    place,
+                    1,
+                    1,
+                    facecolor=PALETTE[0],
+                    alpha=STRONGEST * number / whole,
+                    linewidth=0,
                 )
             )
             share = ""

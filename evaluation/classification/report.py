@@ -212,7 +212,11 @@ def finding_of_slices(results: ClassificationResults) -> str:
     return f"Lowest accuracy: {slice_name(worst)}, {worst['accuracy']:.1%}."
 
 
-def worst_errors(predicted: Predicted, texts: Mapping[str, str], count: int) -> list[int]:
+def worst_errors(
+    predicted: Predicted,
+    texts: Mapping[str, str],
+    count: int,
+) -> list[int]:
     """Return the rows of wrong answers with a known text that cost most, the worst first.
 
     The cost is −log p(true label). Without probabilities, it is the distance of answer and truth if the labels are
@@ -257,7 +261,13 @@ def classifier_page(results: ClassificationResults, drawings: Sequence[WrittenDr
     ]
     name = title(results.source, results.name, results.version, results.decision)
     return answer_page(
-        name, results.run, headline(results), results.decision, results.links, answer, sections
+        name,
+        results.run,
+        headline(results),
+        results.decision,
+        results.links,
+        answer,
+        sections,
     )
 
 

@@ -29,7 +29,9 @@ ACCURACIES = pl.Schema(
 
 
 def label_slicings(
-    predicted: Predicted, documents: pl.DataFrame | None, min_reviews: int
+    predicted: Predicted,
+    documents: pl.DataFrame | None,
+    min_reviews: int,
 ) -> list[Slicing]:
     """Cut reviews by true label, length, month and category.
 
@@ -80,7 +82,11 @@ def accuracy_by_slice(
         slicings = label_slicings(rows, documents, min_reviews)
         right_N = rows.correct_N.astype(float)
         ratios = ratios_by_slice(
-            slicings, right_N, np.ones(len(rows)), rows.groups_N, (1 - confidence) / 2
+            slicings,
+            right_N,
+            np.ones(len(rows)),
+            rows.groups_N,
+            (1 - confidence) / 2,
         )
         accuracy = pl.col("ratio")
         reach = pl.when(pl.col("reach").is_finite()).then("reach")
@@ -123,4 +129,10 @@ def accuracy_losses(
         if one.dimension in dimensions
     ]
     loss_N = champion.correct_N.astype(float) - challenger.correct_N
-    return losses_by_slice(slicings, loss_N, np.ones(len(loss_N)), challenger.groups_N, confidence)
+    return losses_by_slice(
+        slicings,
+        loss_N,
+        np.ones(len(loss_N)),
+        challenger.groups_N,
+        confidence,
+    )

@@ -70,7 +70,12 @@ class Decay:
 
 
 def measure_decay(
-    scores: pl.DataFrame, *, fewest: int, confidence: float, resamples: int, seed: int
+    scores: pl.DataFrame,
+    *,
+    fewest: int,
+    confidence: float,
+    resamples: int,
+    seed: int,
 ) -> Decay:
     """Return the figures of each month, and whether the last month is worse than the reference.
 
@@ -105,7 +110,11 @@ def measure_decay(
         if judged:
             last = (str(month), change)
 
-        row: dict[str, Any] = {"month": str(month), "part": str(part), "reviews": len(group)}
+        row: dict[str, Any] = {
+            "month": str(month),
+            "part": str(part),
+            "reviews": len(group),
+        }
         row["tokens"] = int(group["tokens"].sum())
         row["bytes"] = int(group["bytes"].sum())
         row |= _as_fields("", boot.interval(BITS))
@@ -114,7 +123,11 @@ def measure_decay(
         rows.append(row)
 
     return Decay(
-        pl.DataFrame(rows), since, str(held_out["month"].max()), reference.interval(BITS), *last
+        pl.DataFrame(rows),
+        since,
+        str(held_out["month"].max()),
+        reference.interval(BITS),
+        *last,
     )
 
 
@@ -130,9 +143,20 @@ def _since(held_out: pl.DataFrame, fewest: int) -> str:
     return str(enough["month"][0] if enough.height else counts["month"][-1])
 
 
-def _bootstrap_of(rows: pl.DataFrame, *, confidence: float, resamples: int, seed: int) -> Bootstrap:
+def _bootstrap_of(
+    rows: pl.DataFrame,
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> Bootstrap:
     arrays = ((name, rows[name].to_numpy()) for name in ("nats", "spelling_nats", "bytes"))
-    return Bootstrap(arrays, confidence=confidence, resamples=resamples, seed=seed)
+    return Bootstrap(
+        arrays,
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+    )
 
 
 def _difference(boot: Bootstrap, reference: Bootstrap) -> Interval:
@@ -142,9 +166,18 @@ def _difference(boot: Bootstrap, reference: Bootstrap) -> Interval:
     fewer = boot if boot.units < reference.units else reference
     with np.errstate(invalid="ignore"):
         low, high = fewer.ends(value_R - base_R)
-        return replace(fewer.interval(BITS), estimate=value - base, low=low, high=high)
+        return replace(
+            fewer.interval(BITS),
+            estimate=value - base,
+            low=low,
+            high=high,
+        )
 
 
 def _as_fields(prefix: str, interval: Interval) -> dict[str, float]:
     name = prefix.rstrip("_") or "open_bits_per_byte"
-    return {name: interval.estimate, f"{prefix}lo": interval.low, f"{prefix}hi": interval.high}
+    return {
+        name: interval.estimate,
+        f"{prefix}lo": interval.low,
+        f"{prefix}hi": interval.high,
+    }

@@ -35,7 +35,10 @@ TITLES = {
 
 
 def drift_page(
-    report: DriftReport, facts: Mapping[str, Any], odd: pl.DataFrame, counts: Mapping[str, float]
+    report: DriftReport,
+    facts: Mapping[str, Any],
+    odd: pl.DataFrame,
+    counts: Mapping[str, float],
 ) -> Page:
     """Return the report as a page.
 
@@ -46,8 +49,17 @@ def drift_page(
     """
     rows = []
     for f in report.figures:
-        row = {"figure": f.name, "what": f.detail, "value": f.value, "by chance": f.expected}
-        row |= {"excess": f.excess, "limit of the excess": f.limit, "p": f.p_value}
+        row = {
+            "figure": f.name,
+            "what": f.detail,
+            "value": f.value,
+            "by chance": f.expected,
+        }
+        row |= {
+            "excess": f.excess,
+            "limit of the excess": f.limit,
+            "p": f.p_value,
+        }
         row["verdict"] = "drifted" if f.flagged else "same"
         rows.append(row)
 
@@ -92,7 +104,11 @@ def histograms(report: DriftReport) -> Figure:
     return figure
 
 
-def _side_by_side(axes: Axes, report: DriftReport, name: str) -> None:
+def _side_by_side(
+    axes: Axes,
+    report: DriftReport,
+    name: str,
+) -> None:
     classes = report.histograms[name]
     labels, reference, new = _most(classes["labels"], classes["known"], classes["new"])
     places = range(len(labels))
@@ -103,7 +119,13 @@ def _side_by_side(axes: Axes, report: DriftReport, name: str) -> None:
         color=KNOWN_COLOR,
         label="known to the champion",
     )
-    axes.bar([place + 0.2 for place in places], new, 0.4, color=NEW_COLOR, label="new reviews")
+    axes.bar(
+        [place + 0.2 for place in places],
+        new,
+        0.4,
+        color=NEW_COLOR,
+        label="new reviews",
+    )
     slanted = name != "stars"
     if name == "length":
         names = [f"{label}+" for label in labels]

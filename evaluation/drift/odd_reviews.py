@@ -59,7 +59,9 @@ class OddScores(NamedTuple):
 
 
 def compare(
-    reference: pl.DataFrame, batch: pl.DataFrame, neighbours: int = NEIGHBOURS
+    reference: pl.DataFrame,
+    batch: pl.DataFrame,
+    neighbours: int = NEIGHBOURS,
 ) -> OddScores:
     """Compare every review of a batch with known reviews.
 
@@ -69,7 +71,13 @@ def compare(
         neighbours: Number of known reviews closest in length that each review is compared with.
     """
     sizes_R, sizes_N = (rows["bytes"].to_numpy() for rows in (reference, batch))
-    return compare_values(surprise(reference), sizes_R, surprise(batch), sizes_N, neighbours)
+    return compare_values(
+        surprise(reference),
+        sizes_R,
+        surprise(batch),
+        sizes_N,
+        neighbours,
+    )
 
 
 def compare_values(
@@ -97,7 +105,11 @@ def compare_values(
     return OddScores(above_N, below_N, median_N, (found_N - median_N) / spread_N)
 
 
-def odd_table(reference: pl.DataFrame, batch: pl.DataFrame, count: int) -> pl.DataFrame:
+def odd_table(
+    reference: pl.DataFrame,
+    batch: pl.DataFrame,
+    count: int,
+) -> pl.DataFrame:
     """Return the oddest reviews of a batch, the oddest first.
 
     Args:
@@ -120,11 +132,21 @@ def odd_table(reference: pl.DataFrame, batch: pl.DataFrame, count: int) -> pl.Da
     }
     columns = {name: pl.Series(values_N) for name, values_N in figures.items()}
     beginning = pl.col("text").str.slice(0, 160)
-    rows = batch.select("review_id", "stars", "bytes", **columns, text=beginning)
+    rows = batch.select(
+        "review_id",
+        "stars",
+        "bytes",
+        **columns,
+        text=beginning,
+    )
     return rows.sort(pl.col("deviation").abs(), "review_id", descending=[True, False]).head(count)
 
 
-def odd_counts(reference: pl.DataFrame, batch: pl.DataFrame, level: float) -> dict[str, float]:
+def odd_counts(
+    reference: pl.DataFrame,
+    batch: pl.DataFrame,
+    level: float,
+) -> dict[str, float]:
     """Return how many reviews of a batch are odd in each way, and the number expected if all were of the same source.
 
     Args:

@@ -92,7 +92,12 @@ class Pool:
     measures: tuple[DriftFigure, ...]
     labels: dict[str, list[str]]
 
-    def judge(self, resamples: int, seed: int, level: float) -> list[Figure]:
+    def judge(
+        self,
+        resamples: int,
+        seed: int,
+        level: float,
+    ) -> list[Figure]:
         """Compare every figure with its values under random permutations of the sides; *level* flags its p-value."""
         total_F = self.features_NF.sum(axis=0, dtype=np.float64)
         observed = self._values(self.new_N[None, :].astype(np.float32), total_F)
@@ -113,7 +118,13 @@ class Pool:
             flagged = p_value <= level and value - expected > measure.limit
             verdicts.append(
                 Figure(
-                    measure.name, value, expected, measure.limit, p_value, flagged, measure.detail
+                    measure.name,
+                    value,
+                    expected,
+                    measure.limit,
+                    p_value,
+                    flagged,
+                    measure.detail,
                 )
             )
 
@@ -156,12 +167,22 @@ class Pool:
         for index in order:
             known = 1000 * float(p_K[index])
             new = 1000 * float(q_K[index])
-            table.append({"word": words[index], "known": known, "new": new})
+            table.append(
+                {
+                    "word": words[index],
+                    "known": known,
+                    "new": new,
+                }
+            )
 
         return table
 
 
-def of_texts(reference: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> Pool:
+def of_texts(
+    reference: pl.DataFrame,
+    batch: pl.DataFrame,
+    config: DriftConfig,
+) -> Pool:
     """Pool the samples for the figures of words, lengths, stars and categories."""
     new_N = np.r_[np.zeros(reference.height, bool), np.ones(batch.height, bool)]
     both = [pl.concat([reference[name], batch[name]]) for name in ("stars", "words", "text")]
@@ -212,14 +233,24 @@ def of_texts(reference: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) 
     start = 0
     for block, (name, function, limit, detail) in zip(blocks, measures, strict=True):
         figures.append(
-            DriftFigure(name, slice(start, start + block.shape[1]), function, limit, detail)
+            DriftFigure(
+                name,
+                slice(start, start + block.shape[1]),
+                function,
+                limit,
+                detail,
+            )
         )
         start += block.shape[1]
 
     return Pool(np.concatenate(blocks, axis=1), new_N, tuple(figures), labels)
 
 
-def of_scores(held_out: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> Pool:
+def of_scores(
+    held_out: pl.DataFrame,
+    batch: pl.DataFrame,
+    config: DriftConfig,
+) -> Pool:
     """Pool the samples for the figures that need the champion's scores."""
     columns = [
         "oov",

@@ -73,7 +73,13 @@ class GateCase(ABC):
         )
         challenger = _order_rows(evidence.challenger, left_out)
         return cls(
-            policy, replace(evidence, challenger=challenger, champion=champion, baseline=baseline)
+            policy,
+            replace(
+                evidence,
+                challenger=challenger,
+                champion=champion,
+                baseline=baseline,
+            ),
         )
 
     @classmethod
@@ -327,7 +333,11 @@ class GateCase(ABC):
 
     @abstractmethod
     def surely_better_than(
-        self, rule: GateRule, who: str, other: ModelEvidence[Any], limit: float
+        self,
+        rule: GateRule,
+        who: str,
+        other: ModelEvidence[Any],
+        limit: float,
     ) -> RuleOutcome:
         """Return whether the challenger is surely better than a comparable model by more than a limit.
 
@@ -338,7 +348,11 @@ class GateCase(ABC):
 
     @abstractmethod
     def not_surely_worse_than(
-        self, rule: GateRule, who: str, other: ModelEvidence[Any], limit: float
+        self,
+        rule: GateRule,
+        who: str,
+        other: ModelEvidence[Any],
+        limit: float,
     ) -> RuleOutcome:
         """Return whether the gain over a comparable model may be above a limit: its interval reaches up to it.
 

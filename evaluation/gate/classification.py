@@ -191,7 +191,11 @@ class ClassifierCase(GateCase):
         return None if self.comparison is None else self.comparison.macro_f1
 
     def surely_better_than(
-        self, rule: GateRule, who: str, other: ModelEvidence[Predicted], limit: float
+        self,
+        rule: GateRule,
+        who: str,
+        other: ModelEvidence[Predicted],
+        limit: float,
     ) -> RuleOutcome:
         """See `GateCase`: the interval must be above the limit, and an equal classifier must hardly ever gain as much.
 
@@ -221,7 +225,11 @@ class ClassifierCase(GateCase):
         )
 
     def not_surely_worse_than(
-        self, rule: GateRule, who: str, other: ModelEvidence[Predicted], limit: float
+        self,
+        rule: GateRule,
+        who: str,
+        other: ModelEvidence[Predicted],
+        limit: float,
     ) -> RuleOutcome:
         """See `GateCase`."""
         assert other.rows is not None

@@ -69,7 +69,13 @@ class Decision:
     def to_json(self) -> str:
         """Return the decision as JSON text with sorted keys."""
         return (
-            json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+            json.dumps(
+                asdict(self),
+                indent=2,
+                sort_keys=True,
+                ensure_ascii=False,
+                allow_nan=False,
+            )
             + "\n"
         )
 
@@ -79,7 +85,13 @@ class Decision:
         values = json.loads(text)
         rules = tuple(RuleOutcome(**rule) for rule in values["rules"])
         lists = {name: tuple(values.get(name, ())) for name in ("passed_over", "warnings")}
-        return cls(**{**values, "rules": rules, **lists})
+        return cls(
+            **{
+                **values,
+                "rules": rules,
+                **lists,
+            }
+        )
 
     def to_markdown(self) -> str:
         """Return the verdict, the figures of both models and the table of rules, as Markdown."""

@@ -198,7 +198,10 @@ def departure(now: pl.DataFrame, stored: pl.DataFrame) -> float:
     Infinite if they are not of the same reviews, or if only one of them gives a review probability 0.
     """
     both = now.select("review_id", "nats").join(
-        stored.select("review_id", "nats"), on="review_id", how="full", suffix="_stored"
+        stored.select("review_id", "nats"),
+        on="review_id",
+        how="full",
+        suffix="_stored",
     )
     ours_D = both["nats"].to_numpy()
     theirs_D = both["nats_stored"].to_numpy()  # null becomes NaN

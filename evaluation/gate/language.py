@@ -336,7 +336,11 @@ class LanguageCase(GateCase):
         return gain_ratio(*columns, self.groups_D, self.policy.max_review_loss)
 
     def surely_better_than(
-        self, rule: GateRule, who: str, other: ModelEvidence[pl.DataFrame], limit: float
+        self,
+        rule: GateRule,
+        who: str,
+        other: ModelEvidence[pl.DataFrame],
+        limit: float,
     ) -> RuleOutcome:
         """See `GateCase`: the cautious interval must be above the limit."""
         assert other.rows is not None
@@ -361,7 +365,11 @@ class LanguageCase(GateCase):
         return rule.outcome(gain.low > limit, detail, gain.low, limit)
 
     def not_surely_worse_than(
-        self, rule: GateRule, who: str, other: ModelEvidence[pl.DataFrame], limit: float
+        self,
+        rule: GateRule,
+        who: str,
+        other: ModelEvidence[pl.DataFrame],
+        limit: float,
     ) -> RuleOutcome:
         """See `GateCase`: the cautious interval must not be below the limit as a whole."""
         assert other.rows is not None
@@ -378,7 +386,12 @@ class LanguageCase(GateCase):
         verdict = f"not surely below {limit:.2%}" if passed else f"surely below {limit:.2%}"
         return rule.outcome(passed, f"{detail}: {verdict}", gain.high, limit)
 
-    def _sure(self, gain: Interval, limit: float, least: float) -> str:
+    def _sure(
+        self,
+        gain: Interval,
+        limit: float,
+        least: float,
+    ) -> str:
         """Return how sure a gain is; if it may be chance, its cautious interval, and the remedy."""
         confidence = f"{100 * gain.confidence:.4g} %"
         if gain.low > limit:
@@ -403,7 +416,10 @@ class LanguageCase(GateCase):
         documents = self.evidence.reviews
         if documents is not None:
             reviews = reviews.join(
-                documents.unique("review_id"), on="review_id", how="left", maintain_order="left"
+                documents.unique("review_id"),
+                on="review_id",
+                how="left",
+                maintain_order="left",
             )
 
         labels = review_labels(reviews, least)
@@ -421,7 +437,11 @@ class LanguageCase(GateCase):
         ours_D = open_nats(self.challenger_rows)
         theirs_D = open_nats(self.champion_rows)
         return losses_by_slice(
-            slicings, ours_D - theirs_D, theirs_D, self.groups_D, self.policy.confidence
+            slicings,
+            ours_D - theirs_D,
+            theirs_D,
+            self.groups_D,
+            self.policy.confidence,
         )
 
     @cached_property
@@ -447,7 +467,10 @@ class LanguageCase(GateCase):
         groups_D = groups_of(ours["review_id"], own_reviews.documents)
         level = self._interval(Ratio(ours_D, theirs_D, ours["bytes"].to_numpy(), groups_D))
         return level and replace(
-            level, estimate=level.estimate - 1, low=level.low - 1, high=level.high - 1
+            level,
+            estimate=level.estimate - 1,
+            low=level.low - 1,
+            high=level.high - 1,
         )
 
     def loss_in_words(self, loss: float, on_slice: bool = False) -> str:
@@ -521,7 +544,13 @@ class LanguageCase(GateCase):
         ids = self.challenger_rows["review_id"]
         documents = self.evidence.reviews
         worse = worse_than_allowed_for(ours_D / theirs_D - 1, self.policy.max_review_loss)
-        apart = drawn_apart(ours_D, theirs_D, ids, self.groups_D, documents)
+        apart = drawn_apart(
+            ours_D,
+            theirs_D,
+            ids,
+            self.groups_D,
+            documents,
+        )
         return (*worse, *apart)
 
     @property
@@ -535,7 +564,10 @@ class LanguageCase(GateCase):
         chosen = self.evidence
         confidence = self.policy.confidence
         [interval] = cautious_intervals(
-            [ratio], confidence=confidence, resamples=chosen.resamples, seed=chosen.seed
+            [ratio],
+            confidence=confidence,
+            resamples=chosen.resamples,
+            seed=chosen.seed,
         )
         return interval
 

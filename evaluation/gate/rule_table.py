@@ -14,7 +14,11 @@ from operator import le
 DIGITS = 9
 """Significant digits of a stored figure, so that a decision is the same text on every machine."""
 SHARE = "%"
-MARKS = {True: "passed", False: "failed", None: "not applicable"}
+MARKS = {
+    True: "passed",
+    False: "failed",
+    None: "not applicable",
+}
 SINGULAR = {
     "bits": "bit",
     "canaries": "canary",
@@ -89,7 +93,13 @@ class GateRule:
         limit: float | None = None,
     ) -> RuleOutcome:
         """Return an outcome of this rule; arguments as of `RuleOutcome`."""
-        return RuleOutcome(self.name, passed, detail, value, limit)
+        return RuleOutcome(
+            self.name,
+            passed,
+            detail,
+            value,
+            limit,
+        )
 
     def compare(
         self,
@@ -110,7 +120,12 @@ class GateRule:
             return self.outcome(None, f"{detail}; there is no limit", value)
         return self.outcome(value is not None and passes(value, limit), detail, value, limit)
 
-    def at_most(self, value: float | None, limit: float | None, detail: str) -> RuleOutcome:
+    def at_most(
+        self,
+        value: float | None,
+        limit: float | None,
+        detail: str,
+    ) -> RuleOutcome:
         """Require that a value is not above its limit; see `compare`."""
         return self.compare(detail, value, limit, le)
 
@@ -159,7 +174,10 @@ NOT_ROLLED_BACK = GateRule(
     limit="allow_rolled_back",
 )
 CHAMPION_AT_HAND = GateRule(
-    "champion at hand", refusal="champion lost", needs=("champion",), limit="replace_lost_champion"
+    "champion at hand",
+    refusal="champion lost",
+    needs=("champion",),
+    limit="replace_lost_champion",
 )
 SCORED_NOW = GateRule(
     "scored in this run",
@@ -254,9 +272,19 @@ SMOKE_TEST = GateRule(
     ),
 )
 LATENCY = GateRule(
-    "latency", refusal="too slow", needs=("latency",), unit="ms", limit="max_latency_ms"
+    "latency",
+    refusal="too slow",
+    needs=("latency",),
+    unit="ms",
+    limit="max_latency_ms",
 )
-SIZE = GateRule("size", refusal="too large", needs=("megabytes",), unit="MB", limit="max_megabytes")
+SIZE = GateRule(
+    "size",
+    refusal="too large",
+    needs=("megabytes",),
+    unit="MB",
+    limit="max_megabytes",
+)
 BETTER_THAN_MAJORITY = GateRule(
     "better than the majority label",
     refusal="not above majority",
@@ -352,7 +380,11 @@ KNOWN_SECRETS = GateRule(
     limit="max_exposure",
 )
 EXPOSURE = GateRule(
-    "exposure", refusal="tells secrets", needs=("audit",), unit="bits", limit="max_exposure"
+    "exposure",
+    refusal="tells secrets",
+    needs=("audit",),
+    unit="bits",
+    limit="max_exposure",
 )
 PRIVATE_PATTERNS = GateRule(
     "private patterns",

@@ -54,7 +54,12 @@ VARIABLES = {
 """Colours of a figure that have another value on a dark page."""
 
 
-def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
+def canvas(
+    width: float,
+    height: float,
+    columns: int = 1,
+    rows: int = 1,
+) -> tuple[Figure, Any]:
     """Return a figure of *width* × *height* inches and its axes: one, or an array with one per panel."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -62,7 +67,11 @@ def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tupl
     for each in np.atleast_1d(axes).flat:
         each.spines[["top", "right"]].set_visible(False)
         each.set_axisbelow(True)
-        each.grid(axis="y" if columns == 1 else "x", color=PALE, linewidth=0.8)
+        each.grid(
+            axis="y" if columns == 1 else "x",
+            color=PALE,
+            linewidth=0.8,
+        )
     return figure, axes
 
 
@@ -139,7 +148,11 @@ def ticks_at(axis: Axis, labels: Sequence[str]) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def svg_of(figure: Figure, name: str, alt: str) -> str:
+def svg_of(
+    figure: Figure,
+    name: str,
+    alt: str,
+) -> str:
     """Return a figure as an element of an HTML page; equal figures give equal texts.
 
     Args:
@@ -149,7 +162,14 @@ def svg_of(figure: Figure, name: str, alt: str) -> str:
     """
     buffer = io.StringIO()
     figure.savefig(
-        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        buffer,
+        format="svg",
+        metadata={
+            "Date": None,
+            "Creator": None,
+            "Format": None,
+            "Type": None,
+        },
     )
     text = buffer.getvalue()
     text = re.sub(

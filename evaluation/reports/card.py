@@ -98,7 +98,11 @@ class Origin:
     account: Account = field(default_factory=lambda: Account({}))
 
 
-def draw(profile: Profile, origin: Origin, folder: Path) -> Page:
+def draw(
+    profile: Profile,
+    origin: Origin,
+    folder: Path,
+) -> Page:
     """Write the data card into *folder* and return the page as data."""
     drawings = [
         Drawing("lengths", "", lengths_figure(profile), "Share of reviews by number of words")
@@ -120,9 +124,21 @@ def months_figure(profile: Profile) -> Figure:
     months = dated.select(pl.date_range(pl.col("month").min(), pl.col("month").max(), "1mo"))
     below = np.zeros(months.height)
     for name, colour in SIDE_COLOURS.items():
-        here = months.join(dated.filter(split=name), on="month", how="left", maintain_order="left")
+        here = months.join(
+            dated.filter(split=name),
+            on="month",
+            how="left",
+            maintain_order="left",
+        )
         counts = here["reviews"].fill_null(0).to_numpy()
-        axes.bar(months["month"].to_numpy(), counts, 31, bottom=below, color=colour, label=name)
+        axes.bar(
+            months["month"].to_numpy(),
+            counts,
+            31,
+            bottom=below,
+            color=colour,
+            label=name,
+        )
         below += counts
 
     axes.set_ylabel("reviews per month")
@@ -153,7 +169,11 @@ def lengths_figure(profile: Profile) -> Figure:
     return figure
 
 
-def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture]) -> Page:
+def data_card(
+    profile: Profile,
+    origin: Origin,
+    pictures: Mapping[str, Picture],
+) -> Page:
     """Return the data card as data; *pictures* by name, missing ones are left out."""
     months = profile.months["month"]
     span = "unknown"

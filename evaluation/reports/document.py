@@ -104,7 +104,10 @@ class PageTable:
 
     @classmethod
     def of(
-        cls, rows: Sequence[Mapping[str, Any]], caption: str = "", chosen: int | None = None
+        cls,
+        rows: Sequence[Mapping[str, Any]],
+        caption: str = "",
+        chosen: int | None = None,
     ) -> PageTable:
         """Return a table with the keys of the first row as its header; numbers and `Amount` are aligned right."""
         header = []
@@ -113,11 +116,20 @@ class PageTable:
 
         cells = [list(row.values()) for row in rows]
         numeric = {column for row in cells for column, cell in enumerate(row) if _is_number(cell)}
-        return cls(header, cells, caption, numeric, chosen)
+        return cls(
+            header,
+            cells,
+            caption,
+            numeric,
+            chosen,
+        )
 
     @classmethod
     def facts(
-        cls, values: Mapping[str, Any], header: Sequence[str] = ("what", "value"), caption: str = ""
+        cls,
+        values: Mapping[str, Any],
+        header: Sequence[str] = ("what", "value"),
+        caption: str = "",
     ) -> PageTable:
         """Return a table of names and values, all aligned to the left."""
         return cls(header, list(values.items()), caption, ())
@@ -232,7 +244,12 @@ def _to_markdown(part: Part, level: int = 2) -> str:
 def png(figure: Figure) -> bytes:
     """Return a figure as a PNG image; equal figures give equal bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    figure.savefig(
+        buffer,
+        format="png",
+        dpi=120,
+        metadata={"Software": None},
+    )
     return buffer.getvalue()
 
 

@@ -150,7 +150,13 @@ def answer_page(
 
     shown = [section for section in sections if any(section.parts)]
     lead = " · ".join(f"{name} {value}" for name, value in run.items())
-    return Page(title, lead, shown, [verdict, *passed, *pages, *answer], "report")
+    return Page(
+        title,
+        lead,
+        shown,
+        [verdict, *passed, *pages, *answer],
+        "report",
+    )
 
 
 def decision_sections(
@@ -190,13 +196,19 @@ def _answer(results: RunResults, figure: Sequence[Picture]) -> Iterator[Part]:
 
 
 def beside(
-    rows: Sequence[tables.Row], caption: str, figures: Sequence[Picture]
+    rows: Sequence[tables.Row],
+    caption: str,
+    figures: Sequence[Picture],
 ) -> Sequence[PageTable | Picture]:
     """Return a table with figures beside it; of both, what there is."""
     return [*([PageTable.of(rows, caption)] if rows else []), *figures]
 
 
-def _table_of_models(rows: Sequence[tables.Row], caption: str, results: RunResults) -> PageTable:
+def _table_of_models(
+    rows: Sequence[tables.Row],
+    caption: str,
+    results: RunResults,
+) -> PageTable:
     """Return a table of models, in which the row of the winner stands out and says what became of it."""
     places = (
         place

@@ -54,7 +54,12 @@ ABOUT_AUDIT = (
 )
 
 
-def title(source: str, model: str, version: int | None, decision: Decision | None) -> str:
+def title(
+    source: str,
+    model: str,
+    version: int | None,
+    decision: Decision | None,
+) -> str:
     """Return the data, and what became of it: "yelp.csv, 2,000 reviews → reviewlm version 3, promoted"."""
     if decision is None:
         return f"{source} → evaluated, not offered to the gate"
@@ -78,7 +83,11 @@ def headline(results: RunResults) -> str:
     return f"{needs} {outcome(results.decision, results.version, results.champion)}"
 
 
-def outcome(decision: Decision | None, version: int | None, champion: int | None) -> str:
+def outcome(
+    decision: Decision | None,
+    version: int | None,
+    champion: int | None,
+) -> str:
     """Return the gate's decision about a model, with its reason."""
     if decision is None:
         return "The gate was not asked."
@@ -156,7 +165,11 @@ def finding_of_copying(audit: Mapping[str, Any]) -> str:
     )
 
 
-def shown_columns(first: str, rows: Sequence[Row], columns: Columns) -> list[Row]:
+def shown_columns(
+    first: str,
+    rows: Sequence[Row],
+    columns: Columns,
+) -> list[Row]:
     """Return a table with the names of *rows* under *first*, without columns that no row has; empty if all are."""
     cells = {}
     for head, write in columns.items():
@@ -178,7 +191,11 @@ def shown_columns(first: str, rows: Sequence[Row], columns: Columns) -> list[Row
     return table
 
 
-def models(results: RunResults, place: str, adapting: bool | None = None) -> list[Row]:
+def models(
+    results: RunResults,
+    place: str,
+    adapting: bool | None = None,
+) -> list[Row]:
     """Return a table of the models, best first, with figures that were measured on a sample only.
 
     Args:

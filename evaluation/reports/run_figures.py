@@ -45,7 +45,10 @@ RULES_OF_WORST = (
 
 
 def bits_figure(
-    table: pl.DataFrame, styles: Styles, floor: float | None = None, baseline: str = ""
+    table: pl.DataFrame,
+    styles: Styles,
+    floor: float | None = None,
+    baseline: str = "",
 ) -> Figure:
     """Draw bits per byte of every model with its interval, best first; adaptive models below a line.
 
@@ -61,16 +64,33 @@ def bits_figure(
     # A model beyond it is drawn at the edge, with an arrow.
     edge = FARTHEST * min(filter(math.isfinite, bits), default=1.0)
     for place, row in enumerate(rows):
-        _draw_bits(axes, place, row, styles[row["model"]]["color"], edge)
+        _draw_bits(
+            axes,
+            place,
+            row,
+            styles[row["model"]]["color"],
+            edge,
+        )
 
     thin: dict[str, Any] = {"linewidth": 1, "zorder": 0}
     for row in table.filter(model=baseline).to_dicts():
         bits_of_baseline = row["open_bits_per_byte"]
-        axes.axvline(bits_of_baseline, linestyle="--", color=GREY, label="baseline", **thin)
+        axes.axvline(
+            bits_of_baseline,
+            linestyle="--",
+            color=GREY,
+            label="baseline",
+            **thin,
+        )
 
     if floor is not None:
         label = f"floor {floor:.3f}: no model can need less"
-        axes.axvline(floor, color="#000000", label=label, **thin)
+        axes.axvline(
+            floor,
+            color="#000000",
+            label=label,
+            **thin,
+        )
 
     if 0 < (adapting := int(table.select(adapts.sum()).item())) < len(rows):
         axes.axhline(adapting - 0.5, color=GREY, linewidth=0.8)
@@ -84,17 +104,36 @@ def bits_figure(
     return figure
 
 
-def _draw_bits(axes: Axes, place: int, row: Mapping[str, Any], color: str, edge: float) -> None:
+def _draw_bits(
+    axes: Axes,
+    place: int,
+    row: Mapping[str, Any],
+    color: str,
+    edge: float,
+) -> None:
     """Draw the bits of one model with its interval; at the edge, with an arrow, if it needs more."""
     value = row["open_bits_per_byte"]
     low = row.get("open_bits_per_byte_lo")
     high = row.get("open_bits_per_byte_hi")
     if low is not None and high is not None and value < edge:
         ends = [low, min(high, edge)]
-        axes.plot(ends, [place, place], color=color, linewidth=3, alpha=0.45)
+        axes.plot(
+            ends,
+            [place, place],
+            color=color,
+            linewidth=3,
+            alpha=0.45,
+        )
 
     shown = min(value, edge)
-    axes.plot(shown, place, marker="o", markersize=7, color=color, linestyle="none")
+    axes.plot(
+        shown,
+        place,
+        marker="o",
+        markersize=7,
+        color=color,
+        linestyle="none",
+    )
     text = f"{value:.3f}" if math.isfinite(value) else "infinite"
     alignment = "center"
     if value > edge:
@@ -108,7 +147,11 @@ def _draw_bits(axes: Axes, place: int, row: Mapping[str, Any], color: str, edge:
         textcoords="offset points",
         ha=alignment,
         fontsize=8,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
+        bbox={
+            "facecolor": "white",
+            "edgecolor": "none",
+            "pad": 0.3,
+        },
     )
 
 
@@ -133,7 +176,10 @@ def loss_curves(
     for name, history in histories.items():
         style = styles[name]
         axes.plot(
-            *_series(history, "train/perplexity"), color=style["color"], alpha=0.35, linewidth=1.0
+            *_series(history, "train/perplexity"),
+            color=style["color"],
+            alpha=0.35,
+            linewidth=1.0,
         )
         steps, values = _series(history, "validation/perplexity")
         measured = sum("validation/perplexity" in line for line in history)
@@ -149,7 +195,11 @@ def loss_curves(
         elif measured == 1:
             level = f"{name}: {values[0]:.4g}"
             axes.axhline(
-                values[0], color=style["color"], linestyle=next(dashes), linewidth=1.6, label=level
+                values[0],
+                color=style["color"],
+                linestyle=next(dashes),
+                linewidth=1.6,
+                label=level,
             )
         elif values:
             if name in final:
@@ -157,7 +207,14 @@ def loss_curves(
             else:
                 best = f"{name}: best {min(values):.4g}"
 
-            axes.plot(steps, values, **style, markersize=4, linewidth=1.6, label=best)
+            axes.plot(
+                steps,
+                values,
+                **style,
+                markersize=4,
+                linewidth=1.6,
+                label=best,
+            )
             if name in final:
                 axes.plot(
                     *final[name],
@@ -188,7 +245,9 @@ def _series(history: Iterable[Mapping[str, float]], name: str) -> tuple[list[flo
 
 
 def reliability_figure(
-    reliability: Mapping[str, pl.DataFrame], facts: Mapping[str, Mapping[str, Any]], styles: Styles
+    reliability: Mapping[str, pl.DataFrame],
+    facts: Mapping[str, Mapping[str, Any]],
+    styles: Styles,
 ) -> Figure:
     """Draw the share of correct first guesses by the probability that the model gave them, one panel per model.
 
@@ -201,17 +260,31 @@ def reliability_figure(
     figure, panels = canvas(WIDTH, 2.0, len(reliability))
     for axes, (name, table) in zip(np.atleast_1d(panels), reliability.items(), strict=True):
         _reliability_panel(
-            axes, name, table.filter(pl.col("count") > 0), facts.get(name, {}), styles[name]
+            axes,
+            name,
+            table.filter(pl.col("count") > 0),
+            facts.get(name, {}),
+            styles[name],
         )
     np.atleast_1d(panels)[0].set_ylabel("share that was right")
     return figure
 
 
 def _reliability_panel(
-    axes: Axes, name: str, table: pl.DataFrame, facts: Mapping[str, Any], style: Mapping[str, Any]
+    axes: Axes,
+    name: str,
+    table: pl.DataFrame,
+    facts: Mapping[str, Any],
+    style: Mapping[str, Any],
 ) -> None:
     """Draw the diagonal, the line of the bins, and points whose area is the number of tokens."""
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2)
+    axes.plot(
+        [0, 1],
+        [0, 1],
+        color=GREY,
+        linestyle="--",
+        linewidth=1.2,
+    )
     axes.plot(
         table["mean_probability"], table["mean_accuracy"], color=style["color"], linewidth=1.4
     )
@@ -251,7 +324,12 @@ def novelty_figure(curves: Mapping[str, pl.DataFrame], styles: Styles) -> Figure
     for name, table in curves.items():
         shares = table.drop_nulls("samples")
         axes.plot(
-            shares["n"], shares["samples"], **styles[name], markersize=4, linewidth=1.6, label=name
+            shares["n"],
+            shares["samples"],
+            **styles[name],
+            markersize=4,
+            linewidth=1.6,
+            label=name,
         )
         real |= dict(table.drop_nulls("real").select("n", "real").iter_rows())
 
@@ -271,7 +349,12 @@ def novelty_figure(curves: Mapping[str, pl.DataFrame], styles: Styles) -> Figure
     return figure
 
 
-def worst_slices_figure(slices: pl.DataFrame, model: str, baseline: str, styles: Styles) -> Figure:
+def worst_slices_figure(
+    slices: pl.DataFrame,
+    model: str,
+    baseline: str,
+    styles: Styles,
+) -> Figure:
     """Draw the worst slices of a model as points with intervals, the worst on top.
 
     One panel shows the slices farthest above the model's own figure of all reviews, one those that do worst against
@@ -283,7 +366,9 @@ def worst_slices_figure(slices: pl.DataFrame, model: str, baseline: str, styles:
     """
     worst = worst_slices(slices, baseline).filter(pl.col("model") == model)
     worst = worst.with_columns(
-        change=-pl.col("gain"), change_lo=-pl.col("gain_hi"), change_hi=-pl.col("gain_lo")
+        change=-pl.col("gain"),
+        change_lo=-pl.col("gain_hi"),
+        change_hi=-pl.col("gain_lo"),
     )
     panels = []
     for rule, column, words in RULES_OF_WORST:
@@ -301,11 +386,25 @@ def worst_slices_figure(slices: pl.DataFrame, model: str, baseline: str, styles:
     return figure
 
 
-def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: str) -> None:
+def _dots(
+    axes: Axes,
+    rows: Sequence[Mapping[str, Any]],
+    column: str,
+    colour: str,
+) -> None:
     """Draw one row per slice as a share of a figure; dashed line: 0; "infinite" is written instead of a point."""
     axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", color=PALE, linewidth=0.8)
-    axes.axvline(0, color=GREY, linestyle="--", linewidth=1.3)
+    axes.grid(
+        axis="x",
+        color=PALE,
+        linewidth=0.8,
+    )
+    axes.axvline(
+        0,
+        color=GREY,
+        linestyle="--",
+        linewidth=1.3,
+    )
     for sure, face, marker, label in (
         (False, "#ffffff", "o", "may be chance"),
         (True, colour, "D", "sure"),
@@ -333,7 +432,13 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: st
             )
 
     for place in (place for place, row in enumerate(rows) if not _is_number(row[column])):
-        axes.annotate("infinite", (0, place), (6, 0), textcoords="offset points", va="center")
+        axes.annotate(
+            "infinite",
+            (0, place),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+        )
 
     ticks_at(
         axes.yaxis,

@@ -29,7 +29,11 @@ def record_of(results: RunResults) -> dict[str, Any]:
     if results.config:
         settings = flat(json.loads(results.config))
 
-    record = {"format": FORMAT, "run": dict(results.run), "winner": results.winner}
+    record = {
+        "format": FORMAT,
+        "run": dict(results.run),
+        "winner": results.winner,
+    }
     record["bundle"] = winner.digests.get("bundle", "")
     record["version"] = results.version
     record["vocabulary"] = row.get("vocabulary")
@@ -64,7 +68,11 @@ def read_records(reports: Path) -> dict[str, dict[str, Any]]:
     return {folder.name: _read(folder / RECORD_FILE) for folder in folders}
 
 
-def run_of_bundle(reports: Path, digest: str, but: str = "") -> dict[str, Any] | None:
+def run_of_bundle(
+    reports: Path,
+    digest: str,
+    but: str = "",
+) -> dict[str, Any] | None:
     """Return the record of the run whose winner is this bundle, with its folder's name as "folder"; else None.
 
     Of several, it is the newest that promoted the bundle, else the newest. *but* is the folder of the run that asks.
@@ -100,13 +108,19 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def differences(
-    then: Mapping[str, str], now: Mapping[str, str], ignored: Sequence[str] = ()
+    then: Mapping[str, str],
+    now: Mapping[str, str],
+    ignored: Sequence[str] = (),
 ) -> list[dict[str, str]]:
     """Return the names whose values differ, with both values; "–" for none."""
     names = [name for name in {**then, **now} if not name.startswith(tuple(ignored))]
     pairs = {name: (then.get(name, "–"), now.get(name, "–")) for name in names}
     return [
-        {"what": name, "then": before, "now": after}
+        {
+            "what": name,
+            "then": before,
+            "now": after,
+        }
         for name, (before, after) in pairs.items()
         if before != after
     ]

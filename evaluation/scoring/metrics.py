@@ -179,7 +179,12 @@ def figures_of(
     )
 
 
-def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC) -> dict[str, str]:
+def policies(
+    boundary: str,
+    vocabulary: str,
+    unit: str,
+    adaptation: str = STATIC,
+) -> dict[str, str]:
     """Return the policies without which a set of figures cannot be interpreted."""
     return {
         "log base": "natural logarithm inside (nats); bits = nats / ln 2; perplexity = exp(nats per token)",
@@ -196,7 +201,11 @@ def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC
     }
 
 
-def reliability(confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = BINS) -> pl.DataFrame:
+def reliability(
+    confidence_N: np.ndarray,
+    correct_N: np.ndarray,
+    bins: int = BINS,
+) -> pl.DataFrame:
     """Return the reliability table: one row per bin [low, high); the last bin includes 1.
 
     At each position the model's top entry of the whole vocabulary is examined (`<unk>` and the end token included;
@@ -225,7 +234,13 @@ def reliability(confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = BIN
     }
     edges = np.arange(bins + 1) / bins
     frame = pl.DataFrame(
-        {"bin": np.arange(bins), "low": edges[:-1], "high": edges[1:], "count": count_K, **sums}
+        {
+            "bin": np.arange(bins),
+            "low": edges[:-1],
+            "high": edges[1:],
+            "count": count_K,
+            **sums,
+        }
     )
     means = pl.col(list(sums)) / pl.col("count")
     return frame.with_columns(pl.when(pl.col("count") > 0).then(means))

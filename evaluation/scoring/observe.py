@@ -118,7 +118,10 @@ class Keyboard:
         self._known: dict[tuple[int, bool], tuple[np.ndarray, np.ndarray]] = {}
 
     def spared_keys(
-        self, better_NV: np.ndarray, target_N: np.ndarray, before_N: np.ndarray
+        self,
+        better_NV: np.ndarray,
+        target_N: np.ndarray,
+        before_N: np.ndarray,
     ) -> np.ndarray:
         """Return the number of keys that suggestions save at each position (N,), at least 0.
 
@@ -228,14 +231,21 @@ def observe(
     ranks = pl.col("rank", "suggestion").replace(NO_RANK, None)
     position = pl.col("position") - PREFIX
     token = pl.col("id").replace_strict(names, return_dtype=pl.String)
-    judged = judged.with_columns(ranks, review_id=review_ids, position=position, token=token)
+    judged = judged.with_columns(
+        ranks,
+        review_id=review_ids,
+        position=position,
+        token=token,
+    )
     return _with_nats(judged, token_nats).select(
         pl.col(name).cast(dtype) for name, dtype in COLUMNS.items()
     )
 
 
 def _whole_reviews(
-    stream: TokenStream, reviews: np.ndarray, tokens_per_batch: int
+    stream: TokenStream,
+    reviews: np.ndarray,
+    tokens_per_batch: int,
 ) -> Iterator[ScoringWindow]:
     """Yield batches of reviews side by side, without cutting any review.
 
@@ -248,7 +258,9 @@ def _whole_reviews(
 
 
 def _judge_positions(
-    part: Predictions, window: ScoringWindow, keyboard: Keyboard
+    part: Predictions,
+    window: ScoringWindow,
+    keyboard: Keyboard,
 ) -> dict[str, np.ndarray]:
     """Return the columns `JUDGED` of N positions; `NO_RANK` where there is no rank."""
     target_N = window.ids_BT[part.text_N, part.position_N]
@@ -264,7 +276,11 @@ def _judge_positions(
     rank_N = 1 + np.count_nonzero(better_NV, axis=1)
     possible_N = ~np.isneginf(raw_N)
     known_N = possible_N & (target_N != UNK)
-    columns = {"row": window.rows_B[part.text_N], "position": part.position_N, "id": target_N}
+    columns = {
+        "row": window.rows_B[part.text_N],
+        "position": part.position_N,
+        "id": target_N,
+    }
     columns["predicted_nats"] = -raw_N
     finite_NV = np.maximum(logp_NV, LOWEST)
     columns["entropy"] = -np.einsum("nv,nv->n", p_NV, finite_NV, dtype=np.float64)
@@ -276,7 +292,11 @@ def _judge_positions(
     return columns
 
 
-def _require_distributions(mass_N: np.ndarray, part: Predictions, window: ScoringWindow) -> None:
+def _require_distributions(
+    mass_N: np.ndarray,
+    part: Predictions,
+    window: ScoringWindow,
+) -> None:
     """Raise ReviewLMError unless each distribution sums to 1: else perplexity and bits mean nothing."""
     wrong_N = ~(np.abs(mass_N - 1) <= MASS_TOLERANCE)
     if wrong_N.any():

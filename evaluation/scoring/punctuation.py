@@ -14,7 +14,12 @@ import numpy as np
 from reviewlm.evaluation.statistics.bootstrap import Bootstrap
 from reviewlm.models.written_words import CASES, MARKS, TaggedWords
 
-NAMES = {"comma": ",", "full stop": ".", "question mark": "?", "exclamation mark": "!"}
+NAMES = {
+    "comma": ",",
+    "full stop": ".",
+    "question mark": "?",
+    "exclamation mark": "!",
+}
 MARKS_TOGETHER = "all four marks"
 CAPITALS = "capitals"
 CLASSES = (*NAMES, MARKS_TOGETHER, CAPITALS)
@@ -58,12 +63,20 @@ def score_marks(
                 columns[name, class_name, count] = counts_DK[:, k]
 
     boot = Bootstrap(
-        columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups
+        columns.items(),
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+        groups=groups,
     )
     return [_row(boot, name, class_name, baseline) for name in ways for class_name in CLASSES]
 
 
-def _counts(class_name: str, tags: np.ndarray, true: np.ndarray) -> tuple[int, int, int]:
+def _counts(
+    class_name: str,
+    tags: np.ndarray,
+    true: np.ndarray,
+) -> tuple[int, int, int]:
     """Return how often a class is found rightly, found, and written."""
     if class_name == CAPITALS:
         answers = tags >= len(MARKS)
@@ -93,18 +106,32 @@ def _f1(name: str, class_name: str) -> Callable[[Mapping[Any, Any]], Any]:
     return f1
 
 
-def _row(boot: Bootstrap, name: str, class_name: str, baseline: str) -> dict[str, Any]:
+def _row(
+    boot: Bootstrap,
+    name: str,
+    class_name: str,
+    baseline: str,
+) -> dict[str, Any]:
     """Return the figures of a model for a class, with its gain over the baseline."""
     both = boot.totals[name, class_name, "both"]
     answered = boot.totals[name, class_name, "said"]
     true = boot.totals[name, class_name, "true"]
-    row: dict[str, Any] = {"model": name, "class": class_name, "written": int(true)}
+    row: dict[str, Any] = {
+        "model": name,
+        "class": class_name,
+        "written": int(true),
+    }
     row["precision"] = both / answered if answered else None
     row["recall"] = both / true if true else None
     f1 = _f1(name, class_name)
     row |= boot.interval(f1).to_fields("f1")
     if name == baseline:
-        return {**row, "gain": None, "gain_lo": None, "gain_hi": None}
+        return {
+            **row,
+            "gain": None,
+            "gain_lo": None,
+            "gain_hi": None,
+        }
 
     baseline_f1 = _f1(baseline, class_name)
     gain = boot.interval(lambda sums: f1(sums) - baseline_f1(sums))

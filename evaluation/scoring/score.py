@@ -63,13 +63,21 @@ class Batch(NamedTuple):
 
     @classmethod
     def of(
-        cls, stream: TokenStream, rows_B: np.ndarray, keep_B: np.ndarray, positions: int
+        cls,
+        stream: TokenStream,
+        rows_B: np.ndarray,
+        keep_B: np.ndarray,
+        positions: int,
     ) -> Batch:
         """Copy reviews of a stream; *positions*: of all reviews together, in a call of the model."""
         documents = [stream.document(row) for row in rows_B]
         offsets = np.cumsum([0, *map(len, documents)])
         return cls(
-            rows_B, keep_B, max(1, positions // len(rows_B)), np.concatenate(documents), offsets
+            rows_B,
+            keep_B,
+            max(1, positions // len(rows_B)),
+            np.concatenate(documents),
+            offsets,
         )
 
 
@@ -163,7 +171,12 @@ def score_into_folder(
     began = perf_counter()
     cpu_began = process_time()
     rows = score_stream(
-        bundle, stream, folder, observed=observed, report=report, elsewhere=elsewhere
+        bundle,
+        stream,
+        folder,
+        observed=observed,
+        report=report,
+        elsewhere=elsewhere,
     )
     seconds = perf_counter() - began
     if elsewhere is None:
@@ -201,11 +214,20 @@ def write_scores(
     stream = TokenStream.open(tokens)
     reviews = drawn_reviews(stream, observed_reviews, seed).tolist()
     return score_into_folder(
-        bundle, stream, work, reviews, lambda done, total: report(done), elsewhere
+        bundle,
+        stream,
+        work,
+        reviews,
+        lambda done, total: report(done),
+        elsewhere,
     )
 
 
-def drawn_reviews(stream: TokenStream, reviews: int, seed: int) -> np.ndarray:
+def drawn_reviews(
+    stream: TokenStream,
+    reviews: int,
+    seed: int,
+) -> np.ndarray:
     """Return the positions of *reviews* reviews, drawn without replacement, ascending; all of them if there are fewer.
 
     Streams of the same reviews in the same order give the same positions, with any vocabulary.
@@ -215,7 +237,11 @@ def drawn_reviews(stream: TokenStream, reviews: int, seed: int) -> np.ndarray:
     )
 
 
-def windows(stream: TokenStream | Batch, rows_B: np.ndarray, width: int) -> Iterator[ScoringWindow]:
+def windows(
+    stream: TokenStream | Batch,
+    rows_B: np.ndarray,
+    width: int,
+) -> Iterator[ScoringWindow]:
     """Yield the reviews *rows_B* side by side, *width* positions at a time, padded with `<bos>`.
 
     All tokens of a review are scored, except the first two: begin and stars.
@@ -252,7 +278,11 @@ def score_batch(bundle: Bundle, batch: Batch) -> BatchScores:
     return batch.rows_B, tokens_B, nats_B, kept
 
 
-def _tokens_to_keep(batch: Batch, window: ScoringWindow, nats_BT: np.ndarray) -> np.ndarray:
+def _tokens_to_keep(
+    batch: Batch,
+    window: ScoringWindow,
+    nats_BT: np.ndarray,
+) -> np.ndarray:
     """Return review (position in the stream), position in its text and nats of the tokens to keep, (3, N)."""
     rows = np.flatnonzero(batch.keep_B)
     row_N, t_N = np.nonzero(window.scored_BT[rows])

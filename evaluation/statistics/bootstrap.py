@@ -56,7 +56,11 @@ class Interval:
 
     def to_fields(self, name: str) -> dict[str, float | None]:
         """Return the estimate as `x` and the ends as `x_lo` and `x_hi`; None for what is no finite number."""
-        values = {name: self.estimate, f"{name}_lo": self.low, f"{name}_hi": self.high}
+        values = {
+            name: self.estimate,
+            f"{name}_lo": self.low,
+            f"{name}_hi": self.high,
+        }
         return {key: float(value) if np.isfinite(value) else None for key, value in values.items()}
 
 
@@ -141,7 +145,11 @@ class Bootstrap:
 
     def figures(self, figure: Callable[[Mapping[Any, Any]], Any]) -> tuple[float, np.ndarray]:
         """Return a figure on all reviews, and (R,) on each draw; NaN or infinite if a denominator is 0."""
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        with np.errstate(
+            divide="ignore",
+            invalid="ignore",
+            over="ignore",
+        ):
             estimate = figure({key: np.float64(total) for key, total in self.totals.items()})
             return float(estimate), np.asarray(figure(self.drawn), np.float64)
 
@@ -160,7 +168,13 @@ class Bootstrap:
             high = np.nan
 
         return Interval(
-            estimate, low, high, self.confidence, self.resamples, self.reviews, self.groups
+            estimate,
+            low,
+            high,
+            self.confidence,
+            self.resamples,
+            self.reviews,
+            self.groups,
         )
 
     def ends(self, figure_R: np.ndarray) -> tuple[float, float]:
@@ -227,13 +241,19 @@ def ratio_interval(
         raise ValueError("a bootstrap needs at least one review and finite numbers")
 
     boot = Bootstrap(
-        columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups
+        columns.items(),
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+        groups=groups,
     )
     return boot.interval(lambda sums: sums["numerator"] / sums["denominator"])
 
 
 def _units(
-    reviews: int, groups: np.ndarray | None, generator: np.random.Generator
+    reviews: int,
+    groups: np.ndarray | None,
+    generator: np.random.Generator,
 ) -> tuple[int, np.ndarray | None]:
     """Return the number of groups, and (D,) the unit that each review is drawn with; None if it is drawn alone.
 
@@ -253,7 +273,11 @@ def _units(
     return count, set_C if groups is None else set_C[groups]
 
 
-def _counts(units: int, resamples: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+def _counts(
+    units: int,
+    resamples: int,
+    generator: np.random.Generator,
+) -> Iterator[np.ndarray]:
     """Yield (rows, U): how often each unit occurs in a draw of U units, some draws at a time."""
     at_once = max(1, DRAWS_AT_ONCE // units)
     for start in range(0, resamples, at_once):

@@ -30,7 +30,9 @@ text into more tokens."""
 
 
 def own_baselines(
-    adaptations: Mapping[str, str], parts: Mapping[str, Sequence[str]], baseline: str
+    adaptations: Mapping[str, str],
+    parts: Mapping[str, Sequence[str]],
+    baseline: str,
 ) -> dict[str, str]:
     """Choose the baseline of each model: a static one for static models, an adaptive one for adaptive models.
 
@@ -72,7 +74,9 @@ def baseline_of(baseline: Baseline, model: str) -> str:
 
 
 def comparison_table(
-    figures: Mapping[str, Figures], kinds: Mapping[str, str] | None = None, baseline: Baseline = ""
+    figures: Mapping[str, Figures],
+    kinds: Mapping[str, str] | None = None,
+    baseline: Baseline = "",
 ) -> pl.DataFrame:
     """Return one row per model: static models, then adaptive ones, each sorted by open bits per byte (lowest first).
 
@@ -108,7 +112,11 @@ def comparison_table(
     )
 
 
-def comparable(name: str, one: Figures, other: Figures) -> bool:
+def comparable(
+    name: str,
+    one: Figures,
+    other: Figures,
+) -> bool:
     """Return whether two models may be compared by a metric; never if they use other tokens at the ends of a review."""
     same = one.vocabulary == other.vocabulary
     return one.boundary == other.boundary and (name in ANY_VOCABULARY or same)

@@ -13,7 +13,13 @@ import polars as pl
 from reviewlm.core.errors import ReviewLMError
 from reviewlm.evaluation.scoring.metrics import LN2
 
-JUDGED = pl.Schema({"review_id": pl.String(), "bytes": pl.Int64(), "nats": pl.Float64()})
+JUDGED = pl.Schema(
+    {
+        "review_id": pl.String(),
+        "bytes": pl.Int64(),
+        "nats": pl.Float64(),
+    }
+)
 """Columns of judged reviews: `nats` is −log p(text | stars) under the grammar, null if it cannot generate the text."""
 
 
@@ -47,7 +53,12 @@ def floor_nats(judged: pl.DataFrame, scores: pl.DataFrame) -> np.ndarray:
         ReviewLMError: A review has other bytes in the two tables, so they are not of the same text.
     """
     joined = scores.select("review_id", "bytes").join(
-        judged, on="review_id", how="left", suffix="_judged", maintain_order="left", validate="1:1"
+        judged,
+        on="review_id",
+        how="left",
+        suffix="_judged",
+        maintain_order="left",
+        validate="1:1",
     )
     if len(other := joined.filter(pl.col("bytes") != pl.col("bytes_judged"))):
         raise ReviewLMError(

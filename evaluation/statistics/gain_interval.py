@@ -134,10 +134,22 @@ def gain_ratio(
     if max_loss:
         distance = max_loss + abs(1 - float(ours_D.sum() / theirs_D.sum()))
 
-    return Ratio(ours_D, theirs_D, bytes_D, groups_D, distance)
+    return Ratio(
+        ours_D,
+        theirs_D,
+        bytes_D,
+        groups_D,
+        distance,
+    )
 
 
-def cautious_gain(ratio: Ratio, *, confidence: float, resamples: int, seed: int) -> Interval | None:
+def cautious_gain(
+    ratio: Ratio,
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> Interval | None:
     """Return the gain 1 − ratio with its cautious interval; None with fewer than two groups of reviews.
 
     A gain is surely above a margin if the whole interval is above it, so one interval is enough for every margin.
@@ -145,14 +157,26 @@ def cautious_gain(ratio: Ratio, *, confidence: float, resamples: int, seed: int)
     if len(ratio.by_group.numerator_D) < 2:
         return None
 
-    [interval] = cautious_intervals([ratio], confidence=confidence, resamples=resamples, seed=seed)
+    [interval] = cautious_intervals(
+        [ratio],
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+    )
     return replace(
-        interval, estimate=1 - interval.estimate, low=1 - interval.high, high=1 - interval.low
+        interval,
+        estimate=1 - interval.estimate,
+        low=1 - interval.high,
+        high=1 - interval.low,
     )
 
 
 def cautious_intervals(
-    ratios: Sequence[Ratio], *, confidence: float, resamples: int, seed: int
+    ratios: Sequence[Ratio],
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
 ) -> list[Interval]:
     """Return the cautious interval of each ratio; see the description of this module.
 
@@ -175,13 +199,26 @@ def cautious_intervals(
         for row, one in enumerate(grouped)
         for name, column in one.columns().items()
     }
-    boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed)
+    boot = Bootstrap(
+        columns.items(),
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+    )
     reviews = [len(one.numerator_D) for one in ratios]
     if boot.groups < 2:
         no_intervals = []
         for ratio, count in zip(ratios, reviews, strict=True):
             no_intervals.append(
-                Interval(ratio.estimate, np.nan, np.nan, confidence, resamples, count, boot.groups)
+                Interval(
+                    ratio.estimate,
+                    np.nan,
+                    np.nan,
+                    confidence,
+                    resamples,
+                    count,
+                    boot.groups,
+                )
             )
         return no_intervals
 
@@ -194,13 +231,25 @@ def cautious_intervals(
         low = one.estimate + min(low, least, -hidden)
         high = one.estimate + max(high, most, hidden)
         intervals.append(
-            Interval(one.estimate, low, high, confidence, resamples, reviews[row], boot.groups)
+            Interval(
+                one.estimate,
+                low,
+                high,
+                confidence,
+                resamples,
+                reviews[row],
+                boot.groups,
+            )
         )
 
     return intervals
 
 
-def studentised_ends(boot: Bootstrap, row: int, tail: float) -> tuple[float, float]:
+def studentised_ends(
+    boot: Bootstrap,
+    row: int,
+    tail: float,
+) -> tuple[float, float]:
     """Return the ends of the bootstrap-t interval of a ratio, as deviations from its estimate.
 
     It measures the deviation of each draw in standard errors of that draw (Efron and Tibshirani 1993, section 12.5; Hall
@@ -228,7 +277,10 @@ def studentised_ends(boot: Bootstrap, row: int, tail: float) -> tuple[float, flo
 
 
 def weighted_ends(
-    ratios: Sequence[Ratio], tail: float, resamples: int, seed: int
+    ratios: Sequence[Ratio],
+    tail: float,
+    resamples: int,
+    seed: int,
 ) -> list[tuple[float, float]]:
     """Return the ends of the Bayesian bootstrap with one additional group, as deviations from the estimates.
 
@@ -283,7 +335,10 @@ def _sums_of_sets(set_C: np.ndarray, table_CK: np.ndarray) -> np.ndarray:
 
 
 def _weigh_draws(
-    residual_CK: np.ndarray, size_CK: np.ndarray, resamples: int, generator: np.random.Generator
+    residual_CK: np.ndarray,
+    size_CK: np.ndarray,
+    resamples: int,
+    generator: np.random.Generator,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield sums under exponential weights, and the weight (rows, 1) of one extra group, some draws at a time."""
     at_once = max(1, DRAWS_AT_ONCE // len(size_CK))

@@ -110,7 +110,11 @@ def design_effect(residual_D: np.ndarray, groups_D: np.ndarray) -> tuple[float, 
     return effect, error
 
 
-def resemblance(residual_D: np.ndarray, size_D: np.ndarray, groups_D: np.ndarray) -> float:
+def resemblance(
+    residual_D: np.ndarray,
+    size_D: np.ndarray,
+    groups_D: np.ndarray,
+) -> float:
     """Return how much reviews of one group resemble each other, from 0 to 1 (an intra-class correlation).
 
     (Design effect − 1) / (the design effect if all reviews of a group deviated by one share of their size − 1).
@@ -156,7 +160,10 @@ def unseen_weight(number: float, confidence: float) -> float:
 
 
 def least_sure_gain(
-    number: float, confidence: float, max_review_loss: float, limit: float = 0.0
+    number: float,
+    confidence: float,
+    max_review_loss: float,
+    limit: float = 0.0,
 ) -> float:
     """Return the smallest gain that is surely above a limit, if it is equal on all reviews.
 
@@ -173,7 +180,10 @@ def least_sure_gain(
 
 
 def reviews_for_gain(
-    gain: float, confidence: float, max_review_loss: float, limit: float = 0.0
+    gain: float,
+    confidence: float,
+    max_review_loss: float,
+    limit: float = 0.0,
 ) -> float:
     """Return the number of independent reviews for which `least_sure_gain` is *gain*, which must be above the limit."""
     return math.log(UNSEEN_ERROR * (1 - confidence) / 2) / math.log(

@@ -91,7 +91,11 @@ class ComparedScores:
         columns |= {"bytes": first["bytes"].to_numpy(), "reviews": np.ones(len(first))}
         groups = groups_of(first["review_id"], documents)
         self.boot = Bootstrap(
-            columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups
+            columns.items(),
+            confidence=confidence,
+            resamples=resamples,
+            seed=seed,
+            groups=groups,
         )
 
     def interval_table(self, baseline: Baseline) -> pl.DataFrame:
@@ -147,7 +151,12 @@ class ComparedScores:
         row["below_floor"] = None if above is None else above < -BELOW
         return row
 
-    def _difference(self, name: str, other: str, metric: str) -> dict[str, Any]:
+    def _difference(
+        self,
+        name: str,
+        other: str,
+        metric: str,
+    ) -> dict[str, Any]:
         of = FIGURES[metric]
         difference = self.boot.interval(lambda sums: _of(name, of, sums) - _of(other, of, sums))
         gain = self.boot.interval(partial(_gain_of, name, other, of))
@@ -155,8 +164,17 @@ class ComparedScores:
             "value": getattr(self.figures[name], metric),
             "other_value": getattr(self.figures[other], metric),
         }
-        names = {"model": name, "other": other, "figure": metric}
-        return {**names, **values, **difference.to_fields("difference"), **gain.to_fields("gain")}
+        names = {
+            "model": name,
+            "other": other,
+            "figure": metric,
+        }
+        return {
+            **names,
+            **values,
+            **difference.to_fields("difference"),
+            **gain.to_fields("gain"),
+        }
 
 
 def align_rows(scores: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
@@ -264,7 +282,11 @@ def usefulness_table(
     }
     groups = groups_of(next(iter(sums.values()))["review_id"], documents)
     boot = Bootstrap(
-        columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups
+        columns.items(),
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+        groups=groups,
     )
     rows = []
     for name in tokens:
@@ -277,7 +299,11 @@ def usefulness_table(
     return pl.DataFrame(rows, dict.fromkeys(rows[0], pl.Float64()) | {"model": pl.String()})
 
 
-def _share(part: Any, whole: Any, sums: Sums) -> Any:
+def _share(
+    part: Any,
+    whole: Any,
+    sums: Sums,
+) -> Any:
     return sums[part] / sums[whole]
 
 
@@ -290,7 +316,11 @@ def _missing(sums: Sums) -> float:
     return math.nan
 
 
-def _of(name: str, of: Callable[[Sums], Any], sums: Sums) -> Any:
+def _of(
+    name: str,
+    of: Callable[[Sums], Any],
+    sums: Sums,
+) -> Any:
     """Return a figure of one model."""
     return of(_own(sums, name))
 
@@ -301,13 +331,22 @@ def _own(sums: Sums, name: str) -> dict[str, Any]:
     return model_sums | {column: sums[column] for column in SHARED if column in sums}
 
 
-def _gain_of(name: str, other: str, of: Callable[[Sums], Any], sums: Sums) -> Any:
+def _gain_of(
+    name: str,
+    other: str,
+    of: Callable[[Sums], Any],
+    sums: Sums,
+) -> Any:
     """Return 1 − a model's figure / another's; NaN if the other's is infinite, because the gain is then undefined."""
     base = _of(other, of, sums)
     return 1 - _of(name, of, sums) / np.where(np.isinf(base), np.nan, base)
 
 
-def _gap_columns(name: str, rows: pl.DataFrame, judged: pl.DataFrame) -> dict[Any, np.ndarray]:
+def _gap_columns(
+    name: str,
+    rows: pl.DataFrame,
+    judged: pl.DataFrame,
+) -> dict[Any, np.ndarray]:
     """Return the extra nats of a model compared with the grammar, over the reviews that the grammar can generate."""
     floor_D = floor_nats(judged, rows)
     explained_D = np.isfinite(floor_D)

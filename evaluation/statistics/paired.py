@@ -112,7 +112,11 @@ class Pair:
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as plain values, and the verdict in a sentence."""
         tables = {name: table.to_dicts() for name, table in self.tables().items()}
-        return {**asdict(self), **tables, "verdict": self.verdict}
+        return {
+            **asdict(self),
+            **tables,
+            "verdict": self.verdict,
+        }
 
     @property
     def surely_better(self) -> str:
@@ -233,7 +237,13 @@ def compare_pair(
         resamples=resamples,
         seed=seed,
     )
-    sliced, _ = review_slices(scores, documents, A, min_reviews=min_reviews, confidence=confidence)
+    sliced, _ = review_slices(
+        scores,
+        documents,
+        A,
+        min_reviews=min_reviews,
+        confidence=confidence,
+    )
     return Pair(
         a.name,
         b.name,
@@ -279,8 +289,19 @@ def gain_of_better(
         better = B
         other = A
 
-    ratio = gain_ratio(nats[better], nats[other], bytes_D, groups_D, max_loss)
-    return cautious_gain(ratio, confidence=confidence, resamples=resamples, seed=seed)
+    ratio = gain_ratio(
+        nats[better],
+        nats[other],
+        bytes_D,
+        groups_D,
+        max_loss,
+    )
+    return cautious_gain(
+        ratio,
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+    )
 
 
 def _figures_of(compared: ComparedScores, gain: Interval | None) -> pl.DataFrame:
@@ -290,11 +311,26 @@ def _figures_of(compared: ComparedScores, gain: Interval | None) -> pl.DataFrame
         "gain_lo": None if gain is None else gain.low,
         "gain_hi": None if gain is None else gain.high,
     }
-    names = {"other_value": A, "value": B, "difference_lo": "lo", "difference_hi": "hi"}
+    names = {
+        "other_value": A,
+        "value": B,
+        "difference_lo": "lo",
+        "difference_hi": "hi",
+    }
     table = (
         compared.difference_table(A).rename(names).with_columns(pl.col("figure").replace(METRICS))
     )
-    table = table.select("figure", A, B, "difference", "lo", "hi", "gain", "gain_lo", "gain_hi")
+    table = table.select(
+        "figure",
+        A,
+        B,
+        "difference",
+        "lo",
+        "hi",
+        "gain",
+        "gain_lo",
+        "gain_hi",
+    )
     cautious = []
     for name, end in ends.items():
         deciding = pl.when(decides).then(pl.lit(end, pl.Float64))
@@ -308,7 +344,13 @@ def _slices_of(sliced: pl.DataFrame) -> pl.DataFrame:
     keys = ("dimension", "slice")
     bits = pl.col(BITS.name)
     theirs = sliced.filter(model=A).select(*keys, "reviews", bits.alias(A))
-    ours = sliced.filter(model=B).select(*keys, bits.alias(B), "gain", "gain_lo", "gain_hi")
+    ours = sliced.filter(model=B).select(
+        *keys,
+        bits.alias(B),
+        "gain",
+        "gain_lo",
+        "gain_hi",
+    )
     both = theirs.join(ours, on=keys, maintain_order="left")
     return both.pipe(of_the_better).with_columns(verdict())
 
@@ -327,9 +369,22 @@ def _costs_of(a: ComparedModel, b: ComparedModel) -> pl.DataFrame:
     """Return the table `Pair.costs`."""
     costs = []
     for name in dict.fromkeys([*a.cost, *b.cost]):
-        costs.append({"cost": name, A: a.cost.get(name), B: b.cost.get(name)})
+        costs.append(
+            {
+                "cost": name,
+                A: a.cost.get(name),
+                B: b.cost.get(name),
+            }
+        )
 
-    return pl.DataFrame(costs, {"cost": pl.String(), A: pl.Float64(), B: pl.Float64()})
+    return pl.DataFrame(
+        costs,
+        {
+            "cost": pl.String(),
+            A: pl.Float64(),
+            B: pl.Float64(),
+        },
+    )
 
 
 def _without(side: ComparedModel, learnt: Collection[str]) -> ComparedModel:
@@ -355,7 +410,10 @@ def nothing_left(tests: int, learnt: int) -> EmptyInput:
 
 
 def learnt_notes(
-    letter: str, learnt: Collection[str], tests: int, problems: Sequence[str]
+    letter: str,
+    learnt: Collection[str],
+    tests: int,
+    problems: Sequence[str],
 ) -> list[str]:
     """Return notes on what a model has learnt from the test reviews, and on what is not known of that."""
     share = f"{letter} was fitted or chosen on {len(learnt):,} of the {tests:,} test reviews: they are left out"
@@ -370,7 +428,11 @@ def of_the_better(table: pl.DataFrame) -> pl.DataFrame:
         table: Columns gain, gain_lo and gain_hi.
     """
     a_is_better = pl.col("gain") < 0
-    turned = {"gain": "gain", "gain_lo": "gain_hi", "gain_hi": "gain_lo"}
+    turned = {
+        "gain": "gain",
+        "gain_lo": "gain_hi",
+        "gain_hi": "gain_lo",
+    }
     gains = []
     for name, other in turned.items():
         gain_of_b = pl.col(other)

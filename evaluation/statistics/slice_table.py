@@ -69,7 +69,12 @@ def review_slices(
     first = next(iter(rows.values()))
     reviews = first.select("review_id", "stars", "words")
     if documents is not None:
-        reviews = reviews.join(documents, on="review_id", how="left", maintain_order="left")
+        reviews = reviews.join(
+            documents,
+            on="review_id",
+            how="left",
+            maintain_order="left",
+        )
 
     slicings = review_slicings(reviews, min_reviews)
     groups_N = groups_of(first["review_id"], documents)
@@ -78,8 +83,18 @@ def review_slices(
         name: (frame["nats"] + frame["spelling_nats"]).to_numpy() for name, frame in rows.items()
     }
 
-    def ratios(part_N: np.ndarray, whole_N: np.ndarray, tail: float) -> pl.DataFrame:
-        return ratios_by_slice(slicings, part_N, whole_N, groups_N, tail)
+    def ratios(
+        part_N: np.ndarray,
+        whole_N: np.ndarray,
+        tail: float,
+    ) -> pl.DataFrame:
+        return ratios_by_slice(
+            slicings,
+            part_N,
+            whole_N,
+            groups_N,
+            tail,
+        )
 
     together = shared_tail(slicings, confidence)
     figures = {name: ratios(nats_N, size_N, (1 - confidence) / 2) for name, nats_N in nats.items()}
@@ -95,7 +110,12 @@ def review_slices(
         sizes = {"tokens": rows[name]["tokens"], "bytes": first["bytes"]}
         sums = {unit: _sums(slicings, sizes_N) for unit, sizes_N in sizes.items()}
         excess_with_ends = _with_ends("excess", excesses)
-        measured = {**sums, **bits_with_ends, **gain_with_ends, **excess_with_ends}
+        measured = {
+            **sums,
+            **bits_with_ends,
+            **gain_with_ends,
+            **excess_with_ends,
+        }
         slices = figures[name].select("dimension", "slice", "reviews", model=pl.lit(name))
         table = slices.with_columns(**measured)
         frames.append(table)
@@ -105,12 +125,18 @@ def review_slices(
 
 
 def _with_ends(
-    name: str, ratios: pl.DataFrame, names: tuple[str, str] | None = None
+    name: str,
+    ratios: pl.DataFrame,
+    names: tuple[str, str] | None = None,
 ) -> dict[str, pl.Series]:
     """Return a figure and the ends of its interval as columns; by default the ends are named after the figure."""
     low, high = names or (f"{name}_lo", f"{name}_hi")
     value = ratios["ratio"]
-    return {name: value, low: value - ratios["reach"], high: value + ratios["reach"]}
+    return {
+        name: value,
+        low: value - ratios["reach"],
+        high: value + ratios["reach"],
+    }
 
 
 def _with_verdicts(table: pl.DataFrame) -> pl.DataFrame:
@@ -132,7 +158,11 @@ def _sums(slicings: Sequence[Slicing], values: pl.Series) -> pl.Series:
     )
 
 
-def worst_slices(table: pl.DataFrame, baseline: Baseline, count: int = WORST) -> pl.DataFrame:
+def worst_slices(
+    table: pl.DataFrame,
+    baseline: Baseline,
+    count: int = WORST,
+) -> pl.DataFrame:
     """Return the worst slices of each model, by two rules: farthest above the model's own whole, and least gain.
 
     A slice with an infinite figure is the worst by both rules, although it has neither excess nor gain; by the second
@@ -173,5 +203,10 @@ def _finite_for(table: pl.DataFrame, baseline: Baseline) -> pl.Series:
     """Return whether the baseline has a finite figure of the same reviews, a Boolean for each row."""
     base = table.select("dimension", "slice", own="model", base="open_bits_per_byte")
     rows = table.with_columns(_own(table, baseline))
-    beside = rows.join(base, on=["dimension", "slice", "own"], how="left", maintain_order="left")
+    beside = rows.join(
+        base,
+        on=["dimension", "slice", "own"],
+        how="left",
+        maintain_order="left",
+    )
     return beside["base"].is_finite().fill_null(False)

@@ -168,7 +168,13 @@ def losses_by_slice(
         groups_N: Number of each review's group; None if each review is a separate group.
         confidence: Confidence of the policy.
     """
-    ratios = ratios_by_slice(slicings, lost_N, of_N, groups_N, shared_tail(slicings, confidence))
+    ratios = ratios_by_slice(
+        slicings,
+        lost_N,
+        of_N,
+        groups_N,
+        shared_tail(slicings, confidence),
+    )
     table = ratios.with_columns(
         loss=pl.col("ratio"), surely=pl.col("ratio") - pl.col("reach")
     ).select(LOSSES.names())
@@ -226,7 +232,10 @@ def _span(low: int, high: int) -> str:
 
 
 def slicing_of(
-    dimension: str, labels: pl.Series, min_reviews: int, most: int | None = MOST_SLICES
+    dimension: str,
+    labels: pl.Series,
+    min_reviews: int,
+    most: int | None = MOST_SLICES,
 ) -> Slicing:
     """Return one dimension, cut into slices; the order of their names is that of the first number in them.
 

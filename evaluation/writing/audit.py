@@ -75,21 +75,34 @@ def audit(
     samples = draw_samples(bundle, config, tokens_per_word, report)
     samples.write_parquet(folder / SAMPLES_FILE)
     texts = word_stream(samples["text"]).cut_at(config.max_words)
-    facts = _novelty(samples, texts, reference, config.max_words, folder)
+    facts = _novelty(
+        samples,
+        texts,
+        reference,
+        config.max_words,
+        folder,
+    )
     return_freed()  # each of these leaves gaps that the next one does not fit
     facts |= _passages(texts, facts["copied_8"], reference, config.max_words)
     return_freed()
     facts |= _private(samples, reference, folder)
     return_freed()
     table, exposed = measure_exposure(
-        bundle, canaries, config.candidates, samples["text"], folder / "scored"
+        bundle,
+        canaries,
+        config.candidates,
+        samples["text"],
+        folder / "scored",
     )
     table.write_parquet(folder / EXPOSURE_FILE)
     return facts | exposed
 
 
 def draw_samples(
-    bundle: Bundle, config: AuditConfig, tokens_per_word: float, report: Report = lambda done: None
+    bundle: Bundle,
+    config: AuditConfig,
+    tokens_per_word: float,
+    report: Report = lambda done: None,
 ) -> pl.DataFrame:
     """Generate samples with the model: columns stars, number, text, seed, in a random order.
 
@@ -112,13 +125,30 @@ def draw_samples(
 
     # Samples of the unchanged model: only these can be compared with real reviews.
     sampling = Sampling()
-    texts = generate_rated(bundle, counts, sampling, most, config.seed, after_text)
+    texts = generate_rated(
+        bundle,
+        counts,
+        sampling,
+        most,
+        config.seed,
+        after_text,
+    )
     rows = [
-        {"stars": stars, "number": number, "text": text, "seed": config.seed}
+        {
+            "stars": stars,
+            "number": number,
+            "text": text,
+            "seed": config.seed,
+        }
         for stars in counts
         for number, text in enumerate(texts[stars])
     ]
-    schema = {"stars": pl.Int64, "number": pl.Int64, "text": pl.String, "seed": pl.Int64}
+    schema = {
+        "stars": pl.Int64,
+        "number": pl.Int64,
+        "text": pl.String,
+        "seed": pl.Int64,
+    }
     order = np.random.default_rng(config.seed).permutation(len(rows))
     return pl.DataFrame(rows, schema=schema)[order]
 
@@ -132,7 +162,11 @@ def shared_out(count: int, shares: Sequence[float]) -> list[int]:
 
 
 def _novelty(
-    samples: pl.DataFrame, texts: WordStream, reference: RealText, most_words: int, folder: Path
+    samples: pl.DataFrame,
+    texts: WordStream,
+    reference: RealText,
+    most_words: int,
+    folder: Path,
 ) -> dict[str, Any]:
     copies = overlap(texts, reference.training)
     pieces = pieces_of(samples["text"]).list.head(most_words)
@@ -141,9 +175,18 @@ def _novelty(
     )
     ids = reference.review_ids.gather(spans["review"])
     spans.with_columns(review_id=ids).drop("review").write_parquet(folder / COPIED_FILE)
-    curve = {"n": range(1, ORDERS + 1), "samples": copies.curve(), "real": reference.real_curve}
+    curve = {
+        "n": range(1, ORDERS + 1),
+        "samples": copies.curve(),
+        "real": reference.real_curve,
+    }
     pl.DataFrame(
-        curve, schema={"n": pl.Int64, "samples": pl.Float64, "real": pl.Float64}
+        curve,
+        schema={
+            "n": pl.Int64,
+            "samples": pl.Float64,
+            "real": pl.Float64,
+        },
     ).write_parquet(folder / NOVELTY_FILE)
     real_longest = reference.real["longest"].head(samples.height).max()
     facts: dict[str, Any] = {"samples": samples.height, "words": len(texts.words_N)}
@@ -155,7 +198,10 @@ def _novelty(
 
 
 def _passages(
-    texts: WordStream, copied: float | None, reference: RealText, most_words: int
+    texts: WordStream,
+    copied: float | None,
+    reference: RealText,
+    most_words: int,
 ) -> dict[str, float | None]:
     """Return the share of passages that occur in the training text: 8 words, or whole texts that are shorter."""
     passages: dict[str, float | None] = {}
@@ -172,12 +218,26 @@ def _passages(
     return passages
 
 
-def _private(samples: pl.DataFrame, reference: RealText, folder: Path) -> dict[str, Any]:
+def _private(
+    samples: pl.DataFrame,
+    reference: RealText,
+    folder: Path,
+) -> dict[str, Any]:
     patterns = private_patterns(samples["text"])
     shown = samples.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
     table = patterns.join(
-        shown, left_on="text", right_on="row", how="left", suffix="_written"
-    ).select("stars", "number", "pattern", "count", text="text_written")
+        shown,
+        left_on="text",
+        right_on="row",
+        how="left",
+        suffix="_written",
+    ).select(
+        "stars",
+        "number",
+        "pattern",
+        "count",
+        text="text_written",
+    )
     table.write_parquet(folder / PRIVATE_FILE)
     real = private_patterns(reference.real["text"].head(samples.height))
     return {
@@ -203,6 +263,19 @@ def private_patterns(texts: pl.Series) -> pl.DataFrame:
             masked = step.apply(text)
             if masked != text:
                 count = masked.count(step.replacement) - text.count(step.replacement)
-                counts.append({"text": number, "pattern": name, "count": count})
+                counts.append(
+                    {
+                        "text": number,
+                        "pattern": name,
+                        "count": count,
+                    }
+                )
             text = masked
-    return pl.DataFrame(counts, schema={"text": pl.Int64, "pattern": pl.String, "count": pl.Int64})
+    return pl.DataFrame(
+        counts,
+        schema={
+            "text": pl.Int64,
+            "pattern": pl.String,
+            "count": pl.Int64,
+        },
+    )

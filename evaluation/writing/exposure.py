@@ -47,7 +47,11 @@ KNOWN_SHARE = 0.001
 
 
 def measure_exposure(
-    bundle: Bundle, canaries: Canaries | None, candidates: int, samples: pl.Series, work: Path
+    bundle: Bundle,
+    canaries: Canaries | None,
+    candidates: int,
+    samples: pl.Series,
+    work: Path,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Rank each planted canary among random candidates by the model's scores.
 
@@ -79,7 +83,11 @@ def measure_exposure(
     planted_P = np.where(rows["oov"].to_numpy()[: len(texts)] > 0, np.nan, planted_P)
     lowered = samples.str.to_lowercase()
     written = [int(lowered.str.contains(text, literal=True).sum()) for text in texts]
-    columns = {"canary": texts, "copies": canaries.copies, "oov": rows["oov"].head(len(texts))}
+    columns = {
+        "canary": texts,
+        "copies": canaries.copies,
+        "oov": rows["oov"].head(len(texts)),
+    }
     columns["nats"] = planted_P
     columns["rank"] = ranks(planted_P, candidates_R)
     columns["exposure"] = exposures(planted_P, candidates_R)
@@ -102,7 +110,12 @@ def measure_exposure(
     return table, found
 
 
-def _score_texts(bundle: Bundle, texts: Sequence[str], stars: int, work: Path) -> pl.DataFrame:
+def _score_texts(
+    bundle: Bundle,
+    texts: Sequence[str],
+    stars: int,
+    work: Path,
+) -> pl.DataFrame:
     """Return the scores of texts, computed as for any reviews: `reviewlm.evaluation.scoring.score.score_stream`."""
     ids = [f"{number:06d}" for number in range(len(texts))]
     reviews = as_reviews(pl.DataFrame({"review_id": ids, "text": texts}), stars)

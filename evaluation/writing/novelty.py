@@ -55,7 +55,11 @@ class Overlap:
         return [self.share(n) for n in range(1, ORDERS + 1)]
 
 
-def overlap(samples: WordStream, training: WordStream, block_words: int = BLOCK_WORDS) -> Overlap:
+def overlap(
+    samples: WordStream,
+    training: WordStream,
+    block_words: int = BLOCK_WORDS,
+) -> Overlap:
     """Search the training text for n-grams and longer spans of the samples.
 
     Args:
@@ -78,7 +82,11 @@ def overlap(samples: WordStream, training: WordStream, block_words: int = BLOCK_
     return _gather(samples, orders, grown)
 
 
-def copied_passages(texts: WordStream, copied: float, training: WordStream) -> float | None:
+def copied_passages(
+    texts: WordStream,
+    copied: float,
+    training: WordStream,
+) -> float | None:
     """Return the share of the passages of some texts that occur in the training text; None if there is no passage.
 
     A passage is any 8 words in a row. A text with fewer words is one passage; it is copied if it is a whole training
@@ -116,7 +124,9 @@ def _fingerprints(stream: WordStream, words: int) -> np.ndarray:
 
 
 def copied_spans(
-    samples: pl.DataFrame, copies: Overlap, training_offsets: np.ndarray
+    samples: pl.DataFrame,
+    copies: Overlap,
+    training_offsets: np.ndarray,
 ) -> pl.DataFrame:
     """Return each sample's longest copied span, the longest first.
 
@@ -132,7 +142,9 @@ def copied_spans(
     review_D = np.searchsorted(training_offsets, copies.at_D, side="right") - 1
     review = pl.Series(review_D).set(pl.Series(copies.at_D < 0), None)
     spans = samples.with_columns(
-        longest=pl.Series(copies.longest_D), start=pl.Series(copies.start_D), review=review
+        longest=pl.Series(copies.longest_D),
+        start=pl.Series(copies.start_D),
+        review=review,
     )
     pieces = pl.col("pieces")
     words = pieces.list.len()
@@ -150,7 +162,12 @@ class _Order:
         entry_S: Index of each n-gram among the distinct ones.
     """
 
-    def __init__(self, n: int, hash_N: np.ndarray, room_N: np.ndarray) -> None:
+    def __init__(
+        self,
+        n: int,
+        hash_N: np.ndarray,
+        room_N: np.ndarray,
+    ) -> None:
         self.n = n
         self.start_S = np.flatnonzero(room_N[: len(hash_N)] >= n)
         self._distinct, self.entry_S = np.unique(hash_N[self.start_S], return_inverse=True)
@@ -209,7 +226,13 @@ class _Grown:
         self.start_D = np.zeros(len(samples), np.int64)
         self.at_D = np.zeros(len(samples), np.int64)
 
-    def grow(self, first: int, block: WordStream, at_H: np.ndarray, entry_H: np.ndarray) -> None:
+    def grow(
+        self,
+        first: int,
+        block: WordStream,
+        at_H: np.ndarray,
+        entry_H: np.ndarray,
+    ) -> None:
         """Extend the matches of a block that begins at word *first* of the training text."""
         pairs_H = self._bounds[entry_H + 1] - self._bounds[entry_H]
         ends_H = np.cumsum(pairs_H)
@@ -232,7 +255,13 @@ class _Grown:
             self._keep(first, block, at_P[~inner_P], of_P[~inner_P])
             start = stop
 
-    def _keep(self, first: int, block: WordStream, at_P: np.ndarray, of_P: np.ndarray) -> None:
+    def _keep(
+        self,
+        first: int,
+        block: WordStream,
+        at_P: np.ndarray,
+        of_P: np.ndarray,
+    ) -> None:
         length_P = np.full(len(at_P), ORDERS)
         room_P = np.minimum(self._room_N[of_P], block.room_N()[at_P])
         growing = np.flatnonzero(room_P > ORDERS)
@@ -253,7 +282,11 @@ class _Grown:
         self.at_D[document] = first + at_P[best]
 
 
-def _gather(samples: WordStream, orders: list[_Order], grown: _Grown) -> Overlap:
+def _gather(
+    samples: WordStream,
+    orders: list[_Order],
+    grown: _Grown,
+) -> Overlap:
     longest_D = np.zeros(len(samples), np.int64)
     start_D = np.zeros(len(samples), np.int64)
     at_D = np.full(len(samples), -1)

@@ -106,7 +106,11 @@ def open_word_stream(folder: Path) -> WordStream:
     return WordStream(words_N, load_array(folder / OFFSETS_FILE))
 
 
-def longer(hash_N: np.ndarray, words_N: np.ndarray, n: int) -> np.ndarray:
+def longer(
+    hash_N: np.ndarray,
+    words_N: np.ndarray,
+    n: int,
+) -> np.ndarray:
     """Return the fingerprints of all n-grams from those of the (n − 1)-grams: polynomials over the words' fingerprints.
 
     Args:

@@ -87,7 +87,11 @@ def read_alerts(home: Path) -> AlertSettings:
         ) from error
 
 
-def write_alerts(home: Path, addresses: Sequence[str], silence_days: float) -> AlertSettings:
+def write_alerts(
+    home: Path,
+    addresses: Sequence[str],
+    silence_days: float,
+) -> AlertSettings:
     """Replace the settings of a home folder; only the owner may read them."""
     settings = AlertSettings(tuple(addresses), silence_days)
     home.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,11 @@ from reviewlm.flows.server.alert_addresses import AlertSettings, read_alerts
 AUTOMATIONS = Path(__file__).with_suffix(".yaml")
 BLOCK = "reviewlm-alerts"
 PREFIX = "reviewlm: "
-WAITS = {"lost_seconds": 600.0, "retry_seconds": 60.0, "worker_seconds": 300.0}
+WAITS = {
+    "lost_seconds": 600.0,
+    "retry_seconds": 60.0,
+    "worker_seconds": 300.0,
+}
 """Seconds without a heartbeat after which a run is lost (more than three times the distance of two); from a crash to
 the second attempt; without a worker after which a pool is told."""
 DAY = 86_400
@@ -88,7 +92,11 @@ def automations(settings: AlertSettings, **seconds: float) -> list[AutomationCor
             body = alert["body"]
             subject = f"ReviewLM: {alert['subject']}"
             entry["actions"] = [
-                SendNotification(block_document_id=block, subject=subject, body=body)
+                SendNotification(
+                    block_document_id=block,
+                    subject=subject,
+                    body=body,
+                )
             ]
         plain = AutomationCore(**{**entry, "name": PREFIX + entry["name"]})
         # An update sends only what was set, not the defaults.

@@ -37,13 +37,21 @@ def ended_with_process(flow: Flow[..., Any]) -> Flow[..., Any]:
     locks: dict[UUID, int] = {}
     interrupts.at_interrupt(lambda: end_runs(begun))
 
-    def note(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    def note(
+        flow: Flow[..., Any],
+        flow_run: FlowRun,
+        state: State[Any],
+    ) -> None:
         begun.append(flow_run.id)
         if "PREFECT_API_URL" not in os.environ:
             with suppress(OSError):
                 locks[flow_run.id] = _lock(flow_run.id)
 
-    def forget(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    def forget(
+        flow: Flow[..., Any],
+        flow_run: FlowRun,
+        state: State[Any],
+    ) -> None:
         if flow_run.id in locks:
             (home_folder() / LOCKS / f"{flow_run.id}{LOCK}").unlink(missing_ok=True)
             os.close(locks.pop(flow_run.id))

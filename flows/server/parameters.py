@@ -49,7 +49,16 @@ def _form(*more: str) -> WithJsonSchema:
         "enum": [*more, *preset_names()],
     }
     return WithJsonSchema(
-        {"anyOf": [shipped, {"type": "string", "title": "File of your own", "pattern": FILE}]}
+        {
+            "anyOf": [
+                shipped,
+                {
+                    "type": "string",
+                    "title": "File of your own",
+                    "pattern": FILE,
+                },
+            ]
+        }
     )
 
 
@@ -77,9 +86,17 @@ Reference = Annotated[str, StringConstraints(min_length=1)]
 Stars = Annotated[int, Field(ge=0, le=5)] | None
 
 
-def with_absolute_paths(preset: str, input: Inputs, overrides: Overrides) -> dict[str, Any]:
+def with_absolute_paths(
+    preset: str,
+    input: Inputs,
+    overrides: Overrides,
+) -> dict[str, Any]:
     """Return parameters for a run in another folder, such as that of a worker: all paths are absolute."""
-    parameters: dict[str, Any] = {"preset": preset, "input": None, "overrides": None}
+    parameters: dict[str, Any] = {
+        "preset": preset,
+        "input": None,
+        "overrides": None,
+    }
     if preset.endswith(".toml"):
         parameters["preset"] = _absolute(preset)
     if input:

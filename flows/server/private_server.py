@@ -91,7 +91,11 @@ def private_server() -> Iterator[Callable[[], None]]:
     credentials = (
         next((os.environ[name] for name in GIVEN if os.environ.get(name)), "") or one_time()
     )
-    environment = {**os.environ, **prefect_server(credentials), **WITHOUT}
+    environment = {
+        **os.environ,
+        **prefect_server(credentials),
+        **WITHOUT,
+    }
     server = None
     if not can_fork():
         server = _PrivateServer(_start, environment, database_file())
@@ -131,7 +135,13 @@ def _name_server(url: str, credentials: str) -> Iterator[None]:
         "PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL") or address_of(home_folder(), "prefect")
     }
     os.environ.update(prefect_client(credentials))
-    with variables({URL: url, **links, **UNASKED}):
+    with variables(
+        {
+            URL: url,
+            **links,
+            **UNASKED,
+        }
+    ):
         refresh_global_settings_context()  # for Prefect's own threads, which do not see a context variable
 
     with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
@@ -142,14 +152,25 @@ Start = Callable[[Mapping[str, str], int, int], "subprocess.Popen[Any] | ForkedC
 """Function (variables, descriptor of the socket, descriptor of standard error) → the server's process."""
 
 
-def _start(environment: Mapping[str, str], socket: int, messages: int) -> subprocess.Popen[Any]:
+def _start(
+    environment: Mapping[str, str],
+    socket: int,
+    messages: int,
+) -> subprocess.Popen[Any]:
     """Start the server as a program."""
     return start_child(
-        ["-m", PROGRAM, str(socket)], pass_fds=[socket], env=environment, stderr=messages
+        ["-m", PROGRAM, str(socket)],
+        pass_fds=[socket],
+        env=environment,
+        stderr=messages,
     )
 
 
-def _fork(environment: Mapping[str, str], socket: int, messages: int) -> ForkedChild:
+def _fork(
+    environment: Mapping[str, str],
+    socket: int,
+    messages: int,
+) -> ForkedChild:
     """Fork the server."""
 
     def serve() -> None:
@@ -158,7 +179,13 @@ def _fork(environment: Mapping[str, str], socket: int, messages: int) -> ForkedC
         refresh_global_settings_context()  # they were read from the variables of the command
         import_module(PROGRAM).serve_at(socket)
 
-    return fork_child(serve, FORKED, environment, [socket], messages)
+    return fork_child(
+        serve,
+        FORKED,
+        environment,
+        [socket],
+        messages,
+    )
 
 
 class _PrivateServer:
@@ -171,7 +198,10 @@ class _PrivateServer:
     """
 
     def __init__(
-        self, start: Start, environment: Mapping[str, str], database: Path | None = None
+        self,
+        start: Start,
+        environment: Mapping[str, str],
+        database: Path | None = None,
     ) -> None:
         if database:
             self._folder = database.parent

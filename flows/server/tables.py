@@ -45,7 +45,11 @@ def tables_of(home: Path) -> LibraryTables:
         ) from error
 
     return LibraryTables(
-        "Prefect", file, migration, stored, newest_revision("Prefect", SCRIPTS, stored, str(file))
+        "Prefect",
+        file,
+        migration,
+        stored,
+        newest_revision("Prefect", SCRIPTS, stored, str(file)),
     )
 
 

@@ -91,7 +91,12 @@ class AnyRating:
         shares_R: Their shares, which sum to 1.
     """
 
-    def __init__(self, model: LanguageModel, ratings: Sequence[int], shares_R: np.ndarray) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        ratings: Sequence[int],
+        shares_R: np.ndarray,
+    ) -> None:
         self._model = model
         self._ratings = list(ratings)
         self._shares_R = shares_R

@@ -297,7 +297,13 @@ def save_bundle(
     scored_probes = []
     for text, stars in probes:
         nats = _finite(bundle.score_text(text, stars).nats)
-        scored_probes.append({"text": text, "stars": stars, "nats": nats})
+        scored_probes.append(
+            {
+                "text": text,
+                "stars": stars,
+                "nats": nats,
+            }
+        )
 
     values = {
         "interface": INTERFACE,
@@ -310,7 +316,11 @@ def save_bundle(
     write_model(folder, vocabulary, model, {**facts, **values})
 
 
-def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = True) -> Bundle:
+def load_bundle(
+    folder: Path | str,
+    device: str = "cpu",
+    check_probes: bool = True,
+) -> Bundle:
     """Open a bundle.
 
     Args:
@@ -324,7 +334,12 @@ def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = Tr
     """
     folder = Path(folder)
     opened, described = open_model(
-        folder, LanguageDescription, KINDS, spec_from_dict, model_class, device
+        folder,
+        LanguageDescription,
+        KINDS,
+        spec_from_dict,
+        model_class,
+        device,
     )
     bundle = Bundle(*opened, tuple(described.stars_prior))
     if check_probes:
@@ -352,7 +367,11 @@ def _finite(nats: float) -> float | None:
     return nats if isfinite(nats) else None
 
 
-def unseen_warnings(bundle: Bundle, text: str = "", stars: int | None = None) -> list[str]:
+def unseen_warnings(
+    bundle: Bundle,
+    text: str = "",
+    stars: int | None = None,
+) -> list[str]:
     """Return one sentence for each requested rating or script that the model has not seen in training.
 
     Args:

@@ -36,7 +36,10 @@ class OpenedBundle(NamedTuple):
 
 
 def write_model(
-    folder: Path | str, vocabulary: Vocabulary, model: Any, values: Mapping[str, Any]
+    folder: Path | str,
+    vocabulary: Vocabulary,
+    model: Any,
+    values: Mapping[str, Any],
 ) -> None:
     """Write a model; files of the same names in the folder, which is created if missing, are replaced.
 
@@ -50,8 +53,19 @@ def write_model(
     model.save(folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     digests = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
-    values = {**values, "format": FORMAT, "vocabulary_digest": vocabulary.digest, "files": digests}
-    text = json.dumps(values, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False)
+    values = {
+        **values,
+        "format": FORMAT,
+        "vocabulary_digest": vocabulary.digest,
+        "files": digests,
+    }
+    text = json.dumps(
+        values,
+        sort_keys=True,
+        ensure_ascii=False,
+        indent=1,
+        allow_nan=False,
+    )
     (folder / SPEC).write_text(text + "\n", encoding="utf-8")
 
 
@@ -103,7 +117,11 @@ def open_model(
         model = class_of(spec.kind).load(folder, spec, vocabulary, device)
 
     return OpenedBundle(
-        spec, vocabulary, model, described.facts, hashlib.sha256(raw).hexdigest()
+        spec,
+        vocabulary,
+        model,
+        described.facts,
+        hashlib.sha256(raw).hexdigest(),
     ), described
 
 

@@ -115,7 +115,10 @@ class ClassifierBundle:
         return float(len(ids) > 0)
 
     def warnings(
-        self, texts: Sequence[str], classified: Classified, names: Sequence[str]
+        self,
+        texts: Sequence[str],
+        classified: Classified,
+        names: Sequence[str],
     ) -> list[str]:
         """Return sentences about texts that the classifier cannot read, whose labels are confident all the same.
 
@@ -204,7 +207,12 @@ def load_classifier(folder: Path | str, device: str = "cpu") -> ClassifierBundle
     """
     folder = Path(folder)
     opened, described = open_model(
-        folder, ClassifierDescription, CLASSIFIERS, _spec_of, classifier_class, device
+        folder,
+        ClassifierDescription,
+        CLASSIFIERS,
+        _spec_of,
+        classifier_class,
+        device,
     )
     bundle = ClassifierBundle(*opened)
     texts = [probe.text for probe in described.probes]

@@ -34,7 +34,12 @@ class Classifier(ABC):
         prior_K: Share of each label in the training reviews, above 0: the answer to a text without tokens.
     """
 
-    def __init__(self, spec: Any, entries: int, prior_K: np.ndarray) -> None:
+    def __init__(
+        self,
+        spec: Any,
+        entries: int,
+        prior_K: np.ndarray,
+    ) -> None:
         self.spec = spec
         self.entries = entries
         self.prior_K = prior_K
@@ -73,7 +78,13 @@ class Classifier(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, folder: Path, spec: Any, vocabulary: Vocabulary, device: str = "cpu") -> Self:
+    def load(
+        cls,
+        folder: Path,
+        spec: Any,
+        vocabulary: Vocabulary,
+        device: str = "cpu",
+    ) -> Self:
         """Open a classifier that `save` wrote.
 
         Raises:
@@ -121,7 +132,11 @@ def frame_texts(texts: Rows, longest: int = LONGEST) -> Sequences:
     return Sequences(ids_P, offsets)
 
 
-def mean_f1(true_K: Any, answered_K: Any, right_K: Any) -> Any:
+def mean_f1(
+    true_K: Any,
+    answered_K: Any,
+    right_K: Any,
+) -> Any:
     """Return the mean of F1 = 2 · right / (true + answered) over the labels that are the truth of a review.
 
     So the mean is over the same labels for every classifier of the same reviews. If it were also over labels that are

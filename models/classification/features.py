@@ -113,7 +113,10 @@ class TfidfFeatures:
 
     @classmethod
     def from_arrays(
-        cls, spec: FeatureSpec, entries: int, arrays: Mapping[str, np.ndarray]
+        cls,
+        spec: FeatureSpec,
+        entries: int,
+        arrays: Mapping[str, np.ndarray],
     ) -> TfidfFeatures:
         """Rebuild the features from the result of `arrays`.
 
@@ -127,10 +130,20 @@ class TfidfFeatures:
             raise ValueError(
                 "the keys of the features are not sorted, or not as many as their weights"
             )
-        return cls(entries, spec.orders, keys, arrays["idf"], spec.sublinear)
+        return cls(
+            entries,
+            spec.orders,
+            keys,
+            arrays["idf"],
+            spec.sublinear,
+        )
 
 
-def ngrams(texts: Rows, order: int, entries: int) -> tuple[np.ndarray, np.ndarray]:
+def ngrams(
+    texts: Rows,
+    order: int,
+    entries: int,
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the key and the review of each n-gram of one order (P; int64), in the order of the texts.
 
     Args:
@@ -216,12 +229,22 @@ class FeatureClassifier(Classifier):
                 layers[f"{name}.{number}"] = array
 
         save_tensors(
-            save_file, {**layers, "prior": self.prior_K, **self.features.arrays()}, folder / WEIGHTS
+            save_file,
+            {
+                **layers,
+                "prior": self.prior_K,
+                **self.features.arrays(),
+            },
+            folder / WEIGHTS,
         )
 
     @classmethod
     def load(
-        cls, folder: Path, spec: FeatureSpec, vocabulary: Vocabulary, device: str = "cpu"
+        cls,
+        folder: Path,
+        spec: FeatureSpec,
+        vocabulary: Vocabulary,
+        device: str = "cpu",
     ) -> Self:
         """Open a saved classifier; it runs on the CPU, and *device* has no effect."""
         with translate_read_errors(f"the weights in {folder}"):

@@ -157,7 +157,11 @@ class RecurrentClassifierSpec(ClassifierOptions, LabellingOptions):
     rate_ratio: Annotated[Number, Field(ge=1, le=1_000_000)] = 32.0
     unfreeze_epochs: NotNegative = 1.0
     training: SequenceTraining = field(
-        default_factory=lambda: TrainingSpec(batch=32, epochs=4.0, learning_rate=2e-3)
+        default_factory=lambda: TrainingSpec(
+            batch=32,
+            epochs=4.0,
+            learning_rate=2e-3,
+        )
     )
 
     def __post_init__(self) -> None:

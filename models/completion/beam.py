@@ -109,7 +109,17 @@ def beam_search(
         ModelError: kind "input": an argument is out of its range, a required word is unknown to the vocabulary, or
             *max_tokens* is too small for the required words.
     """
-    return result_of(beam_steps(bundle, width, n, stars, prompt, require, max_tokens))
+    return result_of(
+        beam_steps(
+            bundle,
+            width,
+            n,
+            stars,
+            prompt,
+            require,
+            max_tokens,
+        )
+    )
 
 
 def beam_steps(
@@ -142,7 +152,16 @@ def beam_steps(
         reader, ways_on(bundle.vocabulary, usual, tuple(prefix), reader)
     )
     begun = max(ways, key=lambda way: way.mass).start
-    search = _Search(model, bundle.vocabulary, width, n, prompt, begun, required, max_tokens)
+    search = _Search(
+        model,
+        bundle.vocabulary,
+        width,
+        n,
+        prompt,
+        begun,
+        required,
+        max_tokens,
+    )
     logp_1V, state = (read or from_start)([*prefix, *begun.ids], model)
     return (
         yield from search.run(
@@ -209,7 +228,15 @@ class _Search:
 
     def run(self, logp_1V: torch.Tensor, state: Any) -> Steps[list[FoundText]]:
         """Return the best texts, given the distribution after the prompt and the state there; yield after each step."""
-        live = [_Beginning(0.0, (), 0, not self._required, self._met((), frozenset()))]
+        live = [
+            _Beginning(
+                0.0,
+                (),
+                0,
+                not self._required,
+                self._met((), frozenset()),
+            )
+        ]
         logp_BV = logp_1V
         for position in range(1, self._max_tokens + 1):
             choices = self._keep_best(
@@ -235,7 +262,10 @@ class _Search:
         return found
 
     def _choices(
-        self, live: Sequence[_Beginning], logp_BV: torch.Tensor, left: int
+        self,
+        live: Sequence[_Beginning],
+        logp_BV: torch.Tensor,
+        left: int,
     ) -> Iterator[_Choice]:
         """Yield continuations of all beginnings, and keep the texts that end here; *left*: tokens after this one."""
         logp_BV = logp_BV.to("cpu", torch.float64, copy=True)
@@ -252,7 +282,13 @@ class _Search:
                 total = parent.logp + float(logp_V[token])
                 still = needed - (doing is not None)
                 if total > -inf and still <= left:
-                    yield _Choice(total, parent, token, doing, parent.greedy and token == likeliest)
+                    yield _Choice(
+                        total,
+                        parent,
+                        token,
+                        doing,
+                        parent.greedy and token == likeliest,
+                    )
 
     def _tokens(
         self, parent: _Beginning, logp_V: np.ndarray
@@ -303,7 +339,14 @@ class _Search:
         met = self._met(ids, self._complete(choice.parent))
         if doing and doing[0] in met:
             doing = None
-        return _Beginning(choice.logp, ids, row, choice.greedy, met, doing)
+        return _Beginning(
+            choice.logp,
+            ids,
+            row,
+            choice.greedy,
+            met,
+            doing,
+        )
 
     def _complete(self, beginning: _Beginning) -> frozenset[int]:
         """Return the required words that a text contains if it ends here, or goes on with another word."""

@@ -88,7 +88,17 @@ def intervals(
     Raises:
         ModelError: kind "input": the rating, *smallest* or *begun* is not valid.
     """
-    return result_of(interval_steps(bundle, text, stars, other, smallest, readers, begun=begun))
+    return result_of(
+        interval_steps(
+            bundle,
+            text,
+            stars,
+            other,
+            smallest,
+            readers,
+            begun=begun,
+        )
+    )
 
 
 def interval_steps(
@@ -165,7 +175,12 @@ class _Reader(NamedTuple):
     read: PrefixReader
 
     @classmethod
-    def of(cls, bundle: Bundle, stars: int | None, readers: Readers | None = None) -> _Reader:
+    def of(
+        cls,
+        bundle: Bundle,
+        stars: int | None,
+        readers: Readers | None = None,
+    ) -> _Reader:
         read, prefix = (readers or Readers(bundle)).of(stars)
         return cls(bundle.vocabulary, prefix, read)
 
@@ -173,8 +188,21 @@ class _Reader(NamedTuple):
         """Return the ways to continue a text in normal form; *inside*: within its last word."""
         ids = (*self.prefix, *self.vocabulary.encode(context).tolist())
         if self.vocabulary.word_unit:
-            return WordSpellings(self.vocabulary, self.read, ids, context, REACHABLE, inside)
-        return Spellings(self.vocabulary, self.read, ids, context, REACHABLE)
+            return WordSpellings(
+                self.vocabulary,
+                self.read,
+                ids,
+                context,
+                REACHABLE,
+                inside,
+            )
+        return Spellings(
+            self.vocabulary,
+            self.read,
+            ids,
+            context,
+            REACHABLE,
+        )
 
     def quotes(self, text: str) -> dict[str, dict[str, float]]:
         """Return how quotes after a text are divided by their style; empty: not at all."""
@@ -184,7 +212,11 @@ class _Reader(NamedTuple):
         return {}
 
 
-def _divide(reader: _Reader, text: str, inside: Inside) -> Search[list[DasherInterval]]:
+def _divide(
+    reader: _Reader,
+    text: str,
+    inside: Inside,
+) -> Search[list[DasherInterval]]:
     ways, node = yield from _locate(reader, text)
     yield from ways.extend([node])
     quotes = _curly(ways.next_bytes(node), reader.quotes(text))
@@ -250,7 +282,11 @@ def _curly(mass_C: np.ndarray, quotes: Mapping[str, Mapping[str, float]]) -> dic
     return masses
 
 
-def _characters(ways: Spellings, node: Node, curly: Mapping[str, float]) -> list[DasherInterval]:
+def _characters(
+    ways: Spellings,
+    node: Node,
+    curly: Mapping[str, float],
+) -> list[DasherInterval]:
     mass_C = ways.next_bytes(node)
     other = float(mass_C[0xC2:0xF5].sum()) + sum(curly.values())
     for form, mass in curly.items():
@@ -268,7 +304,10 @@ def _characters(ways: Spellings, node: Node, curly: Mapping[str, float]) -> list
 
 
 def _other_characters(
-    ways: Spellings, node: Node, begun: bytes, curly: Mapping[str, float]
+    ways: Spellings,
+    node: Node,
+    begun: bytes,
+    curly: Mapping[str, float],
 ) -> Search[list[DasherInterval]]:
     """Return the characters beyond ASCII that begin so, and the intervals of those that need more bytes."""
     for byte in begun:

@@ -39,7 +39,13 @@ class PrefixReading:
         bytes: Its share of the size of the batch.
     """
 
-    def __init__(self, p_V: np.ndarray, state: Any, row: int, bytes: int) -> None:
+    def __init__(
+        self,
+        p_V: np.ndarray,
+        state: Any,
+        row: int,
+        bytes: int,
+    ) -> None:
         self.p_V = p_V
         self.state = state
         self.row = row
@@ -93,7 +99,12 @@ class PrefixReader:
         self._recent.update(zip(prefixes, readings, strict=True))
         return readings
 
-    def keep(self, ids: Ids, logp_1V: torch.Tensor, state: Any) -> None:
+    def keep(
+        self,
+        ids: Ids,
+        logp_1V: torch.Tensor,
+        state: Any,
+    ) -> None:
         """Keep the distribution after a prefix, and the state of the model there, which the caller has read."""
         if ids not in self._known:
             self._keep([ids], logp_1V, state)
@@ -156,7 +167,12 @@ class PrefixReader:
         last = np.array([ids[-1] for ids in ordered], np.int64)
         self._keep(ordered, *self.model.step(last, type(states[0]).join(states)))
 
-    def _keep(self, prefixes: Sequence[Ids], logp_BV: torch.Tensor, state: Any) -> None:
+    def _keep(
+        self,
+        prefixes: Sequence[Ids],
+        logp_BV: torch.Tensor,
+        state: Any,
+    ) -> None:
         p_BV = torch.softmax(logp_BV.double(), 1).cpu().numpy()
         self.rows += len(prefixes)
         # Probabilities and their sums.
@@ -192,7 +208,12 @@ class Readers:
         searches: Number of searches in progress, which the caller sets.
     """
 
-    def __init__(self, bundle: Bundle, read: Read | None = None, megabytes: float = 64.0) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        read: Read | None = None,
+        megabytes: float = 64.0,
+    ) -> None:
         self._bundle = bundle
         self._read = read
         self._most = 1e6 * megabytes

@@ -61,12 +61,23 @@ class Cutoffs:
         return self
 
 
-EXACT = Cutoffs(sequence=1e-9, word=1e-5, width=16, alike=0.3)
+EXACT = Cutoffs(
+    sequence=1e-9,
+    word=1e-5,
+    width=16,
+    alike=0.3,
+)
 """Probabilities have an error of less than 1e-6, unless the typed characters are very improbable after their own
 beginning."""
 REACHABLE = replace(EXACT, reachable=True)
 """For writing one character after another: every text can be written."""
-QUICK = Cutoffs(sequence=1e-3, word=1e-3, width=8, alike=0.3, joint=True)
+QUICK = Cutoffs(
+    sequence=1e-3,
+    word=1e-3,
+    width=8,
+    alike=0.3,
+    joint=True,
+)
 """For suggestions while somebody types: few of the token sequences are read (docs/how_to/serve.md)."""
 
 
@@ -198,14 +209,22 @@ class Spellings:
             node.sources += self._sources(node, ended, reading)
 
     def _sources(
-        self, node: Node, ended: TokenSequence, reading: PrefixReading
+        self,
+        node: Node,
+        ended: TokenSequence,
+        reading: PrefixReading,
     ) -> list[TokenSource]:
         """Return the tokens that may come after token sequences that end at a node."""
         index = self._index(node)
         p_V = reading.p_V if self._cutoffs.reachable else None
         return [
             TokenSource(
-                ended.weight, index, reading.sums(index.ids_E), len(node.text), ended.ids, p_V
+                ended.weight,
+                index,
+                reading.sums(index.ids_E),
+                len(node.text),
+                ended.ids,
+                p_V,
             )
         ]
 
@@ -240,7 +259,12 @@ class Spellings:
         after = zip(node.read, readings, strict=True)
         return sum(read.weight * float(1 - reading.p_V[parts_E].sum()) for read, reading in after)
 
-    def child(self, node: Node, byte: int, whole: float = 0.0) -> Node | None:
+    def child(
+        self,
+        node: Node,
+        byte: int,
+        whole: float = 0.0,
+    ) -> Node | None:
         """Return the node of the text and one more byte, or None if no token sequence covers it.
 
         Args:

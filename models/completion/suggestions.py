@@ -51,7 +51,10 @@ FINISHED_SUBWORDS = 0.1
 
 
 def likely_words(
-    ways: Spellings, start: Node, k: int, cutoffs: Cutoffs
+    ways: Spellings,
+    start: Node,
+    k: int,
+    cutoffs: Cutoffs,
 ) -> Search[dict[str, float]]:
     """Return the most probable words that continue a node, by best-first search over characters.
 
@@ -109,7 +112,11 @@ def _whole(text: bytes) -> str:
         return ""
 
 
-def _longer(ways: Spellings, node: Node, least: float) -> Iterator[tuple[float, int]]:
+def _longer(
+    ways: Spellings,
+    node: Node,
+    least: float,
+) -> Iterator[tuple[float, int]]:
     """Yield the bytes that continue a word, with the probabilities of the longer beginnings above *least*."""
     mass_C = ways.next_bytes(node)
     for byte in np.flatnonzero((mass_C > least) & LETTERS).tolist():
@@ -192,7 +199,17 @@ def suggest(
     Raises:
         ModelError: kind "input": k is below 1, or the rating is not valid.
     """
-    return result_of(suggestion_steps(bundle, prompt, k, stars, both, readers, cutoffs))
+    return result_of(
+        suggestion_steps(
+            bundle,
+            prompt,
+            k,
+            stars,
+            both,
+            readers,
+            cutoffs,
+        )
+    )
 
 
 def suggestion_steps(
@@ -208,10 +225,27 @@ def suggestion_steps(
 
     Args: as for `suggest`.
     """
-    typed, reader = _divide(bundle, prompt, k, stars, readers)
+    typed, reader = _divide(
+        bundle,
+        prompt,
+        k,
+        stars,
+        readers,
+    )
     vocabulary = bundle.vocabulary
     if not typed.word:
-        return (yield from run_together(reader, _next(bundle, typed, k, reader, cutoffs)))[0]
+        return (
+            yield from run_together(
+                reader,
+                _next(
+                    bundle,
+                    typed,
+                    k,
+                    reader,
+                    cutoffs,
+                ),
+            )
+        )[0]
 
     beside = []
     if both:
@@ -220,7 +254,11 @@ def suggestion_steps(
     if vocabulary.word_unit:
         yield from run_together(reader, read_beside(typed.context), *beside)
         known = _known_words(
-            vocabulary, vocabulary.word_unit, reader([typed.context])[0].p_V, typed, k
+            vocabulary,
+            vocabulary.word_unit,
+            reader([typed.context])[0].p_V,
+            typed,
+            k,
         )
         finished = known.finished
         completing = _as_search(known)
@@ -234,7 +272,13 @@ def suggestion_steps(
             cutoffs = cutoffs.after(finished)
 
     whole = _is_whole(vocabulary, typed.word, finished)
-    following = _next(bundle, typed, k, reader, cutoffs)
+    following = _next(
+        bundle,
+        typed,
+        k,
+        reader,
+        cutoffs,
+    )
     first, second = (following, completing) if whole else (completing, following)
     chosen, *others = yield from run_together(reader, first, *([second] if both else []))
     return replace(chosen, finished=finished, otherwise=others[0] if both else None)
@@ -246,7 +290,11 @@ def _as_search(suggestions: Suggestions) -> Search[Suggestions]:
     return suggestions
 
 
-def _is_whole(vocabulary: Vocabulary, word: str, finished: float) -> bool:
+def _is_whole(
+    vocabulary: Vocabulary,
+    word: str,
+    finished: float,
+) -> bool:
     """Return whether a word counts as finished, which has this probability."""
     if vocabulary.word_unit is None:
         return finished >= FINISHED_SUBWORDS
@@ -260,14 +308,33 @@ def _is_whole(vocabulary: Vocabulary, word: str, finished: float) -> bool:
     return frequent or (finished >= FINISHED and bool((ids != UNK).all()))
 
 
-def next_words(bundle: Bundle, prompt: str, k: int = 5) -> Suggestions:
+def next_words(
+    bundle: Bundle,
+    prompt: str,
+    k: int = 5,
+) -> Suggestions:
     """Return the k most probable next words after *prompt*, given that the word at its end is finished; see `suggest`."""
     typed, reader = _divide(bundle, prompt, k, None)
-    return result_of(run_together(reader, _next(bundle, typed, k, reader, EXACT)))[0]
+    return result_of(
+        run_together(
+            reader,
+            _next(
+                bundle,
+                typed,
+                k,
+                reader,
+                EXACT,
+            ),
+        )
+    )[0]
 
 
 def _divide(
-    bundle: Bundle, prompt: str, k: int, stars: int | None, readers: Readers | None = None
+    bundle: Bundle,
+    prompt: str,
+    k: int,
+    stars: int | None,
+    readers: Readers | None = None,
 ) -> tuple[Typed, PrefixReader]:
     reader, prefix = (readers or Readers(bundle)).of(stars)
     require_allowed("k", k, Count)
@@ -275,23 +342,49 @@ def _divide(
 
 
 def _next(
-    bundle: Bundle, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs
+    bundle: Bundle,
+    typed: Typed,
+    k: int,
+    reader: PrefixReader,
+    cutoffs: Cutoffs,
 ) -> Search[Suggestions]:
     if unit := bundle.vocabulary.word_unit:
         yield [typed.ids]
         p_V = reader([typed.ids])[0].p_V
-        suggestions = _best(k, *_whole_words(bundle.vocabulary, unit, p_V, typed, k))
+        suggestions = _best(
+            k,
+            *_whole_words(
+                bundle.vocabulary,
+                unit,
+                p_V,
+                typed,
+                k,
+            ),
+        )
         begun = not len(texts_of(bundle.vocabulary).after(typed.text).beginning_with(b" "))
     else:
         suggestions = _best(
-            k, *(yield from _spelled_words(bundle.vocabulary, typed, k, reader, cutoffs))
+            k,
+            *(
+                yield from _spelled_words(
+                    bundle.vocabulary,
+                    typed,
+                    k,
+                    reader,
+                    cutoffs,
+                )
+            ),
         )
         begun = typed.begun
 
     return replace(suggestions, space="" if typed.spaced or begun else " ")
 
 
-def _best(k: int, masses: dict[str, float], whole: float) -> Suggestions:
+def _best(
+    k: int,
+    masses: dict[str, float],
+    whole: float,
+) -> Suggestions:
     """Return the k best words, relative to the probability of all that the typed characters allow."""
     ranked = heapq.nsmallest(k, masses.items(), key=lambda item: (-item[1], item[0]))
     best = []
@@ -302,7 +395,11 @@ def _best(k: int, masses: dict[str, float], whole: float) -> Suggestions:
 
 
 def _whole_words(
-    vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed: Typed, k: int
+    vocabulary: Vocabulary,
+    unit: WordUnit,
+    p_V: np.ndarray,
+    typed: Typed,
+    k: int,
 ) -> tuple[dict[str, float], float]:
     """Return displayed word → probability, and the probability of all that may follow the text."""
     allowed_V = vocabulary.word_start_V
@@ -336,10 +433,19 @@ class SpelledWord(NamedTuple):
 
 
 def spelled_word(
-    vocabulary: Vocabulary, typed: Typed, reader: PrefixReader, cutoffs: Cutoffs
+    vocabulary: Vocabulary,
+    typed: Typed,
+    reader: PrefixReader,
+    cutoffs: Cutoffs,
 ) -> Search[SpelledWord | None]:
     """Spell the typed word; None if no token sequence covers it."""
-    ways = Spellings(vocabulary, reader, typed.context, typed.before, cutoffs)
+    ways = Spellings(
+        vocabulary,
+        reader,
+        typed.context,
+        typed.before,
+        cutoffs,
+    )
     node = yield from ways.descend(typed.characters)
     if node is None:
         return None
@@ -348,7 +454,10 @@ def spelled_word(
 
 
 def _complete_words(
-    spelled: SpelledWord | None, typed: Typed, k: int, cutoffs: Cutoffs
+    spelled: SpelledWord | None,
+    typed: Typed,
+    k: int,
+    cutoffs: Cutoffs,
 ) -> Search[Suggestions]:
     """Return the words of a subword vocabulary that begin with the typed one."""
     if spelled is None:
@@ -358,7 +467,11 @@ def _complete_words(
 
 
 def _known_words(
-    vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed: Typed, k: int
+    vocabulary: Vocabulary,
+    unit: WordUnit,
+    p_V: np.ndarray,
+    typed: Typed,
+    k: int,
 ) -> Suggestions:
     """Return the words that begin with the typed one; the rest is the probability of unknown words that do."""
     beginning = "".join(pieces_of(typed.word, vocabulary.spec.lowercase))
@@ -382,10 +495,20 @@ def _known_words(
 
 
 def _spelled_words(
-    vocabulary: Vocabulary, typed: Typed, k: int, reader: PrefixReader, cutoffs: Cutoffs
+    vocabulary: Vocabulary,
+    typed: Typed,
+    k: int,
+    reader: PrefixReader,
+    cutoffs: Cutoffs,
 ) -> Search[tuple[dict[str, float], float]]:
     """Return word → probability, and the probability that a new word or mark follows, for a subword vocabulary."""
-    ways = Spellings(vocabulary, reader, typed.ids, typed.text, cutoffs)
+    ways = Spellings(
+        vocabulary,
+        reader,
+        typed.ids,
+        typed.text,
+        cutoffs,
+    )
     yield from ways.extend([ways.root])
     whole = 1.0
     if typed.word:
@@ -411,7 +534,10 @@ class Way(NamedTuple):
 
 
 def ways_on(
-    vocabulary: Vocabulary, usual: TextStart, prefix: Ids, reader: PrefixReader
+    vocabulary: Vocabulary,
+    usual: TextStart,
+    prefix: Ids,
+    reader: PrefixReader,
 ) -> Search[list[Way]]:
     """Search the ways to cut the last word of a prompt; only the usual one if that is finished, or there is none.
 
@@ -445,7 +571,12 @@ def ways_on(
             ways.append(
                 Way(
                     mass,
-                    closed._replace(ids=typed.context + path, first=first, word=word, path=path),
+                    closed._replace(
+                        ids=typed.context + path,
+                        first=first,
+                        word=word,
+                        path=path,
+                    ),
                 )
             )
 

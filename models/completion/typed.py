@@ -62,7 +62,11 @@ class Typed:
         return not self.text or self.text[-1] == "\n" or self.text[-1] in OPENERS
 
 
-def divide(vocabulary: Vocabulary, prompt: str, prefix: Ids) -> Typed:
+def divide(
+    vocabulary: Vocabulary,
+    prompt: str,
+    prefix: Ids,
+) -> Typed:
     """Bring a prompt into normal form and divide it.
 
     Args:
@@ -84,7 +88,11 @@ def divide(vocabulary: Vocabulary, prompt: str, prefix: Ids) -> Typed:
 
     blank = prompt[len(prompt.rstrip()) :]
     return Typed(
-        text, word, bool(text and blank) and "\n" not in blank, prefix + tokens, prefix + context
+        text,
+        word,
+        bool(text and blank) and "\n" not in blank,
+        prefix + tokens,
+        prefix + context,
     )
 
 
@@ -135,7 +143,12 @@ class TextStart(NamedTuple):
     path: Ids = ()
     open: Typed | None = None
 
-    def rest_of(self, vocabulary: Vocabulary, token: int, text: str) -> str:
+    def rest_of(
+        self,
+        vocabulary: Vocabulary,
+        token: int,
+        text: str,
+    ) -> str:
         """Return the characters that an entry of `first` adds to the unfinished word; *text* is written after `path`."""
         if vocabulary.word_unit is None:
             return text[len(self.word) :]
@@ -165,7 +178,13 @@ def start_of(vocabulary: Vocabulary, prompt: str) -> TextStart:
         words = words_of(vocabulary).beginning_with(_fold(vocabulary, typed.word).encode())
         if len(words):
             before = typed.text[: len(typed.text) - len(typed.word)]
-            return TextStart(typed.context, typed.ids, tuple(words.tolist()), before, typed.word)
+            return TextStart(
+                typed.context,
+                typed.ids,
+                tuple(words.tolist()),
+                before,
+                typed.word,
+            )
 
     return TextStart(typed.ids, typed.ids)
 
@@ -178,7 +197,12 @@ def _end_of(vocabulary: Vocabulary, typed: Typed) -> Typed:
     return replace(typed, word=typed.word[-LONGEST:], context=context)
 
 
-def in_case(usual: str, word: str, typed: str, beginning: str) -> str:
+def in_case(
+    usual: str,
+    word: str,
+    typed: str,
+    beginning: str,
+) -> str:
     """Return a word with its usual capitals, or with those that the typist uses.
 
     Args:

@@ -166,7 +166,10 @@ class Letters:
             written = self.written + sign.text.decode()
             folded = self.folded + sign.letter
             return replace(
-                self, written=written, folded=folded, shapes=shapes / (shapes.sum() or 1.0)
+                self,
+                written=written,
+                folded=folded,
+                shapes=shapes / (shapes.sum() or 1.0),
             )
 
         begun = self.begun + sign.text.lstrip()
@@ -176,7 +179,10 @@ class Letters:
             return replace(self, begun=begun)
 
         return replace(
-            self, written=self.written + letter, folded=self.folded + letter.lower(), begun=b""
+            self,
+            written=self.written + letter,
+            folded=self.folded + letter.lower(),
+            begun=b"",
         )
 
 
@@ -324,9 +330,21 @@ class WrittenWords:
         kind = kind if kind >= 0 else NO_KIND
         capital = letter.upper()
         cased = self.unit.folds and len(capital) == 1 and capital.lower() == letter != capital
-        yield Sign(letter.encode(), letter, kind, 0, int(cased))
+        yield Sign(
+            letter.encode(),
+            letter,
+            kind,
+            0,
+            int(cased),
+        )
         if cased:
-            yield Sign(capital.encode(), letter, kind, 0, 2)
+            yield Sign(
+                capital.encode(),
+                letter,
+                kind,
+                0,
+                2,
+            )
 
     def _index_forms(self, words: Sequence[str], letters: str) -> None:
         """Index every word in its usual shapes, with and without the space before it."""
@@ -376,7 +394,11 @@ class WrittenWords:
             folded = folded.removeprefix(" ")
 
         return Place(
-            piece_traits.place_after, piece_traits.shape, piece_traits.symbol, folded, unknown
+            piece_traits.place_after,
+            piece_traits.shape,
+            piece_traits.symbol,
+            folded,
+            unknown,
         )
 
     def _may_follow(self, piece: str) -> np.ndarray:
@@ -414,7 +436,13 @@ class WordSpellings(Spellings):
         cutoffs: Cutoffs,
         inside: bool = False,
     ) -> None:
-        super().__init__(vocabulary, reader, context, before, cutoffs)
+        super().__init__(
+            vocabulary,
+            reader,
+            context,
+            before,
+            cutoffs,
+        )
         unit = vocabulary.word_unit
         assert unit is not None
         self._words = written_words(unit)
@@ -429,7 +457,10 @@ class WordSpellings(Spellings):
         return bool(node.ended)
 
     def _sources(
-        self, node: Node, ended: TokenSequence, reading: PrefixReading
+        self,
+        node: Node,
+        ended: TokenSequence,
+        reading: PrefixReading,
     ) -> list[TokenSource]:
         words = self._words
         start = len(node.text)
@@ -439,7 +470,13 @@ class WordSpellings(Spellings):
         p_E *= may_L[words.first_E] | (words.first_E < 0)
         earlier = ended.after.unknown
         forms = FormSource(
-            ended.weight, words.forms, _sums(p_E), start, ended.ids, p_E, earlier=earlier
+            ended.weight,
+            words.forms,
+            _sums(p_E),
+            start,
+            ended.ids,
+            p_E,
+            earlier=earlier,
         )
         sources: list[TokenSource] = [forms]
         if words.unit.folds and len(words.known.token_W):
@@ -451,7 +488,13 @@ class WordSpellings(Spellings):
                 earlier=earlier,
             )
             sources.append(
-                self._letters(known_words, ended.weight * float(weight_W.sum()), start, gap, may_L)
+                self._letters(
+                    known_words,
+                    ended.weight * float(weight_W.sum()),
+                    start,
+                    gap,
+                    may_L,
+                )
             )
 
         shapes = case[UNKNOWN, LETTER_SHAPES]
@@ -463,7 +506,13 @@ class WordSpellings(Spellings):
             earlier=earlier,
         )
         sources.append(
-            self._letters(unknown, ended.weight * float(reading.p_V[UNK]), start, gap, may_L)
+            self._letters(
+                unknown,
+                ended.weight * float(reading.p_V[UNK]),
+                start,
+                gap,
+                may_L,
+            )
         )
         return sources
 
@@ -505,7 +554,14 @@ class WordSpellings(Spellings):
                 p_S *= gap[signs.kind_S, signs.spaced_S]
 
         return LetterSource(
-            weight, signs.index, NOTHING, start, letters.before, p_S, signs.signs, letters=letters
+            weight,
+            signs.index,
+            NOTHING,
+            start,
+            letters.before,
+            p_S,
+            signs.signs,
+            letters=letters,
         )
 
     def _end(self, node: Node, end: SequenceEnd) -> None:
@@ -548,7 +604,12 @@ class WordSpellings(Spellings):
             for end in super(WordSpellings, self)._keep_likely(alike, least)
         ]
 
-    def child(self, node: Node, byte: int, whole: float = 0.0) -> Node | None:
+    def child(
+        self,
+        node: Node,
+        byte: int,
+        whole: float = 0.0,
+    ) -> Node | None:
         """Return the node of the text and one more byte; sequences of the same tokens and effects are one."""
         child = super().child(node, byte, whole)
         if child and child.ended:
@@ -574,7 +635,11 @@ def written_words(unit: WordUnit) -> WrittenWords:
 
 def _plain(text: str) -> str:
     """Return a text of ASCII that is cut in the same places: other letters, digits and signs are as good as one."""
-    alike = {"L": "x", "M": "x", "N": "1"}
+    alike = {
+        "L": "x",
+        "M": "x",
+        "N": "1",
+    }
     return "".join(
         char if char.isascii() else alike.get(unicodedata.category(char)[0], "~") for char in text
     )

@@ -84,7 +84,12 @@ class CacheLM:
 
     adaptation = "cache"
 
-    def __init__(self, spec: CacheSpec, part: Part, weights_RP: np.ndarray) -> None:
+    def __init__(
+        self,
+        spec: CacheSpec,
+        part: Part,
+        weights_RP: np.ndarray,
+    ) -> None:
         self.spec = spec
         self.part = part
         self.model = part.model
@@ -233,7 +238,11 @@ class CacheLM:
 
     @classmethod
     def from_facts(
-        cls, spec: Any, part: Part, weights_RP: np.ndarray, facts: dict[str, Any]
+        cls,
+        spec: Any,
+        part: Part,
+        weights_RP: np.ndarray,
+        facts: dict[str, Any],
     ) -> Self:
         """Return the model that `facts` describes."""
         return cls(spec, part, weights_RP)
@@ -243,7 +252,13 @@ class CacheLM:
         write_facts(folder / FACTS, {**self.facts(), "parts": save_parts(folder, [self.part])})
 
     @classmethod
-    def load(cls, folder: Path, spec: Any, vocabulary: Vocabulary, device: str = "cpu") -> Self:
+    def load(
+        cls,
+        folder: Path,
+        spec: Any,
+        vocabulary: Vocabulary,
+        device: str = "cpu",
+    ) -> Self:
         """Open a saved model and the static model in it.
 
         Raises:
@@ -279,7 +294,10 @@ def levels(recent_BK: np.ndarray, order: int) -> list[np.ndarray]:
 
 
 def counts(
-    keys_BL: np.ndarray, since_BL: np.ndarray, window: int, order: int
+    keys_BL: np.ndarray,
+    since_BL: np.ndarray,
+    window: int,
+    order: int,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Count each of the last T tokens, L = K + T, in the K tokens before it.
 

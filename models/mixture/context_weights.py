@@ -82,7 +82,13 @@ class ContextWeights:
 
         count = sum(order + 1 for order in orders)
         weights_FP = np.zeros((count, len(parts)))
-        return cls(parts, np.zeros(count), np.ones(count), weights_FP, np.zeros(len(parts)))
+        return cls(
+            parts,
+            np.zeros(count),
+            np.ones(count),
+            weights_FP,
+            np.zeros(len(parts)),
+        )
 
     @cached_property
     def _models(self) -> list[NGramLM]:
@@ -149,7 +155,11 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return log_weights
 
 
-def _before(model: NGramLM, ids_BT: np.ndarray, state: NGramState) -> np.ndarray:
+def _before(
+    model: NGramLM,
+    ids_BT: np.ndarray,
+    state: NGramState,
+) -> np.ndarray:
     """Return x before each of T tokens (B, T, N + 1); it does not depend on the token itself."""
     ids_BL = np.concatenate([state.context_BK, np.asarray(ids_BT, np.int64)], 1)
     apart_BL = apart(ids_BL)
@@ -165,7 +175,11 @@ def _before(model: NGramLM, ids_BT: np.ndarray, state: NGramState) -> np.ndarray
     )
 
 
-def _features(model: NGramLM, contexts: Iterable[np.ndarray], places: int) -> np.ndarray:
+def _features(
+    model: NGramLM,
+    contexts: Iterable[np.ndarray],
+    places: int,
+) -> np.ndarray:
     """Return x at some places (N + 1 each): one-hot length without 0, log γ, log(1 + followers).
 
     Args:

@@ -126,7 +126,10 @@ class MixtureLM:
         return nats_BT, after
 
     def score_copies(
-        self, ids_BT: np.ndarray, copies: int, state: MixtureState
+        self,
+        ids_BT: np.ndarray,
+        copies: int,
+        state: MixtureState,
     ) -> tuple[np.ndarray, MixtureState]:
         """Read the same T tokens in several streams of each text; see `models.base.score_copies`."""
         ids_NT = np.repeat(ids_BT, copies, axis=0)
@@ -198,7 +201,11 @@ class MixtureLM:
 
     @classmethod
     def load(
-        cls, folder: Path, spec: MixtureSpec, vocabulary: Vocabulary, device: str = "cpu"
+        cls,
+        folder: Path,
+        spec: MixtureSpec,
+        vocabulary: Vocabulary,
+        device: str = "cpu",
     ) -> Self:
         """Open a saved mixture with all its parts.
 

@@ -80,7 +80,12 @@ class NeuralCacheLM(CacheLM):
     adaptation = "continuous cache"
 
     def __init__(
-        self, spec: NeuralCacheSpec, part: Part, weights_RP: np.ndarray, theta: float, window: int
+        self,
+        spec: NeuralCacheSpec,
+        part: Part,
+        weights_RP: np.ndarray,
+        theta: float,
+        window: int,
     ) -> None:
         if not isinstance(part.model, NeuralLM):
             kind = getattr(part.spec, "kind", type(part.model).__name__)
@@ -156,7 +161,10 @@ class NeuralCacheLM(CacheLM):
         )
 
     def _memory(
-        self, ids_BT: np.ndarray, before_BTE: Tensor, state: NeuralCacheState
+        self,
+        ids_BT: np.ndarray,
+        before_BTE: Tensor,
+        state: NeuralCacheState,
     ) -> CacheMemory:
         """Return the tokens remembered before and while these tokens are read."""
         ids_BL = np.concatenate([state.recent_BK, ids_BT], 1)
@@ -175,14 +183,28 @@ class NeuralCacheLM(CacheLM):
 
     def facts(self) -> dict[str, Any]:
         """Return weights, θ and n as JSON values."""
-        return {**super().facts(), "theta": self.theta, "window": self.window}
+        return {
+            **super().facts(),
+            "theta": self.theta,
+            "window": self.window,
+        }
 
     @classmethod
     def from_facts(
-        cls, spec: Any, part: Part, weights_RP: np.ndarray, facts: dict[str, Any]
+        cls,
+        spec: Any,
+        part: Part,
+        weights_RP: np.ndarray,
+        facts: dict[str, Any],
     ) -> Self:
         """Return the model that `facts` describes."""
-        return cls(spec, part, weights_RP, facts["theta"], facts["window"])
+        return cls(
+            spec,
+            part,
+            weights_RP,
+            facts["theta"],
+            facts["window"],
+        )
 
 
 @dataclass(frozen=True)
@@ -202,7 +224,10 @@ class CacheMemory:
 
 @torch.no_grad()
 def cache_nats(
-    memory: CacheMemory, query_BTE: Tensor, thetas: Sequence[float], window: int
+    memory: CacheMemory,
+    query_BTE: Tensor,
+    thetas: Sequence[float],
+    window: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compare the features of T positions with the remembered ones, some positions at a time.
 
@@ -237,7 +262,11 @@ def cache_nats(
         number_BT[:, at : at + width] = known_BCM.sum(2)
         for nats_BT, theta in zip(nats_SBT, thetas, strict=True):
             same_BC, all_BC = _log_sums(
-                theta, likeness_BCM - highest_BC1, highest_BC1[..., 0], shut_BCM, same_BCM
+                theta,
+                likeness_BCM - highest_BC1,
+                highest_BC1[..., 0],
+                shut_BCM,
+                same_BCM,
             )
             with np.errstate(invalid="ignore"):
                 nats_BT[:, at : at + width] = all_BC - same_BC
@@ -254,7 +283,11 @@ def _highest(likeness_BCM: Tensor, shut_BCM: Tensor) -> Tensor:
 
 
 def _log_sums(
-    theta: float, below_BCM: Tensor, highest_BC: Tensor, shut_BCM: Tensor, same_BCM: Tensor
+    theta: float,
+    below_BCM: Tensor,
+    highest_BC: Tensor,
+    shut_BCM: Tensor,
+    same_BCM: Tensor,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return log Σ exp(θ similarity) over equal tokens, and over all; (B, C) float64, −∞ where there is none.
 

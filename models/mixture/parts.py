@@ -82,7 +82,10 @@ def _link(old: str, new: str) -> None:
 
 
 def load_parts(
-    folder: Path, facts: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, device: str
+    folder: Path,
+    facts: Sequence[Mapping[str, Any]],
+    vocabulary: Vocabulary,
+    device: str,
 ) -> list[Part]:
     """Open the parts that `save_parts` wrote.
 
@@ -102,7 +105,12 @@ def load_parts(
 
 def write_facts(path: Path, facts: Mapping[str, Any]) -> None:
     """Write numbers and names as JSON; `read_facts` gives exactly the same numbers."""
-    text = json.dumps({"format": FORMAT, **facts}, indent=1, sort_keys=True, allow_nan=False)
+    text = json.dumps(
+        {"format": FORMAT, **facts},
+        indent=1,
+        sort_keys=True,
+        allow_nan=False,
+    )
     path.write_text(text + "\n", encoding="utf-8")
 
 

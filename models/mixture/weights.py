@@ -118,7 +118,10 @@ class Attribution:
 
 
 def attribution_of(
-    names: Sequence[str], nats_BTP: np.ndarray, log_weights_BTP: np.ndarray, given_BT: np.ndarray
+    names: Sequence[str],
+    nats_BTP: np.ndarray,
+    log_weights_BTP: np.ndarray,
+    given_BT: np.ndarray,
 ) -> Attribution:
     """Return the attribution of a mixture from its parts' −log p_i, log λ_i, and the mask of given tokens."""
     nats_BTP = np.where(given_BT[..., None], 0.0, nats_BTP)
@@ -128,11 +131,20 @@ def attribution_of(
     with np.errstate(invalid="ignore"):
         contribution_BTP = np.where(share_BTP > 0, -share_BTP * nats_BT[..., None], 0.0)
     weights_BTP = np.where(given_BT[..., None], 0.0, np.exp(log_weights_BTP))
-    return Attribution(tuple(names), nats_BT, weights_BTP, nats_BTP, contribution_BTP, share_BTP)
+    return Attribution(
+        tuple(names),
+        nats_BT,
+        weights_BTP,
+        nats_BTP,
+        contribution_BTP,
+        share_BTP,
+    )
 
 
 def average_ratings(
-    attribution: Attribution, logp_BRT: np.ndarray, given_BT: np.ndarray
+    attribution: Attribution,
+    logp_BRT: np.ndarray,
+    given_BT: np.ndarray,
 ) -> Attribution:
     """Return the attribution of B texts that were read with each of R ratings.
 

@@ -109,7 +109,13 @@ class RecurrentNetwork(Network):
         with torch.autocast(ids_BT.device.type, torch.bfloat16, enabled=bf16):
             for index, layer in enumerate(self.layers):
                 before = tuple(tensor[index] for tensor in memory)
-                h_BTH, last = run_layer(layer, self._weights(layer), inputs, before, keep_BT)
+                h_BTH, last = run_layer(
+                    layer,
+                    self._weights(layer),
+                    inputs,
+                    before,
+                    keep_BT,
+                )
                 inputs = x_BTE = (
                     self.dropout if index + 1 < len(self.layers) else self.output_dropout
                 )(h_BTH)
@@ -165,7 +171,10 @@ class RecurrentNetwork(Network):
         return x_2BTE[0]
 
     def _layer_inputs(
-        self, ids_BT: Tensor, stars_BT: Tensor, bf16: bool
+        self,
+        ids_BT: Tensor,
+        stars_BT: Tensor,
+        bf16: bool,
     ) -> Tensor | RepeatedInputs:
         """Return the inputs after dropout; in training on the CPU equal ones once, where dropout lets them."""
         if ids_BT.is_cuda or not self.training or self.input_dropout.p > 0:
@@ -202,7 +211,11 @@ class RecurrentNetwork(Network):
         return torch.addmm(words_NE, chosen_NS, stars_SE).unflatten(0, ids_BT.shape)
 
 
-def stars_so_far(ids_BT: Tensor, before_B: Tensor, keep_BT: Tensor | None = None) -> Tensor:
+def stars_so_far(
+    ids_BT: Tensor,
+    before_B: Tensor,
+    keep_BT: Tensor | None = None,
+) -> Tensor:
     """Return at each position the star token that the stream has read last, 0 for none.
 
     At a `<bos>` that is the star token of the review before it, unless the stream is reset there.

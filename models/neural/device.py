@@ -168,7 +168,15 @@ def cudnn_has_bf16(mode: str, device: torch.device) -> bool:
     ):
         try:
             layer = getattr(nn, mode.partition("_")[0])(8, 8, **options).to(device, torch.bfloat16)
-            h = layer(torch.zeros(2, 8, 8, device=device, dtype=torch.bfloat16))[0]
+            h = layer(
+                torch.zeros(
+                    2,
+                    8,
+                    8,
+                    device=device,
+                    dtype=torch.bfloat16,
+                )
+            )[0]
             h.sum().backward()
             made_by = h.grad_fn
         except RuntimeError:  # "not implemented for 'BFloat16'", CUDNN_STATUS_NOT_SUPPORTED …

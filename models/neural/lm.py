@@ -72,7 +72,12 @@ class NeuralLM:
         normalised: Whether steps give log p itself, not log p plus a number (`with_reader`).
     """
 
-    def __init__(self, spec: NeuralSpec, network: Network, vocabulary_size: int) -> None:
+    def __init__(
+        self,
+        spec: NeuralSpec,
+        network: Network,
+        vocabulary_size: int,
+    ) -> None:
         self.spec = spec
         self.network = network.eval()
         self.vocabulary_size = vocabulary_size
@@ -166,7 +171,10 @@ class NeuralLM:
 
     @torch.no_grad()
     def score_copies(
-        self, ids_BT: np.ndarray, copies: int, state: NeuralState
+        self,
+        ids_BT: np.ndarray,
+        copies: int,
+        state: NeuralState,
     ) -> tuple[np.ndarray, NeuralState]:
         """Read the same T tokens in several streams of each text; see `models.base.score_copies`."""
         reader = self._copies_reader
@@ -262,7 +270,11 @@ class NeuralLM:
 
     @classmethod
     def load(
-        cls, folder: Path, spec: NeuralSpec, vocabulary: Vocabulary, device: str = "cpu"
+        cls,
+        folder: Path,
+        spec: NeuralSpec,
+        vocabulary: Vocabulary,
+        device: str = "cpu",
     ) -> Self:
         """Build the network of *spec* and fill in the saved weights.
 
@@ -279,7 +291,10 @@ class NeuralLM:
 
 
 def _read_copies(
-    reader: CopiesReader, ids_BT: np.ndarray, copies: int, state: NeuralState
+    reader: CopiesReader,
+    ids_BT: np.ndarray,
+    copies: int,
+    state: NeuralState,
 ) -> tuple[np.ndarray, NeuralState]:
     """Return −log p of T tokens in several streams of each text (N, T), 0 for given ones, and the state after them."""
     after_TNE, network = reader.read(ids_BT, copies, state.network)
@@ -297,7 +312,9 @@ def _read_copies(
 
 
 def networks_in(
-    model: Any, name: str = "", spec: Any = None
+    model: Any,
+    name: str = "",
+    spec: Any = None,
 ) -> Iterator[tuple[str, Any, NeuralLM]]:
     """Yield name, options and model of every network that a model (of this name, with these options) is or combines."""
     if isinstance(model, NeuralLM):

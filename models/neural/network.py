@@ -129,7 +129,11 @@ def join(states: Sequence[NetworkState]) -> NetworkState:
     return tuple(torch.cat(tensors, STREAMS) for tensors in zip(*states, strict=True))
 
 
-def require_weights_for(spec: RecurrentSpec | NPLMSpec, vocabulary_size: int, path: Path) -> None:
+def require_weights_for(
+    spec: RecurrentSpec | NPLMSpec,
+    vocabulary_size: int,
+    path: Path,
+) -> None:
     """Refuse a file that is far too small for the options, before memory is allocated for a network of that size.
 
     Raises:

@@ -175,10 +175,19 @@ class NGramLM:
         out_UV: np.ndarray = np.empty((len(first_U), self.vocabulary_size), dtype)
         np.add(self.tables.logp[0], remaining[0][:, None], out=out_UV, casting="same_kind")
         for followers, logp, context_U, left_U in zip(
-            self.tables.followers, self.tables.logp[1:], contexts, remaining[1:], strict=True
+            self.tables.followers,
+            self.tables.logp[1:],
+            contexts,
+            remaining[1:],
+            strict=True,
         ):
             if not kernels.write_followers(
-                out_UV, context_U, followers.first_C, followers.word_M, logp, left_U
+                out_UV,
+                context_U,
+                followers.first_C,
+                followers.word_M,
+                logp,
+                left_U,
             ):
                 raise unknown_words(file_of(followers.word_M), self.vocabulary_size)
 
@@ -187,7 +196,10 @@ class NGramLM:
         return out_UV[which_B]
 
     def distributions_at(
-        self, ids_BT: np.ndarray, text_N: np.ndarray, position_N: np.ndarray
+        self,
+        ids_BT: np.ndarray,
+        text_N: np.ndarray,
+        position_N: np.ndarray,
     ) -> np.ndarray:
         """Return the distributions (N, V) float32 before some positions of texts that are read from the start state.
 
@@ -229,7 +241,11 @@ class NGramLM:
 
     @classmethod
     def load(
-        cls, folder: Path, spec: NGramSpec, vocabulary: Vocabulary, device: str = "cpu"
+        cls,
+        folder: Path,
+        spec: NGramSpec,
+        vocabulary: Vocabulary,
+        device: str = "cpu",
     ) -> NGramLM:
         """Open a saved model, memory-mapped; it runs on the CPU, and *device* has no effect.
 

@@ -35,7 +35,12 @@ class Followers:
     first_C: np.ndarray
 
     @classmethod
-    def from_keys(cls, keys_M: np.ndarray, contexts: int, vocabulary_size: int) -> Self:
+    def from_keys(
+        cls,
+        keys_M: np.ndarray,
+        contexts: int,
+        vocabulary_size: int,
+    ) -> Self:
         """Build from sorted keys; *contexts* is the number of n-grams of the order below."""
         word_M: np.ndarray = np.empty(len(keys_M), word_type(vocabulary_size))
         first_C: np.ndarray = np.zeros(contexts + 1, row_type(len(keys_M)))
@@ -91,7 +96,12 @@ class Followers:
         row_Q[(number_Q == 0) | (self.word_M.take(row_Q, mode="clip") != word_Q)] = NONE
         return row_Q
 
-    def _search(self, word_Q: np.ndarray, first_Q: np.ndarray, number_Q: np.ndarray) -> np.ndarray:
+    def _search(
+        self,
+        word_Q: np.ndarray,
+        first_Q: np.ndarray,
+        number_Q: np.ndarray,
+    ) -> np.ndarray:
         """Return, among number_Q rows from first_Q on, the last one whose word is not above word_Q (or the first row).
 
         This is a binary search of all queries at once: each step halves the candidate rows of each query. Most contexts

@@ -48,18 +48,35 @@ def log_probabilities(ids_BT: np.ndarray, packed: Any) -> np.ndarray:
 
 
 @partial(kernel, fast=False)
-def read_streams(ids_BT: Any, tables: Any, row_BK: Any, logp_BT: Any) -> None:
+def read_streams(
+    ids_BT: Any,
+    tables: Any,
+    row_BK: Any,
+    logp_BT: Any,
+) -> None:
     """Read the tokens of streams after none; write log p of each token, and the state of each stream after them."""
     number_4R = np.empty((4, min(BLOCK, ids_BT.shape[1])), np.int64)
     for b in range(len(ids_BT)):
         for k in range(row_BK.shape[1]):
             row_BK[b, k] = NONE
         for t in range(0, ids_BT.shape[1], BLOCK):
-            read(ids_BT[b, t : t + BLOCK], row_BK[b], tables, logp_BT[b, t : t + BLOCK], number_4R)
+            read(
+                ids_BT[b, t : t + BLOCK],
+                row_BK[b],
+                tables,
+                logp_BT[b, t : t + BLOCK],
+                number_4R,
+            )
 
 
 @partial(kernel, fast=False)
-def read(ids_T: Any, row_K: Any, tables: Any, logp_T: Any, number_4R: Any) -> None:
+def read(
+    ids_T: Any,
+    row_K: Any,
+    tables: Any,
+    logp_T: Any,
+    number_4R: Any,
+) -> None:
     """Read tokens after a state, and write log p of each with the length of the n-gram that it comes from.
 
     The order of additions is that of `lookup.log_probabilities`.
@@ -102,7 +119,12 @@ def read(ids_T: Any, row_K: Any, tables: Any, logp_T: Any, number_4R: Any) -> No
 
 
 @partial(kernel, fast=False)
-def look_up(order: Any, context: Any, ids_T: Any, number_4R: Any) -> None:
+def look_up(
+    order: Any,
+    context: Any,
+    ids_T: Any,
+    number_4R: Any,
+) -> None:
     """Write the row of the n-gram of k + 2 tokens that ends at each token, or NONE: a binary search in each context.
 
     All tokens take each step of their searches together and without a branch, so what one waits for from memory, the
@@ -151,7 +173,11 @@ def look_up(order: Any, context: Any, ids_T: Any, number_4R: Any) -> None:
 
 
 @partial(kernel, fast=False)
-def whole_at(address: Any, width: Any, index: Any) -> Any:
+def whole_at(
+    address: Any,
+    width: Any,
+    index: Any,
+) -> Any:
     """Return a whole number of an array whose entries have so many bytes."""
     if width == 2:
         return uint16_at(address, index)
@@ -159,14 +185,23 @@ def whole_at(address: Any, width: Any, index: Any) -> Any:
 
 
 @partial(kernel, fast=False)
-def real_at(address: Any, width: Any, index: Any) -> Any:
+def real_at(
+    address: Any,
+    width: Any,
+    index: Any,
+) -> Any:
     """Return a real number of an array whose entries have so many bytes."""
     return float32_at(address, index) if width == 4 else float64_at(address, index)
 
 
 @partial(kernel, fast=False)
 def write_followers(
-    out_UV: Any, context_U: Any, first_C: Any, word_M: Any, logp_M: Any, backoff_U: Any
+    out_UV: Any,
+    context_U: Any,
+    first_C: Any,
+    word_M: Any,
+    logp_M: Any,
+    backoff_U: Any,
 ) -> bool:
     """Write log p of the words that follow each context, plus the back-off weights of longer contexts.
 

@@ -167,7 +167,13 @@ class Tables:
         )
         orders = range(2, len(lengths) + 1)
         followers = tuple(_followers(folder, k, lengths, size) for k in orders)
-        return cls(followers, logp, backoff, size, given)
+        return cls(
+            followers,
+            logp,
+            backoff,
+            size,
+            given,
+        )
 
 
 @cache
@@ -176,7 +182,11 @@ def _step_kernels() -> ModuleType:
     return import_module(STEP_KERNELS)
 
 
-def _write_facts(folder: Path, tables: Tables, precision: Precision) -> None:
+def _write_facts(
+    folder: Path,
+    tables: Tables,
+    precision: Precision,
+) -> None:
     facts = {
         "format": FORMAT,
         "order": tables.order,
@@ -214,7 +224,12 @@ def _read_facts(folder: Path) -> dict:
         return dict(facts)
 
 
-def _followers(folder: Path, order: int, lengths: Sequence[int], vocabulary_size: int) -> Followers:
+def _followers(
+    folder: Path,
+    order: int,
+    lengths: Sequence[int],
+    vocabulary_size: int,
+) -> Followers:
     contexts = lengths[order - 2]
     ngrams = lengths[order - 1]
     word_M = _open(folder, f"words_{order}", ngrams, word_type(vocabulary_size))
@@ -253,7 +268,12 @@ def _some(array: np.ndarray) -> np.ndarray:
     return array[:: len(array) // _PLACES]
 
 
-def _open(folder: Path, name: str, length: int, dtype: type) -> np.ndarray:
+def _open(
+    folder: Path,
+    name: str,
+    length: int,
+    dtype: type,
+) -> np.ndarray:
     path = folder / f"{name}.npy"
     try:
         array = load_array(path, "r" if length else None)

@@ -62,7 +62,10 @@ class TextBatch(Generic[Text]):
     """
 
     def __init__(
-        self, step: Step, never: Collection[int] = NOT_WRITTEN, normalised: bool = True
+        self,
+        step: Step,
+        never: Collection[int] = NOT_WRITTEN,
+        normalised: bool = True,
     ) -> None:
         self._step = step
         self._never = torch.tensor(sorted(never))
@@ -72,7 +75,12 @@ class TextBatch(Generic[Text]):
         self._state: Any = None
         self._groups: dict[Sampling, list[int]] = {}
 
-    def join(self, texts: Sequence[Text], logp_BV: torch.Tensor, state: Any) -> None:
+    def join(
+        self,
+        texts: Sequence[Text],
+        logp_BV: torch.Tensor,
+        state: Any,
+    ) -> None:
         """Add texts whose prefixes were read: the distributions of their next tokens, and the state."""
         self._groups = {}
         self._never = self._never.to(logp_BV.device)
@@ -122,7 +130,11 @@ class TextBatch(Generic[Text]):
         return ids_B
 
     def _mark(
-        self, rows: Sequence[int], logp_BV: torch.Tensor, uniforms_B: np.ndarray, ids_B: np.ndarray
+        self,
+        rows: Sequence[int],
+        logp_BV: torch.Tensor,
+        uniforms_B: np.ndarray,
+        ids_B: np.ndarray,
     ) -> None:
         """Write the tokens of some texts over those that were drawn, where their watermark says so."""
         p_BV = logp_BV.double().exp().cpu().numpy()
@@ -192,7 +204,12 @@ def draws_of(seed: int, *more: int) -> np.random.Generator:
     return np.random.default_rng([int(seed) % 2**64, *more])
 
 
-def rating_of(bundle: Bundle, stars: int | None, seed: int, number: int) -> int:
+def rating_of(
+    bundle: Bundle,
+    stars: int | None,
+    seed: int,
+    number: int,
+) -> int:
     """Return the rating of text *number*: *stars*, or one drawn from the shares of the training reviews.
 
     Raises:
@@ -207,7 +224,12 @@ def rating_of(bundle: Bundle, stars: int | None, seed: int, number: int) -> int:
 
 
 def start_by(
-    ways: Sequence[Way], sampling: Sampling, seed: int, number: int, stars: int, prompt: str
+    ways: Sequence[Way],
+    sampling: Sampling,
+    seed: int,
+    number: int,
+    stars: int,
+    prompt: str,
 ) -> TextStart:
     """Return how one text begins: a way is drawn as tokens are, by temperature, top-k, top-p, min-p and typical-p.
 
@@ -215,13 +237,24 @@ def start_by(
     """
     if len(ways) == 1:
         return ways[0].start
-    uniform = draws_of(seed, number, stars, crc32(prompt.encode()), 1).random()
+    uniform = draws_of(
+        seed,
+        number,
+        stars,
+        crc32(prompt.encode()),
+        1,
+    ).random()
     masses_W = torch.tensor([way.mass for way in ways], dtype=torch.float64)
     logp_1W = torch.log(masses_W / masses_W.sum())[None]
     return ways[int(pick(sampled_logp(logp_1W, sampling), np.array([uniform]))[0])].start
 
 
-def uniforms_of(seed: int, number: int, stars: int, prompt: str) -> Iterator[float]:
+def uniforms_of(
+    seed: int,
+    number: int,
+    stars: int,
+    prompt: str,
+) -> Iterator[float]:
     """Yield the random numbers of one text.
 
     The seed includes the rating and the prompt: texts that differ only in them would otherwise soon be the same.

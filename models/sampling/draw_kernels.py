@@ -98,7 +98,12 @@ def _largest_without(logp: Any, never_K: Any) -> Any:
 
 
 @njit(fastmath=FAST)  # type: ignore[untyped-decorator]
-def _weigh(logp: Any, most: Any, inverse_temperature: Any, weights: Any) -> Any:
+def _weigh(
+    logp: Any,
+    most: Any,
+    inverse_temperature: Any,
+    weights: Any,
+) -> Any:
     """Write the weights of a block, at most 1 each, and return their sum."""
     total: Any = _F(0.0)
     for v in range(len(weights)):
@@ -119,7 +124,11 @@ def _cut(weights: Any, floor: Any) -> Any:
 
 
 @njit  # type: ignore[untyped-decorator]
-def _id_at(left: Any, weights_V: Any, sums: Any) -> Any:
+def _id_at(
+    left: Any,
+    weights_V: Any,
+    sums: Any,
+) -> Any:
     """Return the id at which the weights before it and its own exceed a number; else the last that has a weight."""
     V = len(weights_V)
     block = 0
@@ -139,7 +148,12 @@ def _id_at(left: Any, weights_V: Any, sums: Any) -> Any:
 
 
 @njit  # type: ignore[untyped-decorator]
-def _floor(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
+def _floor(
+    weights_V: Any,
+    total: Any,
+    top_k: Any,
+    top_p: Any,
+) -> Any:
     """Return the smallest weight that top-k and then top-p keep. Mostly, the few weights near 1 decide it."""
     near_M = np.empty(len(weights_V), np.float32)
     size = 0
@@ -151,7 +165,12 @@ def _floor(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
 
 
 @njit  # type: ignore[untyped-decorator]
-def _floor_among(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
+def _floor_among(
+    weights_V: Any,
+    total: Any,
+    top_k: Any,
+    top_p: Any,
+) -> Any:
     """Return the smallest weight that top-k and top-p keep; 0 if these weights are too few to tell.
 
     *weights_V* are all weights or only the largest ones, *total* is the sum of all.
@@ -169,18 +188,40 @@ def _floor_among(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
 
     floor = _F(0.0)
     if top_k > 0:
-        floor, total = _floor_in(weights_V, counts_C, sums_C, top_k, np.inf, total)
+        floor, total = _floor_in(
+            weights_V,
+            counts_C,
+            sums_C,
+            top_k,
+            np.inf,
+            total,
+        )
 
     if top_p < 1.0:
         floor = max(
-            floor, _floor_in(weights_V, counts_C, sums_C, NO_LIMIT, top_p * total, total)[0]
+            floor,
+            _floor_in(
+                weights_V,
+                counts_C,
+                sums_C,
+                NO_LIMIT,
+                top_p * total,
+                total,
+            )[0],
         )
 
     return floor
 
 
 @njit  # type: ignore[untyped-decorator]
-def _floor_in(weights_V: Any, counts_C: Any, sums_C: Any, most: Any, share: Any, total: Any) -> Any:
+def _floor_in(
+    weights_V: Any,
+    counts_C: Any,
+    sums_C: Any,
+    most: Any,
+    share: Any,
+    total: Any,
+) -> Any:
     """Return the weight at which a number or a sum of weights is reached, the largest first, and the sum down to it."""
     bits_V = weights_V.view(np.uint32)
     count = 0

@@ -49,7 +49,11 @@ def filter_tokens(
     return logp_BV
 
 
-def _without_repeats(logp_V: torch.Tensor, text: np.ndarray, sampling: Sampling) -> None:
+def _without_repeats(
+    logp_V: torch.Tensor,
+    text: np.ndarray,
+    sampling: Sampling,
+) -> None:
     """Write the penalised log-probabilities over one row."""
     if sampling.repetition_penalty != 1 and len(text):
         seen = torch.from_numpy(np.unique(text)).to(logp_V.device)
@@ -117,7 +121,11 @@ def _keep(logp_BV: torch.Tensor, kept_BV: torch.Tensor) -> torch.Tensor:
     return torch.log_softmax(logp_BV.masked_fill(~kept_BV, -torch.inf), 1)
 
 
-def _floor_of_share(merit_BV: torch.Tensor, logp_BV: torch.Tensor, share: float) -> torch.Tensor:
+def _floor_of_share(
+    merit_BV: torch.Tensor,
+    logp_BV: torch.Tensor,
+    share: float,
+) -> torch.Tensor:
     """Return the merit of the last entry that is needed to reach a share of probability, best first (B, 1)."""
     ranked_BV, order_BV = merit_BV.sort(1, descending=True)
     ends_BV = logp_BV.gather(1, order_BV).exp().cumsum(1, dtype=torch.float64)
@@ -164,7 +172,10 @@ def in_one_pass(logp_NV: torch.Tensor, sampling: Sampling) -> bool:
 
 
 def draw(
-    logp_NV: torch.Tensor, never: torch.Tensor, sampling: Sampling, uniforms_N: np.ndarray
+    logp_NV: torch.Tensor,
+    never: torch.Tensor,
+    sampling: Sampling,
+    uniforms_N: np.ndarray,
 ) -> np.ndarray:
     """Return one id per row, drawn without some ids; `<eos>` where nothing else is possible.
 
@@ -183,6 +194,12 @@ def draw(
     inverse = np.float32(1 / sampling.divisor)
     cuts = min(sampling.top_k, logp_NV.shape[1]), float(sampling.top_p), float(sampling.min_p)
     draw_kernels.draw(
-        logp_NV.contiguous().numpy(), never.numpy(), inverse, *cuts, uniforms_N, EOS, ids_N
+        logp_NV.contiguous().numpy(),
+        never.numpy(),
+        inverse,
+        *cuts,
+        uniforms_N,
+        EOS,
+        ids_N,
     )
     return require_drawn(ids_N)

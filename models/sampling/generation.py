@@ -30,7 +30,11 @@ class GeneratedText(str):
     ended = True
 
 
-def ignore(number: int, piece: str, ended: bool) -> None:
+def ignore(
+    number: int,
+    piece: str,
+    ended: bool,
+) -> None:
     """Hear nothing of texts that grow."""
 
 
@@ -72,7 +76,14 @@ def generate(
     stops = given_stop(stop)
     requests = [(number, stars) for number in range(n)]
     return _write_texts(
-        bundle, requests, prompt, Sampling(**sampling), max_tokens, seed, stops, heard=heard
+        bundle,
+        requests,
+        prompt,
+        Sampling(**sampling),
+        max_tokens,
+        seed,
+        stops,
+        heard=heard,
     )
 
 
@@ -103,7 +114,16 @@ def generate_rated(
     for stars, count in counts.items():
         requests += [(number, stars) for number in range(count)]
 
-    texts = _write_texts(bundle, requests, "", sampling, max_tokens, seed, (), report)
+    texts = _write_texts(
+        bundle,
+        requests,
+        "",
+        sampling,
+        max_tokens,
+        seed,
+        (),
+        report,
+    )
     by_stars: dict[int, list[GeneratedText]] = {stars: [] for stars in counts}
     for (_, rating), text in zip(requests, texts, strict=True):
         by_stars[rating].append(text)
@@ -128,7 +148,15 @@ def stream(
     """
     prompt = given_text(prompt)
     stops = given_stop(stop)
-    pieces = _pieces(bundle, [(0, stars)], prompt, Sampling(**sampling), max_tokens, seed, stops)
+    pieces = _pieces(
+        bundle,
+        [(0, stars)],
+        prompt,
+        Sampling(**sampling),
+        max_tokens,
+        seed,
+        stops,
+    )
     if prompt:
         yield prompt
     yield from (piece for _, piece in pieces if piece)
@@ -159,7 +187,15 @@ def _write_texts(
         batch = requests[first : first + BATCH]
         written = [prompt] * len(batch)
         ended = [False] * len(batch)
-        for text, piece in _pieces(bundle, batch, prompt, sampling, max_tokens, seed, stop):
+        for text, piece in _pieces(
+            bundle,
+            batch,
+            prompt,
+            sampling,
+            max_tokens,
+            seed,
+            stop,
+        ):
             written[text.row] += piece
             ended[text.row] = text.ended
             heard(first + text.row, piece, text.ended)
@@ -192,11 +228,25 @@ def _pieces(
     texts = []
     prefixes = []
     for row, ((number, _), rating) in enumerate(zip(requests, ratings, strict=True)):
-        start = start_by(ways[rating], sampling, seed, number, rating, prompt)
+        start = start_by(
+            ways[rating],
+            sampling,
+            seed,
+            number,
+            rating,
+            prompt,
+        )
         written = WrittenText(bundle.vocabulary, prompt, stop, start)
         uniforms = uniforms_of(seed, number, rating, prompt)
         texts.append(
-            _Writing(sampling, uniforms, [*start.ids], first=start.first, row=row, written=written)
+            _Writing(
+                sampling,
+                uniforms,
+                [*start.ids],
+                first=start.first,
+                row=row,
+                written=written,
+            )
         )
         prefixes.append([*bundle.vocabulary.prefix(rating), *start.ids])
 
@@ -216,7 +266,11 @@ def _pieces(
         yield text, text.written.end()
 
 
-def _ways(bundle: Bundle, prompt: str, ratings: Sequence[int]) -> dict[int, list[Way]]:
+def _ways(
+    bundle: Bundle,
+    prompt: str,
+    ratings: Sequence[int],
+) -> dict[int, list[Way]]:
     """Return the ways in which texts of some ratings go on from a prompt."""
     distinct = sorted(set(ratings))
     usual = start_of(bundle.vocabulary, prompt)

@@ -43,7 +43,12 @@ class Watermark:
         self._given = given
         self._seen: set[tuple[int, ...]] = set()
 
-    def token(self, ids: Sequence[int], p_V: np.ndarray, uniform: float) -> int | None:
+    def token(
+        self,
+        ids: Sequence[int],
+        p_V: np.ndarray,
+        uniform: float,
+    ) -> int | None:
         """Return the next token after some; None after few tokens, or after a context that occurs again.
 
         Args:
@@ -80,7 +85,11 @@ class WatermarkEvidence(NamedTuple):
     p_value: float
 
 
-def evidence_of(vocabulary: Vocabulary, text: str, key: str) -> WatermarkEvidence:
+def evidence_of(
+    vocabulary: Vocabulary,
+    text: str,
+    key: str,
+) -> WatermarkEvidence:
     """Return the evidence of a text for a key; the vocabulary must be that of the model that wrote it.
 
     Raises:
@@ -116,7 +125,11 @@ def hash_key(key: str) -> bytes:
     return blake2b(key.encode(), digest_size=32).digest()
 
 
-def numbers(key: bytes, context: Sequence[int], ids_N: np.ndarray) -> np.ndarray:
+def numbers(
+    key: bytes,
+    context: Sequence[int],
+    ids_N: np.ndarray,
+) -> np.ndarray:
     """Return the numbers (N) of tokens after a context: a hash of the context, spread by SplitMix64 over the tokens."""
     digest = blake2b(np.asarray(context, "<i8").tobytes(), key=key, digest_size=8).digest()
     x_N = np.frombuffer(digest, "<u8") + (ids_N.astype(np.uint64) + np.uint64(1)) * np.uint64(

@@ -51,7 +51,11 @@ def _python(module: str, table: str) -> str:
     )
 
 
-def _table(what: str, remedy: str, begin: bytes) -> ForeignFile:
+def _table(
+    what: str,
+    remedy: str,
+    begin: bytes,
+) -> ForeignFile:
     return ForeignFile(what, remedy, begin, is_table=True)
 
 

@@ -57,7 +57,11 @@ def given_texts(texts: object, name: str = "texts") -> list[str]:
     return [str(item) for item in items]  # plain ones: NumPy's would be repeated in answers
 
 
-def given_items(items: object, name: str, kind: str) -> list[Any]:
+def given_items(
+    items: object,
+    name: str,
+    kind: str,
+) -> list[Any]:
     """Return the items of a list, or of anything that gives them one by one in an order.
 
     Args:

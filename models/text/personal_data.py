@@ -254,7 +254,11 @@ def _mask_token(match: re.Match[str]) -> str:
     return "_key_" if _is_mixed(match["mixed"], 3.2) else match[0]
 
 
-def _is_mixed(text: str, least: float, turns: int = 5) -> bool:
+def _is_mixed(
+    text: str,
+    least: float,
+    turns: int = 5,
+) -> bool:
     """Return whether letters and digits alternate as only a machine writes them."""
     changes = sum(before.isdigit() != after.isdigit() for before, after in pairwise(text))
     return changes >= turns and any(sign.isalpha() for sign in text) and _bits(text) >= least
@@ -266,7 +270,12 @@ def _bits(text: str) -> float:
     return -sum(share * log2(share) for share in shares)
 
 
-def _mask(name: str, hint: str, pattern: str, replacement: str) -> Repair:
+def _mask(
+    name: str,
+    hint: str,
+    pattern: str,
+    replacement: str,
+) -> Repair:
     expression = re.compile(pattern)
     return Repair(name, hint, lambda text: expression.sub(replacement, text), replacement)
 

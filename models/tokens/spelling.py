@@ -402,7 +402,10 @@ def _ngrams(symbols_N: np.ndarray, starts_W: np.ndarray) -> Iterator[np.ndarray]
 
 
 def _estimate_orders(
-    symbols_N: np.ndarray, starts_W: np.ndarray, weight_W: np.ndarray, uniform: float
+    symbols_N: np.ndarray,
+    starts_W: np.ndarray,
+    weight_W: np.ndarray,
+    uniform: float,
 ) -> list[Order]:
     """Estimate p and γ of every n-gram of some words; *weight_W*: how often each word counts."""
     weight_N = np.repeat(weight_W, np.diff(np.append(starts_W, len(symbols_N))))
@@ -434,7 +437,11 @@ def _estimate_orders(
     return orders
 
 
-def _interpolate_order(ngrams_M: np.ndarray, count_M: np.ndarray, below_M: np.ndarray) -> Order:
+def _interpolate_order(
+    ngrams_M: np.ndarray,
+    count_M: np.ndarray,
+    below_M: np.ndarray,
+) -> Order:
     """Estimate one order from a(g) and p(c | h') of its n-grams, with sums of integers only: the same everywhere."""
     contexts_C, first_C, context_M = np.unique(
         ngrams_M >> BITS, return_index=True, return_inverse=True

@@ -226,7 +226,13 @@ class Surface:
                 "the price of case and spaces names a piece twice, or has a quote without weight"
             )
 
-        return cls(case, tuple(symbols), gap, quotes, tuple(regular.tolist()))
+        return cls(
+            case,
+            tuple(symbols),
+            gap,
+            quotes,
+            tuple(regular.tolist()),
+        )
 
 
 def read(
@@ -301,7 +307,9 @@ def read(
 
 
 def _regular_chunks(
-    written: pl.Series, folded: pl.Series, straight: pl.Series
+    written: pl.Series,
+    folded: pl.Series,
+    straight: pl.Series,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return which chunks have pieces that join to the chunk (M,), and the number of pieces of these (M,), else 0."""
     pieces = pl.lit(written).list
@@ -315,7 +323,9 @@ def _regular_chunks(
 
 
 def _compare_pieces(
-    ours: pl.Series, theirs: pl.Series, fold: bool
+    ours: pl.Series,
+    theirs: pl.Series,
+    fold: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return which written pieces equal the folded ones (P,), with their space and without it."""
     low = ours
@@ -353,7 +363,11 @@ def _traits_of_pieces(
 
 
 def traits(
-    form: str, lowered: str, fold: bool, casing: Mapping[str, str], vocabulary: Collection[str]
+    form: str,
+    lowered: str,
+    fold: bool,
+    casing: Mapping[str, str],
+    vocabulary: Collection[str],
 ) -> Traits:
     """Return the traits of a written form; *lowered*: without its space, in lower case.
 
@@ -364,7 +378,11 @@ def traits(
     spaced = form[0] == " "
     written = form.removeprefix(" ")
     folded = lowered if fold else written
-    kind = {"L": WORD, "M": WORD, "N": NUMBER}.get(unicodedata.category(folded[0])[0], -1)
+    kind = {
+        "L": WORD,
+        "M": WORD,
+        "N": NUMBER,
+    }.get(unicodedata.category(folded[0])[0], -1)
     kind = MARK if folded[0] == "_" else kind
     usual = casing.get(folded, folded)
     shape = CASELESS
@@ -384,7 +402,15 @@ def traits(
         place = AT_START
 
     symbol = {WORD: "a", NUMBER: "0"}.get(kind, form)
-    return Traits(kind, spaced and kind >= 0, usually, shape, letters, place, symbol)
+    return Traits(
+        kind,
+        spaced and kind >= 0,
+        usually,
+        shape,
+        letters,
+        place,
+        symbol,
+    )
 
 
 def case_contexts(pieces: SurfacePieces) -> tuple[np.ndarray, ...]:
@@ -392,7 +418,11 @@ def case_contexts(pieces: SurfacePieces) -> tuple[np.ndarray, ...]:
     return pieces.place_N, pieces.usual_N, pieces.shape_before_N, pieces.shape_N
 
 
-def shape_of(written: str, folded: str, usual: str) -> tuple[int, int]:
+def shape_of(
+    written: str,
+    folded: str,
+    usual: str,
+) -> tuple[int, int]:
     """Return the shape of a piece, and the number of letters (`OTHER`) or bytes and end (`SPELT`) to code one by one.
 
     −1: the piece cannot be restored. It has no case, so nothing is coded, but the written form is another.
@@ -402,7 +432,12 @@ def shape_of(written: str, folded: str, usual: str) -> tuple[int, int]:
 
     capital = _compose(folded[:1].upper() + folded[1:])
     capitals = _compose(folded.upper())
-    for shape, form in {LOWER: folded, CAPITAL: capital, CAPITALS: capitals, USUAL: usual}.items():
+    for shape, form in {
+        LOWER: folded,
+        CAPITAL: capital,
+        CAPITALS: capitals,
+        USUAL: usual,
+    }.items():
         if form == written:
             return shape, 0
 

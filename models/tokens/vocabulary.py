@@ -52,7 +52,10 @@ class Vocabulary:
     boundary_policy = BOUNDARY_POLICY
 
     def __init__(
-        self, spec: VocabularySpec, normal_form: NormalForm, unit: WordUnit | SubwordUnit | CharUnit
+        self,
+        spec: VocabularySpec,
+        normal_form: NormalForm,
+        unit: WordUnit | SubwordUnit | CharUnit,
     ) -> None:
         self.spec = spec
         self.normal_form = normal_form
@@ -94,7 +97,11 @@ class Vocabulary:
         if not count:
             none = np.zeros(0)
             return EncodedDocuments(
-                np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(0, np.int32), none, none
+                np.zeros(0, np.int32),
+                np.zeros(1, np.int64),
+                np.zeros(0, np.int32),
+                none,
+                none,
             )
 
         tokens, lengths, unknown_nats, surface_nats = self._unit.encode_priced(texts, whole)
@@ -111,7 +118,13 @@ class Vocabulary:
         rows = np.searchsorted(np.cumsum(lengths), np.flatnonzero(tokens == UNK), side="right")
         oov = np.bincount(rows, minlength=count).astype(np.int32)
         spelt_nats = np.bincount(rows, weights=unknown_nats, minlength=count)
-        return EncodedDocuments(ids, offsets, oov, spelt_nats + surface_nats, surface_nats)
+        return EncodedDocuments(
+            ids,
+            offsets,
+            oov,
+            spelt_nats + surface_nats,
+            surface_nats,
+        )
 
     @staticmethod
     def prefix(stars: int | None) -> list[int]:
@@ -244,7 +257,9 @@ def page(vocabulary: Vocabulary, prompt: str) -> str:
 
 
 def batch_texts(
-    texts: Iterable[str], rows: int = BATCH_ROWS, characters: int = BATCH_CHARACTERS
+    texts: Iterable[str],
+    rows: int = BATCH_ROWS,
+    characters: int = BATCH_CHARACTERS,
 ) -> Iterator[list[str]]:
     """Yield lists of at most *rows* texts; a list ends with the text that reaches *characters* characters."""
     iterator = iter(texts)

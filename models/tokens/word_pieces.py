@@ -42,8 +42,17 @@ PATTERN = "|".join(
     )
 )
 """Pieces of a text; only white space matches no alternative. Punctuation includes the space before it."""
-ASCII_RANGES = {r"\p{L}": "A-Za-z", r"\p{M}": "", r"\p{N}": "0-9"}
-STRAIGHT = {"’": "'", "‘": "'", "“": '"', "”": '"'}
+ASCII_RANGES = {
+    r"\p{L}": "A-Za-z",
+    r"\p{M}": "",
+    r"\p{N}": "0-9",
+}
+STRAIGHT = {
+    "’": "'",
+    "‘": "'",
+    "“": '"',
+    "”": '"',
+}
 _STRAIGHT = str.maketrans(STRAIGHT)
 SPACE = ord(" ")
 PRINTABLE = 94
@@ -57,7 +66,13 @@ OPEN_IF_SPACED = frozenset("\"'`*~")
 CURRENCY = frozenset("$£€¥")
 INFIX = frozenset(["-", "--", "---", "–", "—", "/", "&", "@", "\\", "="])
 """Signs that join both neighbours if no space is before them ("take-out"); else spaced ("cheap - and good")."""
-ENGLISH_I = {"i": "I", "i'm": "I'm", "i've": "I've", "i'd": "I'd", "i'll": "I'll"}
+ENGLISH_I = {
+    "i": "I",
+    "i'm": "I'm",
+    "i've": "I've",
+    "i'd": "I'd",
+    "i'll": "I'll",
+}
 
 
 def _of_ascii(pattern: str) -> str:
@@ -255,7 +270,9 @@ class Chunks(NamedTuple):
 
 
 def _split(
-    data: Any, starts: np.ndarray, whole_D: np.ndarray
+    data: Any,
+    starts: np.ndarray,
+    whole_D: np.ndarray,
 ) -> tuple[Any, np.ndarray, np.ndarray]:
     """Split the bytes of texts that begin at *starts*.
 

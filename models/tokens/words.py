@@ -201,18 +201,36 @@ class WordUnit:
         return cut(straight.str.to_lowercase() if self._fold else straight)
 
     def surface_pieces(
-        self, chunks: Chunks, straight: pl.Series, lists: pl.Series, symbols: Sequence[str] = ()
+        self,
+        chunks: Chunks,
+        straight: pl.Series,
+        lists: pl.Series,
+        symbols: Sequence[str] = (),
     ) -> SurfacePieces:
         """Return the input of `surface.py`; *straight* and *lists*: the distinct chunks, and their pieces."""
         written = written_pieces(straight, lists)
-        return read(written, lists, straight, chunks, self._fold, self._traits_of, symbols)
+        return read(
+            written,
+            lists,
+            straight,
+            chunks,
+            self._fold,
+            self._traits_of,
+            symbols,
+        )
 
     def _traits_of(self, form: str, lowered: str) -> Traits:
         form_traits = self._traits.get((form, lowered))
         if form_traits is None:
             if len(self._traits) >= CACHED:
                 self._traits.clear()
-            form_traits = traits(form, lowered, self._fold, self._casing, self._ids.keys())
+            form_traits = traits(
+                form,
+                lowered,
+                self._fold,
+                self._casing,
+                self._ids.keys(),
+            )
             self._traits[form, lowered] = form_traits
         return form_traits
 
@@ -267,7 +285,11 @@ class WordUnit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        values = {"words": self._words, "casing": self._casing, "spelling": self.spelling.to_dict()}
+        values = {
+            "words": self._words,
+            "casing": self._casing,
+            "spelling": self.spelling.to_dict(),
+        }
         return values | ({"surface": self.surface.to_dict()} if self.surface else {})
 
     @classmethod
@@ -287,7 +309,13 @@ class WordUnit:
             raise ValueError("'casing' must be an object: words and their usual forms")
 
         surface = Surface.from_dict(values["surface"])
-        return cls(words, fold, casing, Spelling.from_dict(words, values["spelling"]), surface)
+        return cls(
+            words,
+            fold,
+            casing,
+            Spelling.from_dict(words, values["spelling"]),
+            surface,
+        )
 
 
 def _split_texts(priced: Priced) -> list[Priced]:

@@ -38,7 +38,12 @@ def alerts_set(
         ),
     ] = "",
     silence_days: Annotated[
-        float, typer.Option(min=0.0002, max=3650, help="Days without a retrain until an alert.")
+        float,
+        typer.Option(
+            min=0.0002,
+            max=3650,
+            help="Days without a retrain until an alert.",
+        ),
     ] = 8,
     preset: Preset = "small",
     set: Set = None,
@@ -88,7 +93,11 @@ def alerts_set(
 
 
 @app.command("show")
-def alerts_show(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def alerts_show(
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """Show the hosts that alerts go to, without what may be secret."""
     from reviewlm.flows.server.alert_addresses import read_alerts
 
@@ -96,7 +105,11 @@ def alerts_show(preset: Preset = "small", set: Set = None, json: Json = False) -
 
 
 @app.command("test")
-def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def alerts_test(
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """Send a test message to each address from this machine."""
     from reviewlm.core.errors import ConfigError, ReviewLMError
     from reviewlm.flows.server.alert_addresses import FILE, read_alerts
@@ -112,7 +125,11 @@ def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -
 
     failures = [_failure_of(address) for address in settings.addresses]
     rows = [
-        {"to": to, "sent": not failure, "cause": failure}
+        {
+            "to": to,
+            "sent": not failure,
+            "cause": failure,
+        }
         for to, failure in zip(settings.shown(), failures, strict=True)
     ]
     terminal.show_rows(rows)
@@ -148,7 +165,11 @@ def _failure_of(address: str) -> str:
 
 
 @app.command("off")
-def alerts_off(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def alerts_off(
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """Send no more alerts, and forget the addresses."""
     from reviewlm.core.services.join import renew_alerts
     from reviewlm.flows.server.alert_addresses import FILE, AlertSettings
@@ -159,7 +180,11 @@ def alerts_off(preset: Preset = "small", set: Set = None, json: Json = False) ->
     _show_alerts(AlertSettings(), {}, json)
 
 
-def _show_alerts(settings: AlertSettings, more: dict[str, str], json: bool) -> None:
+def _show_alerts(
+    settings: AlertSettings,
+    more: dict[str, str],
+    json: bool,
+) -> None:
     facts = {
         "to": ", ".join(settings.shown()) or "nobody",
         "silence_days": settings.silence_days,

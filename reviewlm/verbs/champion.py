@@ -73,7 +73,12 @@ def rollback(
         config.home,
         ROLLED_BACK,
         registry,
-        lambda: registry.rollback(target, against=against, why=why or "no reason given", who=who),
+        lambda: registry.rollback(
+            target,
+            against=against,
+            why=why or "no reason given",
+            who=who,
+        ),
         again,
     )
     terminal.show_facts(result)
@@ -84,7 +89,10 @@ def rollback(
 
 
 def history(
-    model: RegisteredModel = "", preset: NamingPreset = "small", set: Set = None, json: Json = False
+    model: RegisteredModel = "",
+    preset: NamingPreset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """List the decisions about versions, then the versions.
 
@@ -118,7 +126,13 @@ def history(
         terminal.say(f"To do: {ALIASES_COUNT}.")
 
     terminal.last_line(
-        {"model": registry.name, "versions": versions, "events": events, "damage": damage}, json
+        {
+            "model": registry.name,
+            "versions": versions,
+            "events": events,
+            "damage": damage,
+        },
+        json,
     )
 
 
@@ -191,12 +205,22 @@ def promote_by_hand(
         workspace.home,
         PROMOTED,
         registry,
-        lambda: registry.promote(version, against, why=why, who=who, force=force),
+        lambda: registry.promote(
+            version,
+            against,
+            why=why,
+            who=who,
+            force=force,
+        ),
         again,
     )
 
 
-def _registry(workspace: Workspace, promotion: PromotionConfig, model: str = "") -> Registry:
+def _registry(
+    workspace: Workspace,
+    promotion: PromotionConfig,
+    model: str = "",
+) -> Registry:
     """Return the registry of a model without Prefect, whose import takes longer than a rollback.
 
     Raises:
@@ -226,7 +250,11 @@ def _known_models(asked: str, names: Sequence[str]) -> str:
     return f"{nearest(asked, names)}one of {', '.join(names)}; `reviewlm history --model {names[0]}` lists its versions"
 
 
-def _require_opens(execution: ExecutionConfig, registry: Registry, version: int) -> None:
+def _require_opens(
+    execution: ExecutionConfig,
+    registry: Registry,
+    version: int,
+) -> None:
     """Open a version of either family before it becomes champion: its probe texts are scored again."""
     from reviewlm.tracking.registry.opening import open_champion
     from reviewlm.tracking.registry.versions import SCHEME
@@ -236,7 +264,11 @@ def _require_opens(execution: ExecutionConfig, registry: Registry, version: int)
 
 
 def _report_decision(
-    home: Path, alert: str, registry: Registry, decide: Callable[[], Event], again: str
+    home: Path,
+    alert: str,
+    registry: Registry,
+    decide: Callable[[], Event],
+    again: str,
 ) -> dict[str, Any]:
     """Return the result of a decision by hand, and let the alerts tell it.
 

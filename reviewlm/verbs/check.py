@@ -100,15 +100,29 @@ def _look_at_files(source: SourceConfig) -> FirstLook:
     return look_at(source.input, limits, skip_missing=source.skip_missing)
 
 
-def _forecast(split: SplitConfig, models: Sequence[ModelSpec], look: FirstLook) -> RunForecast:
+def _forecast(
+    split: SplitConfig,
+    models: Sequence[ModelSpec],
+    look: FirstLook,
+) -> RunForecast:
     """Return how long a run on the files is expected to take here."""
     from reviewlm.tasks.planning.forecast import forecast_run
 
     used = look.records * look.account.used / max(look.account.read, 1)
-    return forecast_run(split, models, round(used), look.bytes_of_review, available_cores())
+    return forecast_run(
+        split,
+        models,
+        round(used),
+        look.bytes_of_review,
+        available_cores(),
+    )
 
 
-def _try_stages(config: RunConfig, answer: dict[str, Any], json: bool) -> None:
+def _try_stages(
+    config: RunConfig,
+    answer: dict[str, Any],
+    json: bool,
+) -> None:
     """Try all stages in a temporary home, show what came out, and write the answer; keep the home of an error."""
     from reviewlm.corpus.ingestion.forgotten import hand_list_on
 
@@ -206,7 +220,11 @@ def _count_in_words(kinds: Mapping[str, int]) -> str:
     return ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
 
 
-def _show(stages: Sequence[CheckedStage], home: Path | None, json: bool) -> None:
+def _show(
+    stages: Sequence[CheckedStage],
+    home: Path | None,
+    json: bool,
+) -> None:
     """Show the stages with their times, and the wall time; if one failed, name it and the kept folder."""
     import psutil
 
@@ -229,10 +247,21 @@ def _show(stages: Sequence[CheckedStage], home: Path | None, json: bool) -> None
     if home is not None:
         failure = {"failed": rows[-1]["stage"] if rows else "", "home": str(home)}
 
-    terminal.last_line({"stages": rows, "seconds": round(seconds, 1), **failure}, json)
+    terminal.last_line(
+        {
+            "stages": rows,
+            "seconds": round(seconds, 1),
+            **failure,
+        },
+        json,
+    )
 
 
-def doctor(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def doctor(
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """Check machine, home folder and servers, and say what to do.
 
     Packages, disk, memory, GPU, databases. It changes nothing.
@@ -251,7 +280,12 @@ def doctor(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
     problems = counts["problem"]
     terminal.say(f"{problems} problems, {counts['warning']} warnings, {counts['ok']} ok")
     terminal.last_line(
-        {"problems": problems, "warnings": counts["warning"], "checks": [*map(asdict, lines)]}, json
+        {
+            "problems": problems,
+            "warnings": counts["warning"],
+            "checks": [*map(asdict, lines)],
+        },
+        json,
     )
     if problems:
         raise typer.Exit(FAILED)

@@ -50,7 +50,13 @@ def compare(
     require_versions_or_models(chosen, [first, second])
     require_data_of(chosen)
     result = run_version_flow(
-        "compare", chosen, preset, input, set or [], first=first, second=second
+        "compare",
+        chosen,
+        preset,
+        input,
+        set or [],
+        first=first,
+        second=second,
     )
     _show(result, samples)
     terminal.last_line(result, json)
@@ -69,7 +75,14 @@ def _show(result: dict[str, Any], samples: bool) -> None:
 
     shown = [row for row in result["figures"] if row["figure"] in _shown_figures(result)]
     terminal.show_rows(
-        [{"figure": row["figure"], "A": row["A"], "B": row["B"]} for row in shown],
+        [
+            {
+                "figure": row["figure"],
+                "A": row["A"],
+                "B": row["B"],
+            }
+            for row in shown
+        ],
         f"Lower is better; {BITS.words} decide",
     )
     slices = []
@@ -77,7 +90,13 @@ def _show(result: dict[str, Any], samples: bool) -> None:
         dimension = dimension_name(row["dimension"], row["slice"])
         figures = {name: row[name] for name in ("slice", "reviews", "A", "B")}
         gain = {"gain": _gain(row), "verdict": row["verdict"]}
-        slices.append({"dimension": dimension, **figures, **gain})
+        slices.append(
+            {
+                "dimension": dimension,
+                **figures,
+                **gain,
+            }
+        )
 
     if slices:
         sure = f"with {result['confidence']:.0%} intervals that hold for all slices together"
@@ -87,7 +106,13 @@ def _show(result: dict[str, Any], samples: bool) -> None:
 
     costs = []
     for row in result["costs"]:
-        costs.append({**row, "A": _whole(row["A"]), "B": _whole(row["B"])})
+        costs.append(
+            {
+                **row,
+                "A": _whole(row["A"]),
+                "B": _whole(row["B"]),
+            }
+        )
 
     terminal.show_rows(costs, TITLES["costs"])
     for sample in result["samples"] if samples else ():

@@ -102,7 +102,13 @@ def list_settings(
     rows = []
     for key, one, _ in described_settings(load_configuration(preset, set)):
         if word.lower() in f"{key} {one.meaning}".lower():
-            rows.append({"setting": key, "default": one.default, "meaning": one.meaning})
+            rows.append(
+                {
+                    "setting": key,
+                    "default": one.default,
+                    "meaning": one.meaning,
+                }
+            )
 
     short = [{**row, "meaning": row["meaning"].split(". ")[0]} for row in rows]
     terminal.show_rows(short, empty=f"No setting has '{word}' in its name or meaning.")
@@ -144,8 +150,20 @@ def explain(
         raise ConfigError("There is no such setting", where=setting, remedy=remedy)
 
     one, value = settings[setting]
-    facts = {"setting": setting, "value": value, "default": one.default, "values": one.values}
+    facts = {
+        "setting": setting,
+        "value": value,
+        "default": one.default,
+        "values": one.values,
+    }
     shown = f"{facts['value']}  (preset {preset}{', --set' if set else ''})"
     terminal.show_facts({**facts, "value": shown})
     terminal.say(f"\n{one.meaning}")
-    terminal.last_line({**facts, "preset": preset, "meaning": one.meaning}, json)
+    terminal.last_line(
+        {
+            **facts,
+            "preset": preset,
+            "meaning": one.meaning,
+        },
+        json,
+    )

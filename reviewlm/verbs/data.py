@@ -41,10 +41,22 @@ def synth(
     reviews: Annotated[int, typer.Option("--reviews", min=1, help="Number of reviews.")] = 20_000,
     seed: Annotated[int, options.number("--seed", Seed, "Seed of the random draw.")] = 1,
     malformed: Annotated[
-        float, typer.Option("--malformed", min=0, max=0.5, help="Share of broken lines.")
+        float,
+        typer.Option(
+            "--malformed",
+            min=0,
+            max=0.5,
+            help="Share of broken lines.",
+        ),
     ] = 0.0,
     duplicates: Annotated[
-        float, typer.Option("--duplicates", min=0, max=0.5, help="Share of repeated reviews.")
+        float,
+        typer.Option(
+            "--duplicates",
+            min=0,
+            max=0.5,
+            help="Share of repeated reviews.",
+        ),
     ] = 0.0,
     preset: Preset = "small",
     set: Set = None,
@@ -61,13 +73,26 @@ def synth(
     from reviewlm.corpus.synthetic.synth import write_reviews
 
     terminal.show_result(
-        {**write_reviews(out, reviews, seed, malformed, duplicates), "out": str(out)}, json
+        {
+            **write_reviews(
+                out,
+                reviews,
+                seed,
+                malformed,
+                duplicates,
+            ),
+            "out": str(out),
+        },
+        json,
     )
 
 
 @quarantine_app.command("show")
 def quarantine_show(
-    input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False
+    input: VersionInput = None,
+    preset: VersionPreset = "",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Count the rejected records by reason, with an example.
 
@@ -123,7 +148,9 @@ def quarantine_export(
 
 
 def _quarantine(
-    preset: str, input: list[str] | None, given: list[str] | None
+    preset: str,
+    input: list[str] | None,
+    given: list[str] | None,
 ) -> tuple[dict[str, str], list[Path]]:
     """Return the origin of the data and their quarantine files; without a champion, of the newest data set.
 
@@ -149,8 +176,16 @@ def _quarantine(
             same_data.append(one)
 
     try:
-        chosen = settings_of(preset=preset, input=input or [], overrides=given or [])
-        recorded = settings_of(preset=preset, input=input or [], overrides=same_data)
+        chosen = settings_of(
+            preset=preset,
+            input=input or [],
+            overrides=given or [],
+        )
+        recorded = settings_of(
+            preset=preset,
+            input=input or [],
+            overrides=same_data,
+        )
         return chosen.describe(), quarantine_files(
             Store.of(chosen.config.home), recorded.config.source, recorded.dataset
         )
@@ -185,7 +220,12 @@ def checks_suggest(
     suite = suggest(table, as_name(table.stem, "table"))
     save_suite(suite, out)
     terminal.show_result(
-        {"checks": len(suite.checks), "columns": len(suite.columns), "out": str(out)}, json
+        {
+            "checks": len(suite.checks),
+            "columns": len(suite.columns),
+            "out": str(out),
+        },
+        json,
     )
 
 
@@ -214,7 +254,11 @@ def checks_run(
     docs = docs.absolute()
     report = check_with(suite, table, docs, table.name).with_folder(docs.parent)
     rows = [
-        {"passed": row.passed, "severity": row.severity, "what": row.sentence}
+        {
+            "passed": row.passed,
+            "severity": row.severity,
+            "what": row.sentence,
+        }
         for row in report.results
     ]
     terminal.show_rows(rows, empty="The suite has no checks.")
@@ -243,7 +287,13 @@ def drift(
     flow_runs.require_champion(chosen)
     flow_runs.require_new_reviews(chosen)
     flow_runs.require_input(chosen.config.source)
-    result = flow_runs.run_version_flow("drift", chosen, preset, input, overrides)
+    result = flow_runs.run_version_flow(
+        "drift",
+        chosen,
+        preset,
+        input,
+        overrides,
+    )
     if result["drifted"]:
         terminal.say(
             "No retrain was started. For one: `reviewlm run`, its --input the champion's files and these."

@@ -77,7 +77,14 @@ def backup(
     warnings += [ELSEWHERE.format(place=place, count=count) for place, count in places]
     terminal.show_warnings(warnings)
     terminal.say(f"Restore it with: `reviewlm home restore {to} --home FOLDER`", whole=True)
-    terminal.last_line({**result, "without_store": without_store, "warnings": warnings}, json)
+    terminal.last_line(
+        {
+            **result,
+            "without_store": without_store,
+            "warnings": warnings,
+        },
+        json,
+    )
 
 
 def restore(
@@ -188,7 +195,11 @@ def gc(
     for row in done["kinds"]:
         kept_size = size(row["kept_bytes"])
         gone_size = size(row["gone_bytes"])
-        line = {"what": row["kind"], "kept": row["kept"], "size": kept_size}
+        line = {
+            "what": row["kind"],
+            "kept": row["kept"],
+            "size": kept_size,
+        }
         line |= {goes: row["gone"], f"size {goes}": gone_size}
         rows.append(line)
 
@@ -249,7 +260,13 @@ def forget(
     from reviewlm.tasks.upkeep.forget import forget, ids_in_our_form
 
     reviews, users = (ids_in_our_form(given or []) for given in (review_id, user_id))
-    done = forget(config.workspace, reviews, users, dry_run, delete_versions)
+    done = forget(
+        config.workspace,
+        reviews,
+        users,
+        dry_run,
+        delete_versions,
+    )
     goes = "would go" if dry_run else "gone"
     terminal.show_rows(
         [{"what": row["kind"], goes: row["number"]} for row in done["removed"]],
@@ -267,7 +284,11 @@ def forget(
     terminal.last_line(done, json)
 
 
-def sync(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def sync(
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """Publish the runs that wait for MLflow. The next run does so too."""
     config = configure(preset, set)
     from reviewlm.tracking.runs.record import waiting_runs

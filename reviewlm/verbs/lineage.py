@@ -64,18 +64,30 @@ def lineage(
 
     links = record.links()
     steps = [
-        {**vars(step), "label": record.label(step), "link": links[step.key]}
+        {
+            **vars(step),
+            "label": record.label(step),
+            "link": links[step.key],
+        }
         for step in record.steps
     ]
     facts = {"version": opened.version.version, "model": record.model}
-    facts |= {"bundle": record.bundle, "root": record.root, "steps": steps}
+    facts |= {
+        "bundle": record.bundle,
+        "root": record.root,
+        "steps": steps,
+    }
     facts["sources"] = [vars(source) for source in record.sources]
     facts["findings"] = [vars(defect) for defect in defects]
     facts["verified"] = verify
     terminal.last_line(facts, json)
 
 
-def _show_lineage(record: Lineage, version: RegisteredVersion, defects: Sequence[Defect]) -> None:
+def _show_lineage(
+    record: Lineage,
+    version: RegisteredVersion,
+    defects: Sequence[Defect],
+) -> None:
     """Show the stages and sources of a version, and which of their files are missing or changed."""
     aliases = ""
     if version.aliases:
@@ -88,16 +100,36 @@ def _show_lineage(record: Lineage, version: RegisteredVersion, defects: Sequence
     for step in record.steps:
         size = terminal.size(step.bytes)
         state = states.get(step.key, "")
-        row = {"stage": step.stage, "of": record.label(step), "digest": step.digest}
-        steps.append({**row, "size": size, "state": state})
+        row = {
+            "stage": step.stage,
+            "of": record.label(step),
+            "digest": step.digest,
+        }
+        steps.append(
+            {
+                **row,
+                "size": size,
+                "state": state,
+            }
+        )
 
     terminal.show_rows(steps, "Stages, each after those that it was made from")
     sources = []
     for source in record.sources:
         size = terminal.size(source.bytes)
         state = states.get(source.sha256, "")
-        row = {"source": source.kind, "name": source.name, "sha256": source.sha256[:SHORT]}
-        sources.append({**row, "size": size, "state": state})
+        row = {
+            "source": source.kind,
+            "name": source.name,
+            "sha256": source.sha256[:SHORT],
+        }
+        sources.append(
+            {
+                **row,
+                "size": size,
+                "state": state,
+            }
+        )
 
     terminal.show_rows(sources, "Sources")
     for defect in defects:
@@ -188,7 +220,11 @@ def _show(result: Mapping[str, Any]) -> None:
     """Show what became of a reproduction: its stages, platform, code, figures and verdict."""
     rows = []
     for step in result["steps"]:
-        row = {"stage": step["stage"], "of": step["label"], "digest": step["digest"]}
+        row = {
+            "stage": step["stage"],
+            "of": step["label"],
+            "digest": step["digest"],
+        }
         row["bytes"] = "equal" if step["equal"] else ", ".join(step["files"][:2])
         row["seconds then"] = step["seconds_then"]
         row["now"] = step["seconds_now"]

@@ -120,22 +120,54 @@ def generate(
     with lasting_objects():
         bundle, version = open_registered(config.workspace, config.promotion.model_name, model)
 
-    warnings = _warn_before(bundle, version, config.home, prompt, stars)
+    warnings = _warn_before(
+        bundle,
+        version,
+        config.home,
+        prompt,
+        stars,
+    )
     if beam:
-        found = _search(bundle, beam, n, stars, prompt, require or [], max_tokens)
+        found = _search(
+            bundle,
+            beam,
+            n,
+            stars,
+            prompt,
+            require or [],
+            max_tokens,
+        )
     else:
         drawing = {name: context.params[name] for name in SAMPLING} | {"stop": stop or ()}
-        found = _draw(bundle, n, stars, prompt, max_tokens, drawing)
+        found = _draw(
+            bundle,
+            n,
+            stars,
+            prompt,
+            max_tokens,
+            drawing,
+        )
         # Without --stars the seed draws the rating.
         certain = temperature == 0 and stars is not None
         if not certain and not is_given(context, "seed"):
             _say_seed(seed)
 
-    terminal.last_line({**version.answer_fields, **found, "warnings": warnings}, json)
+    terminal.last_line(
+        {
+            **version.answer_fields,
+            **found,
+            "warnings": warnings,
+        },
+        json,
+    )
 
 
 def _warn_before(
-    bundle: Bundle, version: Version, home: Path, prompt: str, stars: int | None
+    bundle: Bundle,
+    version: Version,
+    home: Path,
+    prompt: str,
+    stars: int | None,
 ) -> list[str]:
     """Show and return what speaks against a prompt and a rating: the training reviews did not have such ones."""
     from reviewlm.models.bundles.bundle import unseen_warnings
@@ -163,7 +195,15 @@ def _search(
 
     with during("searching for the likeliest reviews"):
         reviews = run_checked(
-            lambda: beam_search(bundle, width, n, stars, prompt, require, max_tokens)
+            lambda: beam_search(
+                bundle,
+                width,
+                n,
+                stars,
+                prompt,
+                require,
+                max_tokens,
+            )
         )
 
     for review in reviews:
@@ -193,7 +233,15 @@ def _draw(
     live = LiveReviews(ratings, prompt)
     with during("writing"):
         reviews = run_checked(
-            lambda: sample(bundle, n, stars, prompt, max_tokens, heard=live.hear, **drawing)
+            lambda: sample(
+                bundle,
+                n,
+                stars,
+                prompt,
+                max_tokens,
+                heard=live.hear,
+                **drawing,
+            )
         )
 
     live.close()
@@ -213,7 +261,12 @@ def _say_seed(seed: int) -> None:
     )
 
 
-def _require_effect(context: typer.Context, beam: int, require: Sequence[str], n: int) -> None:
+def _require_effect(
+    context: typer.Context,
+    beam: int,
+    require: Sequence[str],
+    n: int,
+) -> None:
     """Raise BadParameter if an option has no effect beside the others."""
     if require and not beam:
         raise typer.BadParameter("it needs --beam, e.g. --beam 5", param_hint="--require")
@@ -270,10 +323,26 @@ def suggest(
 
         readers = Readers(bundle)
         prompt = type_text(
-            lambda text: run_checked(lambda: likely_words(bundle, text, k, stars, readers=readers))
+            lambda text: run_checked(
+                lambda: likely_words(
+                    bundle,
+                    text,
+                    k,
+                    stars,
+                    readers=readers,
+                )
+            )
         )
 
-    suggestions = run_checked(lambda: likely_words(bundle, prompt, k, stars, both=True))
+    suggestions = run_checked(
+        lambda: likely_words(
+            bundle,
+            prompt,
+            k,
+            stars,
+            both=True,
+        )
+    )
     warnings = unseen_warnings(bundle, prompt, stars)
     terminal.show_warnings(warnings)
     both = suggestions.typed in dict(suggestions.words)  # it may be a whole word
@@ -281,7 +350,14 @@ def suggest(
         terminal.show_suggestions(prompt, reading)
 
     read = {"ratings": _ratings(bundle, stars), "warnings": warnings}
-    terminal.last_line({**version.answer_fields, **suggestions.as_json(), **read}, json)
+    terminal.last_line(
+        {
+            **version.answer_fields,
+            **suggestions.as_json(),
+            **read,
+        },
+        json,
+    )
 
 
 def score(
@@ -341,7 +417,15 @@ def score(
     terminal.show_rows(marks)
     watermarks = {"watermarks": marks} if watermark else {}
     read = {"ratings": _ratings(bundle, stars), "warnings": warnings}
-    terminal.last_line({**version.answer_fields, **result, **watermarks, **read}, json)
+    terminal.last_line(
+        {
+            **version.answer_fields,
+            **result,
+            **watermarks,
+            **read,
+        },
+        json,
+    )
 
 
 def export(

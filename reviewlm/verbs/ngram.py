@@ -65,7 +65,15 @@ Marks = Annotated[
 ]
 Smoothing = Annotated[Methods, typer.Option("--smoothing", help="The smoothing method.")]
 
-Order = Annotated[int, typer.Option("--order", min=1, max=6, help="N, the longest n-gram.")]
+Order = Annotated[
+    int,
+    typer.Option(
+        "--order",
+        min=1,
+        max=6,
+        help="N, the longest n-gram.",
+    ),
+]
 NewArpa = Annotated[
     Path | None,
     typer.Option(
@@ -183,9 +191,21 @@ def fit(
     _require_outputs(arpa, binary, smoothing)
     run_checked(lambda: require_texts(text, held_out, limit_vocabulary, apart_from=arpa))
     with disk_errors(arpa or binary or "", ANOTHER_PLACE), converted_errors():
-        result = fit_text(text, spec, arpa, binary, engine)
+        result = fit_text(
+            text,
+            spec,
+            arpa,
+            binary,
+            engine,
+        )
 
-    _show_fit(result, arpa, binary, smoothing, as_json)
+    _show_fit(
+        result,
+        arpa,
+        binary,
+        smoothing,
+        as_json,
+    )
 
 
 @contextmanager
@@ -211,7 +231,11 @@ def _require_apart(arpa: Path | None, binary: Path | None) -> None:
         raise ValueError("--arpa is the folder of --binary, or in it")
 
 
-def _require_outputs(arpa: Path | None, binary: Path | None, smoothing: Methods) -> None:
+def _require_outputs(
+    arpa: Path | None,
+    binary: Path | None,
+    smoothing: Methods,
+) -> None:
     """Raise an error if an output cannot be written, or the method has no probabilities for an ARPA file."""
     if arpa is not None:
         if smoothing in SCORES_ONLY:
@@ -224,7 +248,11 @@ def _require_outputs(arpa: Path | None, binary: Path | None, smoothing: Methods)
 
 
 def _show_fit(
-    result: dict[str, Any], arpa: Path | None, binary: Path | None, smoothing: str, as_json: bool
+    result: dict[str, Any],
+    arpa: Path | None,
+    binary: Path | None,
+    smoothing: str,
+    as_json: bool,
 ) -> None:
     """Show the size of a fitted model by order, and where it is written."""
     terminal.show_rows(_per_order(result))
@@ -310,7 +338,16 @@ def generate(
 
     opened = run_checked(lambda: open_model(model))
     lines = run_checked(
-        lambda: write_lines(opened, n, prompt, temperature, top_k, top_p, max_tokens, seed)
+        lambda: write_lines(
+            opened,
+            n,
+            prompt,
+            temperature,
+            top_k,
+            top_p,
+            max_tokens,
+            seed,
+        )
     )
     for line in lines:
         terminal.say(line)
@@ -324,7 +361,15 @@ def _per_order(result: dict[str, Any]) -> list[dict[str, Any]]:
     orders = zip(result["ngrams"], result["discounts"] or none, strict=True)
     rows = []
     for order, (ngrams, (d1, d2, d3)) in enumerate(orders, start=1):
-        rows.append({"order": order, "n-grams": ngrams, "D1": d1, "D2": d2, "D3+": d3})
+        rows.append(
+            {
+                "order": order,
+                "n-grams": ngrams,
+                "D1": d1,
+                "D2": d2,
+                "D3+": d3,
+            }
+        )
     return rows
 
 

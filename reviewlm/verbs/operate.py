@@ -98,17 +98,37 @@ def start(
         server = _server_command(preset, set or [])
 
     uri = config.execution.tracking_uri
-    addresses = launch.start(config.home, uri, server, deploy, overwrite)
+    addresses = launch.start(
+        config.home,
+        uri,
+        server,
+        deploy,
+        overwrite,
+    )
     schedules = launch.schedules(config.home)
     model_name = config.promotion.model_name
     pages = _mlflow_pages(config.workspace, tracker, model_name, addresses["MLflow"])
-    _show_services(config.home, addresses, schedules, pages, model_name, json)
+    _show_services(
+        config.home,
+        addresses,
+        schedules,
+        pages,
+        model_name,
+        json,
+    )
     if serve and not has_champion:
         terminal.say(
             "Nothing is served yet, because there is no champion. After a promotion, start again."
         )
 
-    terminal.last_line({**addresses, **pages.links(), "schedules": schedules}, json)
+    terminal.last_line(
+        {
+            **addresses,
+            **pages.links(),
+            "schedules": schedules,
+        },
+        json,
+    )
     if stay:
         standard_streams.answer_now(standard_streams.document or {})
         with idle():
@@ -141,11 +161,18 @@ class _MlflowPages(NamedTuple):
 
     def links(self) -> dict[str, str]:
         """Return the fields of the answer."""
-        return {"runs": self.runs, "models": self.models, "registry": self.registry}
+        return {
+            "runs": self.runs,
+            "models": self.models,
+            "registry": self.registry,
+        }
 
 
 def _mlflow_pages(
-    workspace: Workspace, tracker: Tracker, model_name: str, address: str
+    workspace: Workspace,
+    tracker: Tracker,
+    model_name: str,
+    address: str,
 ) -> _MlflowPages:
     """Return the pages of the user's model, or of the demo's; only MLflow's address while another server is away."""
     from reviewlm.tracking.registry.locating import asked_model, tracker_at
@@ -198,7 +225,11 @@ def _show_services(
         _say_login(home)
 
 
-def status(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def status(
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """Show which services run on this machine, and whether they answer."""
     from reviewlm.core.services.launch import status
 
@@ -208,12 +239,21 @@ def status(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
     terminal.last_line({"services": rows}, json)
 
 
-def password(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def password(
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """Show the login data of the Prefect and MLflow pages."""
     home = configure(preset, set).home
     _say_login(home)
     terminal.last_line(
-        {"user": USER, "password": password_of(home), "for Prefect": credentials_of(home)}, json
+        {
+            "user": USER,
+            "password": password_of(home),
+            "for Prefect": credentials_of(home),
+        },
+        json,
     )
 
 
@@ -226,7 +266,11 @@ def _say_login(home: Path) -> None:
     terminal.say(f"Prefect has one field for both:  {credentials_of(home)}", whole=True)
 
 
-def stop(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def stop(
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """Stop the processes that `services start` started."""
     from reviewlm.core.services.service_list import stop
 
@@ -240,7 +284,12 @@ def serve(
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option("--port", min=0, max=65_535, help="Port; 0: any free one. Default: 8000."),
+        typer.Option(
+            "--port",
+            min=0,
+            max=65_535,
+            help="Port; 0: any free one. Default: 8000.",
+        ),
     ] = None,
     without_tokens: Annotated[
         bool,
@@ -299,7 +348,9 @@ def serve(
 
 
 def _require_registered(
-    workspace: Workspace, promotion: PromotionConfig, classification: ClassificationConfig
+    workspace: Workspace,
+    promotion: PromotionConfig,
+    classification: ClassificationConfig,
 ) -> None:
     """Refuse to serve a home in which nothing is registered, before the seconds in which torch is imported.
 
@@ -319,7 +370,11 @@ def _require_registered(
             raise nothing_registered(tracker, f"{SCHEME}{name}@{CHAMPION}")
 
 
-def _show_replicas(address: str, serving: ServingConfig, json: bool) -> None:
+def _show_replicas(
+    address: str,
+    serving: ServingConfig,
+    json: bool,
+) -> None:
     """Say where the replicas answer."""
     least, most = serving.replicas
     if json:
@@ -329,7 +384,11 @@ def _show_replicas(address: str, serving: ServingConfig, json: bool) -> None:
     terminal.say("Ctrl-C ends them. They follow promotions and rollbacks by themselves.")
 
 
-def _show_address(address: str, facts: dict[str, Any], json: bool) -> None:
+def _show_address(
+    address: str,
+    facts: dict[str, Any],
+    json: bool,
+) -> None:
     """Say where the model answers, and how to ask it."""
     if json:
         standard_streams.answer_now({"address": address, **facts})
@@ -352,7 +411,12 @@ def _show_address(address: str, facts: dict[str, Any], json: bool) -> None:
 
 
 @tokens_app.command("add")
-def tokens_add(name: Name, preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def tokens_add(
+    name: Name,
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """Make a token and show it, this once: only its hash is kept. From then on the server needs a token.
 
     \b
@@ -363,11 +427,22 @@ def tokens_add(name: Name, preset: Preset = "small", set: Set = None, json: Json
     token = add_token(file, name)
     terminal.say(f"Token of {name}, which is not shown again:")
     terminal.say(token, whole=True)
-    terminal.last_line({"name": name, "token": token, "file": str(file)}, json)
+    terminal.last_line(
+        {
+            "name": name,
+            "token": token,
+            "file": str(file),
+        },
+        json,
+    )
 
 
 @tokens_app.command("list")
-def tokens_list(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def tokens_list(
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """List the names of the tokens."""
     rows = list_tokens(configure(preset, set, create=False).home / TOKENS_FILE)
     terminal.show_rows(rows, empty="There is no token. `reviewlm home tokens add NAME` makes one.")
@@ -376,7 +451,10 @@ def tokens_list(preset: Preset = "small", set: Set = None, json: Json = False) -
 
 @tokens_app.command("remove")
 def tokens_remove(
-    name: Name, preset: Preset = "small", set: Set = None, json: Json = False
+    name: Name,
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Remove a token; a running server refuses it at once.
 

@@ -71,7 +71,13 @@ def run(
     """
     overrides = flow_runs.with_rebuild(set, rebuild)
     if minutes is None:
-        result = flow_runs.run_flow("retrain", preset, input, overrides, until=until)
+        result = flow_runs.run_flow(
+            "retrain",
+            preset,
+            input,
+            overrides,
+            until=until,
+        )
     elif until:
         raise typer.BadParameter("it plans a whole run", param_hint="--minutes")
     else:
@@ -79,7 +85,12 @@ def run(
 
         preset = preset if options.is_given(context, "preset") else FRAME
         result = flow_runs.run_flow(
-            "retrain", preset, input, overrides, require_frame, minutes=minutes
+            "retrain",
+            preset,
+            input,
+            overrides,
+            require_frame,
+            minutes=minutes,
         )
 
     shows: dict[str | None, Callable[[Mapping[str, Any]], None]] = {
@@ -114,7 +125,10 @@ def _show_run(
 
 
 def demo(
-    set: Set = None, rebuild: Rebuild = None, verbose: Verbose = False, json: Json = False
+    set: Set = None,
+    rebuild: Rebuild = None,
+    verbose: Verbose = False,
+    json: Json = False,
 ) -> None:
     """Run the pipeline on a small corpus, which is embedded."""
     _show_run(
@@ -176,7 +190,13 @@ def promote(
             )
         config = configure(preset or "small", set, create=False)
         result = promote_by_hand(
-            config.workspace, config.promotion, model, version, why, who, force
+            config.workspace,
+            config.promotion,
+            model,
+            version,
+            why,
+            who,
+            force,
         )
         terminal.show_result(result, json)
     elif why or who or force or model:
@@ -190,7 +210,14 @@ def promote(
             chosen.config.models, chosen.config.classification, chosen.config.vectors
         )
         _show_run(
-            flow_runs.run_version_flow("promote_only", chosen, preset, input, set or []), json
+            flow_runs.run_version_flow(
+                "promote_only",
+                chosen,
+                preset,
+                input,
+                set or [],
+            ),
+            json,
         )
 
 
@@ -215,7 +242,12 @@ def rescore(
     flow_runs.require_input(chosen.config.source)
     versions = "all" if all else "champion"
     result = flow_runs.run_version_flow(
-        "rescore", chosen, preset, input, set or [], versions=versions
+        "rescore",
+        chosen,
+        preset,
+        input,
+        set or [],
+        versions=versions,
     )
     terminal.show_rows(result["months"], "Open bits per byte by month")
     terminal.say(f"Version {result['version']}: {result['sentence']}.")
@@ -249,11 +281,21 @@ def sweep(
     Example:
       reviewlm models sweep --model lstm --trials 20
     """
-    given = {"model": model or None, "trials": trials, "seeds": seeds}
+    given = {
+        "model": model or None,
+        "trials": trials,
+        "seeds": seeds,
+    }
     chosen = [f"sweep.{name}={value}" for name, value in given.items() if value is not None]
     if space is not None:
         chosen += ["sweep.space={}", *(f"sweep.space.{word}" for word in space.split())]
-    result = flow_runs.run_flow("sweep", preset, input, [*(set or []), *chosen], _check_sweep)
+    result = flow_runs.run_flow(
+        "sweep",
+        preset,
+        input,
+        [*(set or []), *chosen],
+        _check_sweep,
+    )
     _show_sweep(result)
     terminal.last_line(result, json)
 

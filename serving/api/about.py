@@ -59,7 +59,12 @@ async def model(request: Request, model: str) -> Response:
     return as_json(_model(versions.name, model, versions.key_of(model), versions.contents()))
 
 
-def _model(name: str, id: str, key: str, contents: Contents) -> dict[str, Any]:
+def _model(
+    name: str,
+    id: str,
+    key: str,
+    contents: Contents,
+) -> dict[str, Any]:
     created: datetime = contents.created[key]
     aliases = sorted(alias for alias, target in contents.aliases.items() if target == key)
     return {
@@ -83,7 +88,14 @@ async def card(request: Request, model: str = "") -> Response:
         created = _creation_time(services.versions.contents(), version.key)
         facts = _bundle_facts(version.bundle)
 
-    return as_json({"model": version.id, "created": created, **facts, **recorded})
+    return as_json(
+        {
+            "model": version.id,
+            "created": created,
+            **facts,
+            **recorded,
+        }
+    )
 
 
 def _creation_time(contents: Contents, key: str) -> int | None:

@@ -136,7 +136,13 @@ def as_api_error(error: BaseException) -> ApiError | None:
     if isinstance(error, UnknownVersion):
         return ApiError(404, str(error), "model_not_found", "model")
     if isinstance(error, UnusableVersion):
-        return ApiError(503, str(error), "model_not_served", "model", _after(error.retry_after))
+        return ApiError(
+            503,
+            str(error),
+            "model_not_served",
+            "model",
+            _after(error.retry_after),
+        )
     if isinstance(error, Busy):
         return busy(error.retry_after)
     if isinstance(error, ModelError) and error.kind == "input":
@@ -148,7 +154,13 @@ def as_api_error(error: BaseException) -> ApiError | None:
     if reason == "deadline" or isinstance(error, TimeoutError):
         return ApiError(504, "the answer took longer than this server allows", "deadline_exceeded")
     if reason == "closed":
-        return ApiError(503, "the server is shutting down", "shutting_down", None, _after(5))
+        return ApiError(
+            503,
+            "the server is shutting down",
+            "shutting_down",
+            None,
+            _after(5),
+        )
     if reason == "slow reader":
         return ApiError(408, "the answer was not read fast enough", "slow_reader")
 
@@ -170,7 +182,13 @@ def busy(seconds: float) -> ApiError:
         full = f"its queue is full for about {ceil(seconds)} s"
 
     message = f"the server is busy and {full}; try again in {headers[RETRY_AFTER]} s"
-    return ApiError(429, message, "server_busy", None, headers)
+    return ApiError(
+        429,
+        message,
+        "server_busy",
+        None,
+        headers,
+    )
 
 
 def _after(seconds: float) -> dict[str, str]:
@@ -286,7 +304,11 @@ def describe_route(
             "type": "string",
             "description": "A JSON object; an error as everywhere; of the last event `[DONE]`.",
         }
-        event = {"type": "object", "properties": {"data": data}, "required": ["data"]}
+        event = {
+            "type": "object",
+            "properties": {"data": data},
+            "required": ["data"],
+        }
         responses[200]["content"] = {"text/event-stream": {"schema": event}}
 
     error = {"content": {JSON: {"schema": ERROR}}}

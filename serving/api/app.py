@@ -46,7 +46,11 @@ def create_app(
         classifiers: The open versions of the registered classifier; None: nothing is classified.
     """
     app = FastAPI(
-        title=TITLE, description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False
+        title=TITLE,
+        description=ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.services = Services(versions, settings, metrics, classifiers)
     for module in (completions, embeddings, suggest, score, about_tokens, about, page):
@@ -62,7 +66,14 @@ def create_app(
 
     access = Access(hosts, tokens, settings.requests_per_minute)
     most_bytes = settings.max_body_kilobytes * 1_000
-    return Door(app, access, metrics, most_bytes, settings.request_seconds, settings.root_path)
+    return Door(
+        app,
+        access,
+        metrics,
+        most_bytes,
+        settings.request_seconds,
+        settings.root_path,
+    )
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
@@ -75,10 +86,25 @@ async def _answer_error(request: Request, error: Exception) -> Response:
         elif error.status_code == 404 and _is_known_without_slash(request):
             # Relative, so that it holds behind any proxy. A client repeats method and body after a 307.
             headers["Location"] = f"../{request.scope['path'].rstrip('/').rpartition('/')[2]}"
-            return _refuse(request, ApiError(307, SLASH, "moved", None, headers))
+            return _refuse(
+                request,
+                ApiError(
+                    307,
+                    SLASH,
+                    "moved",
+                    None,
+                    headers,
+                ),
+            )
         elif allowed := (error.headers or {}).get("Allow"):
             message = f"this address does not take {request.method}; it takes {allowed}"
-        refused: ApiError | None = ApiError(error.status_code, message, code, None, headers)
+        refused: ApiError | None = ApiError(
+            error.status_code,
+            message,
+            code,
+            None,
+            headers,
+        )
     else:
         refused = as_api_error(error)
     return _refuse(request, refused or defect())

@@ -36,7 +36,11 @@ def _search(query: CompletionRequest, prompt: str) -> Search[tuple[list[FoundTex
     return Search(begin)
 
 
-async def search_texts(request: Request, services: Services, query: CompletionRequest) -> Response:
+async def search_texts(
+    request: Request,
+    services: Services,
+    query: CompletionRequest,
+) -> Response:
     """Return the likeliest texts found, the best of each prompt first."""
     prompts = [prompt for prompt in query.prompt if isinstance(prompt, str)]
     async with services.lease(request, query.model) as version:
@@ -52,12 +56,26 @@ async def search_texts(request: Request, services: Services, query: CompletionRe
             made += text.tokens + text.ended
             choices.append(_found_choice(query, prompt, len(choices), text))
 
-    usage = {"prompt_tokens": read, "completion_tokens": made, "total_tokens": read + made}
-    return as_json({**new_head(version), "choices": choices, "usage": usage, "warnings": warnings})
+    usage = {
+        "prompt_tokens": read,
+        "completion_tokens": made,
+        "total_tokens": read + made,
+    }
+    return as_json(
+        {
+            **new_head(version),
+            "choices": choices,
+            "usage": usage,
+            "warnings": warnings,
+        }
+    )
 
 
 def _found_choice(
-    query: CompletionRequest, prompt: str, index: int, text: FoundText
+    query: CompletionRequest,
+    prompt: str,
+    index: int,
+    text: FoundText,
 ) -> dict[str, Any]:
     """Return a found text as a choice of an answer."""
     written = text.text

@@ -44,7 +44,11 @@ LATE = 5.0
     **describe_route(
         CompletionRequest,
         "Write reviews.",
-        {"prompt": "The food was", "stars": 5, "max_tokens": 40},
+        {
+            "prompt": "The food was",
+            "stars": 5,
+            "max_tokens": 40,
+        },
         streamed=True,
     ),
 )
@@ -85,7 +89,9 @@ class _Work:
 
 @asynccontextmanager
 async def _writing(
-    request: Request, services: Services, query: CompletionRequest
+    request: Request,
+    services: Services,
+    query: CompletionRequest,
 ) -> AsyncIterator[_Work]:
     """Lease the version and submit all texts; whatever still runs at the end of the block is cancelled."""
     async with services.lease(request, query.model) as version:
@@ -101,14 +107,23 @@ async def _writing(
             ]
             prompts = [text.prompt for text in generations[:: query.n]]
             warnings = await warnings_of(version, prompts, query.stars)
-            yield _Work(query, version, tickets, ratings, warnings, new_head(version))
+            yield _Work(
+                query,
+                version,
+                tickets,
+                ratings,
+                warnings,
+                new_head(version),
+            )
         finally:
             for ticket in tickets:
                 ticket.cancel()
 
 
 def _generations(
-    query: CompletionRequest, vocabulary: Vocabulary, seconds: float
+    query: CompletionRequest,
+    vocabulary: Vocabulary,
+    seconds: float,
 ) -> list[Generation]:
     """Return the texts to write: `n` for each prompt, one prompt after the other."""
     options = {option.name: getattr(query, option.name) for option in fields(Sampling)}
@@ -137,7 +152,11 @@ def _generations(
     return generations
 
 
-async def _whole(request: Request, services: Services, query: CompletionRequest) -> Response:
+async def _whole(
+    request: Request,
+    services: Services,
+    query: CompletionRequest,
+) -> Response:
     async with _writing(request, services, query) as work:
         whole = await asyncio.gather(*(ticket.whole() for ticket in work.tickets))
         times = [ticket.first for ticket in work.tickets if ticket.first]
@@ -146,10 +165,21 @@ async def _whole(request: Request, services: Services, query: CompletionRequest)
 
     choices = [_choice(work, index, piece) for index, piece in enumerate(whole)]
     usage = _usage(whole, query.n)
-    return as_json({**work.head, "choices": choices, "usage": usage, "warnings": work.warnings})
+    return as_json(
+        {
+            **work.head,
+            "choices": choices,
+            "usage": usage,
+            "warnings": work.warnings,
+        }
+    )
 
 
-async def _events(services: Services, request: Request, work: _Work) -> AsyncIterator[bytes]:
+async def _events(
+    services: Services,
+    request: Request,
+    work: _Work,
+) -> AsyncIterator[bytes]:
     """Yield the events of a stream; an error that comes too late for a status becomes an event."""
     head = work.head
     with_usage = work.query.stream_options.include_usage
@@ -167,12 +197,25 @@ async def _events(services: Services, request: Request, work: _Work) -> AsyncIte
                     last[index] = piece
                 if piece.text or piece.tokens or piece.finish:
                     choice = _choice(work, index, piece)
-                    yield _event({**head, "choices": [choice], **no_usage, **extra})
+                    yield _event(
+                        {
+                            **head,
+                            "choices": [choice],
+                            **no_usage,
+                            **extra,
+                        }
+                    )
                     extra = {}
 
         if with_usage:
             usage = _usage(list(last.values()), work.query.n)
-            yield _event({**head, "choices": [], "usage": usage})
+            yield _event(
+                {
+                    **head,
+                    "choices": [],
+                    "usage": usage,
+                }
+            )
         yield DONE
     except Exception as error:
         refusal = as_api_error(error)
@@ -192,14 +235,24 @@ class _Events(StreamingResponse):
         seconds: Time after which the answer is cut off, because its client does not read it.
     """
 
-    def __init__(self, events: AsyncIterator[bytes], writing: Any, seconds: float) -> None:
+    def __init__(
+        self,
+        events: AsyncIterator[bytes],
+        writing: Any,
+        seconds: float,
+    ) -> None:
         super().__init__(
             events, media_type="text/event-stream", headers={"x-accel-buffering": "no"}
         )
         self._writing = writing
         self._seconds = seconds
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(
+        self,
+        scope: Any,
+        receive: Any,
+        send: Any,
+    ) -> None:
         try:
             async with asyncio.timeout(self._seconds):
                 await super().__call__(scope, receive, send)
@@ -242,7 +295,11 @@ async def _merge(tickets: Sequence[Ticket]) -> AsyncGenerator[tuple[int, Piece],
             reader.cancel()
 
 
-def _choice(work: _Work, index: int, piece: Piece) -> dict[str, Any]:
+def _choice(
+    work: _Work,
+    index: int,
+    piece: Piece,
+) -> dict[str, Any]:
     logprobs = None
     if work.query.logprobs is not None:
         logprobs = _logprobs(piece.tokens)

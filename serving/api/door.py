@@ -134,7 +134,13 @@ class Access:
             if not token:
                 message = "the access token is missing; send the header Authorization: Bearer TOKEN"
             headers = {"WWW-Authenticate": "Bearer"}
-            raise ApiError(401, message, "invalid_api_key", None, headers)
+            raise ApiError(
+                401,
+                message,
+                "invalid_api_key",
+                None,
+                headers,
+            )
 
         return name
 
@@ -154,7 +160,13 @@ class Access:
             wait = max(1, ceil((1 - left) * 60 / self._per_minute))
             self._spent[name] = left, now
             message = f"the token '{name}' has made {self._per_minute} requests in a minute; try again in {wait} s"
-            raise ApiError(429, message, "rate_limit_exceeded", None, {"Retry-After": str(wait)})
+            raise ApiError(
+                429,
+                message,
+                "rate_limit_exceeded",
+                None,
+                {"Retry-After": str(wait)},
+            )
         self._spent[name] = left - 1, now
 
 
@@ -200,17 +212,32 @@ class Door:
         self.seconds = seconds
         self.root = root
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         """Answer a request (ASGI 3)."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send(
-                {"type": "websocket.close", "code": 1008, "reason": "there are no web sockets here"}
+                {
+                    "type": "websocket.close",
+                    "code": 1008,
+                    "reason": "there are no web sockets here",
+                }
             )
         elif self.root and scope["path"] == self.root:
             location = (b"location", f"{self.root}/".encode())
-            await send({"type": "http.response.start", "status": 307, "headers": [location]})
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": 307,
+                    "headers": [location],
+                }
+            )
             await send({"type": "http.response.body", "body": b""})
         else:
             await self._answer(self._below_root(scope), receive, send)
@@ -224,9 +251,18 @@ class Door:
         if not path.startswith(f"{self.root}/"):
             whole = self.root + path
 
-        return {**scope, "path": whole, "root_path": self.root}
+        return {
+            **scope,
+            "path": whole,
+            "root_path": self.root,
+        }
 
-    async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def _answer(
+        self,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         if scope["method"] == "HEAD":
             # The web server, which keeps its own scope, leaves out the body.
             scope = {**scope, "method": "GET"}
@@ -250,7 +286,12 @@ class Door:
             self.metrics.requests.labels(route, str(answer.status or 499)).inc()
             self.metrics.seconds.labels(route).observe(perf_counter() - started)
 
-    async def _refuse(self, answer: _Answer, error: ApiError, rest: Receive | None = None) -> None:
+    async def _refuse(
+        self,
+        answer: _Answer,
+        error: ApiError,
+        rest: Receive | None = None,
+    ) -> None:
         """Refuse a request before the application sees it.
 
         The rest of a body that is too large is read and thrown away: a client that still sends it when the connection
@@ -267,9 +308,19 @@ class Door:
             headers["connection"] = "close"
 
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-        await answer.send({"type": "http.response.start", "status": error.status, "headers": raw})
         await answer.send(
-            {"type": "http.response.body", "body": body, "more_body": rest is not None}
+            {
+                "type": "http.response.start",
+                "status": error.status,
+                "headers": raw,
+            }
+        )
+        await answer.send(
+            {
+                "type": "http.response.body",
+                "body": body,
+                "more_body": rest is not None,
+            }
         )
         if rest is not None:
             with suppress(TimeoutError):
@@ -301,7 +352,11 @@ class Door:
             if given:
                 return await receive()
             given = True
-            return {"type": "http.request", "body": body, "more_body": False}
+            return {
+                "type": "http.request",
+                "body": body,
+                "more_body": False,
+            }
 
         return again
 

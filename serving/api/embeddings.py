@@ -47,7 +47,11 @@ async def embeddings(request: Request) -> Response:
     )
 
 
-async def _encode(request: Request, services: Services, query: EmbeddingRequest) -> Response:
+async def _encode(
+    request: Request,
+    services: Services,
+    query: EmbeddingRequest,
+) -> Response:
     async with services.lease(request, query.model) as version:
         _require_network(version)
         search = Search(lambda context: encode_steps(context.bundle, query.input))
@@ -57,7 +61,13 @@ async def _encode(request: Request, services: Services, query: EmbeddingRequest)
     data: list[dict[str, Any]] = []
     for row, vector_F in enumerate(vectors):
         values = _base64(vector_F) if query.encoding_format == "base64" else vector_F
-        data.append({"object": "embedding", "index": row, "embedding": values})
+        data.append(
+            {
+                "object": "embedding",
+                "index": row,
+                "embedding": values,
+            }
+        )
 
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     facts = {
@@ -66,7 +76,13 @@ async def _encode(request: Request, services: Services, query: EmbeddingRequest)
         "usage": usage,
         "warnings": warnings,
     }
-    return as_json({"object": "list", "data": data, **facts})
+    return as_json(
+        {
+            "object": "list",
+            "data": data,
+            **facts,
+        }
+    )
 
 
 def _require_network(version: OpenVersion) -> None:

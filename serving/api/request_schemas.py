@@ -40,7 +40,14 @@ STRING = {"type": "string"}
 TOKENS_SCHEMA = {"type": "array", "items": {"type": "integer"}}
 PROMPT_SCHEMA = {"anyOf": [STRING, TOKENS_SCHEMA]}
 PROMPTS_SCHEMA = {
-    "anyOf": [*PROMPT_SCHEMA["anyOf"], {"type": "array", "items": PROMPT_SCHEMA, "minItems": 1}]
+    "anyOf": [
+        *PROMPT_SCHEMA["anyOf"],
+        {
+            "type": "array",
+            "items": PROMPT_SCHEMA,
+            "minItems": 1,
+        },
+    ]
 }
 AT_RANDOM = (
     "temperature",
@@ -131,7 +138,18 @@ def _no_bias(value: Any) -> Any:
 
 
 def _one_or_several(one: dict[str, Any], **limits: int) -> WithJsonSchema:
-    return WithJsonSchema({"anyOf": [one, {"type": "array", "items": one, **limits}]})
+    return WithJsonSchema(
+        {
+            "anyOf": [
+                one,
+                {
+                    "type": "array",
+                    "items": one,
+                    **limits,
+                },
+            ]
+        }
+    )
 
 
 Texts = Annotated[

@@ -73,7 +73,11 @@ async def score(request: Request) -> Response:
     )
 
 
-async def _score_texts(request: Request, services: Services, query: ScoreRequest) -> Response:
+async def _score_texts(
+    request: Request,
+    services: Services,
+    query: ScoreRequest,
+) -> Response:
     async with services.lease(request, query.model) as version:
         mine = WaitingScore(query)
         version.scores.append(mine)
@@ -96,7 +100,13 @@ async def _score_texts(request: Request, services: Services, query: ScoreRequest
         if query.alternatives:
             each["alternatives"] = one.alternatives
 
-    return as_json({"model": version.id, **sums, **read})
+    return as_json(
+        {
+            "model": version.id,
+            **sums,
+            **read,
+        }
+    )
 
 
 @router.post(
@@ -119,7 +129,11 @@ async def classify(request: Request) -> Response:
     )
 
 
-async def _classify_texts(request: Request, services: Services, query: ClassifyRequest) -> Response:
+async def _classify_texts(
+    request: Request,
+    services: Services,
+    query: ClassifyRequest,
+) -> Response:
     if services.classifiers is None:
         raise ApiError(404, "this server has no classifier", "no_classifier")
 
@@ -136,7 +150,12 @@ async def _classify_texts(request: Request, services: Services, query: ClassifyR
 
     labels = list(bundle.labels)
     return as_json(
-        {"model": version.id, "labels": labels, "answers": answers, "warnings": warnings}
+        {
+            "model": version.id,
+            "labels": labels,
+            "answers": answers,
+            "warnings": warnings,
+        }
     )
 
 
@@ -187,7 +206,11 @@ class WaitingScore:
 
             asked = self.query
             scored = yield from score_steps(
-                bundle, texts, asked.stars, asked.attribution, asked.alternatives
+                bundle,
+                texts,
+                asked.stars,
+                asked.attribution,
+                asked.alternatives,
             )
             remaining = iter(scored)
             for request in together:
@@ -246,7 +269,11 @@ def score_steps(
             yield None
         width = max(1, positions // len(rows))
         read = yield from _read_steps(
-            model, to_score.pad_tokens(rows), width, attribution, alternatives
+            model,
+            to_score.pad_tokens(rows),
+            width,
+            attribution,
+            alternatives,
         )
         nats_BT = np.concatenate(read.nats, 1)
         for place, row in enumerate(rows):
@@ -258,14 +285,24 @@ def score_steps(
                 parts = _attribution(read.parts, place, places)
             if alternatives:
                 ids_N = to_score.ids(row)
-                likeliest = _alternatives(bundle.vocabulary, read.likeliest, place, ids_N, places)
+                likeliest = _alternatives(
+                    bundle.vocabulary,
+                    read.likeliest,
+                    place,
+                    ids_N,
+                    places,
+                )
             scored[row] = ScoredText(score, parts, likeliest)
 
     return [scored[row] for row in range(len(texts))]
 
 
 def _read_steps(
-    model: LanguageModel, ids_BT: np.ndarray, width: int, attribution: bool, alternatives: int
+    model: LanguageModel,
+    ids_BT: np.ndarray,
+    width: int,
+    attribution: bool,
+    alternatives: int,
 ) -> Steps[_Read]:
     """Read texts of similar length side by side, *width* tokens of each at a time."""
     read = _Read([], [], [])
@@ -292,10 +329,18 @@ def _read_steps(
     return read
 
 
-def _attribution(parts: Sequence[Attribution], row: int, places: slice) -> dict[str, Any]:
+def _attribution(
+    parts: Sequence[Attribution],
+    row: int,
+    places: slice,
+) -> dict[str, Any]:
     """Return one text's attribution as JSON values by token; contributions sum to log p."""
 
-    columns = {"shares": "share_BTP", "weights": "weights_BTP", "contributions": "contribution_BTP"}
+    columns = {
+        "shares": "share_BTP",
+        "weights": "weights_BTP",
+        "contributions": "contribution_BTP",
+    }
     attribution: dict[str, Any] = {"parts": list(parts[0].names)}
     for name, column in columns.items():
         values = np.concatenate([getattr(part, column)[row] for part in parts])

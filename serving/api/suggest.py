@@ -38,7 +38,9 @@ async def suggest(request: Request) -> Response:
     """
 
     async def find(
-        services: Services, version: OpenVersion, query: SuggestRequest
+        services: Services,
+        version: OpenVersion,
+        query: SuggestRequest,
     ) -> dict[str, Any]:
         cutoffs = EXACT if query.exact else QUICK
 
@@ -75,7 +77,9 @@ async def intervals(request: Request) -> Response:
     """
 
     async def find(
-        services: Services, version: OpenVersion, query: IntervalsRequest
+        services: Services,
+        version: OpenVersion,
+        query: IntervalsRequest,
     ) -> dict[str, Any]:
         intervals: dict[tuple[str, Inside], list[DasherInterval]] = {}
 
@@ -109,6 +113,12 @@ async def _after_the_prompt(
         async with services.lease(request, query.model) as version:
             words = await find(services, version, query)
             read = await how_read(version, [query.prompt], query.stars)
-        return as_json({"model": version.id, **words, **read})
+        return as_json(
+            {
+                "model": version.id,
+                **words,
+                **read,
+            }
+        )
 
     return await while_connected(request, services.seconds_left(request), answer())

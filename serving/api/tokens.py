@@ -38,7 +38,11 @@ class Prompt(NamedTuple):
     stars: int | None = None
 
 
-def read_prompt(vocabulary: Vocabulary, prompt: str | Sequence[int], stars: int | None) -> Prompt:
+def read_prompt(
+    vocabulary: Vocabulary,
+    prompt: str | Sequence[int],
+    stars: int | None,
+) -> Prompt:
     """Return a prompt; tokens may begin with `<bos>`, which is read anyway, and after it name the rating.
 
     Raises:
@@ -62,7 +66,12 @@ def read_prompt(vocabulary: Vocabulary, prompt: str | Sequence[int], stars: int 
     return Prompt(places_of_ids(vocabulary, ids)[0], ids, tuple(prompt[:given]), stars)
 
 
-def _require_tokens(vocabulary: Vocabulary, name: str, ids: Sequence[int], given: int = 0) -> None:
+def _require_tokens(
+    vocabulary: Vocabulary,
+    name: str,
+    ids: Sequence[int],
+    given: int = 0,
+) -> None:
     for place, token in enumerate(ids[given:], given):
         if not 0 <= token < vocabulary.size:
             message = f"{name} has the token {token} at place {place}; this version has {vocabulary.size:,}, from 0 on"
@@ -91,7 +100,14 @@ async def tokenize(request: Request) -> Response:
             ids = [BOS, *ids]
 
     most = services.settings.max_prompt_characters
-    return as_json({"model": version.id, "tokens": ids, "count": len(ids), "max_model_len": most})
+    return as_json(
+        {
+            "model": version.id,
+            "tokens": ids,
+            "count": len(ids),
+            "max_model_len": most,
+        }
+    )
 
 
 @router.post(
@@ -117,7 +133,21 @@ async def tokenizer_info(request: Request, model: str = "") -> Response:
     async with services.lease(request, model) as version:
         vocabulary = version.bundle.vocabulary
 
-    facts = {"model": version.id, "unit": vocabulary.unit, "size": vocabulary.size}
-    special = {"bos_token": SPECIAL[BOS], "eos_token": SPECIAL[EOS], "unk_token": SPECIAL[UNK]}
+    facts = {
+        "model": version.id,
+        "unit": vocabulary.unit,
+        "size": vocabulary.size,
+    }
+    special = {
+        "bos_token": SPECIAL[BOS],
+        "eos_token": SPECIAL[EOS],
+        "unk_token": SPECIAL[UNK],
+    }
     longest = services.settings.max_prompt_characters
-    return as_json({**facts, **special, "model_max_length": longest})
+    return as_json(
+        {
+            **facts,
+            **special,
+            "model_max_length": longest,
+        }
+    )

@@ -56,7 +56,10 @@ class Services:
 
     @asynccontextmanager
     async def lease(
-        self, request: Request, reference: str, versions: Versions | None = None
+        self,
+        request: Request,
+        reference: str,
+        versions: Versions | None = None,
     ) -> AsyncIterator[OpenVersion]:
         """Give the version that a request names, by default of the language model; it stays open within the block."""
         versions = versions or self.versions
@@ -68,7 +71,10 @@ class Services:
             versions.release(version)
 
     async def run(
-        self, version: OpenVersion, job: Callable[[Any], Result], in_order: bool = False
+        self,
+        version: OpenVersion,
+        job: Callable[[Any], Result],
+        in_order: bool = False,
     ) -> Result:
         """Run a job in a version's engine (see `Engine.run`); refuse it if too many wait."""
         if self.jobs > self.settings.max_waiting:
@@ -148,7 +154,9 @@ def repeated_key(body: bytes) -> str | None:
 
 
 async def while_connected(
-    request: Request, seconds: float, work: Coroutine[Any, Any, Result]
+    request: Request,
+    seconds: float,
+    work: Coroutine[Any, Any, Result],
 ) -> Result:
     """Return the result of *work*, which is cancelled when the client leaves or the time is over."""
     task = asyncio.ensure_future(work)
@@ -171,7 +179,11 @@ async def _left(request: Request) -> None:
         pass
 
 
-async def warnings_of(version: OpenVersion, texts: list[str], stars: int | None) -> list[str]:
+async def warnings_of(
+    version: OpenVersion,
+    texts: list[str],
+    stars: int | None,
+) -> list[str]:
     """Return warnings about a rating or a script that the version has never seen; other requests get their turns."""
     warnings: dict[str, None] = {}
     for some in batch_texts(texts, characters=CHARACTERS):
@@ -180,7 +192,11 @@ async def warnings_of(version: OpenVersion, texts: list[str], stars: int | None)
     return list(warnings)
 
 
-async def how_read(version: OpenVersion, texts: list[str], stars: int | None) -> dict[str, Any]:
+async def how_read(
+    version: OpenVersion,
+    texts: list[str],
+    stars: int | None,
+) -> dict[str, Any]:
     """Return the ratings with which texts were read, and the warnings, as JSON values."""
     return {
         "ratings": version.bundle.ratings(stars),

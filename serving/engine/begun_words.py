@@ -30,7 +30,12 @@ class BegunWords:
     """
 
     def __init__(
-        self, bundle: Bundle, contexts: Contexts, megabytes: float, begin: Begin, fail: Fail
+        self,
+        bundle: Bundle,
+        contexts: Contexts,
+        megabytes: float,
+        begin: Begin,
+        fail: Fail,
     ) -> None:
         self._vocabulary = bundle.vocabulary
         self._most = 1e6 * megabytes

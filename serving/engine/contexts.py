@@ -65,7 +65,12 @@ class Contexts:
         counts: Figures that only grow.
     """
 
-    def __init__(self, bundle: Bundle, cache: PrefixCache, counts: Counter[str]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        cache: PrefixCache,
+        counts: Counter[str],
+    ) -> None:
         self._model = bundle.model
         self._cache = cache
         self._counts = counts
@@ -102,7 +107,13 @@ class Contexts:
 
         if best is not None and best.result and len(best.ids) >= done:
             whole = best.result if best.ids == prefix else None
-            return ContextReading(model, prefix, len(best.ids), best.result[1], whole)
+            return ContextReading(
+                model,
+                prefix,
+                len(best.ids),
+                best.result[1],
+                whole,
+            )
 
         self._counts["cached_tokens"] += done
         if saved is None:
@@ -150,7 +161,12 @@ class Contexts:
             if going:
                 state = state.take(rows)
 
-    def _note_read(self, reading: ContextReading, tokens: int, state: Any) -> None:
+    def _note_read(
+        self,
+        reading: ContextReading,
+        tokens: int,
+        state: Any,
+    ) -> None:
         """Note that more tokens of a context are read, and save the state after them if it is time to."""
         before = reading.done
         reading.done += tokens
@@ -230,7 +246,12 @@ class PrefixCache:
                 return entry
         return None
 
-    def store(self, ids: Sequence[int], state: Any, logp_1V: torch.Tensor | None = None) -> None:
+    def store(
+        self,
+        ids: Sequence[int],
+        state: Any,
+        logp_1V: torch.Tensor | None = None,
+    ) -> None:
         """Save the state after *ids*, unless it is saved already; it must not be written to afterwards."""
         key = _keys(ids)[-1]
         before = self._entries.get(key)

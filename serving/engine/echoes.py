@@ -22,7 +22,12 @@ class Echoes:
         fail: Ends texts with an error.
     """
 
-    def __init__(self, model: LanguageModel, begin: Begin, fail: Fail) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        begin: Begin,
+        fail: Fail,
+    ) -> None:
         self._model = model
         self._begin = begin
         self._fail = fail
@@ -91,12 +96,25 @@ class EchoReading:
                 self._tell(self._done - 2, self._ids[self._done], logp_1V[0])
         return self._done < len(self._ids) - 1
 
-    def _tell(self, number: int, token: int, logp_V: torch.Tensor) -> None:
+    def _tell(
+        self,
+        number: int,
+        token: int,
+        logp_V: torch.Tensor,
+    ) -> None:
         text = self._text
         place = text.places[number]
         part = text.part(number)
         top = text.top(logp_V, token, part, self._write.shown)
-        self.tokens.append(TokenLogprob(token, part, float(logp_V[token]), place, top))
+        self.tokens.append(
+            TokenLogprob(
+                token,
+                part,
+                float(logp_V[token]),
+                place,
+                top,
+            )
+        )
         if token == UNK:  # which writes nothing, though the next word has a space before it
             self._write = text.vocabulary.writer(text.generation.prompt[: place + len(part)])
         else:

@@ -68,7 +68,11 @@ class Engine:
         self._busy_seconds = 0.0
         self._cycle_seconds = Mean(0.01)
         self._appointments = Appointments()
-        self._thread = Thread(target=self._run, name=f"engine {bundle.digest[:12]}", daemon=True)
+        self._thread = Thread(
+            target=self._run,
+            name=f"engine {bundle.digest[:12]}",
+            daemon=True,
+        )
         self._thread.start()
 
     def submit(self, generation: Generation) -> Ticket:
@@ -224,7 +228,12 @@ class Engine:
         else:
             self._scheduler.admit(text)
 
-    def _refuse(self, arrival: _Arrival, reason: Reason, message: str) -> None:
+    def _refuse(
+        self,
+        arrival: _Arrival,
+        reason: Reason,
+        message: str,
+    ) -> None:
         arrival.ticket.end(StreamEnded(reason, message))
         self._scheduler.finished[reason] += 1
 

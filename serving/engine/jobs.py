@@ -255,7 +255,12 @@ class Jobs:
             reading = self._scheduler.contexts.reading(ids, model, job.readings)
             job.readings.append(reading)
 
-    def _end(self, job: EngineJob, result: Any = None, error: Exception | None = None) -> None:
+    def _end(
+        self,
+        job: EngineJob,
+        result: Any = None,
+        error: Exception | None = None,
+    ) -> None:
         """Tell the result or the error of a job."""
         job.finish(result, error)
         self.done += 1

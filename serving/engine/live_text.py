@@ -65,7 +65,13 @@ class LiveText(SampledText):
     tokens: list[TokenLogprob] = field(default_factory=list)
 
     @classmethod
-    def of(cls, bundle: Bundle, generation: Generation, ticket: Ticket, begun: float) -> LiveText:
+    def of(
+        cls,
+        bundle: Bundle,
+        generation: Generation,
+        ticket: Ticket,
+        begun: float,
+    ) -> LiveText:
         """Return a text before its first token.
 
         Raises:
@@ -145,7 +151,15 @@ class LiveText(SampledText):
                 name = self.written.shown(token)
 
             top = self.top(logp_V, token, name, self.written.shown)
-            self.tokens.append(TokenLogprob(token, name, float(logp_V[token]), self.length, top))
+            self.tokens.append(
+                TokenLogprob(
+                    token,
+                    name,
+                    float(logp_V[token]),
+                    self.length,
+                    top,
+                )
+            )
             self.length += 0 if token == EOS else len(name)
 
         sure = ""
@@ -176,12 +190,20 @@ class LiveText(SampledText):
         last = finish is not None
         self.ticket.write(
             Piece(
-                sure, tokens, finish, len(self.whole) - 2 if last else 0, self.count if last else 0
+                sure,
+                tokens,
+                finish,
+                len(self.whole) - 2 if last else 0,
+                self.count if last else 0,
             )
         )
 
     def top(
-        self, logp_V: torch.Tensor, token: int, name: str, shown: Callable[[int], str]
+        self,
+        logp_V: torch.Tensor,
+        token: int,
+        name: str,
+        shown: Callable[[int], str],
     ) -> dict[str, float]:
         """Return the log-probabilities of the next token and of the most probable ones, as many as were asked for.
 
@@ -217,7 +239,11 @@ def _start_of(vocabulary: Vocabulary, generation: Generation) -> TextStart:
     )
 
 
-def _places(vocabulary: Vocabulary, generation: Generation, start: TextStart) -> Sequence[int]:
+def _places(
+    vocabulary: Vocabulary,
+    generation: Generation,
+    start: TextStart,
+) -> Sequence[int]:
     if not generation.echo or generation.logprobs is None:
         return ()
     if generation.ids:

@@ -76,7 +76,11 @@ class Scheduler:
         self.contexts = Contexts(bundle, self.cache, self.counts)
         self.echoes = Echoes(bundle.model, self.begin, self.fail)
         self.begun_words = BegunWords(
-            bundle, self.contexts, limits.cache_megabytes / 4, self.begin, self.fail
+            bundle,
+            self.contexts,
+            limits.cache_megabytes / 4,
+            self.begin,
+            self.fail,
         )
         self.finished: Counter[str] = Counter()
         self.step_seconds = 0.0
@@ -187,7 +191,12 @@ class Scheduler:
             batch.keep([])
             self.fail(texts, error)
 
-    def _ends(self, text: LiveText, token: int, logp_V: torch.Tensor | None) -> bool:
+    def _ends(
+        self,
+        text: LiveText,
+        token: int,
+        logp_V: torch.Tensor | None,
+    ) -> bool:
         finish = text.take(token, logp_V)
         if finish is not None:
             self._count_end(text, finish)
@@ -219,7 +228,12 @@ class Scheduler:
             self.end(text, "failed", str(error) or type(error).__name__)
         self._keep_live()  # some of them may have joined the batch before the failure
 
-    def end(self, text: LiveText, reason: Reason, message: str) -> None:
+    def end(
+        self,
+        text: LiveText,
+        reason: Reason,
+        message: str,
+    ) -> None:
         """Tell a text's reader that it ends without a finish reason."""
         text.ticket.end(StreamEnded(reason, message))
         self._count_end(text, reason)

@@ -16,7 +16,11 @@ AHEAD = 4
 """Characters of the normal form that may stand for something else in the prompt before they agree again."""
 
 
-def token_places(vocabulary: Vocabulary, prompt: str, ids: Sequence[int]) -> list[int]:
+def token_places(
+    vocabulary: Vocabulary,
+    prompt: str,
+    ids: Sequence[int],
+) -> list[int]:
     """Return where each token of a prompt begins in it, in characters.
 
     The parts between the places are the prompt: a token has the space before its word, an unknown word its letters,
@@ -78,7 +82,11 @@ def _of_words(text: str, fold: bool) -> list[int]:
     return [of_folded[place] for place in places]
 
 
-def _of_bytes(vocabulary: Vocabulary, text: str, ids: Sequence[int]) -> list[int]:
+def _of_bytes(
+    vocabulary: Vocabulary,
+    text: str,
+    ids: Sequence[int],
+) -> list[int]:
     """Return where the tokens of a text begin that are its bytes; within a character, at its beginning."""
     widths = [len(vocabulary.entry(token)) for token in ids]
     starts = np.cumsum([0, *widths[:-1]])
@@ -108,7 +116,12 @@ def _agreeing(text: str, prompt: str) -> list[int]:
     return [*places, len(prompt)]
 
 
-def _again(text: str, prompt: str, place: int, at: int) -> int | None:
+def _again(
+    text: str,
+    prompt: str,
+    place: int,
+    at: int,
+) -> int | None:
     """Return where the prompt goes on as its normal form does here; None: this character stands for another one."""
     nearest = None
     least = WINDOW

@@ -67,7 +67,12 @@ class RegistrySource:
         name: Name of the registered model.
     """
 
-    def __init__(self, workspace: Workspace, model_name: str, form: Form = LANGUAGE_MODEL) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        model_name: str,
+        form: Form = LANGUAGE_MODEL,
+    ) -> None:
         self._workspace = workspace
         self._asked = model_name
         self._tracker = tracker_at(workspace)
@@ -107,7 +112,12 @@ class RegistrySource:
         recorded = recorded_card(self._tracker, self.name, int(number))
         if model:  # the gate has judged the version, not this model of its run
             recorded["verdict"] = f"not registered: a model of the run of version {number}"
-            recorded |= {"since": None, "rules": [], "figures": [], "adaptation": ""}
+            recorded |= {
+                "since": None,
+                "rules": [],
+                "figures": [],
+                "adaptation": "",
+            }
 
         return recorded
 
@@ -116,7 +126,11 @@ class UnknownVersion(Exception):
     """There is no such model, alias or version; the message names those that there are."""
 
 
-def key_named(reference: str | None, name: str, contents: Contents) -> str:
+def key_named(
+    reference: str | None,
+    name: str,
+    contents: Contents,
+) -> str:
     """Return the key of the version that a request names; None names the champion.
 
     A request names NAME, NAME@ALIAS, NAME/3, NAME/3/MODEL, or the same without NAME.
@@ -208,7 +222,12 @@ class OpenVersion:
     def facts(self) -> dict[str, Any]:
         """Return the facts about the version that are shown when the server is ready."""
         numbers, why = self.number_format
-        return {"model": self.id, "task": self.task, "numbers": numbers, "why_numbers": why}
+        return {
+            "model": self.id,
+            "task": self.task,
+            "numbers": numbers,
+            "why_numbers": why,
+        }
 
     @property
     def number_format(self) -> tuple[str, str]:
@@ -271,7 +290,12 @@ class ClassifierThread:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def start_engine(name: str, key: str, bundle: Any, limits: EngineLimits) -> OpenVersion:
+def start_engine(
+    name: str,
+    key: str,
+    bundle: Any,
+    limits: EngineLimits,
+) -> OpenVersion:
     """Start an engine for a bundle and use it once in every way, so that a faulty or cold one answers no request.
 
     Raises:
@@ -300,7 +324,13 @@ def start_engine(name: str, key: str, bundle: Any, limits: EngineLimits) -> Open
 
 
 def _write_once(engine: Engine) -> None:
-    engine.submit(Generation(prompt=PROBE, max_tokens=8, seconds=WARM_SECONDS)).result()
+    engine.submit(
+        Generation(
+            prompt=PROBE,
+            max_tokens=8,
+            seconds=WARM_SECONDS,
+        )
+    ).result()
 
     def begin(context: EngineContext) -> Steps[Suggestions]:
         return suggestion_steps(context.bundle, PROBE, readers=context.readers, cutoffs=QUICK)

@@ -58,7 +58,12 @@ class Versions:
         registry_note: What the registry says otherwise than this server does, "" if they agree: it names no champion.
     """
 
-    def __init__(self, source: RegistrySource, settings: ServingConfig, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        source: RegistrySource,
+        settings: ServingConfig,
+        metrics: Metrics,
+    ) -> None:
         self.source = source
         self.settings = settings
         self.metrics = metrics
@@ -79,7 +84,11 @@ class Versions:
         self._lock = RLock()
         self._ended = Event()
         self._loader = ThreadPoolExecutor(1, "versions")
-        self._watch = Thread(target=self._look_again_and_again, name="registry", daemon=True)
+        self._watch = Thread(
+            target=self._look_again_and_again,
+            name="registry",
+            daemon=True,
+        )
 
     def start(self) -> OpenVersion | None:
         """Open the champion if there is one, and watch the registry in a thread: for the next one, or the first one.

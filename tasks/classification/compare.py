@@ -80,7 +80,11 @@ def compare_classifiers(
     """Compare the classifiers, and log their figures to their MLflow runs and to the flow's."""
     names = models[0].fitted.spec.labels
     drawn = evaluation.bootstrap
-    options = {**drawn, "names": [model.name for model in models], "baseline": baseline}
+    options = {
+        **drawn,
+        "names": [model.name for model in models],
+        "baseline": baseline,
+    }
 
     def make(work: Path) -> dict[str, Any]:
         documents = documents_of(prepared.clean)
@@ -98,7 +102,13 @@ def compare_classifiers(
     inputs = {f"{model.name} validation": model.validation.digest for model in models}
     inputs |= {f"{model.name} test": model.test.digest for model in models}
     inputs["clean"] = prepared.clean.digest
-    built = run_stage(workspace, "compare-classifiers", options, inputs, make)
+    built = run_stage(
+        workspace,
+        "compare-classifiers",
+        options,
+        inputs,
+        make,
+    )
     stored = json.loads((built.artifact.folder / COMPARED_FILE).read_text(encoding="utf-8"))
     compared = Compared(tuple(models), tuple(stored["rows"]), stored["validation"], built.artifact)
     _log(tracker_of(workspace), compared, baseline, parent_run_id)
@@ -107,13 +117,18 @@ def compare_classifiers(
 
 
 def group_predictions(
-    labels: tuple[str, ...], rows: pl.DataFrame, documents: pl.DataFrame | None = None
+    labels: tuple[str, ...],
+    rows: pl.DataFrame,
+    documents: pl.DataFrame | None = None,
 ) -> Predicted:
     """Return predictions with the groups of dependent reviews; *documents* are facts about them (`documents_of`)."""
     groups_N = None
     if documents is not None and GROUP in documents.columns:
         keys = rows.select("review_id").join(
-            documents, on="review_id", how="left", maintain_order="left"
+            documents,
+            on="review_id",
+            how="left",
+            maintain_order="left",
         )
         # The groups are numbered again, because some reviews have no label.
         groups_N = connect_groups(keys[GROUP]).to_numpy()
@@ -138,7 +153,12 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if not isinstance(value, list | dict)}
 
 
-def _log(tracker: Tracker, compared: Compared, baseline: str, parent_run_id: str) -> None:
+def _log(
+    tracker: Tracker,
+    compared: Compared,
+    baseline: str,
+    parent_run_id: str,
+) -> None:
     """Log figures, confusion and predictions to each classifier's run, and the table to the flow's run, once.
 
     A fit that is used again keeps its run. Its gains and intervals also follow from the baseline, the other settings
@@ -172,7 +192,12 @@ def _log(tracker: Tracker, compared: Compared, baseline: str, parent_run_id: str
     tracker.set_tags(parent_run_id, {COMPARED_TAG: digest, BASELINE: baseline})
 
 
-def _log_numbers(tracker: Tracker, run_id: str, split: str, figures: Mapping[str, Any]) -> None:
+def _log_numbers(
+    tracker: Tracker,
+    run_id: str,
+    split: str,
+    figures: Mapping[str, Any],
+) -> None:
     """Log the numbers among the figures of a split to a run."""
     numbers: dict[str, float] = {}
     for key, value in figures.items():
@@ -238,7 +263,11 @@ def _model(compared: Compared, model: MeasuredModel) -> dict[str, Any]:
         if name not in ("name", "labels", "majority_label"):
             figures[name] = value
 
-    described = {"name": model.name, "kind": fitted.spec.kind, "mlflow_run_id": fitted.run_id}
+    described = {
+        "name": model.name,
+        "kind": fitted.spec.kind,
+        "mlflow_run_id": fitted.run_id,
+    }
     described["test"] = figures
     described["validation"] = compared.validation[model.name]
     described["seconds"] = seconds_of(fitted.artifact.manifest)
@@ -264,7 +293,10 @@ class RegisteredAnswers(NamedTuple):
 
 @stage("compare two classifiers")
 def compare_two_classifiers(
-    config: RunConfig, clean: Artifact, first: str, second: str
+    config: RunConfig,
+    clean: Artifact,
+    first: str,
+    second: str,
 ) -> dict[str, Any]:
     """Let two registered classifiers answer the test reviews; return their figures and what to conclude.
 
@@ -280,8 +312,20 @@ def compare_two_classifiers(
     labels = labels_of_prepared(workspace, config.source, classification, clean)
     documents = documents_of(clean)
     sides = {
-        "A": _side(workspace, classification, clean, labels, first),
-        "B": _side(workspace, classification, clean, labels, second),
+        "A": _side(
+            workspace,
+            classification,
+            clean,
+            labels,
+            first,
+        ),
+        "B": _side(
+            workspace,
+            classification,
+            clean,
+            labels,
+            second,
+        ),
     }
     left_out = sides["A"].learnt | sides["B"].learnt
     total = sides["A"].rows.height
@@ -299,12 +343,21 @@ def compare_two_classifiers(
     rows = {row["name"]: row for row in table}
     b = rows["B"]
     models = [
-        {"name": side.name, "kind": letter, "test": rows[letter]} for letter, side in sides.items()
+        {
+            "name": side.name,
+            "kind": letter,
+            "test": rows[letter],
+        }
+        for letter, side in sides.items()
     ]
     result: dict[str, Any] = {"a": sides["A"].name, "b": sides["B"].name}
     result["label"] = classification.label
     result["reviews"] = rows["A"]["reviews"]
-    result |= {"left_out": len(left_out), "notes": notes, "models": models}
+    result |= {
+        "left_out": len(left_out),
+        "notes": notes,
+        "models": models,
+    }
     result["majority"] = _majority(rows["A"])
     result["only_a"] = b["baseline_alone_right"]
     result["only_b"] = b["alone_right"]
@@ -338,12 +391,22 @@ def _side(
 
     name = f"{name} ({bundle.spec.name})"
     built = predict_bundle(
-        workspace, classification, classifier.folder, clean, "test", name, labels
+        workspace,
+        classification,
+        classifier.folder,
+        clean,
+        "test",
+        name,
+        labels,
     )
     rows = predictions_of(built.artifact)
     learnt, problems = learnt_by(workspace.home, clean, classifier.folder)
     return RegisteredAnswers(
-        name, bundle.labels, rows, set(rows["review_id"]).intersection(learnt), problems
+        name,
+        bundle.labels,
+        rows,
+        set(rows["review_id"]).intersection(learnt),
+        problems,
     )
 
 

@@ -28,7 +28,10 @@ log = logging.getLogger(__name__)
 
 
 def answers_of(
-    home: Path, labels: tuple[str, ...], artifact: Artifact, clean: Artifact
+    home: Path,
+    labels: tuple[str, ...],
+    artifact: Artifact,
+    clean: Artifact,
 ) -> Predicted:
     """Return stored answers of a classifier with these labels, with the groups of the reviews of *clean*.
 
@@ -58,9 +61,18 @@ class Classifiers(ModelFamily):
         labels = model.fitted.spec.labels
         clean = self.prepared.clean
         rows = answers_of(self.config.home, labels, model.test, clean)
-        return ModelEvidence(rows=rows, test=reviews_digest(tests_of(clean)), labels=labels)
+        return ModelEvidence(
+            rows=rows,
+            test=reviews_digest(tests_of(clean)),
+            labels=labels,
+        )
 
-    def score_registered(self, folder: Path, label: str, stored: Scored) -> Scored:
+    def score_registered(
+        self,
+        folder: Path,
+        label: str,
+        stored: Scored,
+    ) -> Scored:
         """See `ModelFamily`; the registered copy of the bundle that has answered only has to open."""
         load_classifier(folder)
         return stored
@@ -101,7 +113,11 @@ class Classifiers(ModelFamily):
             names,
         )
         rows = answers_of(self.config.home, ours, built.artifact, clean)
-        return ModelEvidence(rows=rows, test=test, labels=ours)
+        return ModelEvidence(
+            rows=rows,
+            test=test,
+            labels=ours,
+        )
 
     def score_champions_reviews(
         self,

@@ -52,12 +52,25 @@ def field_labels(
     def make(work: Path) -> dict[str, Any]:
         files = files_of(workspace.home, source_settings, dataset)
         with progress("labels", sum(file.bytes for file in files), "bytes") as report:
-            labelled = read_labels(files, iter_parts(dataset.folder), source, field, report)
+            labelled = read_labels(
+                files,
+                iter_parts(dataset.folder),
+                source,
+                field,
+                report,
+            )
         labelled.write_parquet(work / LABELS_FILE, compression="zstd")
         return {"field": field, "labelled": labelled.height}
 
     options = {"field": field, "settings": settings}
-    built = run_stage(workspace, STAGE, options, {"dataset": dataset.digest}, make, field)
+    built = run_stage(
+        workspace,
+        STAGE,
+        options,
+        {"dataset": dataset.digest},
+        make,
+        field,
+    )
     return as_task_state(built)
 
 
@@ -101,7 +114,9 @@ def labels_of_prepared(
 
 
 def label_names(
-    classification: ClassificationConfig, labels: Artifact | None, clean: Artifact
+    classification: ClassificationConfig,
+    labels: Artifact | None,
+    clean: Artifact,
 ) -> tuple[str, ...]:
     """Return the labels to predict, in order: of a field those that enough training reviews have.
 

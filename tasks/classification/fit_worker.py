@@ -25,19 +25,44 @@ def run(job: ClassifierJob, report: Callable[[FitProgress], None]) -> dict[str, 
     train, validation = (
         examples(job, split, stream, labelling) for split, stream in streams.items()
     )
-    context = FitContext(job.work, job.device, job.threads, report, job.parts, vectors=job.vectors)
-    result = fit_classifier(job.spec, vocabulary, train, validation, context)
+    context = FitContext(
+        job.work,
+        job.device,
+        job.threads,
+        report,
+        job.parts,
+        vectors=job.vectors,
+    )
+    result = fit_classifier(
+        job.spec,
+        vocabulary,
+        train,
+        validation,
+        context,
+    )
     # No facts that differ from run to run, so that equal fits give equal bundles.
     shares = np.bincount(train.targets, minlength=len(job.spec.labels)) / len(train.targets)
-    facts = {**job.facts, "label": job.label, "label_shares": [float(share) for share in shares]}
+    facts = {
+        **job.facts,
+        "label": job.label,
+        "label_shares": [float(share) for share in shares],
+    }
     save_classifier(
-        job.bundle, job.spec, vocabulary, result.model, [text for text, _ in PROBES], facts
+        job.bundle,
+        job.spec,
+        vocabulary,
+        result.model,
+        [text for text, _ in PROBES],
+        facts,
     )
     return {**result.summary, "train_reviews": len(train.targets)}
 
 
 def examples(
-    job: ClassifierJob, split: str, stream: TokenStream, labelling: Labelling
+    job: ClassifierJob,
+    split: str,
+    stream: TokenStream,
+    labelling: Labelling,
 ) -> LabelledSequences:
     """Return the reviews of a stream that have a label, of the training reviews only as many as may be used.
 

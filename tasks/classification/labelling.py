@@ -22,7 +22,11 @@ LEFT_OUT = -1
 LABELS_FILE = "labels.parquet"
 """Table with the columns review_id and label, in the artifact of the stage `labels`."""
 
-NAMES = {"train": "training", "validation": "validation", "test": "test"}
+NAMES = {
+    "train": "training",
+    "validation": "validation",
+    "test": "test",
+}
 MISSING = {"stars": "stars", "polarity": "stars, or 3"}
 """What reviews without a label lack, or have instead, by the value of `classification.label`."""
 
@@ -47,7 +51,12 @@ class Labelling:
         """
         key = self.table.columns[0]
         keys = reviews.select(pl.col(key).cast(self.table.schema[key]))
-        numbered = keys.join(self.table, on=key, how="left", maintain_order="left")
+        numbered = keys.join(
+            self.table,
+            on=key,
+            how="left",
+            maintain_order="left",
+        )
         return numbered["number"].fill_null(LEFT_OUT).to_numpy().astype(np.int64)
 
 
@@ -64,15 +73,36 @@ def of_field(names: tuple[str, ...], folder: Path) -> Labelling:
     return Labelling(names, table.select("review_id", "number").unique("review_id"))
 
 
-def drawn_rows(total: int, count: int, seed: int) -> np.ndarray:
+def drawn_rows(
+    total: int,
+    count: int,
+    seed: int,
+) -> np.ndarray:
     """Return the rows of *count* of *total* examples drawn at random, in their order; all if there are no more."""
     rows_N: np.ndarray = np.sort(np.random.default_rng([seed, 7]).permutation(total)[:count])
     return rows_N
 
 
 LABELLINGS: dict[str, Labelling] = {
-    "stars": of_stars(("1", "2", "3", "4", "5"), {1: 0, 2: 1, 3: 2, 4: 3, 5: 4}),
-    "polarity": of_stars(("negative", "positive"), {1: 0, 2: 0, 4: 1, 5: 1}),
+    "stars": of_stars(
+        ("1", "2", "3", "4", "5"),
+        {
+            1: 0,
+            2: 1,
+            3: 2,
+            4: 3,
+            5: 4,
+        },
+    ),
+    "polarity": of_stars(
+        ("negative", "positive"),
+        {
+            1: 0,
+            2: 0,
+            4: 1,
+            5: 1,
+        },
+    ),
 }
 """Labels that follow from the stars, by the value of `classification.label`; any other value names a field."""
 
@@ -92,7 +122,11 @@ def require_classifiers(classification: ClassificationConfig, preset: str) -> No
         )
 
 
-def labelling_of(label: str, names: Sequence[str], folder: Path | None) -> Labelling:
+def labelling_of(
+    label: str,
+    names: Sequence[str],
+    folder: Path | None,
+) -> Labelling:
     """Return the labels of reviews.
 
     Args:
@@ -119,7 +153,9 @@ def labelling_of(label: str, names: Sequence[str], folder: Path | None) -> Label
 
 
 def require_labelled_reviews(
-    classification: ClassificationConfig, seed: int, prepared: Prepared
+    classification: ClassificationConfig,
+    seed: int,
+    prepared: Prepared,
 ) -> None:
     """Refuse prepared data with too few labels; see `require_labels`."""
     labels = prepared.labels

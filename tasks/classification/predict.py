@@ -46,7 +46,13 @@ def predict(
     predicted = []
     for split in ("test", "validation"):
         built = predict_bundle(
-            workspace, classification, fitted.bundle, clean, split, name, prepared.labels
+            workspace,
+            classification,
+            fitted.bundle,
+            clean,
+            split,
+            name,
+            prepared.labels,
         )
         predicted.append(built)
 
@@ -87,12 +93,22 @@ def predict_bundle(
             total = int(clean.facts["splits"][split]["reviews"])
             began = time.perf_counter()
             with progress(f"{name} {split}", total, "reviews") as report:
-                rows = answer_reviews(bundle, clean, split, labelling, report)
+                rows = answer_reviews(
+                    bundle,
+                    clean,
+                    split,
+                    labelling,
+                    report,
+                )
 
         rows.write_parquet(work / PREDICTIONS_FILE)
         right = rows.select((pl.col("truth") == pl.col("answer")).mean()).item() or 0.0
         speed = round(rows.height / (time.perf_counter() - began))  # without a label: not answered
-        return {"reviews": rows.height, "accuracy": right, "reviews_per_second": speed}
+        return {
+            "reviews": rows.height,
+            "accuracy": right,
+            "reviews_per_second": speed,
+        }
 
     inputs = {"bundle": bundle_digest(folder), "clean": clean.digest}
     if labels:
@@ -100,11 +116,22 @@ def predict_bundle(
     options: dict[str, Any] = {"split": split, "label": label}
     if names:
         options["names"] = list(names)
-    return run_stage(workspace, "predict", options, inputs, make, f"{name} {split}")
+    return run_stage(
+        workspace,
+        "predict",
+        options,
+        inputs,
+        make,
+        f"{name} {split}",
+    )
 
 
 def answer_reviews(
-    bundle: ClassifierBundle, clean: Artifact, split: str, labelling: Labelling, report: Any
+    bundle: ClassifierBundle,
+    clean: Artifact,
+    split: str,
+    labelling: Labelling,
+    report: Any,
 ) -> pl.DataFrame:
     """Return one row per labelled review of a split, in the order of the prepared data; columns as in `SCHEMA`.
 

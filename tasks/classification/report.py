@@ -87,11 +87,21 @@ def write_classifier_report(
     )
     drawings = _draw_pictures(config.workspace, results, compared)
     page = classifier_page(results, drawings).to_html()
-    return str(publish_page(config.workspace, run_id, REPORT_FILE, page, headline(results)))
+    return str(
+        publish_page(
+            config.workspace,
+            run_id,
+            REPORT_FILE,
+            page,
+            headline(results),
+        )
+    )
 
 
 def _draw_pictures(
-    workspace: Workspace, results: ClassificationResults, compared: Compared
+    workspace: Workspace,
+    results: ClassificationResults,
+    compared: Compared,
 ) -> list[WrittenDrawing]:
     """Return the figures of the page; a run that has the same results as another one takes them from the store."""
     options = {"winner": results.winner, "baseline": results.baseline}
@@ -104,11 +114,22 @@ def _draw_pictures(
 
     inputs = {"comparison": compared.artifact.digest}
     label = f"of {len(compared.models)} classifiers"
-    built = run_stage(workspace, "pictures", options, inputs, make, label)
+    built = run_stage(
+        workspace,
+        "pictures",
+        options,
+        inputs,
+        make,
+        label,
+    )
     return read_drawings(built.artifact.folder)
 
 
-def _data(prepared: Prepared, compared: Compared, account: Account) -> dict[str, Any]:
+def _data(
+    prepared: Prepared,
+    compared: Compared,
+    account: Account,
+) -> dict[str, Any]:
     """Return the rows of the page's table about the data."""
     splits = prepared.clean.facts["splits"]
     rows: dict[str, Any] = {}

@@ -30,7 +30,10 @@ PROFILE_FILE = "profile.json"
 
 @stage("card")
 def describe_data(
-    workspace: Workspace, source: SourceConfig, dataset: Artifact, clean: Artifact
+    workspace: Workspace,
+    source: SourceConfig,
+    dataset: Artifact,
+    clean: Artifact,
 ) -> Artifact:
     """Draw the data card: `data_card.html`, `data_card.md` and `profile.json`."""
     synthetic = not source.input
@@ -45,11 +48,28 @@ def describe_data(
         profile = profile_of(clean.folder)
         text = json.dumps(profile.to_dict(), ensure_ascii=False)
         (work / PROFILE_FILE).write_text(text, encoding="utf-8")
-        draw(profile, Origin(dataset.facts, clean.facts, digests, synthetic, account), work)
+        draw(
+            profile,
+            Origin(
+                dataset.facts,
+                clean.facts,
+                digests,
+                synthetic,
+                account,
+            ),
+            work,
+        )
         sums = profile.splits.select(pl.col("reviews", "words", "bytes").sum())
         return dict(sums.to_dicts()[0])
 
-    built = run_stage(workspace, "card", options, digests, make, "of the clean reviews")
+    built = run_stage(
+        workspace,
+        "card",
+        options,
+        digests,
+        make,
+        "of the clean reviews",
+    )
     page = (built.artifact.folder / MARKDOWN).read_text(encoding="utf-8")
     title = f"The reviews that the models learn from; with figures: `{built.artifact.folder}`"
     show_markdown("data-card", page, title)
@@ -73,14 +93,27 @@ def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]]) -> pl.DataFram
     return pl.DataFrame(rows)
 
 
-def _fertility(name: str, split: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _fertility(
+    name: str,
+    split: str,
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
     """Return the row of one vocabulary on one split."""
     reviews = facts["documents"]
     words = facts["words"]
     count = facts["tokens"] - reviews
     text_bytes = facts["bytes"] - reviews
-    row = {"vocabulary": name, "unit": facts["unit"], "size": facts["vocabulary_size"]}
-    row |= {"split": split, "reviews": reviews, "words": words, "tokens": count}
+    row = {
+        "vocabulary": name,
+        "unit": facts["unit"],
+        "size": facts["vocabulary_size"],
+    }
+    row |= {
+        "split": split,
+        "reviews": reviews,
+        "words": words,
+        "tokens": count,
+    }
     row["tokens_per_word"] = count / max(words, 1)
     row["bytes_per_token"] = text_bytes / max(count, 1)
     row["oov_share"] = facts["oov"] / max(count, 1)

@@ -45,7 +45,12 @@ KeepFile = Callable[[FilePiece], Any]
 """Returns what a worker opens to get the bytes of a file (`partitions.opened`)."""
 
 
-def _parts(folder: Path, keep_file: KeepFile, split: str, first: int) -> Iterator[GroupPart]:
+def _parts(
+    folder: Path,
+    keep_file: KeepFile,
+    split: str,
+    first: int,
+) -> Iterator[GroupPart]:
     """Yield the row groups with reviews of a split, whose first one is in the row *first* of the table."""
     groups = RowGroups(folder / TABLE)
     for number, row in groups_of_split(folder, split):
@@ -55,7 +60,16 @@ def _parts(folder: Path, keep_file: KeepFile, split: str, first: int) -> Iterato
 def training_texts(folder: Path, keep_file: KeepFile | None) -> Iterable[str]:
     """Return the texts of the training reviews in a folder of prepared data, as `TextParts` if workers read them."""
     if keep_file:
-        return TextParts(partial(_parts, folder, keep_file, "train", 0), _texts_of)
+        return TextParts(
+            partial(
+                _parts,
+                folder,
+                keep_file,
+                "train",
+                0,
+            ),
+            _texts_of,
+        )
     return _texts(iter_split(folder, "train", columns=["text"]))
 
 
@@ -98,7 +112,10 @@ def encoded_reviews(
 
 
 def _encode_part(
-    vocabulary: Vocabulary, split: str, canaries: Canaries | None, part: GroupPart
+    vocabulary: Vocabulary,
+    split: str,
+    canaries: Canaries | None,
+    part: GroupPart,
 ) -> list[EncodedBatch]:
     """Return the encoded reviews of a row group; on a worker."""
     batches = split_of_group(opened(part.content), split, columns=TOKENIZED)

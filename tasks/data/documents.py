@@ -41,7 +41,10 @@ def copies(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
         return None
 
     grouped = reviews.select("review_id").join(
-        groups, on="review_id", how="left", maintain_order="left"
+        groups,
+        on="review_id",
+        how="left",
+        maintain_order="left",
     )
     return grouped["group"].alias("copies of a text")
 
@@ -59,7 +62,12 @@ def documents_of(clean: Artifact) -> pl.DataFrame:
     file = clean.folder / COVERAGE_FILE
     if file.exists():
         covered = pl.read_parquet(file, columns=["review_id", "coverage"])
-        table = table.join(covered, on="review_id", how="left", maintain_order="left")
+        table = table.join(
+            covered,
+            on="review_id",
+            how="left",
+            maintain_order="left",
+        )
         table = table.with_columns(pl.col("coverage").fill_null(0.0))
 
     keys = _keys(clean, table)

@@ -97,7 +97,10 @@ def sentence_of(outcome: Artifact | NotCompared) -> str:
 
 
 def _measure(
-    config: RunConfig, dataset: Artifact, parent_run_id: str, parameters: Mapping[str, Any] | None
+    config: RunConfig,
+    dataset: Artifact,
+    parent_run_id: str,
+    parameters: Mapping[str, Any] | None,
 ) -> Artifact:
     """Return the artifact of `measure_drift`.
 
@@ -115,7 +118,11 @@ def _measure(
     warn_of_oddities(entries)
     _require_enough(comparison)
     folder = _champion_folder(config.workspace, config.promotion, version)
-    inputs = {"bundle": bundle_digest(folder), "known": reference.digest, "dataset": dataset.digest}
+    inputs = {
+        "bundle": bundle_digest(folder),
+        "known": reference.digest,
+        "dataset": dataset.digest,
+    }
     counts = comparison.counts
     facts = _page_facts(version, reference, dataset, counts)
     options = {**config.drift.model_dump(mode="json"), "seed": config.seed}
@@ -128,10 +135,21 @@ def _measure(
         from reviewlm.evaluation.drift.figures import drift_page
 
         batch = _unlearnt_sample(
-            config.duplicates, config.selection, config.drift, dataset, known, comparison
+            config.duplicates,
+            config.selection,
+            config.drift,
+            dataset,
+            known,
+            comparison,
         )
         report, odd = _report(
-            config.drift, config.source, config.seed, opened(), reference, batch, work
+            config.drift,
+            config.source,
+            config.seed,
+            opened(),
+            reference,
+            batch,
+            work,
         )
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         page = drift_page(report, facts, pl.read_parquet(work / ODD_FILE), odd)
@@ -150,14 +168,27 @@ def _measure(
 
     name = f"champion v{version.version}"
     with OpenBundle(config.execution, folder) as opened:
-        built = run_stage(config.workspace, "drift", options, inputs, make, name)
+        built = run_stage(
+            config.workspace,
+            "drift",
+            options,
+            inputs,
+            make,
+            name,
+        )
 
     _show(config.workspace, built.artifact, parent_run_id)
     if built.artifact.facts["drifted"]:
         seen_before = built.reused
         if parameters is not None:  # an event of the command has started no retrain
             mark = {"drift": built.artifact.digest}
-            event = run_stage(config.workspace, "drift", {"event": DRIFTED}, mark, lambda work: {})
+            event = run_stage(
+                config.workspace,
+                "drift",
+                {"event": DRIFTED},
+                mark,
+                lambda work: {},
+            )
             seen_before = event.reused
         if not seen_before:
             _announce(config.promotion, built.artifact, version, parameters)
@@ -165,7 +196,11 @@ def _measure(
     return as_task_state(built)
 
 
-def _champion_folder(workspace: Workspace, promotion: PromotionConfig, version: Version) -> Path:
+def _champion_folder(
+    workspace: Workspace,
+    promotion: PromotionConfig,
+    version: Version,
+) -> Path:
     try:
         return registry_of(workspace, promotion.model_name).bundle_folder(version)
     except BundleError as error:  # the gate will refuse it too, with a remedy
@@ -174,7 +209,10 @@ def _champion_folder(workspace: Workspace, promotion: PromotionConfig, version: 
 
 
 def _page_facts(
-    version: Version, reference: Artifact, dataset: Artifact, counts: Mapping[Standing, int]
+    version: Version,
+    reference: Artifact,
+    dataset: Artifact,
+    counts: Mapping[Standing, int],
 ) -> dict[str, Any]:
     """Return the facts at the head of the report's page."""
     facts: dict[str, Any] = {"champion": f"version {version.version}"}
@@ -271,12 +309,22 @@ def _report(
 
     batch = batch.with_columns(new_scores.select("nats", "tokens", "oov", "spelling_nats"))
     train = _first(reference.folder, ("train",), count)
-    compared = compare(train, known, batch, drift, seed)
+    compared = compare(
+        train,
+        known,
+        batch,
+        drift,
+        seed,
+    )
     odd_table(known, batch, ODD_SHOWN).write_parquet(work / ODD_FILE)
     return compared, odd_counts(known, batch, drift.false_alarm)
 
 
-def _first(clean_folder: Path, splits: tuple[str, ...], count: int) -> pl.DataFrame:
+def _first(
+    clean_folder: Path,
+    splits: tuple[str, ...],
+    count: int,
+) -> pl.DataFrame:
     """Return the first *count* reviews of the splits: a random sample, because rows are in the order of a hash."""
     parts = [scan_split(clean_folder, split).head(count) for split in splits]
     return pl.concat(parts).head(count).collect()
@@ -300,7 +348,11 @@ def score_texts(
     return scores
 
 
-def _show(workspace: Workspace, artifact: Artifact, parent_run_id: str) -> None:
+def _show(
+    workspace: Workspace,
+    artifact: Artifact,
+    parent_run_id: str,
+) -> None:
     """Show the report in the log, in Prefect and in MLflow."""
     facts = artifact.facts
     level = logging.WARNING if facts["drifted"] else logging.INFO

@@ -85,7 +85,12 @@ def read_all(
         for key, source in sources.items():
             after = _after(report, records, size)
             read[key] = read_file(
-                workspace, source_settings, source, after, len(sources) == 1, nodes=nodes
+                workspace,
+                source_settings,
+                source,
+                after,
+                len(sources) == 1,
+                nodes=nodes,
             )
             records += read[key].artifact.facts["records"]
             size += source.bytes
@@ -96,7 +101,9 @@ def read_all(
 
 
 def _node_reader(
-    workspace: Workspace, source_settings: SourceConfig, sources: Iterable[Source]
+    workspace: Workspace,
+    source_settings: SourceConfig,
+    sources: Iterable[Source],
 ) -> NodeReader | None:
     """Return a reader on the nodes of a cluster, of the files that are new; None without a cluster."""
     if not workspace.execution.cluster:
@@ -121,7 +128,11 @@ def _node_reader(
     return NodeReader(workspace, source_settings, new) if new else None
 
 
-def _after(report: Report, records: int, size: int) -> Report:
+def _after(
+    report: Report,
+    records: int,
+    size: int,
+) -> Report:
     """Return the progress report for one file, offset by the *records* and bytes (*size*) of the files before it."""
     return lambda more, done, total: report(size + done, {"reviews": records + more})
 
@@ -189,7 +200,14 @@ def read_file(
         try:
             if not read_there:
                 forgotten = Forgotten.of(workspace.home)
-                read_source(source, work, source_settings, report, moment, forgotten)
+                read_source(
+                    source,
+                    work,
+                    source_settings,
+                    report,
+                    moment,
+                    forgotten,
+                )
             facts = SourceReading(work).facts
         except Unreadable as error:
             # A pack sets aside its unreadable files within it: this one's files have changed.
@@ -221,7 +239,11 @@ def set_aside_again(
 
     def make(work: Path) -> dict[str, Any]:
         facts = set_aside(source, work, source_settings, why).facts
-        return {**facts, "parts": 0, "path": path}
+        return {
+            **facts,
+            "parts": 0,
+            "path": path,
+        }
 
     return _read(workspace, source_settings, source, make)
 
@@ -233,10 +255,21 @@ def _read(
     make: Callable[[Path], dict[str, Any]],
 ) -> Built:
     options = _options(workspace.home, source_settings, source)
-    return run_stage(workspace, "read", options, {"file": source.sha256}, make, source.name)
+    return run_stage(
+        workspace,
+        "read",
+        options,
+        {"file": source.sha256},
+        make,
+        source.name,
+    )
 
 
-def _options(home: Path, source_settings: SourceConfig, source: Listed) -> dict[str, Any]:
+def _options(
+    home: Path,
+    source_settings: SourceConfig,
+    source: Listed,
+) -> dict[str, Any]:
     """Return the options of a reading, which are part of its identity."""
     forgotten = Forgotten.of(home)
     return {
@@ -263,7 +296,14 @@ def synthesise(workspace: Workspace, synthetic: SyntheticConfig) -> Artifact:
             )
 
     options = synthetic.model_dump(mode="json")
-    built = run_stage(workspace, "synthesise", options, {}, make, "embedded corpus")
+    built = run_stage(
+        workspace,
+        "synthesise",
+        options,
+        {},
+        make,
+        "embedded corpus",
+    )
     return as_task_state(built)
 
 
@@ -313,7 +353,13 @@ def make_data_set(
 
     def make(work: Path) -> dict[str, Any]:
         places = dict(zip(keys, order, strict=True))
-        return assemble(work, sources, readings, source_settings, places)
+        return assemble(
+            work,
+            sources,
+            readings,
+            source_settings,
+            places,
+        )
 
     inputs: dict[str, str] = {}
     for index, source in enumerate(sources):
@@ -327,7 +373,14 @@ def make_data_set(
     if order != sorted(order):
         options[READ_ORDER] = order
 
-    return run_stage(workspace, "ingest", options, inputs, make, f"{len(sources)} file(s)")
+    return run_stage(
+        workspace,
+        "ingest",
+        options,
+        inputs,
+        make,
+        f"{len(sources)} file(s)",
+    )
 
 
 def _read_order(store: Store, read: Sequence[Artifact]) -> list[int]:
@@ -365,7 +418,11 @@ def _input_name(index: int, source: Listed) -> str:
     return f"{index:05d}:{source.name}"
 
 
-def files_of(home: Path, source_settings: SourceConfig, dataset: Artifact) -> list[Source]:
+def files_of(
+    home: Path,
+    source_settings: SourceConfig,
+    dataset: Artifact,
+) -> list[Source]:
     """Return the files that a data set was read from, each content once, without those that could not be read.
 
     A file is found by its content among those of the configuration, else where it was read first.

@@ -75,7 +75,12 @@ class Prepared:
 
 
 @stage("check")
-def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = "") -> Artifact:
+def check_table(
+    config: RunConfig,
+    stage: str,
+    subject: Artifact,
+    name: str = "",
+) -> Artifact:
     """Check a finished artifact with its suite of expectations; the verdict with its Data Docs is an artifact too.
 
     Raises:
@@ -90,20 +95,43 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
         if stage == "raw":
             facts = {**facts, "files": count_by_file(subject.folder)}
 
-        report = check(stage, table, config.checks, work / "docs", label, facts, data=data)
+        report = check(
+            stage,
+            table,
+            config.checks,
+            work / "docs",
+            label,
+            facts,
+            data=data,
+        )
         if report.broken:
             # It raises, so that a check that could not run is not stored.
             report.with_folder(work).require()
 
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
-        verdict = {"suite": stage, "passed": report.passed, "expectations": len(report.results)}
+        verdict = {
+            "suite": stage,
+            "passed": report.passed,
+            "expectations": len(report.results),
+        }
         failed = [result.severity for result in report.results if not result.passed]
         return verdict | {
             f"failed_{severity}": failed.count(severity) for severity in (CRITICAL, WARNING, INFO)
         }
 
-    options = {"suite": stage, "label": label, "limits": config.checks.model_dump(mode="json")}
-    built = run_stage(config.workspace, "check", options, {"subject": subject.digest}, make, label)
+    options = {
+        "suite": stage,
+        "label": label,
+        "limits": config.checks.model_dump(mode="json"),
+    }
+    built = run_stage(
+        config.workspace,
+        "check",
+        options,
+        {"subject": subject.digest},
+        make,
+        label,
+    )
     report = read_report(built.artifact)
     if not all(result.passed for result in report.results):
         page = report.to_markdown() + f"\n\nData Docs: `{report.report_path}`"
@@ -122,7 +150,9 @@ def read_report(artifact: Artifact) -> CheckReport:
 
 @stage("clean")
 def clean_and_split(
-    config: RunConfig, dataset: Artifact, earlier: Sequence[Artifact] = ()
+    config: RunConfig,
+    dataset: Artifact,
+    earlier: Sequence[Artifact] = (),
 ) -> Artifact:
     """Convert texts to normal form, count bytes, draw the frozen split, and remove duplicates across splits.
 
@@ -166,7 +196,14 @@ def clean_and_split(
                 engine=engine_of(config.execution),
             )
 
-    built = run_stage(config.workspace, "prepare", options, inputs, make, "clean text and split")
+    built = run_stage(
+        config.workspace,
+        "prepare",
+        options,
+        inputs,
+        make,
+        "clean text and split",
+    )
     facts = built.artifact.facts
     _tell_left_out(facts)
     show_account(account_of(dataset, built.artifact), "prepare")
@@ -194,7 +231,10 @@ def _tell_left_out(facts: Mapping[str, Any]) -> None:
 
 
 def cleaning_options(
-    selection: SelectionConfig, duplicates: DuplicatesConfig, split: SplitConfig, clean: CleanConfig
+    selection: SelectionConfig,
+    duplicates: DuplicatesConfig,
+    split: SplitConfig,
+    clean: CleanConfig,
 ) -> dict[str, Any]:
     """Return the options of prepared data, as their manifest has them: `clean` with the edition of its tables."""
     options = {"selection": selection.model_dump(mode="json")}
@@ -245,7 +285,13 @@ def train_vocabulary(
             engine = engine_of(workspace.execution)
             texts = training_texts(clean.folder, engine.keep_file if engine else None)
             workers = fan_out(workspace.execution, engine)
-            vocabulary = learn_vocabulary(texts, spec, form, work, workers)
+            vocabulary = learn_vocabulary(
+                texts,
+                spec,
+                form,
+                work,
+                workers,
+            )
         vocabulary.save(work / VOCABULARY_FILE)
         return {
             "name": name,
@@ -262,7 +308,14 @@ def train_vocabulary(
     else:
         inputs = {"clean": clean.digest}
 
-    built = run_stage(workspace, "vocabulary", options, inputs, make, name)
+    built = run_stage(
+        workspace,
+        "vocabulary",
+        options,
+        inputs,
+        make,
+        name,
+    )
     return as_task_state(built)
 
 
@@ -296,12 +349,23 @@ def tokenize(
             facts = write_encoded(work, vocabulary, _count_rows(batches, report))
 
         speed = round(total / (perf_counter() - began))
-        return {**facts, "unit": vocabulary.unit, "reviews_per_second": speed}
+        return {
+            **facts,
+            "unit": vocabulary.unit,
+            "reviews_per_second": speed,
+        }
 
     inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}
     if canaries:
         inputs[CANARIES_INPUT] = canaries.digest
-    built = run_stage(workspace, "tokens", {"split": split}, inputs, make, f"{label} {split}")
+    built = run_stage(
+        workspace,
+        "tokens",
+        {"split": split},
+        inputs,
+        make,
+        f"{label} {split}",
+    )
     return as_task_state(built)
 
 
@@ -323,7 +387,11 @@ def vocabularies_in_use(
 
 
 @stage("canaries")
-def choose(workspace: Workspace, audit: AuditConfig, clean: Artifact) -> Artifact:
+def choose(
+    workspace: Workspace,
+    audit: AuditConfig,
+    clean: Artifact,
+) -> Artifact:
     """Choose the texts to plant among the training reviews; the manifest records their number."""
 
     def make(work: Path) -> dict[str, Any]:
@@ -333,5 +401,12 @@ def choose(workspace: Workspace, audit: AuditConfig, clean: Artifact) -> Artifac
 
     options = audit.model_dump(mode="json", include=OPTIONS)
     inputs = {"clean": clean.digest}
-    built = run_stage(workspace, "canaries", options, inputs, make, "for the audit")
+    built = run_stage(
+        workspace,
+        "canaries",
+        options,
+        inputs,
+        make,
+        "for the audit",
+    )
     return as_task_state(built)

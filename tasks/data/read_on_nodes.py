@@ -48,7 +48,10 @@ class NodeReader:
     """
 
     def __init__(
-        self, workspace: Workspace, settings: SourceConfig, sources: Sequence[Source]
+        self,
+        workspace: Workspace,
+        settings: SourceConfig,
+        sources: Sequence[Source],
     ) -> None:
         """Hand no file to the cluster yet; name the code that the nodes run, by its version."""
         self._asked = {source.key for source in sources}
@@ -100,7 +103,11 @@ def _write(reading: Reading, folder: Path) -> None:
             path.write_bytes(content.data)
 
 
-def _read_there(config: SourceConfig, forgotten: Forgotten, item: Item) -> Reading | None:
+def _read_there(
+    config: SourceConfig,
+    forgotten: Forgotten,
+    item: Item,
+) -> Reading | None:
     """Return the files of a reading; None if the file cannot be read here; on a node."""
     source, now, files = item
     with opened_on_node(files or []) as folder:
@@ -109,7 +116,14 @@ def _read_there(config: SourceConfig, forgotten: Forgotten, item: Item) -> Readi
             return None
         made = folder / "reading"
         try:
-            read_source(here, made, config, None, now, forgotten)
+            read_source(
+                here,
+                made,
+                config,
+                None,
+                now,
+                forgotten,
+            )
         except ReviewLMError:
             return None
         return {
@@ -119,7 +133,11 @@ def _read_there(config: SourceConfig, forgotten: Forgotten, item: Item) -> Readi
         }
 
 
-def _source_here(source: Source, files: list[SentFile] | None, folder: Path) -> Source | None:
+def _source_here(
+    source: Source,
+    files: list[SentFile] | None,
+    folder: Path,
+) -> Source | None:
     """Return a source that was sent to a folder of this node, or that it sees; None if it is not that of the run."""
     path = source.path.absolute()
     if files is not None:

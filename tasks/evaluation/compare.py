@@ -67,11 +67,20 @@ CHECK_COLUMNS = {
 
 @stage("compare")
 def compare_models(
-    config: RunConfig, prepared: Prepared, measured: list[Measured], parent_run_id: str
+    config: RunConfig,
+    prepared: Prepared,
+    measured: list[Measured],
+    parent_run_id: str,
 ) -> Evaluated:
     """Compare the models and log the result: table, differences, slices, floor."""
     workspace = config.workspace
-    evaluated = compare(workspace, config.evaluation, config.baseline, prepared, measured)
+    evaluated = compare(
+        workspace,
+        config.evaluation,
+        config.baseline,
+        prepared,
+        measured,
+    )
     tracker = tracker_of(workspace)
     _log_comparison(tracker, evaluated, parent_run_id)
     for model in measured:
@@ -122,7 +131,11 @@ def _list_samples(model: Measured) -> str:
     return "\n\n".join(paragraphs)
 
 
-def _log_comparison(tracker: Tracker, evaluated: Evaluated, run_id: str) -> None:
+def _log_comparison(
+    tracker: Tracker,
+    evaluated: Evaluated,
+    run_id: str,
+) -> None:
     """Log the tables to the flow's run; figures of single models are metrics of their own runs."""
     tables = {
         "models": evaluated.table,
@@ -148,7 +161,12 @@ def as_logged(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(scaled)
 
 
-def log_headline(workspace: Workspace, evaluated: Evaluated, model: str, run_id: str) -> None:
+def log_headline(
+    workspace: Workspace,
+    evaluated: Evaluated,
+    model: str,
+    run_id: str,
+) -> None:
     """Log the test figures of the model that a run puts forward, rounded: the few by which a list of runs is read."""
     row = evaluated.row(model)
     figures = {}
@@ -162,7 +180,11 @@ def log_headline(workspace: Workspace, evaluated: Evaluated, model: str, run_id:
     )
 
 
-def log_gain(workspace: Workspace, decision: Decision, run_id: str) -> None:
+def log_gain(
+    workspace: Workspace,
+    decision: Decision,
+    run_id: str,
+) -> None:
     """Log the gain over the champion, if the gate measured one: both models on the test reviews of this run."""
     gain = decision.figures.get(CHAMPION_GAIN.words)
     if gain is not None:
@@ -170,7 +192,11 @@ def log_gain(workspace: Workspace, decision: Decision, run_id: str) -> None:
         tracker_of(workspace).log_metrics(run_id, {CHAMPION_GAIN.run_name: logged})
 
 
-def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> None:
+def _log_to_model(
+    tracker: Tracker,
+    evaluated: Evaluated,
+    model: Measured,
+) -> None:
     """Log a model's intervals, gap and cost to its own run, unless the run has those of this comparison."""
     run_id = model.fitted.run_id
     digest = evaluated.artifact.digest
@@ -216,7 +242,11 @@ def _explanation(evaluated: Evaluated, model: str) -> str:
     return " ".join(sentences)
 
 
-def _log_documents(workspace: Workspace, checks: list[Artifact], run_id: str) -> None:
+def _log_documents(
+    workspace: Workspace,
+    checks: list[Artifact],
+    run_id: str,
+) -> None:
     """Copy the Data Docs of the checks into the run, with a table of their results, and tag the run with the sum."""
     tracker = tracker_of(workspace)
     rows = []

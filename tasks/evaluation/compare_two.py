@@ -41,7 +41,11 @@ MARKDOWN_FILE = "comparison.md"
 
 @stage("compare two", run_name="compare {first} {second}")
 def compare_two(
-    config: RunConfig, prepared: Prepared, first: str, second: str, parent_run_id: str
+    config: RunConfig,
+    prepared: Prepared,
+    first: str,
+    second: str,
+    parent_run_id: str,
 ) -> Pair:
     """Measure two models on the test reviews of this configuration, and log the comparison.
 
@@ -76,7 +80,11 @@ def compare_two(
     return pair
 
 
-def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
+def side_of(
+    config: RunConfig,
+    prepared: Prepared,
+    name: str,
+) -> ComparedModel:
     """Return a model with scores on the test reviews, samples and cost; reuse stored scores and samples.
 
     Raises:
@@ -88,7 +96,13 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
         workspace = config.workspace
         evaluation = config.evaluation
         tokens = tokens_for(workspace, folder, prepared)
-        test = score_bundle(workspace, evaluation, folder, tokens, f"{shown} test").artifact
+        test = score_bundle(
+            workspace,
+            evaluation,
+            folder,
+            tokens,
+            f"{shown} test",
+        ).artifact
         samples = draw_samples(workspace, evaluation, folder, shown).artifact
         entries = entries_of(folder)
         learnt, problems = learnt_by(config.home, prepared.clean, folder)
@@ -108,7 +122,11 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
     )
 
 
-def find_bundle(config: RunConfig, prepared: Prepared, name: str) -> tuple[str, Path]:
+def find_bundle(
+    config: RunConfig,
+    prepared: Prepared,
+    name: str,
+) -> tuple[str, Path]:
     """Return a model's name, as comparisons show it, and the folder of its bundle.
 
     Raises:
@@ -128,7 +146,11 @@ def entries_of(bundle: Path) -> int:
     return Vocabulary.load(bundle / VOCABULARY_FILE).size
 
 
-def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
+def _stored_fit(
+    config: RunConfig,
+    prepared: Prepared,
+    name: str,
+) -> Fitted:
     """Return the stored fit of a model of this configuration."""
     spec = next((spec for spec in config.models if spec.name == name), None)
     if spec is None:
@@ -148,7 +170,11 @@ def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
     return Fitted(spec, artifact, "", True)
 
 
-def _log(workspace: Workspace, pair: Pair, run_id: str) -> None:
+def _log(
+    workspace: Workspace,
+    pair: Pair,
+    run_id: str,
+) -> None:
     tracker = tracker_of(workspace)
     for name, table in pair.tables().items():
         tracker.log_table(run_id, as_logged(table), f"{name}.json")
@@ -164,7 +190,11 @@ def _log(workspace: Workspace, pair: Pair, run_id: str) -> None:
 
     tracker.log_metrics(run_id, figures)
     note = "\n\n".join([f"{pair.verdict}.", f"A: {pair.a}, B: {pair.b}.", *pair.notes])
-    tags = {COMPARE_A: pair.a, COMPARE_B: pair.b, NOTE: note}
+    tags = {
+        COMPARE_A: pair.a,
+        COMPARE_B: pair.b,
+        NOTE: note,
+    }
     name = tracker.tag(run_id, RUN_NAME)
     verdict = f"{pair.surely_better} better, "
     if pair.surely_better and not name.startswith(verdict):

@@ -92,14 +92,25 @@ class Measured(MeasuredModel):
 
 @stage("score", run_name="score {fitted.spec.name}")
 def score(
-    workspace: Workspace, evaluation: EvaluationConfig, fitted: Fitted, prepared: Prepared
+    workspace: Workspace,
+    evaluation: EvaluationConfig,
+    fitted: Fitted,
+    prepared: Prepared,
 ) -> tuple[Built, Built]:
     """Return the scores of one model on the test and the validation split."""
     scored = []
     for split in ("test", "validation"):
         tokens = prepared.tokens[fitted.spec.vocabulary][split]
         label = f"{fitted.spec.name} {split}"
-        scored.append(score_bundle(workspace, evaluation, fitted.bundle, tokens, label))
+        scored.append(
+            score_bundle(
+                workspace,
+                evaluation,
+                fitted.bundle,
+                tokens,
+                label,
+            )
+        )
 
     test, validation = scored
     both = Built(test.artifact, test.reused and validation.reused)
@@ -117,7 +128,11 @@ def observe(
     """Observe a model with these scores of the test reviews: its tokens, usefulness and calibration on some of them."""
     test = prepared.tokens[fitted.spec.vocabulary]["test"]
     options = {"observed_reviews": evaluation.observed_reviews, "seed": evaluation.seed}
-    named = {"options": options, "stream": str(test.folder), "scores": str(scores.folder)}
+    named = {
+        "options": options,
+        "stream": str(test.folder),
+        "scores": str(scores.folder),
+    }
     inputs = {"scores": scores.digest, "test": test.digest}
     built = _work_with_model(
         workspace,
@@ -134,7 +149,10 @@ def observe(
 
 @stage("audit", run_name="audit {fitted.spec.name}")
 def audit(
-    workspace: Workspace, audit_settings: AuditConfig, fitted: Fitted, prepared: Prepared
+    workspace: Workspace,
+    audit_settings: AuditConfig,
+    fitted: Fitted,
+    prepared: Prepared,
 ) -> Artifact:
     """Audit what a model writes, and how that and the canaries relate to the training text."""
     train = prepared.tokens[fitted.spec.vocabulary]["train"]
@@ -166,13 +184,21 @@ def audit(
 
 
 @stage("samples", run_name="samples {fitted.spec.name}")
-def write_samples(workspace: Workspace, evaluation: EvaluationConfig, fitted: Fitted) -> Artifact:
+def write_samples(
+    workspace: Workspace,
+    evaluation: EvaluationConfig,
+    fitted: Fitted,
+) -> Artifact:
     """Draw samples from a model, and its next-word suggestions."""
     return as_task_state(draw_samples(workspace, evaluation, fitted.bundle, fitted.spec.name))
 
 
 @stage("measure", run_name="measure {fitted.spec.name}")
-def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Measured:
+def measure(
+    config: RunConfig,
+    fitted: Fitted,
+    prepared: Prepared,
+) -> Measured:
     """Score, observe and audit a model, let it write, check its predictions and samples, and log all its figures.
 
     The works of one model follow each other, so that one process opens it once.
@@ -183,7 +209,13 @@ def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Measured:
     scores = score(workspace, evaluation, fitted, prepared)
     test = scores[0].artifact
     validation = scores[1].artifact
-    observed = observe(workspace, evaluation, fitted, test, prepared)
+    observed = observe(
+        workspace,
+        evaluation,
+        fitted,
+        test,
+        prepared,
+    )
     audited = audit(workspace, config.audit, fitted, prepared)
     samples = write_samples(workspace, evaluation, fitted)
     on_test = check_table(config, "predictions", test, f"predictions {name}")
@@ -192,13 +224,24 @@ def measure(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Measured:
     on_samples = check_table(config, "samples", samples, f"samples {name}")
     checks = (on_test, on_validation, on_samples)
     measured = Measured(
-        fitted, test, validation, samples, observed, audited, checks, fresh=not scores[0].reused
+        fitted,
+        test,
+        validation,
+        samples,
+        observed,
+        audited,
+        checks,
+        fresh=not scores[0].reused,
     )
     _log_once(tracker_of(workspace), measured)
     return measured
 
 
-def tokens_for(workspace: Workspace, bundle: Path, prepared: Prepared) -> Artifact:
+def tokens_for(
+    workspace: Workspace,
+    bundle: Path,
+    prepared: Prepared,
+) -> Artifact:
     """Return the test token stream in a bundle's own vocabulary; tokenize if this run does not have it.
 
     Raises:
@@ -218,7 +261,13 @@ def tokens_for(workspace: Workspace, bundle: Path, prepared: Prepared) -> Artifa
         if artifact.facts["vocabulary_digest"] == digest:
             return prepared.tokens[name]["test"]
 
-    return tokenize(workspace, str(file), "test", prepared.clean, "champion")
+    return tokenize(
+        workspace,
+        str(file),
+        "test",
+        prepared.clean,
+        "champion",
+    )
 
 
 def score_bundle(
@@ -245,14 +294,30 @@ def score_bundle(
             "elsewhere": scored_on_nodes(workspace.execution, bundle_folder, tokens),
         }
         with progress(label, len(TokenStream.open(tokens.folder)), "reviews") as report:
-            order = ModelWork(write_scores, label, bundle_folder, named, work=work)
+            order = ModelWork(
+                write_scores,
+                label,
+                bundle_folder,
+                named,
+                work=work,
+            )
             return with_model(workspace.execution, order, report)
 
-    return run_stage(workspace, "score", chosen, inputs, make, label)
+    return run_stage(
+        workspace,
+        "score",
+        chosen,
+        inputs,
+        make,
+        label,
+    )
 
 
 def draw_samples(
-    workspace: Workspace, evaluation: EvaluationConfig, bundle_folder: Path, label: str
+    workspace: Workspace,
+    evaluation: EvaluationConfig,
+    bundle_folder: Path,
+    label: str,
 ) -> Built:
     """Return reviews that a bundle generated for each star rating, and its next-word suggestions for the prompts."""
     options = {"max_tokens": evaluation.max_tokens, "seed": evaluation.seed}
@@ -295,12 +360,25 @@ def _work_with_model(
         with counted as report:
             return with_model(
                 workspace.execution,
-                ModelWork(function, label, bundle_folder, named, work=work),
+                ModelWork(
+                    function,
+                    label,
+                    bundle_folder,
+                    named,
+                    work=work,
+                ),
                 report,
             )
 
     digests = {"bundle": bundle_digest(bundle_folder), **inputs}
-    built = run_stage(workspace, name, options, digests, make, label)
+    built = run_stage(
+        workspace,
+        name,
+        options,
+        digests,
+        make,
+        label,
+    )
     if not built.reused:
         return_freed()  # the next model does not fit into the gaps that this one left
 
@@ -359,7 +437,11 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
     log_audit(tracker, run, model.audit)
 
 
-def reference_of(workspace: Workspace, audit_settings: AuditConfig, clean: Artifact) -> Built:
+def reference_of(
+    workspace: Workspace,
+    audit_settings: AuditConfig,
+    clean: Artifact,
+) -> Built:
     """Return the audit reference of a data set: built for the first model, reused for all others."""
     options = audit_settings.model_dump(mode="json", include={"max_words"})
 
@@ -368,10 +450,21 @@ def reference_of(workspace: Workspace, audit_settings: AuditConfig, clean: Artif
         with progress("audit reference", total, "reviews") as report:
             return make_reference(clean.folder, work, options["max_words"], report)
 
-    return run_stage(workspace, "reference", options, {"clean": clean.digest}, make, "of the audit")
+    return run_stage(
+        workspace,
+        "reference",
+        options,
+        {"clean": clean.digest},
+        make,
+        "of the audit",
+    )
 
 
-def log_audit(tracker: Tracker, run_id: str, artifact: Artifact) -> None:
+def log_audit(
+    tracker: Tracker,
+    run_id: str,
+    artifact: Artifact,
+) -> None:
     """Log an audit's figures (in one batch) and its tables to a model's MLflow run."""
     figures = {}
     for name, value in artifact.facts.items():

@@ -68,7 +68,11 @@ class ModelWork:
         return self.function(bundle, report, self.work, **self.options)
 
 
-def only_opened(bundle: Bundle, report: Report, folder: Path) -> dict[str, Any]:
+def only_opened(
+    bundle: Bundle,
+    report: Report,
+    folder: Path,
+) -> dict[str, Any]:
     """Do nothing with the bundle: that it opened has checked its files and probe texts."""
     return {}
 

@@ -97,7 +97,12 @@ def compare(
     """Compare the models of a run; log a warning for each model below the floor."""
     floor = estimate_floor(workspace, prepared).artifact
     artifact = estimate_intervals(
-        workspace, evaluation, baseline, prepared, measured, floor
+        workspace,
+        evaluation,
+        baseline,
+        prepared,
+        measured,
+        floor,
     ).artifact
     for name in artifact.facts["below_floor"]:
         log.warning(
@@ -110,7 +115,11 @@ def compare(
     return Evaluated(tuple(measured), table_of(baseline, measured, artifact), facts, artifact)
 
 
-def table_of(baseline: str, measured: Sequence[Measured], intervals: Artifact) -> pl.DataFrame:
+def table_of(
+    baseline: str,
+    measured: Sequence[Measured],
+    intervals: Artifact,
+) -> pl.DataFrame:
     """Return the comparison table on the test split, best first, with intervals and cost."""
     figures = {model.name: figures_of_artifact(model.test) for model in measured}
     kinds = {model.name: model.fitted.spec.kind for model in measured}
@@ -118,7 +127,12 @@ def table_of(baseline: str, measured: Sequence[Measured], intervals: Artifact) -
     schema = {"model": pl.String(), **dict.fromkeys(COSTS, pl.Float64())}
     table = comparison_table(figures, kinds, baselines_of(baseline, measured))
     for beside in (pl.read_parquet(intervals.folder / INTERVALS_FILE), pl.DataFrame(costs, schema)):
-        table = table.join(beside, on="model", how="left", maintain_order="left")
+        table = table.join(
+            beside,
+            on="model",
+            how="left",
+            maintain_order="left",
+        )
     return table
 
 
@@ -145,7 +159,14 @@ def estimate_floor(workspace: Workspace, prepared: Prepared) -> Built:
         return dict(floor_of(judged))
 
     inputs = {"clean": prepared.clean.digest}
-    return run_stage(workspace, "floor", {}, inputs, make, "of the test reviews")
+    return run_stage(
+        workspace,
+        "floor",
+        {},
+        inputs,
+        make,
+        "of the test reviews",
+    )
 
 
 def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
@@ -214,7 +235,13 @@ def estimate_intervals(
         if judged.exists():
             floor_rows = pl.read_parquet(judged)
 
-        compared = ComparedScores(scores, figures, floor_rows, documents=reviews, **bootstrap)
+        compared = ComparedScores(
+            scores,
+            figures,
+            floor_rows,
+            documents=reviews,
+            **bootstrap,
+        )
         table = compared.interval_table(baseline)
         tokens: dict[str, pl.DataFrame] = {}
         for name, artifact in observed.items():
@@ -223,12 +250,21 @@ def estimate_intervals(
         sizes = next(iter(scores.values())).select("review_id", "bytes")
         useful = usefulness_table(tokens, sizes, documents=reviews, **bootstrap)
         for beside in (useful, uncovered_table(scores, reviews)):
-            table = table.join(beside, on="model", how="left", maintain_order="left")
+            table = table.join(
+                beside,
+                on="model",
+                how="left",
+                maintain_order="left",
+            )
 
         table.write_parquet(work / INTERVALS_FILE)
         compared.difference_table(baseline).write_parquet(work / DIFFERENCES_FILE)
         slices, left_out = review_slices(
-            scores, reviews, baseline, **limits, confidence=evaluation.confidence
+            scores,
+            reviews,
+            baseline,
+            **limits,
+            confidence=evaluation.confidence,
         )
         slices.write_parquet(work / SLICES_FILE)
         worst_slices(slices, baseline).write_parquet(work / WORST_FILE)
@@ -236,10 +272,25 @@ def estimate_intervals(
         drawn = {"groups": compared.boot.groups, "grouped_by": grouped_by(prepared.clean, reviews)}
         below = list(flagged_below_floor(table))
         counts = {"slices": dict(counted.iter_rows()), "slices_left_out": left_out}
-        return {**drawn, "below_floor": below, **counts}
+        return {
+            **drawn,
+            "below_floor": below,
+            **counts,
+        }
 
     inputs = {f"score {model.name}": model.test.digest for model in measured}
     inputs |= {f"observe {name}": artifact.digest for name, artifact in observed.items()}
     inputs |= {"clean": prepared.clean.digest, "floor": floor.digest}
-    options = {"baseline": baseline, **bootstrap, **limits}
-    return run_stage(workspace, "intervals", options, inputs, make, f"{len(measured)} models")
+    options = {
+        "baseline": baseline,
+        **bootstrap,
+        **limits,
+    }
+    return run_stage(
+        workspace,
+        "intervals",
+        options,
+        inputs,
+        make,
+        f"{len(measured)} models",
+    )

@@ -35,7 +35,12 @@ SUGGESTIONS = 5
 
 
 def observe_tokens(
-    bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], stream: str, scores: str
+    bundle: Bundle,
+    report: Report,
+    work: Path,
+    options: Mapping[str, Any],
+    stream: str,
+    scores: str,
 ) -> dict[str, Any]:
     """Observe the tokens of a sample of test reviews.
 
@@ -49,7 +54,12 @@ def observe_tokens(
     rows.write_parquet(work / TOKEN_SCORES_FILE)
     size = int(test.documents["bytes"].gather(reviews).sum())
     useful = usefulness(rows, size)
-    facts = {"reviews": len(reviews), "tokens": len(rows), **useful, **_calibration(rows, work)}
+    facts = {
+        "reviews": len(reviews),
+        "tokens": len(rows),
+        **useful,
+        **_calibration(rows, work),
+    }
     return {**facts, "entropy": float(rows["entropy"].to_numpy().mean())}
 
 
@@ -87,11 +97,22 @@ def audit_texts(
         canaries = Canaries.load(Path(planted))
 
     config = AuditConfig.model_validate(options)
-    return audit(bundle, RealText(Path(reference)), canaries, config, tokens_per_word, work, report)
+    return audit(
+        bundle,
+        RealText(Path(reference)),
+        canaries,
+        config,
+        tokens_per_word,
+        work,
+        report,
+    )
 
 
 def write_texts(
-    bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]
+    bundle: Bundle,
+    report: Report,
+    work: Path,
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write reviews for each star rating, and next words for the prompts; options as in `EvaluationConfig`."""
     # They import torch, which a run that re-uses all does not need.
@@ -100,7 +121,13 @@ def write_texts(
 
     sampling = Sampling(TEMPERATURE, top_p=TOP_P)
     counts = dict.fromkeys(STARS, SAMPLES_PER_STAR)
-    texts = generate_rated(bundle, counts, sampling, options["max_tokens"], options["seed"])
+    texts = generate_rated(
+        bundle,
+        counts,
+        sampling,
+        options["max_tokens"],
+        options["seed"],
+    )
     rows = []
     for stars in counts:
         for number, text in enumerate(texts[stars]):
@@ -116,10 +143,18 @@ def write_texts(
 
     pl.DataFrame(rows).write_parquet(work / SAMPLES_FILE)
     words = [
-        {"prompt": prompt, "word": word, "probability": probability}
+        {
+            "prompt": prompt,
+            "word": word,
+            "probability": probability,
+        }
         for prompt in PROMPTS
         for word, probability in next_words(bundle, prompt, SUGGESTIONS).words
     ]
-    schema = {"prompt": pl.String, "word": pl.String, "probability": pl.Float64}
+    schema = {
+        "prompt": pl.String,
+        "word": pl.String,
+        "probability": pl.Float64,
+    }
     pl.DataFrame(words, schema=schema).write_parquet(work / SUGGESTIONS_FILE)
     return {"samples": len(rows), "suggestions": len(words)}

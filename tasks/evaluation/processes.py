@@ -174,7 +174,9 @@ def end_processes() -> None:
 
 
 def with_model(
-    execution: ExecutionConfig, work: ModelWork, report: Report = lambda done: None
+    execution: ExecutionConfig,
+    work: ModelWork,
+    report: Report = lambda done: None,
 ) -> dict[str, Any]:
     """Return the facts of a work, done in a process of the surrounding `model_processes`, else here."""
     processes = _processes.get()

@@ -47,7 +47,11 @@ MIN_REVIEWS = 100
 
 
 @stage("choose versions")
-def choose_versions(workspace: Workspace, model_name: str, versions: str) -> list[Version]:
+def choose_versions(
+    workspace: Workspace,
+    model_name: str,
+    versions: str,
+) -> list[Version]:
     """Return the versions to score: the champion, followed by every former champion if *versions* is "all".
 
     Raises:
@@ -74,7 +78,11 @@ def choose_versions(workspace: Workspace, model_name: str, versions: str) -> lis
 
 
 @stage("rescore", run_name="rescore v{version.version}")
-def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> Decay | None:
+def rescore_version(
+    config: RunConfig,
+    dataset: Artifact,
+    version: Version,
+) -> Decay | None:
     """Score a version, month by month, on its held-out reviews and on reviews of *dataset* that are new to it.
 
     Return None, with a warning, if its data or its bundle are missing: without its data it is unknown which reviews are
@@ -87,7 +95,13 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> D
         comparison = known.compare(dataset.folder)
         warn_of_oddities(comparison.entries("rescore"))
         is_new = comparison.masks([Standing.NEW])  # an edited one has the month of its first text
-        new = sample_reviews(dataset.folder, MONTH_REVIEWS, known.form, is_new, by_month=True)
+        new = sample_reviews(
+            dataset.folder,
+            MONTH_REVIEWS,
+            known.form,
+            is_new,
+            by_month=True,
+        )
         new, _ = in_languages(new, config.selection)
         scores = _scored_months(
             config.workspace, folder, _by_month(reference, new), version.version
@@ -105,7 +119,11 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> D
 
 def _by_month(reference: Artifact, new: pl.DataFrame) -> pl.DataFrame:
     """Return held-out and new reviews with month and part; per month, only the first held-out ones."""
-    types = {"stars": pl.Int8, "bytes": pl.Int32, "words": pl.Int32}
+    types = {
+        "stars": pl.Int8,
+        "bytes": pl.Int32,
+        "words": pl.Int32,
+    }
     columns = [
         pl.col(name).cast(types.get(name, pl.String))
         for name in ("review_id", "text", "stars", "bytes", "words", "month")
@@ -121,7 +139,10 @@ def _by_month(reference: Artifact, new: pl.DataFrame) -> pl.DataFrame:
 
 
 def _scored_months(
-    workspace: Workspace, folder: Path, rows: pl.DataFrame, version: int
+    workspace: Workspace,
+    folder: Path,
+    rows: pl.DataFrame,
+    version: int,
 ) -> pl.DataFrame:
     """Return one row of scores per review, with month and part; take months that were scored before from the store."""
     if rows.is_empty():  # no review has a date
@@ -132,7 +153,13 @@ def _scored_months(
     tables = []
     with OpenBundle(workspace.execution, folder) as opened:
         for (month, part), group in sorted(groups.items(), key=lambda entry: str(entry[0])):
-            scores = score_reviews(workspace, folder, opened, group, f"v{version} {month} {part}")
+            scores = score_reviews(
+                workspace,
+                folder,
+                opened,
+                group,
+                f"v{version} {month} {part}",
+            )
             labels = (pl.lit(month).alias("month"), pl.lit(part).alias("part"))
             tables.append(scores.select(names).with_columns(*labels))
 
@@ -140,7 +167,11 @@ def _scored_months(
 
 
 def score_reviews(
-    workspace: Workspace, folder: Path, opened: OpenBundle, reviews: pl.DataFrame, label: str
+    workspace: Workspace,
+    folder: Path,
+    opened: OpenBundle,
+    reviews: pl.DataFrame,
+    label: str,
 ) -> pl.DataFrame:
     """Return a bundle's scores of some reviews; the store keeps them under the digests of bundle and reviews.
 
@@ -154,12 +185,23 @@ def score_reviews(
         return {"reviews": scores.height}
 
     inputs = {"bundle": bundle_digest(folder), "reviews": reviews_digest(reviews)}
-    built = run_stage(workspace, "rescore", {}, inputs, make, label)
+    built = run_stage(
+        workspace,
+        "rescore",
+        {},
+        inputs,
+        make,
+        label,
+    )
     return pl.read_parquet(built.artifact.folder / SCORES_FILE)
 
 
 @stage("decay")
-def report_decay(workspace: Workspace, decays: Mapping[int, Decay], run_id: str) -> dict[str, Any]:
+def report_decay(
+    workspace: Workspace,
+    decays: Mapping[int, Decay],
+    run_id: str,
+) -> dict[str, Any]:
     """Log curve, table and metrics (step = year and month, 202405) to MLflow; return the champion's verdict.
 
     Args:
@@ -182,7 +224,11 @@ def report_decay(workspace: Workspace, decays: Mapping[int, Decay], run_id: str)
         step = int(row["month"].replace("-", ""))
         tracker.log_metrics(run_id, figures, step=step)
 
-    verdict = {True: "worse", False: "not worse", None: "too few reviews"}[decay.worse]
+    verdict = {
+        True: "worse",
+        False: "not worse",
+        None: "too few reviews",
+    }[decay.worse]
     tracker.set_tags(run_id, {DECAY_TAG: verdict, NOTE: decay.sentence})
     show_table("decay", table.to_dicts(), decay.sentence)
     show_markdown("decay-verdict", literal(decay.sentence), verdict)

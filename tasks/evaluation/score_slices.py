@@ -30,7 +30,9 @@ ON_GPU = 20
 
 
 def scored_on_nodes(
-    execution: ExecutionConfig, bundle: Path, tokens: Artifact
+    execution: ExecutionConfig,
+    bundle: Path,
+    tokens: Artifact,
 ) -> ScoreBatches | None:
     """Return a scorer of streams on nodes of `execution.cluster`; None if this machine has a GPU or is quick enough.
 
@@ -72,7 +74,11 @@ def _slices(batches: Iterable[Batch], tokens: int) -> Iterator[list[Batch]]:
         yield some
 
 
-def _score_slice(bundle: list[SentFile], device: str, batches: list[Batch]) -> list[BatchScores]:
+def _score_slice(
+    bundle: list[SentFile],
+    device: str,
+    batches: list[Batch],
+) -> list[BatchScores]:
     """Return the scores of a slice; on a node."""
     with opened_on_node(bundle) as folder:
         opened = load_bundle(folder, chosen_device(device))

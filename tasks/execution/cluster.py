@@ -82,7 +82,13 @@ def connect(address: str) -> Any:
     if address != LOCAL:  # whose nodes would write no logs either
         # Else Ray's core writes to the terminal what it mends.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    require_library("ray", "ray", "A cluster needs Ray", where="execution.cluster", value=address)
+    require_library(
+        "ray",
+        "ray",
+        "A cluster needs Ray",
+        where="execution.cluster",
+        value=address,
+    )
     if address == LOCAL or _host_and_port(address)[0] in (LOOPBACK, "localhost"):
         # All ports are on the loopback address then. Ray would replace it by the machine's own.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -130,7 +136,11 @@ def connect(address: str) -> Any:
 
             place = _host_and_port(head)
             connected = ray.is_initialized
-            threading.Thread(target=_end_without_head, args=(place, connected), daemon=True).start()
+            threading.Thread(
+                target=_end_without_head,
+                args=(place, connected),
+                daemon=True,
+            ).start()
             # Ray's core has replaced the handler of SIGTERM, and would abort.
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
@@ -219,7 +229,11 @@ def _start(init: Callable[[], Any]) -> None:
             result.set_result(None)
             threading.Event().wait()
 
-    threading.Thread(target=stay, name="ray", daemon=True).start()
+    threading.Thread(
+        target=stay,
+        name="ray",
+        daemon=True,
+    ).start()
     result.result()
 
 
@@ -233,7 +247,9 @@ def _kill(children: Iterable[psutil.Process]) -> None:
 
 
 def _end_without_head(
-    place: tuple[str, int], connected: Callable[[], bool], pause: float = CONNECT_SECONDS / 2
+    place: tuple[str, int],
+    connected: Callable[[], bool],
+    pause: float = CONNECT_SECONDS / 2,
 ) -> None:
     """End this process when the head of the cluster is lost: Ray would do so after a minute, without cleaning up."""
     failures = 0
@@ -310,7 +326,10 @@ class RayEngine:
             require_seen(self._ray, self._folder)
 
     def each(
-        self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int
+        self,
+        work: Callable[[int], Any],
+        place: Callable[[int, Any], None],
+        shards: int,
     ) -> None:
         """Run the shards on workers, and call *place* with the result of each in their order.
 
@@ -322,7 +341,11 @@ class RayEngine:
             place(shard, result)
 
     def ordered(
-        self, function: Callable[[Any], Any], items: Iterable[Any], /, gpus: float = 0
+        self,
+        function: Callable[[Any], Any],
+        items: Iterable[Any],
+        /,
+        gpus: float = 0,
     ) -> Iterator[Any]:
         """Yield `function(item)` for every item, in the order of the items; see `reviewlm.models.threads.FanOut`.
 
@@ -363,7 +386,11 @@ class RayEngine:
         return self._ray.put(self.keep_file(piece))
 
     def submit(
-        self, function: Any, *arguments: Any, results: int = 1, gpus: float = 0
+        self,
+        function: Any,
+        *arguments: Any,
+        results: int = 1,
+        gpus: float = 0,
     ) -> list[Any]:
         """Have a worker call a function, and return references to the values in the sequence that it returns.
 
@@ -373,7 +400,11 @@ class RayEngine:
         step = self._step
         if gpus:  # one call in a process, since CUDA keeps its first GPU and memory
             step = self._ray.remote(max_calls=1)(_step)
-        step = step.options(num_cpus=1, num_gpus=gpus, num_returns=results)
+        step = step.options(
+            num_cpus=1,
+            num_gpus=gpus,
+            num_returns=results,
+        )
         references = step.remote(self._code, self._folder, function, *arguments)
         if results == 1:
             return [references]
@@ -401,7 +432,12 @@ class RayEngine:
             ) from error
 
 
-def _step(code: str, folder: PartitionFolder | None, function: Any, *arguments: Any) -> Any:
+def _step(
+    code: str,
+    folder: PartitionFolder | None,
+    function: Any,
+    *arguments: Any,
+) -> Any:
     """Call a function on a worker that has the code of the run.
 
     Ray takes a single result as it is, and several from a sequence.

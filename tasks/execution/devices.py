@@ -20,7 +20,9 @@ from reviewlm.tasks.execution.limits import gpu_slot
 
 
 def device_for(
-    execution: ExecutionConfig, spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()
+    execution: ExecutionConfig,
+    spec: ModelSpec | ClassifierSpec,
+    parts: Iterable[ModelSpec] = (),
 ) -> str:
     """Return the device of a model: "cpu" for all but networks, otherwise as `execution.device` says."""
     if is_neural(spec, parts):

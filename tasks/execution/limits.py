@@ -151,7 +151,11 @@ def _waiting(folder: Path, parameters: Mapping[str, Any] | None) -> Iterator[Cal
 
 
 @contextmanager
-def gpu_slot(device: str, count: int = 1, here: bool = False) -> Iterator[tuple[int, ...]]:
+def gpu_slot(
+    device: str,
+    count: int = 1,
+    here: bool = False,
+) -> Iterator[tuple[int, ...]]:
     """Wait for a slot of the limit `gpu` and for GPUs of this machine; yield their indices. On the CPU do nothing.
 
     An index is a place among the visible GPUs, as in torch's "cuda:1". Nothing is yielded where it is not known which

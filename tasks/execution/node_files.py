@@ -125,7 +125,11 @@ def naming_node(node: str) -> Iterator[None]:
             place = f"on {node}"
 
         raise type(error)(
-            error.what, where=place, value=error.value, cause=error.cause, remedy=error.remedy
+            error.what,
+            where=place,
+            value=error.value,
+            cause=error.cause,
+            remedy=error.remedy,
         ) from error
 
 

@@ -275,7 +275,11 @@ def require_seen(ray: Any, folder: PartitionFolder) -> None:
             raise _unseen(folder.storage, f"{name} ({address})", cause)
 
 
-def _unseen(storage: str, node: str, cause: object) -> ConfigError:
+def _unseen(
+    storage: str,
+    node: str,
+    cause: object,
+) -> ConfigError:
     return ConfigError(
         f"The node {node} does not see {storage}",
         where=SETTING,

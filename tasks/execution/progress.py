@@ -68,7 +68,12 @@ def activity(stage: str, label: str) -> str:
 
 
 @contextmanager
-def progress(label: str, total: int, unit: str, planned: float | None = None) -> Iterator[Report]:
+def progress(
+    label: str,
+    total: int,
+    unit: str,
+    planned: float | None = None,
+) -> Iterator[Report]:
     """Yield `report(done, figures, total)`; the caller may call it as often as it likes.
 
     Args:
@@ -83,15 +88,27 @@ def progress(label: str, total: int, unit: str, planned: float | None = None) ->
     else:
         _clocks[label] = begun, planned
 
-    line = _Line(label, max(total, 1), unit, planned, begun)
+    line = _Line(
+        label,
+        max(total, 1),
+        unit,
+        planned,
+        begun,
+    )
     with _bar(line) as move:
 
         def report(
-            done: int, figures: Mapping[str, float] | None = None, total: int | None = None
+            done: int,
+            figures: Mapping[str, float] | None = None,
+            total: int | None = None,
         ) -> None:
             line.total = total or line.total
             if move:
-                move(completed=done, total=line.total, **line.columns(done, figures or {}))
+                move(
+                    completed=done,
+                    total=line.total,
+                    **line.columns(done, figures or {}),
+                )
             else:
                 line.tell(done, figures or {})
 
@@ -135,14 +152,24 @@ def live_display(console: Console) -> Progress:
         columns.append(TextColumn("{task.fields[speed]}", markup=False))
         columns.append(TextColumn("{task.fields[perplexity]}", markup=False))
 
-    return Progress(*columns, console=console, transient=True, expand=True)
+    return Progress(
+        *columns,
+        console=console,
+        transient=True,
+        expand=True,
+    )
 
 
 class _Line:
     """Progress as log lines, at most one per interval, and as columns of a terminal."""
 
     def __init__(
-        self, label: str, total: int, unit: str, planned: float | None, plan_begun: float
+        self,
+        label: str,
+        total: int,
+        unit: str,
+        planned: float | None,
+        plan_begun: float,
     ) -> None:
         self.label = label
         self.total = total
@@ -194,7 +221,11 @@ class _Line:
         validation = figures.get("validation_perplexity", figures.get("validation/perplexity"))
         shown = {"ppl": figures.get("perplexity"), "val": validation}
         parts = [f"{name} {_short(value)}" for name, value in shown.items() if value is not None]
-        columns = {"left": "", "speed": "", "perplexity": ", ".join(parts)}
+        columns = {
+            "left": "",
+            "speed": "",
+            "perplexity": ", ".join(parts),
+        }
         if left is not None:
             columns["left"] = f"ETA {_clock(left)}"
             if self.planned is not None:

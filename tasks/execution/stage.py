@@ -214,7 +214,15 @@ def run_stage(
                 facts[name] = value
 
         record.stages.append(
-            StageRun(stage, label, _step.get(), built.reused, seconds, built.artifact.digest, facts)
+            StageRun(
+                stage,
+                label,
+                _step.get(),
+                built.reused,
+                seconds,
+                built.artifact.digest,
+                facts,
+            )
         )
 
     log.debug(
@@ -287,7 +295,12 @@ def one_log() -> Iterator[None]:
             handler.removeFilter(to_whole_run)
 
 
-def conclude(result: R, sentence: str, lines: Iterable[str] = (), always: bool = False) -> R:
+def conclude(
+    result: R,
+    sentence: str,
+    lines: Iterable[str] = (),
+    always: bool = False,
+) -> R:
     """Return a flow's result as its state, whose message is a sentence: what came out, with its figures.
 
     It is also the last line in the log of a deployment's run, after other *lines*. A command's log has it only if
@@ -331,7 +344,12 @@ def _show_results(record: RunRecord) -> None:
 
 def _row_of(result: StageRun) -> dict[str, Any]:
     """Return the row of a stage in the table of its run."""
-    row = {"step": result.step, "stage": result.stage, "of": result.label, "digest": result.digest}
+    row = {
+        "step": result.step,
+        "stage": result.stage,
+        "of": result.label,
+        "digest": result.digest,
+    }
     row["result"] = "reused" if result.reused else f"built in {result.seconds:.1f} s"
     row["facts"] = ", ".join(f"{fact}: {value}" for fact, value in result.facts.items())
     return row
@@ -383,25 +401,47 @@ def result_as_task_state(built: Built, result: R) -> R:
         return result
 
     message = f"{built.artifact.digest} was there already"
-    reused: Any = Completed(name="Reused", message=message, data=result)
+    reused: Any = Completed(
+        name="Reused",
+        message=message,
+        data=result,
+    )
     return reused  # type: ignore[no-any-return]
 
 
-def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
+def show_table(
+    key: str,
+    rows: Sequence[Mapping[str, Any]],
+    description: str,
+) -> None:
     """Show rows as a table artifact of the current task run or flow run; outside of both do nothing."""
     if TaskRunContext.get() or FlowRunContext.get():
         create_table_artifact(
-            key=slug(key), table=[dict(row) for row in rows], description=description
+            key=slug(key),
+            table=[dict(row) for row in rows],
+            description=description,
         )
 
 
-def show_markdown(key: str, markdown: str, description: str = "") -> None:
+def show_markdown(
+    key: str,
+    markdown: str,
+    description: str = "",
+) -> None:
     """Show a Markdown artifact of the current task run; outside a task run do nothing."""
     if TaskRunContext.get() is not None:
-        create_markdown_artifact(key=slug(key), markdown=markdown, description=description or None)
+        create_markdown_artifact(
+            key=slug(key),
+            markdown=markdown,
+            description=description or None,
+        )
 
 
-def describe_flow_run(title: str, preset: str, source: SourceConfig) -> None:
+def describe_flow_run(
+    title: str,
+    preset: str,
+    source: SourceConfig,
+) -> None:
     """Give the current flow run a name and tags that say flow, day, preset and data; outside a flow do nothing.
 
     Prefect gave a deployment's run another name before its code ran ("cherubic-pigeon"), which logs of workers and
@@ -428,7 +468,11 @@ def describe_flow_run(title: str, preset: str, source: SourceConfig) -> None:
             client.update_flow_run(run.id, name=run.name, tags=run.tags)
 
 
-def announce(event: str, model_name: str, payload: dict[str, Any]) -> None:
+def announce(
+    event: str,
+    model_name: str,
+    payload: dict[str, Any],
+) -> None:
     """Emit an event about a registered model; outside a flow run nobody would get it.
 
     Args:

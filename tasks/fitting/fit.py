@@ -177,7 +177,11 @@ class FitPlan:
         execution = self.settings.execution
         ranks = ranks_of(execution, spec)
         folders = {name: artifact.folder for name, artifact in self.made.items()}
-        shared: dict[str, Any] = {"spec": spec, **self._read_files(), "work": work}
+        shared: dict[str, Any] = {
+            "spec": spec,
+            **self._read_files(),
+            "work": work,
+        }
         shared["facts"] = self._facts()
         shared["device"] = device_for(execution, spec, self.parts_of_it)
         shared["ranks"] = ranks
@@ -236,7 +240,11 @@ class FitPlan:
         if self.start.past:
             pasts.append(self.start.past)
 
-        return {"fit_digest": self.digest, "clean_digest": clean, **past_of(*pasts)}
+        return {
+            "fit_digest": self.digest,
+            "clean_digest": clean,
+            **past_of(*pasts),
+        }
 
     def build(
         self, listen: Callable[[Path], None] = lambda journal: None, run: RunJob | None = None
@@ -319,7 +327,14 @@ def fit(
     plan = plan_fit(FitSettings.of(config), spec, prepared, parts)
     rebuilt = plan.stage in config.execution.rebuild
     there = not rebuilt and Store.of(config.home).find_usable(plan.stage, plan.digest) is not None
-    with open_model_run(config, plan.spec, plan.digest, prepared, parent_run_id, there) as run:
+    with open_model_run(
+        config,
+        plan.spec,
+        plan.digest,
+        prepared,
+        parent_run_id,
+        there,
+    ) as run:
         built = plan.build(run.follow)
         run.complete(built.artifact, BUNDLE_FOLDER)
 
@@ -364,9 +379,21 @@ def plan_fit(
     if isinstance(spec, ClassifierOptions) and prepared.labels:
         made[LABELS] = prepared.labels
 
-    plan = FitPlan(settings, spec, prepared, parts or {}, made)
+    plan = FitPlan(
+        settings,
+        spec,
+        prepared,
+        parts or {},
+        made,
+    )
     vocabulary = prepared.vocabularies[spec.vocabulary]
-    start = starting_point(settings.workspace, settings.promotion, spec, vocabulary, plan.inputs)
+    start = starting_point(
+        settings.workspace,
+        settings.promotion,
+        spec,
+        vocabulary,
+        plan.inputs,
+    )
     return replace(plan, start=start)
 
 

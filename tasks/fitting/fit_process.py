@@ -221,10 +221,21 @@ def _start_processes(job: FitJob, folder: Path) -> Iterator[list[_Rank]]:
             rank.connection.close()
 
 
-def _start_rank(job: FitJob, number: int, folder: Path) -> _Rank:
+def _start_rank(
+    job: FitJob,
+    number: int,
+    folder: Path,
+) -> _Rank:
     """Start one process of a job; *folder* is for its standard error."""
     alone = job.rank is not None
-    environment = environment_of(job.threads, job.ranks, number, job.device, job.gpus, alone=alone)
+    environment = environment_of(
+        job.threads,
+        job.ranks,
+        number,
+        job.device,
+        job.gpus,
+        alone=alone,
+    )
     ours, theirs = socket.socketpair()
     errors = folder / f"stderr.{number}"
     with theirs, errors.open("wb") as stderr:
@@ -236,7 +247,12 @@ def _start_rank(job: FitJob, number: int, folder: Path) -> _Rank:
             stderr=stderr,
             env=environment,
         )
-    return _Rank(Connection(ours.detach()), number=number, process=process, errors=errors)
+    return _Rank(
+        Connection(ours.detach()),
+        number=number,
+        process=process,
+        errors=errors,
+    )
 
 
 def _kill(ranks: list[_Rank]) -> None:
@@ -244,7 +260,11 @@ def _kill(ranks: list[_Rank]) -> None:
         rank.process.kill()
 
 
-def _listen(name: str, ranks: list[_Rank], report: Report) -> _Rank | None:
+def _listen(
+    name: str,
+    ranks: list[_Rank],
+    report: Report,
+) -> _Rank | None:
     """Forward messages until all ranks have ended or one has failed; return a failed rank or None.
 
     A rank that only lost another rank is returned only if the other one reports no failure within `PATIENCE` seconds.
@@ -334,5 +354,8 @@ def failure_of(
 
     end = "without a message" if code is None else f"with exit code {code}"
     return RankFailed(
-        f"The process of the {work} ended {end}", where=which, cause=cause, remedy=remedy
+        f"The process of the {work} ended {end}",
+        where=which,
+        cause=cause,
+        remedy=remedy,
     )

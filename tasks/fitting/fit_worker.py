@@ -46,7 +46,13 @@ def run(job: LanguageModelJob, report: Callable[[FitProgress], None]) -> dict[st
     if ranks_of_environment() > 1:
         context = _among_others(context, job.init_method)
 
-    result = fit_model(spec, vocabulary, train, validation, context)
+    result = fit_model(
+        spec,
+        vocabulary,
+        train,
+        validation,
+        context,
+    )
     if context.rank:
         return {}
     if job.pace:  # the training is not finished
@@ -54,16 +60,30 @@ def run(job: LanguageModelJob, report: Callable[[FitProgress], None]) -> dict[st
 
     # No facts that differ from run to run, so that equal fits give equal bundles.
     cut = {name: train.facts[name] for name in ("oov_share", "fertility")}
-    facts = {**job.facts, "stars_prior": stars_prior(train), TRAINING_TEXT: cut}
+    facts = {
+        **job.facts,
+        "stars_prior": stars_prior(train),
+        TRAINING_TEXT: cut,
+    }
     if hasattr(spec, "training") or job.parts:
         facts |= _loss_of_int8(job, vocabulary, result.model, validation)
 
-    save_bundle(job.bundle, spec, vocabulary, result.model, PROBES, facts)
+    save_bundle(
+        job.bundle,
+        spec,
+        vocabulary,
+        result.model,
+        PROBES,
+        facts,
+    )
     return dict(result.summary)
 
 
 def _loss_of_int8(
-    job: LanguageModelJob, vocabulary: Vocabulary, model: LanguageModel, validation: TokenStream
+    job: LanguageModelJob,
+    vocabulary: Vocabulary,
+    model: LanguageModel,
+    validation: TokenStream,
 ) -> dict[str, float]:
     """Return the fact that says what int8 would lose; empty where the model has no network for int8."""
     from reviewlm.models.neural.device import limited_threads  # these import torch
@@ -91,4 +111,10 @@ def _among_others(context: FitContext, init_method: str) -> FitContext:
     rank = int(os.environ["RANK"])
     ranks = ranks_of_environment()
     device = own_device(context.device, int(os.environ.get("LOCAL_RANK", rank)), ranks)
-    return replace(context, device=device, rank=rank, ranks=ranks, init_method=init_method)
+    return replace(
+        context,
+        device=device,
+        rank=rank,
+        ranks=ranks,
+        init_method=init_method,
+    )

@@ -134,8 +134,16 @@ class JobActor:
                     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
             summary = run_job(job.moved(folder / "inputs", work), self._report)
 
-        resources = {"device": job.device, "ranks": job.ranks, "threads": job.threads * job.ranks}
-        made_by = {**made_with(), "git_commit": git_commit(), "resources": resources}
+        resources = {
+            "device": job.device,
+            "ranks": job.ranks,
+            "threads": job.threads * job.ranks,
+        }
+        made_by = {
+            **made_with(),
+            "git_commit": git_commit(),
+            "resources": resources,
+        }
         return {"summary": dict(summary), "made_by": made_by}
 
     def meeting(self) -> str:
@@ -183,7 +191,12 @@ class JobActor:
 
 
 @contextmanager
-def _actors(ray: Any, resources: dict[str, Any], nodes: int, node: str = "") -> Iterator[list[Any]]:
+def _actors(
+    ray: Any,
+    resources: dict[str, Any],
+    nodes: int,
+    node: str = "",
+) -> Iterator[list[Any]]:
     """Start the actors of a job, and end them after the block; *node* is the one for a single actor, if given.
 
     All of several get their places, or none: so two jobs never wait for each other's nodes.
@@ -200,7 +213,11 @@ def _actors(ray: Any, resources: dict[str, Any], nodes: int, node: str = "") -> 
     elif node:
         strategy = strategies.NodeAffinitySchedulingStrategy(node, soft=False)
 
-    options = {**resources, "max_concurrency": 2, "scheduling_strategy": strategy}
+    options = {
+        **resources,
+        "max_concurrency": 2,
+        "scheduling_strategy": strategy,
+    }
     actors = [ray.remote(JobActor).options(**options).remote() for _ in range(nodes)]
     try:
         yield actors
@@ -297,11 +314,21 @@ class ClusterRun:
                     for rank, (actor, files) in enumerate(zip(actors, so_far, strict=True)):
                         ends.append(
                             actor.run.remote(
-                                *asked, files, device, rank if nodes > 1 else None, meeting
+                                *asked,
+                                files,
+                                device,
+                                rank if nodes > 1 else None,
+                                meeting,
                             )
                         )
 
-                    outcome = self._follow(ray, actors[0], ends, job, report)
+                    outcome = self._follow(
+                        ray,
+                        actors[0],
+                        ends,
+                        job,
+                        report,
+                    )
                 self.made_by = outcome["made_by"]
                 summary: dict[str, Any] = outcome["summary"]
                 return summary
@@ -386,11 +413,21 @@ class ClusterRun:
             "num_cpus": 1 if on_gpu else threads * ranks,
             "num_gpus": ranks * share if on_gpu else 0,
         }
-        job = replace(job, device="cuda" if on_gpu else "cpu", threads=threads, gpus=())
+        job = replace(
+            job,
+            device="cuda" if on_gpu else "cpu",
+            threads=threads,
+            gpus=(),
+        )
         return job, resources, job.ranks // ranks
 
     def _follow(
-        self, ray: Any, actor: Any, ends: list[Any], job: FitJob, report: Report
+        self,
+        ray: Any,
+        actor: Any,
+        ends: list[Any],
+        job: FitJob,
+        report: Report,
     ) -> dict[str, Any]:
         """Forward progress and files of an actor until all have ended; return how that one ended."""
         last = None

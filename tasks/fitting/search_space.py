@@ -125,7 +125,11 @@ def _apply_values(spec: Any, values: Mapping[str, Any]) -> Any:
     return spec
 
 
-def _distribution(spec: ModelSpec, name: str, text: Any) -> BaseDistribution:
+def _distribution(
+    spec: ModelSpec,
+    name: str,
+    text: Any,
+) -> BaseDistribution:
     """Return the distribution that a text describes; its values have the type of the option, which checks them.
 
     Raises:

@@ -63,7 +63,11 @@ RUN = "run"
 REASON = "reason"
 FACTS = "facts"
 """Attributes of a trial: its MLflow run, why it has no loss, the summary of its fit."""
-STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
 IMPORTANCE_TRIALS = 4
 """Minimum number of complete trials with different losses for computing importances."""
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # a resumed fit reports its evaluations again
@@ -115,7 +119,10 @@ def study_in(folder: Path, plan: SweepPlan) -> Iterator[Study]:
         try:
             try:
                 study = optuna.create_study(
-                    storage=storage, study_name="sweep", load_if_exists=True, pruner=pruner
+                    storage=storage,
+                    study_name="sweep",
+                    load_if_exists=True,
+                    pruner=pruner,
                 )
             except RuntimeError as error:  # it was made by another version of Optuna
                 raise _unusable(folder, error) from error
@@ -152,7 +159,11 @@ def study_folder(plan: SweepPlan, prepared: Prepared) -> Path:
     space = [[name, str(distribution)] for name, distribution in plan.space.items()]
     search = plan.config.sweep.model_dump(include={"random_trials", "prune_after", "seed"})
     champion = champion_digest(plan.config.workspace, plan.config.promotion, plan.base)
-    about: dict[str, Any] = {"fit": fit_version(plan.base), "model": options, "champion": champion}
+    about: dict[str, Any] = {
+        "fit": fit_version(plan.base),
+        "model": options,
+        "champion": champion,
+    }
     about["tokens"] = {split: stream.digest for split, stream in streams.items()}
     about["space"] = space
     about["search"] = search
@@ -182,14 +193,25 @@ def trials_to_fit(plan: SweepPlan, study: Study) -> Iterator[optuna.Trial]:
 
 @stage("trial", run_name="trial {trial.number}")
 def run_trial(
-    plan: SweepPlan, prepared: Prepared, study: Study, trial: optuna.Trial, parent_run_id: str
+    plan: SweepPlan,
+    prepared: Prepared,
+    study: Study,
+    trial: optuna.Trial,
+    parent_run_id: str,
 ) -> State[None]:
     """Fit one trial; a fit that fails or is pruned ends the trial, not the sweep.
 
     Raises:
         ReviewLMError: An error that concerns every trial, e.g. a full disk; a rerun repeats this trial.
     """
-    fit = _fit_trial(plan, prepared, trial.params, f"trial {trial.number}", parent_run_id, trial)
+    fit = _fit_trial(
+        plan,
+        prepared,
+        trial.params,
+        f"trial {trial.number}",
+        parent_run_id,
+        trial,
+    )
     trial.set_user_attr(RUN, fit.run_id)
     trial.set_user_attr(REASON, fit.reason)
     trial.set_user_attr(FACTS, dict(fit.facts))
@@ -211,7 +233,13 @@ def run_seed(
     name = f"trial {trial.number} seed {seed}"
     if name not in study.user_attrs:
         values = {**trial.params, "training.seed": seed}
-        fit = _fit_trial(plan, prepared, values, name, parent_run_id)
+        fit = _fit_trial(
+            plan,
+            prepared,
+            values,
+            name,
+            parent_run_id,
+        )
         if fit.state != TrialState.COMPLETE:
             return None
         study.set_user_attr(name, fit.facts["validation_nats"])
@@ -249,7 +277,11 @@ def _fit_trial(
         settings = FitSettings.of(plan.config)
         fit = plan_fit(settings, with_options(plan.base, values), prepared)
         options = parameters_of(
-            plan.config.vocabulary, plan.config.clean, plan.config.split, fit.spec, prepared
+            plan.config.vocabulary,
+            plan.config.clean,
+            plan.config.split,
+            fit.spec,
+            prepared,
         )
         artifact = fit.build(watch).artifact
         journal = artifact.folder / JOURNAL
@@ -336,7 +368,10 @@ def best_trial(study: Study) -> FrozenTrial:
 
 @stage("summarise sweep")
 def summarise_sweep(
-    plan: SweepPlan, study: Study, losses: Sequence[float | None], parent_run_id: str
+    plan: SweepPlan,
+    study: Study,
+    losses: Sequence[float | None],
+    parent_run_id: str,
 ) -> dict[str, Any]:
     """Log plots and tables to the sweep's MLflow run, and return the result of the sweep.
 

@@ -74,7 +74,11 @@ def wants_champion(spec: FittedSpec) -> bool:
     return getattr(getattr(spec, "training", None), "start", "fresh") == "champion"
 
 
-def champion_digest(workspace: Workspace, promotion: PromotionConfig, spec: ModelSpec) -> str:
+def champion_digest(
+    workspace: Workspace,
+    promotion: PromotionConfig,
+    spec: ModelSpec,
+) -> str:
     """Return the digest of the champion's bundle if a model starts from it; "" if it does not or there is no champion.
 
     Fits with other options than *spec* may match other networks of that bundle, so the digest covers the whole bundle.
@@ -170,7 +174,12 @@ def _is_kept(workspace: Workspace, fit: Artifact) -> bool:
     )
 
 
-def _fit_of(store: Store, weights: str, spec: Any, inputs: Mapping[str, str]) -> Artifact | None:
+def _fit_of(
+    store: Store,
+    weights: str,
+    spec: Any,
+    inputs: Mapping[str, str],
+) -> Artifact | None:
     """Return the stored fit of *spec* on *inputs* that produced these weights; None if there is none."""
     options = json.loads(canonical(identity(spec)))  # as a manifest has them: tuples are lists
     for fit in store.all("fit"):
@@ -226,7 +235,11 @@ def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
     return bundle / FILE
 
 
-def warn_of_unknown(name: str, file: Path, tokens: Artifact) -> None:
+def warn_of_unknown(
+    name: str,
+    file: Path,
+    tokens: Artifact,
+) -> None:
     """Say how well a champion's vocabulary fits the new training text, beside the text it was fitted on."""
     before = json.loads((file.parent / SPEC).read_text(encoding="utf-8")).get(TRAINING_TEXT)
     unknown = tokens.facts["oov_share"]

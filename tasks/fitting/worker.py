@@ -57,7 +57,10 @@ def logged_to(send: Callable[[logging.LogRecord], None]) -> Iterator[None]:
 
 
 def serve(
-    connection: Connection, do: Callable[[Any, Report], Mapping[str, Any]], *, log: bool = True
+    connection: Connection,
+    do: Callable[[Any, Report], Mapping[str, Any]],
+    *,
+    log: bool = True,
 ) -> None:
     """Do the works of a connection, one after the other, until it is closed or brings None."""
     lock = threading.Lock()
@@ -73,7 +76,11 @@ def serve(
             send(answer)
 
 
-def answer_of(do: Callable[[Any, Report], Mapping[str, Any]], work: Any, report: Report) -> Answer:
+def answer_of(
+    do: Callable[[Any, Report], Mapping[str, Any]],
+    work: Any,
+    report: Report,
+) -> Answer:
     """Do a work, and return how it ended."""
     try:
         return Answer(dict(do(work, report)))

@@ -90,7 +90,14 @@ def forecast_run(
 
     twice = saved.get(2 * advised, saved[advised])
     minutes = _minutes_of_preset(models, data, before, machine)
-    return RunForecast(advised, hidden, passes, saved[advised], twice, minutes)
+    return RunForecast(
+        advised,
+        hidden,
+        passes,
+        saved[advised],
+        twice,
+        minutes,
+    )
 
 
 def _sizes(split: SplitConfig, text_bytes: float) -> Data:
@@ -104,7 +111,11 @@ def _sizes(split: SplitConfig, text_bytes: float) -> Data:
     )
 
 
-def _network(data: Data, seconds: float, machine: Machine) -> ChosenNetwork | None:
+def _network(
+    data: Data,
+    seconds: float,
+    machine: Machine,
+) -> ChosenNetwork | None:
     """Return the network for the seconds after the data are prepared; the time after it depends on it."""
     network = choose(data, machine, seconds - seconds_after(None, data, machine))
     for _ in range(3):
@@ -121,7 +132,10 @@ def _saved(network: ChosenNetwork | None, data: Data) -> float:
 
 
 def _minutes_of_preset(
-    models: Sequence[ModelSpec], data: Data, before: float, machine: Machine
+    models: Sequence[ModelSpec],
+    data: Data,
+    before: float,
+    machine: Machine,
 ) -> float | None:
     """Return the minutes of a run with the models of a configuration, if its networks are recurrent."""
     if any(isinstance(spec, NPLMSpec) for spec in models):

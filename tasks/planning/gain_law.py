@@ -65,7 +65,11 @@ def gain(cost: float, train_bytes: float) -> float:
     return max(0.0, sum(a * x for a, x in zip(law, terms(cost, train_bytes), strict=True)))
 
 
-def expect(cost: float, train_bytes: float, baseline_bits: float) -> Expectation:
+def expect(
+    cost: float,
+    train_bytes: float,
+    baseline_bits: float,
+) -> Expectation:
     """Return the expected bits per byte of the best model of a run.
 
     Args:

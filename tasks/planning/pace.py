@@ -47,7 +47,10 @@ log = logging.getLogger(__name__)
 
 @stage("pace")
 def keep_time(
-    config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: Prepared
+    config: RunConfig,
+    request: PlanRequest,
+    plan: RunPlan,
+    prepared: Prepared,
 ) -> tuple[RunConfig, RunPlan]:
     """Return the configuration with the length that the network's training has in the time left, and what ended it."""
     spec = next((spec for spec in config.models if spec.name == NETWORK), None)
@@ -94,7 +97,15 @@ def keep_time(
 
     inputs = plan_fit(settings, spec, prepared).inputs
     options = {"spec": identity(spec), "minutes": request.minutes}
-    built = run_stage(config.workspace, "pace", options, inputs, make, spec.name, resumable=True)
+    built = run_stage(
+        config.workspace,
+        "pace",
+        options,
+        inputs,
+        make,
+        spec.name,
+        resumable=True,
+    )
     facts = built.artifact.facts
     if facts["stopped_by_validation"]:
         log.info("%s: validation no longer improves, so the training ends early", spec.name)

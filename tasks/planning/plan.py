@@ -128,7 +128,10 @@ class RunPlan:
 
 
 def configuration(
-    preset: str, source: SourceConfig, request: PlanRequest, chosen: Sequence[str]
+    preset: str,
+    source: SourceConfig,
+    request: PlanRequest,
+    chosen: Sequence[str],
 ) -> RunConfig:
     """Return a configuration with chosen settings, over which the user's own settings win."""
     planned = load_config(preset, [*chosen, *request.overrides])
@@ -137,7 +140,10 @@ def configuration(
 
 
 def with_canaries(
-    preset: str, source: SourceConfig, request: PlanRequest, dataset: Artifact
+    preset: str,
+    source: SourceConfig,
+    request: PlanRequest,
+    dataset: Artifact,
 ) -> RunConfig:
     """Return the configuration with canaries if there are reviews enough for them."""
     return configuration(preset, source, request, _of_text(dataset))
@@ -173,7 +179,10 @@ def _of_network(network: ChosenNetwork | None, baseline: NGramSpec) -> list[str]
 
 @stage("plan")
 def make_plan(
-    config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared
+    config: RunConfig,
+    request: PlanRequest,
+    dataset: Artifact,
+    prepared: Prepared,
 ) -> RunPlan:
     """Return the plan of a run; if the store has one for these data and minutes, that one.
 
@@ -189,7 +198,16 @@ def make_plan(
     }
 
     def make(work: Path) -> dict[str, Any]:
-        return asdict(_choose(settings, config.models, request, dataset, prepared, fitted))
+        return asdict(
+            _choose(
+                settings,
+                config.models,
+                request,
+                dataset,
+                prepared,
+                fitted,
+            )
+        )
 
     options = {
         "minutes": request.minutes,
@@ -200,11 +218,23 @@ def make_plan(
         options["network"] = "on nodes"
 
     inputs = {name: artifact.digest for name, artifact in fitted.items()}
-    built = run_stage(config.workspace, "plan", options, inputs, make)
+    built = run_stage(
+        config.workspace,
+        "plan",
+        options,
+        inputs,
+        make,
+    )
     if built.reused and _is_outdated(_plan_of(built.artifact)):
         log.info("plan: an earlier one, made on a busy machine, has no network: a new one is made")
         options["machine"] = "no longer busy"
-        built = run_stage(config.workspace, "plan", options, inputs, make)
+        built = run_stage(
+            config.workspace,
+            "plan",
+            options,
+            inputs,
+            make,
+        )
 
     if built.reused:
         log.info(
@@ -260,7 +290,13 @@ def _choose(
     if network:
         after += trainer.start
     else:
-        needs = _needed_minutes(request.minutes, data, trainer, here, left)
+        needs = _needed_minutes(
+            request.minutes,
+            data,
+            trainer,
+            here,
+            left,
+        )
 
     held_out = streams["validation"]
     summary = fitted["reference" if network else "baseline"].facts["summary"]
@@ -286,7 +322,12 @@ def _left_out(prepared: Prepared) -> float:
     return float(documents["spelling_nats"].sum())
 
 
-def _network(data: Data, trainer: Machine, here: Machine, left: float) -> ChosenNetwork | None:
+def _network(
+    data: Data,
+    trainer: Machine,
+    here: Machine,
+    left: float,
+) -> ChosenNetwork | None:
     """Return the network for the seconds left until the end of the run; None if they do not suffice for one.
 
     Args:
@@ -302,7 +343,11 @@ def _network(data: Data, trainer: Machine, here: Machine, left: float) -> Chosen
 
 
 def _needed_minutes(
-    minutes: float, data: Data, trainer: Machine, here: Machine, left: float
+    minutes: float,
+    data: Data,
+    trainer: Machine,
+    here: Machine,
+    left: float,
 ) -> int | None:
     """Return the least whole minutes, up to a day, of a run with a network, of which *left* seconds are left."""
     longer = range(math.floor(minutes) + 1, MOST_MINUTES)
@@ -330,7 +375,10 @@ def thread_numbers(execution: ExecutionConfig) -> list[int]:
 
 
 def measured_speed(
-    settings: FitSettings, spec: ModelSpec, prepared: Prepared, threads: int
+    settings: FitSettings,
+    spec: ModelSpec,
+    prepared: Prepared,
+    threads: int,
 ) -> Machine:
     """Train the probe network on the real tokens for some seconds, without evaluations; return what was measured."""
     with tempfile.TemporaryDirectory() as folder:
@@ -340,7 +388,11 @@ def measured_speed(
             return _speed_of(run_job, replace(job, gpus=gpus, threads=threads))
 
 
-def measured_on_nodes(settings: FitSettings, spec: ModelSpec, prepared: Prepared) -> Machine:
+def measured_on_nodes(
+    settings: FitSettings,
+    spec: ModelSpec,
+    prepared: Prepared,
+) -> Machine:
     """Train the probe network on every node that may get the fit, at the same time; return the slowest.
 
     Its start is the longest of all.
@@ -380,13 +432,25 @@ def measured_on_nodes(settings: FitSettings, spec: ModelSpec, prepared: Prepared
     return replace(slowest, start=max(machine.start for machine in machines))
 
 
-def _probe(settings: FitSettings, spec: ModelSpec, prepared: Prepared) -> FitPlan:
+def _probe(
+    settings: FitSettings,
+    spec: ModelSpec,
+    prepared: Prepared,
+) -> FitPlan:
     """Return the fit of the probe, a small network with the other options of the run's network."""
     assert isinstance(spec, RecurrentSpec)
     training = replace(
-        spec.training, batch=min(32, spec.training.batch), epochs=1_000.0, warmup=0.0
+        spec.training,
+        batch=min(32, spec.training.batch),
+        epochs=1_000.0,
+        warmup=0.0,
     )
-    probe = replace(spec, hidden=PROBE[0], embedding=PROBE[1], training=training)
+    probe = replace(
+        spec,
+        hidden=PROBE[0],
+        embedding=PROBE[1],
+        training=training,
+    )
     return plan_fit(settings, probe, prepared)
 
 

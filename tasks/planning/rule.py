@@ -131,7 +131,11 @@ def weights(hidden: int, embedding: int) -> float:
     return (4 * hidden * (embedding + hidden) + hidden * embedding) / 1e6
 
 
-def token_cost(hidden: int, embedding: int, products: Products = "bf16") -> float:
+def token_cost(
+    hidden: int,
+    embedding: int,
+    products: Products = "bf16",
+) -> float:
     """Return the seconds of training on one token (`TOKEN_COSTS`): in bf16, reference seconds."""
     fixed, per_weight = TOKEN_COSTS[products]
     return fixed + per_weight * weights(hidden, embedding)
@@ -176,7 +180,11 @@ def width_for(cost: float, train_bytes: float) -> float:
     return min(by_time, by_text)
 
 
-def shape_for(data: Data, machine: Machine, seconds: float) -> tuple[int, int]:
+def shape_for(
+    data: Data,
+    machine: Machine,
+    seconds: float,
+) -> tuple[int, int]:
     """Return cells and embedding of the network whose training in so many seconds suits its own width best."""
 
     def misfit(shape: tuple[int, int]) -> float:
@@ -203,7 +211,11 @@ def batch_for(tokens: float) -> int:
     )
 
 
-def seconds_after(network: ChosenNetwork | None, data: Data, machine: Machine) -> float:
+def seconds_after(
+    network: ChosenNetwork | None,
+    data: Data,
+    machine: Machine,
+) -> float:
     """Return the seconds from the end of the training to the end of the run.
 
     Args:
@@ -222,7 +234,11 @@ def seconds_after(network: ChosenNetwork | None, data: Data, machine: Machine) -
     return starts * machine.start + data.held_out_tokens * a_token
 
 
-def choose(data: Data, machine: Machine, seconds: float) -> ChosenNetwork | None:
+def choose(
+    data: Data,
+    machine: Machine,
+    seconds: float,
+) -> ChosenNetwork | None:
     """Return the network for the time left after all else; None if the time is too short for one."""
     if seconds < LEAST_SECONDS or data.train_tokens < BATCHES[0] * BPTT_LEN:
         return None
@@ -256,7 +272,11 @@ def require_frame(config: RunConfig) -> None:
     }
     units = {name: spec.unit for name, spec in config.vocabulary.items()}
     vectors = [spec.name for spec in config.models if getattr(spec, "vectors", "")]
-    frame = {BASELINE: "ngram", NETWORK: "lstm", MIXTURE: "mixture"}
+    frame = {
+        BASELINE: "ngram",
+        NETWORK: "lstm",
+        MIXTURE: "mixture",
+    }
     if (kinds, schedules, units, vectors) != (frame, {"trapezoid"}, {VOCABULARY: "word"}, []):
         raise ConfigError(
             "--minutes chooses the models itself, so it cannot use this preset's",

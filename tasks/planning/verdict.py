@@ -54,7 +54,13 @@ def describe_outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
             reached[key] = validation[name][PERPLEXITY]
 
     taken = NETWORK in validation and "pace" in reuse_of_this_run()["reused"]
-    return judge_plan({**asdict(made), "taken": taken, "reached": reached})
+    return judge_plan(
+        {
+            **asdict(made),
+            "taken": taken,
+            "reached": reached,
+        }
+    )
 
 
 def training_of(model: Measured, paced: bool = False) -> Training:
@@ -136,7 +142,11 @@ def _sentences(outcome: Mapping[str, Any]) -> list[str]:
     """Return the verdict of a judged plan: kept or not, or no network, with the reason; the plan; perplexities; bits."""
     parts = [_left_out_in_words(outcome), _passes_in_words(outcome), _time_in_words(outcome)]
     facts = "; ".join(part for part in parts if part)
-    words = {True: "Plan kept", False: "Plan not kept", None: "Plan of an earlier run"}
+    words = {
+        True: "Plan kept",
+        False: "Plan not kept",
+        None: "Plan of an earlier run",
+    }
     verdict = words[outcome["kept"]]
     if outcome["network"] is None:
         verdict = "No network was trained"

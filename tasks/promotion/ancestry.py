@@ -31,7 +31,11 @@ EXAMPLES = 5
 log = logging.getLogger(__name__)
 
 
-def look_back(home: Path, clean: Artifact, bundle: Path) -> Leaks:
+def look_back(
+    home: Path,
+    clean: Artifact,
+    bundle: Path,
+) -> Leaks:
     """Search for the current test reviews in all data that a bundle's start weights were trained on.
 
     Without such data the bundle is free of leaks, and there is no detail.
@@ -103,7 +107,10 @@ def _past_of(bundle: Path) -> dict[str, list[str]]:
 
 
 def learnt_by(
-    home: Path, clean: Artifact, bundle: Path, splits: Sequence[str] = LEARNT_SPLITS
+    home: Path,
+    clean: Artifact,
+    bundle: Path,
+    splits: Sequence[str] = LEARNT_SPLITS,
 ) -> tuple[list[str], list[str]]:
     """Return the test reviews in these splits of the data that a bundle has learnt from, by id, and what is unknown.
 

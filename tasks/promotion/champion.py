@@ -87,7 +87,11 @@ def score_challenger(family: ModelFamily, version: int | None) -> Scored:
         return _not_measured(stored, f"the registered challenger, version {version}", error)
 
 
-def _not_measured(scored: Scored, who: str, error: ReviewLMError) -> Scored:
+def _not_measured(
+    scored: Scored,
+    who: str,
+    error: ReviewLMError,
+) -> Scored:
     """Log why a model cannot be measured, and return it as the problem."""
     sentences = [f"{who}, cannot be measured: {error.what}", error.cause, error.remedy]
     problem = "; ".join(sentence for sentence in sentences if sentence)
@@ -109,7 +113,10 @@ def require_registered(folder: Path, registered: str) -> str:
 
 @stage("score champion's reviews", retry_if=tracking_was_away)
 def score_champion_reviews(
-    family: ModelFamily, scored: Scored, champion: Champion | None, version: int | None
+    family: ModelFamily,
+    scored: Scored,
+    champion: Champion | None,
+    version: int | None,
 ) -> ChampionReviews[Any] | None:
     """Measure champion and challenger on the test reviews of the data that the champion was trained on.
 
@@ -136,11 +143,25 @@ def score_champion_reviews(
         earlier = Store.of(config.home).find("prepare", data)
     except Damaged as error:
         return _unknown_reviews(
-            _lost(config.home, config.promotion, champion, f"{error.what} ({error.where})", switch)
+            _lost(
+                config.home,
+                config.promotion,
+                champion,
+                f"{error.what} ({error.where})",
+                switch,
+            )
         )
     if earlier is None:
         reason = f"the prepared data '{data}' are not in this store"
-        return _unknown_reviews(_lost(config.home, config.promotion, champion, reason, switch))
+        return _unknown_reviews(
+            _lost(
+                config.home,
+                config.promotion,
+                champion,
+                reason,
+                switch,
+            )
+        )
 
     tests = tests_of(earlier)
     if reviews_digest(tests) == reviews_digest(tests_of(clean)):
@@ -155,7 +176,11 @@ def score_champion_reviews(
 
     read = {clean.digest: clean, **learnt}
     chosen = choose_reviews(
-        config.workspace, config.evaluation, earlier, list(read.values()), policy.champion_reviews
+        config.workspace,
+        config.evaluation,
+        earlier,
+        list(read.values()),
+        policy.champion_reviews,
     )
     reviews, by_id, by_text = (int(chosen.facts[name]) for name in COUNTS)
     counted: ChampionReviews[Any] = ChampionReviews(reviews, by_id, by_text)
@@ -169,7 +194,12 @@ def score_champion_reviews(
     if pair is None:
         return counted
 
-    return replace(counted, challenger=pair[0], champion=pair[1], documents=documents_of(earlier))
+    return replace(
+        counted,
+        challenger=pair[0],
+        champion=pair[1],
+        documents=documents_of(earlier),
+    )
 
 
 def _unknown_reviews(problem: str) -> ChampionReviews[Any]:
@@ -178,7 +208,11 @@ def _unknown_reviews(problem: str) -> ChampionReviews[Any]:
 
 
 def _lost(
-    home: Path, promotion: PromotionConfig, champion: Champion, what: str, switch: str
+    home: Path,
+    promotion: PromotionConfig,
+    champion: Champion,
+    what: str,
+    switch: str,
 ) -> str:
     """Return that the champion's data are gone, and what to do."""
     if champion.data in Forgotten.of(home).prepared:
@@ -219,5 +253,10 @@ def choose_reviews(
         return {**counts, "splits": {TEST: {"reviews": len(choice.reviews)}}}
 
     return run_stage(
-        workspace, STAGE, options, inputs, make, "champion's own test reviews"
+        workspace,
+        STAGE,
+        options,
+        inputs,
+        make,
+        "champion's own test reviews",
     ).artifact

@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 
 @stage("choose challenger", retry_if=tracking_was_away)
 def choose_challenger(
-    workspace: Workspace, promotion: PromotionConfig, prepared: Prepared, evaluated: Evaluated
+    workspace: Workspace,
+    promotion: PromotionConfig,
+    prepared: Prepared,
+    evaluated: Evaluated,
 ) -> Measured:
     """Return the model with the fewest open bits per byte on the validation split; test scores are not used.
 
@@ -46,7 +49,14 @@ def choose_challenger(
 
     champion = _champions_form(workspace, promotion)
     for model in allowed:
-        reason = why_skipped(promotion, workspace.home, prepared, evaluated, model, champion)
+        reason = why_skipped(
+            promotion,
+            workspace.home,
+            prepared,
+            evaluated,
+            model,
+            champion,
+        )
         if not reason:
             rank = ranked.index(model) + 1
             log.info(
@@ -92,7 +102,13 @@ def why_skipped(
     champion: NormalForm | None,
 ) -> str:
     """Return why a model should not be the challenger; empty if it may: see `reasons_to_refuse` and `min_mixture_gain`."""
-    reason = reasons_to_refuse(promotion, home, prepared, model, champion)
+    reason = reasons_to_refuse(
+        promotion,
+        home,
+        prepared,
+        model,
+        champion,
+    )
     if reason:
         return reason
 
@@ -158,7 +174,14 @@ def passed_over(
     better = ranked[: [model.name for model in ranked].index(challenger.name)]
     reasons = {
         model.name: refused.get(model.name)
-        or why_skipped(promotion, home, prepared, evaluated, model, champion)
+        or why_skipped(
+            promotion,
+            home,
+            prepared,
+            evaluated,
+            model,
+            champion,
+        )
         for model in better
     }
     then = "the champion at the time of the choice ruled it out"

@@ -93,7 +93,11 @@ def gather_evidence(
     return family.complete_evidence(gathered, champion)
 
 
-def rolled_back(workspace: Workspace, promotion: PromotionConfig, fitted: Fitted) -> str:
+def rolled_back(
+    workspace: Workspace,
+    promotion: PromotionConfig,
+    fitted: Fitted,
+) -> str:
     """Return who rolled back from a version of this fit, when and why; empty if nobody did.
 
     A version whose files are lost does not count: then the fit was made again to replace them.
@@ -162,7 +166,10 @@ def with_past(leaks: Leaks, past: Leaks) -> Leaks:
 
 
 def serve_fresh(
-    workspace: Workspace, fitted: Fitted, version: int | None, form: Form
+    workspace: Workspace,
+    fitted: Fitted,
+    version: int | None,
+    form: Form,
 ) -> dict[str, Any]:
     """Test the registered model in a fresh process and another folder; return the result and the latency."""
     if version is None:
@@ -175,10 +182,18 @@ def serve_fresh(
     if smoke.latency_ms:
         latency = Latency(**smoke.latency_ms)
 
-    return {"smoke_passed": smoke.passed, "smoke_detail": smoke.detail, "latency": latency}
+    return {
+        "smoke_passed": smoke.passed,
+        "smoke_detail": smoke.detail,
+        "latency": latency,
+    }
 
 
-def family_of_run(source_settings: SourceConfig, home: Path, clean: Artifact) -> Family:
+def family_of_run(
+    source_settings: SourceConfig,
+    home: Path,
+    clean: Artifact,
+) -> Family:
     """Return the family of a run's data (kind of reviews); the gate compares models within one family."""
     digest = clean.manifest.get("inputs", {}).get("dataset", "")
     dataset = Store.of(home).find("ingest", digest)
@@ -189,7 +204,9 @@ def family_of_run(source_settings: SourceConfig, home: Path, clean: Artifact) ->
 
 
 def warn_of_other_family(
-    workspace: Workspace, promotion: PromotionConfig, source: SourceConfig
+    workspace: Workspace,
+    promotion: PromotionConfig,
+    source: SourceConfig,
 ) -> None:
     """Warn at the start of a run if the gate will refuse its models because their data family differs.
 

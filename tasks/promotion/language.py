@@ -77,7 +77,12 @@ class LanguageModels(ModelFamily):
             Store.of(self.config.home).verify(model.test)
         return stored_scores(model.test)
 
-    def score_registered(self, folder: Path, label: str, stored: Scored) -> Scored:
+    def score_registered(
+        self,
+        folder: Path,
+        label: str,
+        stored: Scored,
+    ) -> Scored:
         """See `ModelFamily`; scores of this run are not computed again: the registered copy only has to open."""
         challenger = self.challenger
         if challenger.fresh:
@@ -86,7 +91,13 @@ class LanguageModels(ModelFamily):
             )
             return replace(stored, departure=0.0)
         tokens = self.prepared.tokens[challenger.fitted.spec.vocabulary]["test"]
-        return score_now(self.config.execution, folder, tokens, challenger.test, label)
+        return score_now(
+            self.config.execution,
+            folder,
+            tokens,
+            challenger.test,
+            label,
+        )
 
     def score_champion(self, folder: Path, label: str) -> Scored:
         """See `ModelFamily`."""
@@ -95,9 +106,21 @@ class LanguageModels(ModelFamily):
         tokens = tokens_for(workspace, folder, self.prepared)
         if bundle_digest(folder) == bundle_digest(self.bundle):  # no decision depends on its scores
             return stored_scores(
-                score_bundle(workspace, evaluation, folder, tokens, label).artifact
+                score_bundle(
+                    workspace,
+                    evaluation,
+                    folder,
+                    tokens,
+                    label,
+                ).artifact
             )
-        return score_bundle_now(workspace, evaluation, folder, tokens, label)
+        return score_bundle_now(
+            workspace,
+            evaluation,
+            folder,
+            tokens,
+            label,
+        )
 
     def score_champions_reviews(
         self,
@@ -119,8 +142,20 @@ class LanguageModels(ModelFamily):
             label = f"{who} on the champion's reviews"
             bundle = folders[who]
             workspace = self.config.workspace
-            tokens = tokenize(workspace, str(bundle / VOCABULARY_FILE), TEST, chosen, label)
-            scores = score_bundle_now(workspace, self.config.evaluation, bundle, tokens, label)
+            tokens = tokenize(
+                workspace,
+                str(bundle / VOCABULARY_FILE),
+                TEST,
+                chosen,
+                label,
+            )
+            scores = score_bundle_now(
+                workspace,
+                self.config.evaluation,
+                bundle,
+                tokens,
+                label,
+            )
             return cast(pl.DataFrame, scores.rows)
 
         return scored_by("challenger"), scored_by("champion")
@@ -142,7 +177,11 @@ class LanguageModels(ModelFamily):
     def ruled_out(self, model: Measured) -> str:
         """See `ModelFamily`."""
         return reasons_to_refuse(
-            self.config.promotion, self.config.home, self.prepared, model, None
+            self.config.promotion,
+            self.config.home,
+            self.prepared,
+            model,
+            None,
         )
 
     def complete_evidence(
@@ -192,17 +231,37 @@ def stored_scores(artifact: Artifact, departure: float | None = None) -> Scored:
 
 
 def score_bundle_now(
-    workspace: Workspace, evaluation: EvaluationConfig, folder: Path, tokens: Artifact, label: str
+    workspace: Workspace,
+    evaluation: EvaluationConfig,
+    folder: Path,
+    tokens: Artifact,
+    label: str,
 ) -> Scored:
     """Return a bundle's current scores; `score_now` gives them if the stored ones were reused."""
-    built = score_bundle(workspace, evaluation, folder, tokens, label)
+    built = score_bundle(
+        workspace,
+        evaluation,
+        folder,
+        tokens,
+        label,
+    )
     if built.reused:
-        return score_now(workspace.execution, folder, tokens, built.artifact, label)
+        return score_now(
+            workspace.execution,
+            folder,
+            tokens,
+            built.artifact,
+            label,
+        )
     return stored_scores(built.artifact, 0.0)
 
 
 def score_now(
-    execution: ExecutionConfig, folder: Path, tokens: Artifact, stored: Artifact, label: str
+    execution: ExecutionConfig,
+    folder: Path,
+    tokens: Artifact,
+    stored: Artifact,
+    label: str,
 ) -> Scored:
     """Score a bundle now; the new scores are compared with the stored ones and are not stored.
 
@@ -236,7 +295,11 @@ def _floor(workspace: Workspace, prepared: Prepared) -> pl.DataFrame | None:
     return None
 
 
-def tell_provable_gain(promotion: PromotionConfig, split: SplitConfig, clean: Artifact) -> None:
+def tell_provable_gain(
+    promotion: PromotionConfig,
+    split: SplitConfig,
+    clean: Artifact,
+) -> None:
     """Log the smallest gain that can be proved, if it is so large that a better model may be refused."""
     tests = scan_split(clean.folder, TEST).select("review_id").collect()
     documents = documents_of(clean)

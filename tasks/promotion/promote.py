@@ -110,7 +110,14 @@ def promote_model(family: ModelFamily, parent_run_id: str) -> Promotion:
         registered = register(family, champion) or registered
         scored = score_challenger(family, registered)
         reviews = score_champion_reviews(family, scored, champion, registered)
-        return decide(family, scored, champion, registered, reviews, parent_run_id)
+        return decide(
+            family,
+            scored,
+            champion,
+            registered,
+            reviews,
+            parent_run_id,
+        )
 
     return retry_on_champion_change(judge)
 
@@ -129,7 +136,10 @@ def register(family: ModelFamily, champion: Champion | None) -> int | None:
 
 
 def register_fit(
-    config: RunConfig, clean: Artifact, fitted: Fitted, measured: Sequence[Artifact]
+    config: RunConfig,
+    clean: Artifact,
+    fitted: Fitted,
+    measured: Sequence[Artifact],
 ) -> int:
     """Register the logged model of a fit as the challenger; return its version, the same at a repeated call."""
     # It waits until MLflow has all writes.
@@ -176,7 +186,13 @@ def decide(
     Raises:
         ChampionChanged: Another version became champion meanwhile.
     """
-    evidence = gather_evidence(family, scored, champion, version, champion_reviews)
+    evidence = gather_evidence(
+        family,
+        scored,
+        champion,
+        version,
+        champion_reviews,
+    )
     decision = family.case.judge(family.policy, evidence)
     for what in decision.warnings:
         log.warning("gate: %s", what)
@@ -210,7 +226,14 @@ def decide(
         tracker.set_tags(parent_run_id, {tag.RUN_OUTCOME: tag.TURNED_DOWN})
     else:
         what = f"{spec.name} v{version}"
-    _log(config.workspace, config.source, family.prepared.clean, decision, what, parent_run_id)
+    _log(
+        config.workspace,
+        config.source,
+        family.prepared.clean,
+        decision,
+        what,
+        parent_run_id,
+    )
 
     now = registry.alias(CHAMPION)
     if version is not None:  # at the end, so that a retry does not announce it a second time
@@ -226,7 +249,11 @@ def decide(
     return Promotion(spec.name, version, now.version if now else None, decision)
 
 
-def _show_version_in_run(tracker: Tracker, family: ModelFamily, parent_run_id: str) -> None:
+def _show_version_in_run(
+    tracker: Tracker,
+    family: ModelFamily,
+    parent_run_id: str,
+) -> None:
     """Let MLflow's list show the challenger's version beside the flow's run too."""
     with tracker.reaching() as client:
         uri = tracker.tag(family.challenger.fitted.run_id, tag.MODEL_URI_TAG)
@@ -242,7 +269,12 @@ def _times_of_scores(scored: Scored, champion: Champion | None) -> dict[str, str
     return times
 
 
-def _describe_version(decision: Decision, spec: Any, title: str, page: str) -> str:
+def _describe_version(
+    decision: Decision,
+    spec: Any,
+    title: str,
+    page: str,
+) -> str:
     """Return the description of a version in Markdown; *page* is the address of its run."""
     line = literal(first_line(decision, spec.name))
     origin = f"{literal(spec.name)} ({spec.kind}), made with preset and data: {literal(title)}."
@@ -290,7 +322,14 @@ def _log(
         name = tag.name_with_outcome(named, outcome)
 
     tags = {tag.OUTCOME: decision.headline, tag.RUN_REASON: decision.brief_reason}
-    tracker.set_tags(run_id, {**tags, tag.NOTE: text, tag.RUN_NAME: name})
+    tracker.set_tags(
+        run_id,
+        {
+            **tags,
+            tag.NOTE: text,
+            tag.RUN_NAME: name,
+        },
+    )
     tracker.log_metrics(run_id, {"promoted": float(decision.promote)})
     show_markdown("gate", text, decision.headline)
 

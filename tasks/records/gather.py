@@ -52,7 +52,12 @@ class Inputs:
         self.all = all
         self.find = find
 
-    def maker(self, artifact: Artifact, name: str, value: str) -> Artifact | None:
+    def maker(
+        self,
+        artifact: Artifact,
+        name: str,
+        value: str,
+    ) -> Artifact | None:
         """Return the artifact behind an input; None if it came from outside or was removed from the store."""
         if name == "vocabulary":
             return self._vocabulary(value, artifact.manifest["inputs"].get("clean"))
@@ -127,24 +132,51 @@ class Gathering:
                     made_by[name] = self.add(maker)
             self.store.check(artifact)  # artifacts from `Store.all` are not checked yet
             self.steps[key] = step_of(
-                artifact.stage, artifact.digest, artifact.manifest, made_by, facts_of(artifact)
+                artifact.stage,
+                artifact.digest,
+                artifact.manifest,
+                made_by,
+                facts_of(artifact),
             )
 
         return key
 
-    def _source(self, artifact: Artifact, name: str, value: str) -> RecordedSource:
+    def _source(
+        self,
+        artifact: Artifact,
+        name: str,
+        value: str,
+    ) -> RecordedSource:
         """Return a source for an input from outside; one that cannot be identified gets the kind "unknown"."""
         if artifact.stage == "read" and name == "file":
             facts = artifact.facts
             kind = "unreadable file" if SET_ASIDE in facts else "file"
             place = str(path_now(self.store, artifact))
-            return RecordedSource(kind, facts["name"], value, int(facts["bytes"]), place)
+            return RecordedSource(
+                kind,
+                facts["name"],
+                value,
+                int(facts["bytes"]),
+                place,
+            )
         if artifact.stage == START_VECTORS and name == "file":
             path = Path(artifact.facts["path"])
-            return RecordedSource("vectors", artifact.facts["name"], value, _size(path), str(path))
+            return RecordedSource(
+                "vectors",
+                artifact.facts["name"],
+                value,
+                _size(path),
+                str(path),
+            )
         if name == "business":
             path = self._business
-            return RecordedSource("business", path.name, value, _size(path), str(path))
+            return RecordedSource(
+                "business",
+                path.name,
+                value,
+                _size(path),
+                str(path),
+            )
 
         if name.startswith(EARLIER):
             return RecordedSource(EARLIER_REVIEWS, "prepared for an earlier champion", value)
@@ -179,7 +211,11 @@ def facts_of(artifact: Artifact) -> dict[str, Any]:
     return facts
 
 
-def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = ()) -> Lineage:
+def lineage_of(
+    config: RunConfig,
+    fit: Artifact,
+    measured: Iterable[Artifact] = (),
+) -> Lineage:
     """Return the lineage record of a fitted model."""
     gathering = Gathering(config.home, config.source)
     key = gathering.add(fit)
@@ -192,11 +228,23 @@ def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = 
     sources = tuple(gathering.sources.values())
     steps = tuple(gathering.steps.values())
     folder = str(Path.cwd())
-    return Lineage(spec["name"], spec["kind"], bundle, key, settings, sources, steps, folder)
+    return Lineage(
+        spec["name"],
+        spec["kind"],
+        bundle,
+        key,
+        settings,
+        sources,
+        steps,
+        folder,
+    )
 
 
 def keep_lineage(
-    config: RunConfig, model_uri: str, fit: Artifact, measured: Iterable[Artifact]
+    config: RunConfig,
+    model_uri: str,
+    fit: Artifact,
+    measured: Iterable[Artifact],
 ) -> str:
     """Attach the lineage record of a fitted model to its logged model before registration, and return its root.
 
@@ -212,7 +260,9 @@ def keep_lineage(
 
 
 def recorded_version(
-    workspace: Workspace, promotion: PromotionConfig, reference: str
+    workspace: Workspace,
+    promotion: PromotionConfig,
+    reference: str,
 ) -> tuple[Lineage, Found]:
     """Return a registered version's record, and the version with the folder of its bundle.
 
@@ -233,7 +283,11 @@ def recorded_version(
     return record, entry
 
 
-def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> dict[str, Path]:
+def find_sources(
+    lineage: Lineage,
+    store: Path,
+    given: Sequence[str] = (),
+) -> dict[str, Path]:
     """Return the current paths of the raw files by SHA-256: the recorded path, or one of the files *given*.
 
     Raises:
@@ -267,7 +321,11 @@ def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> di
     return files
 
 
-def _file_of(source: RecordedSource, store: Path, given: Sequence[Path]) -> Path | None:
+def _file_of(
+    source: RecordedSource,
+    store: Path,
+    given: Sequence[Path],
+) -> Path | None:
     """Return the first file with a source's bytes: at its recorded path, or one of the files *given*."""
     paths = [source.place(store)] if source.path else []
     paths += [path for path in given if not source.bytes or path.stat().st_size == source.bytes]
@@ -279,7 +337,9 @@ def _file_of(source: RecordedSource, store: Path, given: Sequence[Path]) -> Path
 
 
 def starting_weights(
-    workspace: Workspace, promotion: PromotionConfig, lineage: Lineage
+    workspace: Workspace,
+    promotion: PromotionConfig,
+    lineage: Lineage,
 ) -> dict[str, Path]:
     """Return the folders of the start weights of this version's networks, by SHA-256.
 

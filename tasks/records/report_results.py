@@ -85,7 +85,9 @@ def results_of(run: FinishedRun) -> RunResults:
 
 
 def _put_forward(
-    promotion_settings: PromotionConfig, evaluated: Evaluated, promotion: Promotion | None
+    promotion_settings: PromotionConfig,
+    evaluated: Evaluated,
+    promotion: Promotion | None,
 ) -> str:
     """Return the name of the challenger; without a gate, of the best model on validation that it would allow."""
     if promotion:
@@ -142,7 +144,11 @@ def _run(preset: str, run_id: str) -> dict[str, str]:
     if waited() >= LEAST_WAIT:
         took += f", of it {duration(waited())} waiting for another retrain"
 
-    facts = {"preset": preset, "started": f"{begun:{MINUTE}}", "took": took}
+    facts = {
+        "preset": preset,
+        "started": f"{begun:{MINUTE}}",
+        "took": took,
+    }
     if commit:
         facts["commit"] = commit[:12]
 

@@ -67,8 +67,18 @@ def configuration_of(lineage: Lineage) -> RunConfig:
     classifiers = [step.facts["spec"] for step in lineage.steps if step.stage == FIT_CLASSIFIER]
     name = [*specs, *classifiers][0]["vocabulary"]
     vocabulary = next(step.options["spec"] for step in lineage.steps if step.stage == "vocabulary")
-    specs = specs or [{"kind": "ngram", "name": UNUSED, "vocabulary": name}]
-    values |= {"models": specs, "baseline": specs[0]["name"], "vocabulary": {name: vocabulary}}
+    specs = specs or [
+        {
+            "kind": "ngram",
+            "name": UNUSED,
+            "vocabulary": name,
+        }
+    ]
+    values |= {
+        "models": specs,
+        "baseline": specs[0]["name"],
+        "vocabulary": {name: vocabulary},
+    }
     chosen = {"models": [spec | {"labels": []} for spec in classifiers]}
     chosen |= {"baseline": classifiers[0]["name"]} if classifiers else {}
     values["classification"] = values.get("classification", {}) | chosen
@@ -119,7 +129,13 @@ class Reproduction:
         maker = getattr(self, f"_{step.stage.replace('-', '_')}")
         artifact = maker(step)
         self.made[step.key] = artifact
-        again = step_of(artifact.stage, artifact.digest, artifact.manifest, {}, facts_of(artifact))
+        again = step_of(
+            artifact.stage,
+            artifact.digest,
+            artifact.manifest,
+            {},
+            facts_of(artifact),
+        )
         return StepComparison(step, again, self.lineage.label(step))
 
     def _config_of(self, step: Step) -> RunConfig:
@@ -140,7 +156,12 @@ class Reproduction:
         if not ranks:
             ranks = len(gpus) if device == "cuda" else 1
 
-        chosen = {"device": device, "workers": 1, "threads": threads, "ranks": ranks}
+        chosen = {
+            "device": device,
+            "workers": 1,
+            "threads": threads,
+            "ranks": ranks,
+        }
         execution = self.config.execution.model_copy(update=chosen)
         return self.config.model_copy(update={"execution": execution})
 
@@ -159,7 +180,11 @@ class Reproduction:
         if why:
             listed = Listed(step.options["name"], step.facts["bytes"], sha256)
             return set_aside_again(
-                config.workspace, config.source, listed, step.facts["path"], why
+                config.workspace,
+                config.source,
+                listed,
+                step.facts["path"],
+                why,
             ).artifact
 
         if "file" in step.made_by:
@@ -169,7 +194,11 @@ class Reproduction:
         source = identify(path, step.options["name"])
         then = datetime.fromisoformat(step.facts[READ_AT])
         return read_file(
-            config.workspace, config.source, source, lambda *done: None, now=then
+            config.workspace,
+            config.source,
+            source,
+            lambda *done: None,
+            now=then,
         ).artifact
 
     def _ingest(self, step: Step) -> Artifact:
@@ -185,7 +214,11 @@ class Reproduction:
 
         order = step.options.get(READ_ORDER) or range(len(originals(listed)))
         return make_data_set(
-            config.workspace, config.source, listed, readings, list(order)
+            config.workspace,
+            config.source,
+            listed,
+            readings,
+            list(order),
         ).artifact
 
     def _prepare(self, step: Step) -> Artifact:
@@ -202,7 +235,14 @@ class Reproduction:
         [name] = config.vocabulary
         spec = config.vocabulary[name]
         file = self.bundle / FILE if "kept" in step.inputs else None
-        built = train_vocabulary.fn(config.workspace, name, spec, config.clean, self._clean(), file)
+        built = train_vocabulary.fn(
+            config.workspace,
+            name,
+            spec,
+            config.clean,
+            self._clean(),
+            file,
+        )
         return _built(built)
 
     def _clean(self) -> Artifact:
@@ -215,14 +255,29 @@ class Reproduction:
         canaries = self._of(step, CANARIES_INPUT) if CANARIES_INPUT in step.made_by else None
         split = step.options["split"]
         clean = self._of(step, "clean")
-        return _built(tokenize.fn(config.workspace, file, split, clean, name, canaries))
+        return _built(
+            tokenize.fn(
+                config.workspace,
+                file,
+                split,
+                clean,
+                name,
+                canaries,
+            )
+        )
 
     def _vectors(self, step: Step) -> Artifact:
         config = self._config_of(step)
         vocabulary = self._of(step, "vocabulary")
         train = self._of(step, "train")
         file = self.sources[step.inputs["file"]]
-        return rows_of_file(config.workspace, step.facts["name"], file, vocabulary, train)
+        return rows_of_file(
+            config.workspace,
+            step.facts["name"],
+            file,
+            vocabulary,
+            train,
+        )
 
     def _fit(self, step: Step) -> Artifact:
         config = self._config_of(step)
@@ -248,7 +303,18 @@ class Reproduction:
         if sha256:
             start = Start(self.weights[sha256], sha256, past=step.facts)
         settings = FitSettings.of(config)
-        artifact = FitPlan(settings, spec, prepared, parts, made, start).build().artifact
+        artifact = (
+            FitPlan(
+                settings,
+                spec,
+                prepared,
+                parts,
+                made,
+                start,
+            )
+            .build()
+            .artifact
+        )
         self.fitted[step.key] = Fitted(spec, artifact, "", False)
         return artifact
 
@@ -288,7 +354,11 @@ class Reproduction:
         bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
         tokens = self._of(step, "tokens")
         return score_bundle(
-            config.workspace, config.evaluation, bundle, tokens, self.lineage.label(step)
+            config.workspace,
+            config.evaluation,
+            bundle,
+            tokens,
+            self.lineage.label(step),
         ).artifact
 
     def _samples(self, step: Step) -> Artifact:
@@ -314,7 +384,9 @@ def _built(result: Any) -> Artifact:
 
 
 def steps_again(
-    reproduction: Reproduction, make: Callable[[Step], StepComparison], platform: Sequence[str]
+    reproduction: Reproduction,
+    make: Callable[[Step], StepComparison],
+    platform: Sequence[str],
 ) -> list[StepComparison]:
     """Reproduce the steps in order; on the same platform stop after the first step that differs.
 
@@ -338,7 +410,13 @@ def make_again(reproduction: Reproduction, step: Step) -> StepComparison:
     if compared.files:
         outcome = f"differs: {', '.join(compared.files[:3])}"
     label = compared.label or "-"
-    log.info("%-10s %-24s %s (%.1f s)", step.stage, label, outcome, time() - began)
+    log.info(
+        "%-10s %-24s %s (%.1f s)",
+        step.stage,
+        label,
+        outcome,
+        time() - began,
+    )
     return compared
 
 
@@ -348,7 +426,12 @@ def show_verdict(verdict: Mapping[str, Any]) -> None:
     rows: list[dict[str, Any]] = []
     for step in verdict["steps"]:
         files = ", ".join(step["files"][:3])
-        row = {"stage": step["stage"], "of": step["label"], "equal": step["equal"], "files": files}
+        row = {
+            "stage": step["stage"],
+            "of": step["label"],
+            "equal": step["equal"],
+            "files": files,
+        }
         rows.append(row)
 
     show_table("reproduce", rows, f"**{verdict['model']}**: {verdict['verdict']}")

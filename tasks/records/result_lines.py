@@ -111,7 +111,11 @@ def model_tables(result: Mapping[str, Any]) -> list[ModelTable]:
 
 
 def _table_of(
-    models: Sequence[Mapping[str, Any]], baseline: str, title: str, *, with_legend: bool
+    models: Sequence[Mapping[str, Any]],
+    baseline: str,
+    title: str,
+    *,
+    with_legend: bool,
 ) -> ModelTable:
     """Return a table of comparable models, with their own baseline."""
     base = models[0].get("baseline", baseline)
@@ -150,7 +154,11 @@ def _bits(model: Mapping[str, Any]) -> float:
 
 
 def _row_of_model(
-    model: Mapping[str, Any], figures: Sequence[ModelFigure], baseline: str, *, with_unit: bool
+    model: Mapping[str, Any],
+    figures: Sequence[ModelFigure],
+    baseline: str,
+    *,
+    with_unit: bool,
 ) -> dict[str, Any]:
     """Return the cells of a model: its figures, and its unit if the models have several."""
     test = model["test"]

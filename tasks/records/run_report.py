@@ -87,7 +87,9 @@ def write_report(run: FinishedRun) -> str:
 
 
 def draw_pictures(
-    workspace: Workspace, results: RunResults, evaluated: Evaluated
+    workspace: Workspace,
+    results: RunResults,
+    evaluated: Evaluated,
 ) -> list[WrittenDrawing]:
     """Return the figures of a report; a run that has the same results as another one takes them from the store."""
     options = {
@@ -107,11 +109,24 @@ def draw_pictures(
         return {}
 
     label = f"of {len(results.models)} models"
-    built = run_stage(workspace, "pictures", options, inputs, make, label)
+    built = run_stage(
+        workspace,
+        "pictures",
+        options,
+        inputs,
+        make,
+        label,
+    )
     return read_drawings(built.artifact.folder)
 
 
-def publish_page(workspace: Workspace, run_id: str, name: str, page: str, title: str) -> Path:
+def publish_page(
+    workspace: Workspace,
+    run_id: str,
+    name: str,
+    page: str,
+    title: str,
+) -> Path:
     """Write a page to `reports/<run>/`, log it to the flow's MLflow run, link it in Prefect, and return its path."""
     file = workspace.home / REPORTS / run_id / name
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -120,17 +135,30 @@ def publish_page(workspace: Workspace, run_id: str, name: str, page: str, title:
     return file
 
 
-def _show_page(workspace: Workspace, run_id: str, file: Path, title: str) -> None:
+def _show_page(
+    workspace: Workspace,
+    run_id: str,
+    file: Path,
+    title: str,
+) -> None:
     tracker = tracker_of(workspace)
     tracker.log_text(run_id, file.read_text(encoding="utf-8"), file.name)
     if TaskRunContext.get() is not None:
         link = tracker.link(run_id, file.name)  # a browser opens no file from a page of Prefect
         about = f"File: {code(str(file))}"
-        create_link_artifact(link=link, link_text=title, key="report", description=about)
+        create_link_artifact(
+            link=link,
+            link_text=title,
+            key="report",
+            description=about,
+        )
 
 
 def write_files(
-    results: RunResults, drawings: Sequence[WrittenDrawing], folder: Path, name: str
+    results: RunResults,
+    drawings: Sequence[WrittenDrawing],
+    folder: Path,
+    name: str,
 ) -> Path:
     """Write the report to *folder*/*name*, link *folder*/latest to it, and return the page's path.
 

@@ -67,7 +67,9 @@ def summarise(run: FinishedRun, report: str) -> dict[str, Any]:
 
 
 def _describe_gate(
-    promotion_settings: PromotionConfig, evaluated: Evaluated, promotion: Promotion
+    promotion_settings: PromotionConfig,
+    evaluated: Evaluated,
+    promotion: Promotion,
 ) -> dict[str, Any]:
     """Return the decision of the gate, and samples of the challenger."""
     decision = promotion.decision
@@ -154,7 +156,10 @@ def written_samples(model: Measured) -> dict[str, Any]:
 
 
 def hints_of(
-    home: Path, prepared: Prepared, evaluated: Evaluated, made: RunPlan | None = None
+    home: Path,
+    prepared: Prepared,
+    evaluated: Evaluated,
+    made: RunPlan | None = None,
 ) -> list[str]:
     """Return which files could not be read, and what the learning curves say about the training (`training_hints`).
 
@@ -188,15 +193,28 @@ def describe_dataset(dataset: Artifact) -> dict[str, Any]:
     if unreadable:
         facts["unreadable_files"] = len(unreadable)
 
-    return {**facts, "digest": dataset.digest, "folder": dataset.path}
+    return {
+        **facts,
+        "digest": dataset.digest,
+        "folder": dataset.path,
+    }
 
 
 def describe_drift(measured: Artifact | NotCompared) -> dict[str, Any]:
     """Return the result of the drift test; `compared` is false if there was nothing to compare."""
     if isinstance(measured, NotCompared):
         reason = " ".join(measured.reason.split())  # an error has several lines
-        return {"compared": False, "drifted": [], "sentence": f"nothing was compared: {reason}"}
-    return {"compared": True, **measured.facts, "digest": measured.digest, "folder": measured.path}
+        return {
+            "compared": False,
+            "drifted": [],
+            "sentence": f"nothing was compared: {reason}",
+        }
+    return {
+        "compared": True,
+        **measured.facts,
+        "digest": measured.digest,
+        "folder": measured.path,
+    }
 
 
 def describe_prepared(dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
@@ -218,7 +236,10 @@ def describe_prepared(dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
 
 
 def describe_fitted(
-    fitted: list[Fitted], run_id: str, dataset: Artifact, prepared: Prepared
+    fitted: list[Fitted],
+    run_id: str,
+    dataset: Artifact,
+    prepared: Prepared,
 ) -> dict[str, Any]:
     """Return the fitted models with their digests, and the account of the data."""
     summary: dict[str, Any] = {ACCOUNT: account_of(dataset, prepared.clean).to_dict()}

@@ -105,7 +105,11 @@ def prefect_tags() -> dict[str, str]:
     return {**run_tags(str(run.id), f"{base}/runs/flow-run/{run.id}"), tag.FLOW_RUN_NAME: run.name}
 
 
-def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
+def tracking_was_away(
+    task: Any,
+    run: Any,
+    state: State[Any],
+) -> bool:
     """Return whether Prefect may retry a failed task: only if MLflow could not be reached."""
     try:
         state.result()
@@ -132,7 +136,10 @@ def run_name(source: SourceConfig, what: str) -> dict[str, str]:
 
 
 def show_retrain(
-    tracker: Tracker, run_ids: Sequence[str], most_bits: float | None = None, adaptation: str = ""
+    tracker: Tracker,
+    run_ids: Sequence[str],
+    most_bits: float | None = None,
+    adaptation: str = "",
 ) -> None:
     """Let MLflow's page of models show these models' runs, which one retrain has compared; skip it if MLflow is away.
 
@@ -146,7 +153,11 @@ def show_retrain(
         tracker.show_models_of(retrain, most_bits, adaptation)
 
 
-def explain_figures(tracker: Tracker, run_id: str, explanation: str) -> None:
+def explain_figures(
+    tracker: Tracker,
+    run_id: str,
+    explanation: str,
+) -> None:
     """Say in the description of a model's run what its figures are measured against; skip it if MLflow is away.
 
     It stands before the link to Prefect: MLflow's page folds what comes after the first lines.
@@ -161,7 +172,11 @@ def explain_figures(tracker: Tracker, run_id: str, explanation: str) -> None:
             tracker.set_tags(run_id, {tag.NOTE: note})
 
 
-def show_passed_over(tracker: Tracker, run_id: str, reason: str) -> None:
+def show_passed_over(
+    tracker: Tracker,
+    run_id: str,
+    reason: str,
+) -> None:
     """Say in name and description of a model's run why the newest retrain passed the model over; "": it did not.
 
     Otherwise the best bar of a chart would look like the model that should be in use. What has become of a model that
@@ -184,7 +199,12 @@ def show_passed_over(tracker: Tracker, run_id: str, reason: str) -> None:
 
 
 @contextmanager
-def parent_run(config: RunConfig, name: str, earlier: str = "", outcome: str = "") -> Iterator[str]:
+def parent_run(
+    config: RunConfig,
+    name: str,
+    earlier: str = "",
+    outcome: str = "",
+) -> Iterator[str]:
     """Open the MLflow run of a flow run. It ends as FINISHED, or as FAILED or KILLED with the error in its description.
 
     Its name is that of `run_name`.
@@ -200,11 +220,19 @@ def parent_run(config: RunConfig, name: str, earlier: str = "", outcome: str = "
     tracker.wait(config.execution.tracking_patience)
     end_left_runs(config.home)  # also those of another container
     describe_flow_run(config.title, config.preset, config.source)
-    facts = {tag.PRESET: config.preset, tag.FLOW: name, tag.RUN_DATA: config.source.title}
+    facts = {
+        tag.PRESET: config.preset,
+        tag.FLOW: name,
+        tag.RUN_DATA: config.source.title,
+    }
     if outcome:
         facts[tag.RUN_OUTCOME] = outcome
     described = run_tags(git_commit=git_commit(), description=prefect_link())
-    tags = {**prefect_tags(), **described, **facts}
+    tags = {
+        **prefect_tags(),
+        **described,
+        **facts,
+    }
     run_id = ""
     if earlier and tracker.reopen_run(earlier):
         run_id = earlier
@@ -237,7 +265,11 @@ def log_settings(config: RunConfig, run_id: str) -> None:
     tracker_of(config.workspace).log_text(run_id, config.model_dump_json(indent=2), "config.json")
 
 
-def add_to_description(tracker: Tracker, run_id: str, text: str) -> None:
+def add_to_description(
+    tracker: Tracker,
+    run_id: str,
+    text: str,
+) -> None:
     """Append a paragraph to a run's description if it is not there yet; do nothing if MLflow does not answer."""
     with suppress(TrackingUnavailable):
         note = tracker.tag(run_id, tag.NOTE)
@@ -344,14 +376,26 @@ def open_model_run(
         return
 
     unit = config.vocabulary[spec.vocabulary].unit
-    tags = {tag.FIT_TAG: digest, tag.KIND: spec.kind, tag.UNIT: unit, tag.PRESET: config.preset}
+    tags = {
+        tag.FIT_TAG: digest,
+        tag.KIND: spec.kind,
+        tag.UNIT: unit,
+        tag.PRESET: config.preset,
+    }
     tags |= run_tags(description=prefect_link())
     tags |= prefect_tags()
     name = f"{spec.name}, {started():{RUN_TIME}}"  # charts show the models of several retrains
     run_id = tracker.start_run(name, tags, parent_run_id)
     with ended_on_error(tracker, run_id):
         tracker.log_params(
-            run_id, parameters_of(config.vocabulary, config.clean, config.split, spec, prepared)
+            run_id,
+            parameters_of(
+                config.vocabulary,
+                config.clean,
+                config.split,
+                spec,
+                prepared,
+            ),
         )
         streams = prepared.tokens[spec.vocabulary].items()
         datasets = [dataset_of(spec.vocabulary, split, stream) for split, stream in streams]
@@ -361,12 +405,20 @@ def open_model_run(
         yield ModelRun(tracker, run_id, known=False)
 
 
-def dataset_of(vocabulary: str, split: str, stream: Artifact) -> tuple[Path, str, str, str]:
+def dataset_of(
+    vocabulary: str,
+    split: str,
+    stream: Artifact,
+) -> tuple[Path, str, str, str]:
     """Return a token stream in the form of `Tracker.log_datasets`: table, name, digest, context (the split)."""
     return stream.folder / "documents.parquet", f"{vocabulary}-{split}", stream.digest, split
 
 
-def log_inputs(workspace: Workspace, prepared: Prepared, parent_run_id: str) -> None:
+def log_inputs(
+    workspace: Workspace,
+    prepared: Prepared,
+    parent_run_id: str,
+) -> None:
     """Log the prepared reviews and every token stream as inputs of a flow's run."""
     datasets = [(prepared.clean.folder / TABLE, "reviews", prepared.clean.digest, "prepared")]
     for name, splits in prepared.tokens.items():
@@ -376,7 +428,11 @@ def log_inputs(workspace: Workspace, prepared: Prepared, parent_run_id: str) -> 
     tracker_of(workspace).log_datasets(parent_run_id, datasets)
 
 
-def _finished_run(tracker: Tracker, name: str, digest: str) -> str:
+def _finished_run(
+    tracker: Tracker,
+    name: str,
+    digest: str,
+) -> str:
     """Return the newest finished run of a fit; "" without one, or, with a warning, if its logged model is not whole.
 
     Where MLflow does not answer, there is no such run, or its files count as whole.

@@ -82,7 +82,10 @@ class Item:
 
 
 def collect(
-    workspace: Workspace, upkeep: UpkeepConfig, dry_run: bool = False, now: int | None = None
+    workspace: Workspace,
+    upkeep: UpkeepConfig,
+    dry_run: bool = False,
+    now: int | None = None,
 ) -> dict[str, Any]:
     """Remove results, models and files of runs that nothing kept needs, or with *dry_run* only list them.
 
@@ -138,7 +141,10 @@ def collect(
 
 
 def _decide(
-    workspace: Workspace, upkeep: UpkeepConfig, removal: Removal, now: int
+    workspace: Workspace,
+    upkeep: UpkeepConfig,
+    removal: Removal,
+    now: int,
 ) -> tuple[list[Item], list[str]]:
     """Return everything that may be removed, each with the reason to keep it, if there is one, and notes."""
     store = workspace.home / "store"
@@ -172,7 +178,15 @@ def _decide(
         else:
             of_store = runs[tracker.uri], versions[tracker.uri]
             running = any(reason == RUNNING for _, reason in limits)
-            items += _models(upkeep, tracker, *of_store, reasons, oldest, running, removal)
+            items += _models(
+                upkeep,
+                tracker,
+                *of_store,
+                reasons,
+                oldest,
+                running,
+                removal,
+            )
             items += _files(*of_store, oldest)
 
     bundles = {version.tags.get(BUNDLE_TAG, "") for version in chain(*chosen.values())} - {""}
@@ -224,12 +238,21 @@ def _models(
         elif model.versions and running:
             reason = RUNNING
         folders = [removal.root.joinpath(*key) for key in keys]
-        work = partial(_remove_model, tracker, model, folders, removal)
+        work = partial(
+            _remove_model,
+            tracker,
+            model,
+            folders,
+            removal,
+        )
         yield Item(REFUSED if model.versions and not reason else MODEL, model.folder, reason, work)
 
 
 def _remove_model(
-    tracker: Tracker, model: LoggedFiles, fits: Iterable[Path], removal: Removal
+    tracker: Tracker,
+    model: LoggedFiles,
+    fits: Iterable[Path],
+    removal: Removal,
 ) -> bool:
     """Remove a logged model, unless its fit was used or a version was given an alias meanwhile."""
     return not any(fit.is_dir() for fit in fits) and remove_model(
@@ -237,7 +260,11 @@ def _remove_model(
     )
 
 
-def _files(runs: Iterable[Run], versions: Iterable[Version], oldest: int) -> Iterator[Item]:
+def _files(
+    runs: Iterable[Run],
+    versions: Iterable[Version],
+    oldest: int,
+) -> Iterator[Item]:
     """Yield the artifacts of runs that failed or were killed."""
     needed = {version.run_id for version in versions}
     for run in runs:
@@ -250,7 +277,12 @@ def _files(runs: Iterable[Run], versions: Iterable[Version], oldest: int) -> Ite
             yield Item(FILES, run.files, reason, partial(shutil.rmtree, run.files))
 
 
-def _leftovers(home: Path, oldest: int, bundles: set[str], removal: Removal) -> Iterator[Item]:
+def _leftovers(
+    home: Path,
+    oldest: int,
+    bundles: set[str],
+    removal: Removal,
+) -> Iterator[Item]:
     """Yield the leftovers of runs and deployments: unfinished and damaged results, reports, crash logs.
 
     The reports that say how the kept versions with the *bundles* were made, by their SHA-256, are needed.
@@ -260,7 +292,11 @@ def _leftovers(home: Path, oldest: int, bundles: set[str], removal: Removal) -> 
     latest = (home / REPORTS / "latest").resolve()
 
     def left(
-        kind: str, path: Path, changed: int, remove: Callable[[], object], needed: bool = False
+        kind: str,
+        path: Path,
+        changed: int,
+        remove: Callable[[], object],
+        needed: bool = False,
     ) -> Item:
         reason = ""
         if needed:
@@ -289,7 +325,13 @@ def _leftovers(home: Path, oldest: int, bundles: set[str], removal: Removal) -> 
         folder = reports / run
         changed = (folder / REPORT_FILE).stat().st_mtime_ns
         needed = record.get("bundle") in bundles or folder.resolve() == latest
-        yield left(REPORT, folder, changed, partial(removal.remove_other, folder), needed)
+        yield left(
+            REPORT,
+            folder,
+            changed,
+            partial(removal.remove_other, folder),
+            needed,
+        )
 
     for file in sorted((home / CRASHES).glob("*.log")):
         yield left(CRASH, file, file.stat().st_mtime_ns, partial(file.unlink, missing_ok=True))
@@ -299,7 +341,13 @@ def _rows(items: Iterable[Item]) -> list[dict[str, Any]]:
     """Return one row per kind: number and bytes of what is kept and of what goes."""
     rows: dict[str, dict[str, Any]] = {}
     for item in items:
-        empty = {"kind": item.kind, "kept": 0, "kept_bytes": 0, "gone": 0, "gone_bytes": 0}
+        empty = {
+            "kind": item.kind,
+            "kept": 0,
+            "kept_bytes": 0,
+            "gone": 0,
+            "gone_bytes": 0,
+        }
         row = rows.setdefault(item.kind, empty)
         word = "kept" if item.reason else "gone"
         row[word] += 1

@@ -144,7 +144,16 @@ def forget(
         data = _learnt_from(store, held, traces)
         fitted = _fitted_on(holdings, data)
         forgotten = _with_data(forgotten.with_files(found.sha256, found.reviews), held, data)
-        holders = list(_holders(home, store, traces, held, fitted, trackers))
+        holders = list(
+            _holders(
+                home,
+                store,
+                traces,
+                held,
+                fitted,
+                trackers,
+            )
+        )
         if not dry_run:
             forgotten.save(home)  # first: a run that begins now must not read them again
             _remove(holders, removal, traces)
@@ -156,7 +165,14 @@ def forget(
         left = []
         if not dry_run:
             removal.empty()
-            again = _holders(home, store, traces, (), (), trackers)
+            again = _holders(
+                home,
+                store,
+                traces,
+                (),
+                (),
+                trackers,
+            )
             left = [str(holder.path) for holder in again]
 
     removed = Counter(holder.kind for holder in holders if not holder.stays)
@@ -175,7 +191,11 @@ def forget(
     }
 
 
-def _with_data(forgotten: Forgotten, held: Iterable[Key], data: Iterable[Key]) -> Forgotten:
+def _with_data(
+    forgotten: Forgotten,
+    held: Iterable[Key],
+    data: Iterable[Key],
+) -> Forgotten:
     """Add the prepared data that hold forgotten reviews, and those where these are in a split to learn from."""
     prepared = {digest for stage, digest in held if stage == "prepare"}
     learnt = {digest for _, digest in data}
@@ -195,7 +215,11 @@ def _require_no_run(trackers: Iterable[Tracker]) -> None:
             )
 
 
-def _find(store: Path, reviews: Sequence[str], users: Sequence[str]) -> WantedRecords:
+def _find(
+    store: Path,
+    reviews: Sequence[str],
+    users: Sequence[str],
+) -> WantedRecords:
     """Return the records in the results of "read" whose review_id or user_id is given."""
     wanted = Traces(frozenset({*reviews, *users}))
     ids = set[str]()
@@ -268,7 +292,11 @@ def _holds(traces: Traces, folder: Path) -> bool:
     return any(traces.in_file(file) for file in sorted(folder.rglob("*")) if file.is_file())
 
 
-def _learnt_from(store: Path, held: Iterable[Key], traces: Traces) -> list[Key]:
+def _learnt_from(
+    store: Path,
+    held: Iterable[Key],
+    traces: Traces,
+) -> list[Key]:
     """Return the prepared data in which one of the reviews is in a split that models learn from."""
     data = []
     for stage, digest in held:
@@ -368,7 +396,11 @@ def _is_copy(file: Path, sizes: Mapping[int, set[str]]) -> bool:
     return same_size is not None and sha256_of(file) in same_size
 
 
-def _remove(holders: Iterable[Holder], removal: Removal, traces: Traces) -> None:
+def _remove(
+    holders: Iterable[Holder],
+    removal: Removal,
+    traces: Traces,
+) -> None:
     # What was read goes last: if this is killed, a repetition learns from it what to look for.
     for holder in sorted(holders, key=lambda one: one.kind == READ):
         if holder.stays:
@@ -401,7 +433,9 @@ def _redact_log(file: Path, traces: Traces) -> None:
 
 
 def _versions(
-    trackers: Iterable[Tracker], learnt: frozenset[str], holders: Sequence[Holder]
+    trackers: Iterable[Tracker],
+    learnt: frozenset[str],
+    holders: Sequence[Holder],
 ) -> list[dict[str, Any]]:
     """Return the registered versions that have learnt from forgotten reviews, or whose files hold them."""
     holding = Counter(
@@ -459,7 +493,11 @@ def _delete(
     return sum(row["deleted"] for row in versions)
 
 
-def _delete_aliases(tracker: Tracker, name: str, aliases: Iterable[str]) -> None:
+def _delete_aliases(
+    tracker: Tracker,
+    name: str,
+    aliases: Iterable[str],
+) -> None:
     with tracker.reaching() as client:
         for alias in aliases:
             client.delete_registered_model_alias(name, alias)

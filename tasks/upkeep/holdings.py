@@ -156,7 +156,10 @@ def cutoff(starts: Iterable[int], runs: int) -> int:
 
 
 def limits_of(
-    home: Path, upkeep: UpkeepConfig, runs: Mapping[str, Sequence[Run]], now: int
+    home: Path,
+    upkeep: UpkeepConfig,
+    runs: Mapping[str, Sequence[Run]],
+    now: int,
 ) -> list[UsedAfter]:
     """Return since when a use keeps a result, with the reasons; the time of `RECENT` is 0 if there are too few runs.
 
@@ -209,7 +212,11 @@ def kept_versions(versions: Iterable[Version], newest: int) -> list[Version]:
     ]
 
 
-def refused_versions(tracker: Tracker, versions: Sequence[Version], newest: int) -> set[VersionKey]:
+def refused_versions(
+    tracker: Tracker,
+    versions: Sequence[Version],
+    newest: int,
+) -> set[VersionKey]:
     """Return the versions that the gate refused and that were never champion.
 
     Those with an alias and the newest of each model are left out.
@@ -229,7 +236,11 @@ def refused_versions(tracker: Tracker, versions: Sequence[Version], newest: int)
     return {(one.name, one.version) for one in never} - retained
 
 
-def results_of(tracker: Tracker, holdings: Holdings, version: Version) -> dict[Key, str]:
+def results_of(
+    tracker: Tracker,
+    holdings: Holdings,
+    version: Version,
+) -> dict[Key, str]:
     """Return the results in the lineage of a version.
 
     A version without a record, or whose files are lost, is found by the digests in its tags.

@@ -27,5 +27,11 @@ def test_what_was_found_once_stays_mended(tmp_path, name):
 @pytest.mark.slow
 def test_a_few_cases_of_every_kind_end_as_they_should(tmp_path, target):
     for seed in range(FEW):
-        answer = do({"target": target, "seed": seed, "folder": str(tmp_path)})
+        answer = do(
+            {
+                "target": target,
+                "seed": seed,
+                "folder": str(tmp_path),
+            }
+        )
         assert "error" not in answer, f"{target} {seed}: {answer['error']}"

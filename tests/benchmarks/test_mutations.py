@@ -55,7 +55,11 @@ def test_a_wrong_discount_is_noticed_end_to_end():
     before = (ROOT / one.file).read_bytes()
     command = [sys.executable, "-m", "benchmarks.mutations", "--only", one.name, "--json"]
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+        command,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

@@ -29,7 +29,11 @@ def _one_thread():
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("contract")
     frames = {"train": reviews(60, 1), "validation": reviews(12, 2)}
-    spec = VocabularySpec(unit="word", size=60, min_count=1)
+    spec = VocabularySpec(
+        unit="word",
+        size=60,
+        min_count=1,
+    )
     vocabulary = learn_vocabulary(frames["train"]["text"].to_list(), spec, NormalForm())
     for name, frame in frames.items():
         write_stream(folder / name, vocabulary, [frame])

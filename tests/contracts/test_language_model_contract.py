@@ -98,7 +98,11 @@ def test_given_tokens_cost_nothing(model, ids_BT):
 
 
 @pytest.mark.parametrize("cuts", [(1,), (7,), (2, 3, 19), (29,)])
-def test_score_in_chunks_equals_one_go(model, ids_BT, cuts):
+def test_score_in_chunks_equals_one_go(
+    model,
+    ids_BT,
+    cuts,
+):
     whole, end = model.score(ids_BT, model.start(len(ids_BT)))
     state, parts = model.start(len(ids_BT)), []
     for chunk in np.split(ids_BT, cuts, axis=1):
@@ -180,7 +184,13 @@ def test_a_later_token_never_changes_an_earlier_score(model, ids_BT):
         assert again[:, :t] == pytest.approx(nats_BT[:, :t], rel=1e-6, abs=1e-7)
 
 
-def test_a_loaded_model_answers_as_the_saved_one(model, name, data, ids_BT, tmp_path):
+def test_a_loaded_model_answers_as_the_saved_one(
+    model,
+    name,
+    data,
+    ids_BT,
+    tmp_path,
+):
     model.save(tmp_path)
     again = class_of(SPECS[name]).load(tmp_path, SPECS[name], data[0], "cpu")
     assert again.vocabulary_size == model.vocabulary_size
@@ -193,14 +203,25 @@ def test_a_loaded_model_answers_as_the_saved_one(model, name, data, ids_BT, tmp_
     ]
 
 
-def test_a_bundle_answers_the_same(model, name, data, tmp_path, monkeypatch):
+def test_a_bundle_answers_the_same(
+    model,
+    name,
+    data,
+    tmp_path,
+    monkeypatch,
+):
     monkeypatch.setitem(KINDS, "table", (TableSpec, "table_lm:TableLM"))
     monkeypatch.setattr(
         reviewlm.models.bundles.bundle, "model_class", lambda kind: class_of(SPECS[name])
     )
     probes = [("The soup was great.", 5), ("", 0), ("An unheard-of word!", 1)]
     save_bundle(
-        tmp_path / "b", SPECS[name], data[0], model, probes, {"stars_prior": stars_prior(data[1])}
+        tmp_path / "b",
+        SPECS[name],
+        data[0],
+        model,
+        probes,
+        {"stars_prior": stars_prior(data[1])},
     )
     bundle = load_bundle(tmp_path / "b")
     assert bundle.spec == SPECS[name]
@@ -211,7 +232,13 @@ def test_a_bundle_answers_the_same(model, name, data, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", long_but(SPECS, QUICK), indirect=True)
-def test_fitting_twice_gives_the_same_model(model, name, data, ids_BT, tmp_path):
+def test_fitting_twice_gives_the_same_model(
+    model,
+    name,
+    data,
+    ids_BT,
+    tmp_path,
+):
     again = fit(SPECS[name], data, tmp_path / "work")
     assert again.score(ids_BT, again.start(3))[0] == pytest.approx(
         model.score(ids_BT, model.start(3))[0], rel=1e-6
@@ -260,11 +287,19 @@ def next_token_shares(model, before: list[int]) -> np.ndarray:
     return shares_V
 
 
-def last_token_nats(model, before: list[int], token: int) -> float:
+def last_token_nats(
+    model,
+    before: list[int],
+    token: int,
+) -> float:
     return float(model.score(np.array([[*before, token]]), model.start(1))[0][0, -1])
 
 
-def test_words_before_the_window_matter_only_to_models_without_one(model, name, data):
+def test_words_before_the_window_matter_only_to_models_without_one(
+    model,
+    name,
+    data,
+):
     if isinstance(SPECS[name], CacheSpec | NeuralCacheSpec):
         pytest.skip("a cache looks back without end, but for the very same words only")
     vocabulary = data[0]

@@ -26,7 +26,11 @@ def http_server(answer: Callable[[str, Message, bytes], tuple[int, str]]) -> Ite
         def log_message(self, *_: object) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever,
+            args=(0.01,),
+            daemon=True,
+        ).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
         finally:

@@ -11,7 +11,11 @@ from reviewlm.core.store import Artifact, Store, sha256_of
 
 
 def build(
-    store: Store, stage: str, inputs: Mapping[str, str], files: Mapping[str, str], **facts: Any
+    store: Store,
+    stage: str,
+    inputs: Mapping[str, str],
+    files: Mapping[str, str],
+    **facts: Any,
 ) -> Artifact:
     """Build an artifact of the given files' texts."""
 
@@ -22,24 +26,55 @@ def build(
         return facts
 
     environment = {"git_commit": "c0ffee1234", "execution": {"threads": 1}}
-    return store.build(stage, 1, {"of": stage}, inputs, make, environment=environment).artifact
+    return store.build(
+        stage,
+        1,
+        {"of": stage},
+        inputs,
+        make,
+        environment=environment,
+    ).artifact
 
 
 def made_lineage(
-    home: Path, weights: str = "1 2 3", raw: str = "The food was great.\n"
+    home: Path,
+    weights: str = "1 2 3",
+    raw: str = "The food was great.\n",
 ) -> tuple[Lineage, Path]:
     """Return a record, and the folder of the version's bundle; raw file and store lie in *home*."""
     home.mkdir(parents=True, exist_ok=True)
     store, file = Store(home / "store"), home / "reviews.jsonl"
     file.write_text(raw)
-    source = RecordedSource("file", file.name, sha256_of(file), file.stat().st_size, str(file))
-    read = build(store, "read", {"file": source.sha256}, {"parts/0": raw}, name=file.name)
-    tokens = build(store, "tokens", {"clean": read.digest}, {"ids.bin": raw[::2]}, name="train")
+    source = RecordedSource(
+        "file",
+        file.name,
+        sha256_of(file),
+        file.stat().st_size,
+        str(file),
+    )
+    read = build(
+        store,
+        "read",
+        {"file": source.sha256},
+        {"parts/0": raw},
+        name=file.name,
+    )
+    tokens = build(
+        store,
+        "tokens",
+        {"clean": read.digest},
+        {"ids.bin": raw[::2]},
+        name="train",
+    )
     fit = build(
         store,
         "fit",
         {"train": tokens.digest},
-        {"bundle/spec.json": "{}", "bundle/weights": weights, "metrics.jsonl": str(home)},
+        {
+            "bundle/spec.json": "{}",
+            "bundle/weights": weights,
+            "metrics.jsonl": str(home),
+        },
         name="lstm",
     )
     bundle = fit.manifest["files"]["bundle/spec.json"]["sha256"]
@@ -56,10 +91,25 @@ def made_lineage(
         (fit, {"train": f"tokens/{tokens.digest}"}),
         (score, {"bundle": f"fit/{fit.digest}", "tokens": f"tokens/{tokens.digest}"}),
     ]
-    steps = [step_of(one.stage, one.digest, one.manifest, made, one.facts) for one, made in made_by]
+    steps = [
+        step_of(
+            one.stage,
+            one.digest,
+            one.manifest,
+            made,
+            one.facts,
+        )
+        for one, made in made_by
+    ]
     configuration = {"seed": 1, "execution": {"home": str(home)}}
     record = Lineage(
-        "lstm", "lstm", bundle, f"fit/{fit.digest}", configuration, (source,), tuple(steps)
+        "lstm",
+        "lstm",
+        bundle,
+        f"fit/{fit.digest}",
+        configuration,
+        (source,),
+        tuple(steps),
     )
     return record, fit.folder / "bundle"
 

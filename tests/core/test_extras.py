@@ -45,7 +45,9 @@ def test_a_command_about_word_vectors_names_the_extra_that_it_needs(
     ],
 )
 def test_the_command_for_an_extra_is_that_of_a_checkout_or_of_a_wheel(
-    checkout: Path | None, command: str, monkeypatch: pytest.MonkeyPatch
+    checkout: Path | None,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(extras, "CHECKOUT", checkout)
     assert extras.install_command("s3") == command

@@ -20,7 +20,11 @@ from reviewlm.core.figures import (
 from reviewlm.tracking.client import ABOUT, VIEWS
 from reviewlm.tracking.tags import CHART_SECTIONS
 
-ROW = {"baseline_gain": 0.0751, "baseline_gain_lo": 0.069, "baseline_gain_hi": 0.081}
+ROW = {
+    "baseline_gain": 0.0751,
+    "baseline_gain_lo": 0.069,
+    "baseline_gain_hi": 0.081,
+}
 
 
 def test_every_figure_is_declared_once() -> None:

@@ -42,7 +42,12 @@ def test_a_link_hashes_the_stage_with_its_bytes_after_the_links_of_its_inputs(
     record, _ = made_lineage(tmp_path)
     read, tokens = record.steps[:2]
 
-    def link(step: object, inputs: dict[str, str], text: str, name: str) -> str:
+    def link(
+        step: object,
+        inputs: dict[str, str],
+        text: str,
+        name: str,
+    ) -> str:
         file = hashlib.sha256(text.encode()).hexdigest()
         stage = step.stage  # type: ignore[attr-defined]
         whole = {

@@ -71,7 +71,11 @@ def test_a_pipe_is_written_into_instead_of_replaced(tmp_path: Path) -> None:
     ("umask", "mode", "made"), [(0o077, None, 0o600), (0o007, None, 0o660), (0o022, 0o600, 0o600)]
 )
 def test_a_file_that_replaces_an_open_one_is_as_private_as_a_new_one(
-    tmp_path: Path, linked: bool, umask: int, mode: int | None, made: int
+    tmp_path: Path,
+    linked: bool,
+    umask: int,
+    mode: int | None,
+    made: int,
 ) -> None:
     file, named = tmp_path / "file", tmp_path / ("link" if linked else "file")
     before = os.umask(umask)
@@ -117,7 +121,10 @@ def test_the_error_of_a_full_or_read_only_disk_advises_what_helps(
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS.keys())
 @pytest.mark.parametrize("place", ["folder", "file/below"])
 def test_an_impossible_output_is_refused_before_any_work(
-    tmp_path: Path, own_home: Path, verb: list[str], place: str
+    tmp_path: Path,
+    own_home: Path,
+    verb: list[str],
+    place: str,
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("here")

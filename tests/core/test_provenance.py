@@ -73,7 +73,11 @@ SPACE, PERMISSIONS = (
         (errno.EIO, NotWritable, PERMISSIONS),
     ],
 )
-def test_space_is_asked_for_only_if_the_disk_is_full(number: int, kind: type, advice: str) -> None:
+def test_space_is_asked_for_only_if_the_disk_is_full(
+    number: int,
+    kind: type,
+    advice: str,
+) -> None:
     with pytest.raises(ReviewLMError) as error, converted_errors("model"):
         raise ModelError("model cannot be written", kind="disk") from OSError(
             number, os.strerror(number)

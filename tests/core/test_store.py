@@ -30,8 +30,20 @@ def test_the_second_request_is_answered_without_work(tmp_path: Path) -> None:
         calls.append(work)
         return write_hello(work)
 
-    first = store.build("stage", "1", {"a": 1}, {"in": "x"}, make)
-    second = store.build("stage", "1", {"a": 1}, {"in": "x"}, make)
+    first = store.build(
+        "stage",
+        "1",
+        {"a": 1},
+        {"in": "x"},
+        make,
+    )
+    second = store.build(
+        "stage",
+        "1",
+        {"a": 1},
+        {"in": "x"},
+        make,
+    )
     assert (first.reused, second.reused, len(calls)) == (False, True, 1)
     assert first.artifact == second.artifact
     assert second.artifact.facts == {"letters": 5}
@@ -45,27 +57,54 @@ def fail_halfway(work: Path) -> dict[str, int]:
 def test_a_failed_build_publishes_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(RuntimeError):
-        store.build("stage", "1", {}, {}, fail_halfway, resumable=True)
+        store.build(
+            "stage",
+            "1",
+            {},
+            {},
+            fail_halfway,
+            resumable=True,
+        )
     assert store.find("stage", Store.digest("stage", "1", {}, {})) is None
 
 
 def test_the_work_folder_of_a_failed_build_is_taken_up_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(RuntimeError):
-        store.build("stage", "1", {}, {}, fail_halfway, resumable=True)
+        store.build(
+            "stage",
+            "1",
+            {},
+            {},
+            fail_halfway,
+            resumable=True,
+        )
 
     def go_on(work: Path) -> dict[str, int]:
         assert (work / "part0").read_text() == "done"
         return {}
 
-    assert not store.build("stage", "1", {}, {}, go_on, resumable=True).reused
+    assert not store.build(
+        "stage",
+        "1",
+        {},
+        {},
+        go_on,
+        resumable=True,
+    ).reused
 
 
 @pytest.fixture(params=["delete", "manifest"])
 def damaged(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Store, Artifact]:
     """An artifact without its file, or with an unreadable manifest."""
     store = Store(tmp_path)
-    artifact = store.build("stage", "1", {}, {}, write_hello).artifact
+    artifact = store.build(
+        "stage",
+        "1",
+        {},
+        {},
+        write_hello,
+    ).artifact
     if request.param == "delete":
         (artifact.folder / "hello.txt").unlink()
     else:
@@ -80,13 +119,25 @@ def test_a_damaged_artifact_is_noticed(damaged: tuple[Store, Artifact]) -> None:
 
 
 def test_a_damaged_artifact_is_built_again(damaged: tuple[Store, Artifact]) -> None:
-    again = damaged[0].build("stage", "1", {}, {}, write_hello)
+    again = damaged[0].build(
+        "stage",
+        "1",
+        {},
+        {},
+        write_hello,
+    )
     assert not again.reused
     assert (again.artifact.folder / "hello.txt").read_text() == "hello"
 
 
 def test_a_damaged_artifact_is_set_aside(damaged: tuple[Store, Artifact], tmp_path: Path) -> None:
-    damaged[0].build("stage", "1", {}, {}, write_hello)
+    damaged[0].build(
+        "stage",
+        "1",
+        {},
+        {},
+        write_hello,
+    )
     assert len(list((tmp_path / ASIDE).iterdir())) == 1
 
 
@@ -100,17 +151,31 @@ def test_a_damaged_artifact_is_set_aside(damaged: tuple[Store, Artifact], tmp_pa
     [(errno.ENOSPC, StoreFull), (errno.EROFS, NotWritable), (errno.EACCES, NotWritable)],
 )
 def test_a_disk_error_in_a_build_leaves_earlier_results_whole(
-    tmp_path: Path, code: int, kind: type
+    tmp_path: Path,
+    code: int,
+    kind: type,
 ) -> None:
     store = Store(tmp_path)
-    before = store.build("stage", "1", {}, {}, write_hello).artifact
+    before = store.build(
+        "stage",
+        "1",
+        {},
+        {},
+        write_hello,
+    ).artifact
 
     def full(work: Path) -> dict[str, int]:
         (work / "half").write_text("…")
         raise OSError(code, os.strerror(code))
 
     with pytest.raises(kind) as error:
-        store.build("stage", "1", {"more": True}, {}, full)
+        store.build(
+            "stage",
+            "1",
+            {"more": True},
+            {},
+            full,
+        )
     assert error.value.exit_code == 5
     assert str(tmp_path) in str(error.value)
     store.verify(store.open("stage", before.digest))
@@ -173,7 +238,13 @@ def made(store: Store, number: int = 0) -> Artifact:
         (work / "deep" / "more.txt").write_text("more" * 100)
         return {}
 
-    artifact = store.build("stage", "1", {"number": number}, {}, make).artifact
+    artifact = store.build(
+        "stage",
+        "1",
+        {"number": number},
+        {},
+        make,
+    ).artifact
     os.utime(artifact.folder / MANIFEST, ns=(LONG_AGO, LONG_AGO))
     return artifact
 
@@ -235,7 +306,13 @@ def make_large(work: Path) -> dict[str, object]:
 
 def built(root: Path) -> tuple[Store, Artifact]:
     store = Store(root)
-    return store, store.build("stage", "1", {}, {}, make_large).artifact
+    return store, store.build(
+        "stage",
+        "1",
+        {},
+        {},
+        make_large,
+    ).artifact
 
 
 def flip(path: Path, position: int) -> None:
@@ -269,9 +346,21 @@ def test_a_change_that_keeps_the_size_is_named(changed: tuple[Store, Artifact, b
 
 def test_a_changed_artifact_is_made_again(changed: tuple[Store, Artifact, bytes]) -> None:
     store, artifact, good = changed
-    assert not store.build("stage", "1", {}, {}, make_large).reused
+    assert not store.build(
+        "stage",
+        "1",
+        {},
+        {},
+        make_large,
+    ).reused
     assert (artifact.folder / NAME).read_bytes() == good
-    assert store.build("stage", "1", {}, {}, make_large).reused
+    assert store.build(
+        "stage",
+        "1",
+        {},
+        {},
+        make_large,
+    ).reused
 
 
 def test_a_changed_artifact_is_kept_aside(
@@ -279,7 +368,13 @@ def test_a_changed_artifact_is_kept_aside(
 ) -> None:
     store, artifact, _ = changed
     bad = (artifact.folder / NAME).read_bytes()
-    store.build("stage", "1", {}, {}, make_large)
+    store.build(
+        "stage",
+        "1",
+        {},
+        {},
+        make_large,
+    )
     [aside] = (tmp_path / ASIDE).iterdir()
     assert (aside / NAME).read_bytes() == bad
 
@@ -327,7 +422,13 @@ def test_a_disk_that_cannot_read_a_file_is_damage_but_a_missing_right_is_not(
 
     refusing(PermissionError(13, "Permission denied"))
     with pytest.raises(ArtifactError, match="No permission to read") as error:
-        store.build("stage", "1", {}, {}, make_large)
+        store.build(
+            "stage",
+            "1",
+            {},
+            {},
+            make_large,
+        )
     assert not isinstance(error.value, Damaged)
     assert artifact.folder.is_dir()
     refusing(OSError(5, "Input/output error"))
@@ -342,7 +443,12 @@ def test_processes_that_meet_damage_together_build_it_once(tmp_path: Path) -> No
     [file] = (tmp_path / "stage").glob("*/hello")
     flip(file, 0)
     racers = [
-        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(3)
     ]
     assert sorted(racer.communicate()[0].strip() for racer in racers) == ["False", "True", "True"]

@@ -21,17 +21,38 @@ LINK = (
 )
 
 
-def answer(*headers, method="GET", path="/", kind="http", credentials=CREDENTIALS):
+def answer(
+    *headers,
+    method="GET",
+    path="/",
+    kind="http",
+    credentials=CREDENTIALS,
+):
     """The status of a request as the application behind the guard (200) or the guard itself gives it."""
     sent = []
 
-    async def behind(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+    async def behind(
+        scope,
+        receive,
+        send,
+    ):
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [],
+            }
+        )
 
     async def send(message):
         sent.append(message)
 
-    scope = {"type": kind, "path": path, "server": ("127.0.0.1", 5000), "headers": list(headers)}
+    scope = {
+        "type": kind,
+        "path": path,
+        "server": ("127.0.0.1", 5000),
+        "headers": list(headers),
+    }
     if kind == "http":
         scope["method"] = method
     asyncio.run(Guard(behind, credentials)(scope, None, send))

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 
-def until(condition: Callable[[], Any], seconds: float = 20, pause: float = 0.01) -> Any:
+def until(
+    condition: Callable[[], Any],
+    seconds: float = 20,
+    pause: float = 0.01,
+) -> Any:
     """Wait until a condition is true, and return its value."""
     end = time.monotonic() + seconds
     while not (value := condition()):

@@ -12,7 +12,12 @@ from reviewlm.corpus.reading.sources import all_sources, originals
 from reviewlm.corpus.splitting.split import SPLITS, places, ranks
 
 
-def ingest(inputs, folder, config, now=None):
+def ingest(
+    inputs,
+    folder,
+    config,
+    now=None,
+):
     sources, readings = all_sources(inputs, None, config.skip_missing), folder / "readings"
     read = {
         key: read_source(source, readings / str(number), config, now=now)

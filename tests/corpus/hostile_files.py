@@ -76,7 +76,11 @@ def tar_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
     return out.getvalue()
 
 
-def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+def member(
+    name: str,
+    kind: bytes = tarfile.REGTYPE,
+    link: str = "",
+) -> tarfile.TarInfo:
     """The head of a member of a tar."""
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, link
@@ -178,7 +182,13 @@ LINES = {
     "an id that is a number": fine(having(review_id=123)),
     "no id": fine(having(review_id=None)),
     "an empty id": fine(having(review_id="")),
-    "fields that are not read": fine(having(useful="many", cool=3_000_000_000, funny=[-1])),
+    "fields that are not read": fine(
+        having(
+            useful="many",
+            cool=3_000_000_000,
+            funny=[-1],
+        )
+    ),
     "a number beyond all bounds": line(having(stars="@").replace(b'"@"', b"1e999"), "malformed"),
     "a comma too many": line(having()[:-1] + b",}", "malformed"),
     "single quotes": line(having().replace(b'"', b"'"), "malformed"),
@@ -208,32 +218,53 @@ FILES = {
         b'{"business_id": "a", "name": "b"}\n', error=MissingColumn, says="business_id"
     ),
     "bytes of no known format": Hostile(
-        bytes(range(128, 256)) * 9, error=Unreadable, says="format", name="x.bin"
+        bytes(range(128, 256)) * 9,
+        error=Unreadable,
+        says="format",
+        name="x.bin",
     ),
     "an array cut off": Hostile(
-        b"[" + having() + b"," + having()[:9], error=Unreadable, says="cut off", name="a.json"
+        b"[" + having() + b"," + having()[:9],
+        error=Unreadable,
+        says="cut off",
+        name="a.json",
     ),
     "something behind an array": Hostile(
-        b"[" + having() + b"] x", good=1, bad=((2, "malformed"),), name="a.json"
+        b"[" + having() + b"] x",
+        good=1,
+        bad=((2, "malformed"),),
+        name="a.json",
     ),
 }
 
 PACKED = {
     "a gzip file cut off": Hostile(
-        gzip.compress(BOTH)[:-20], error=Unreadable, says="cut off", name="r.jsonl.gz"
+        gzip.compress(BOTH)[:-20],
+        error=Unreadable,
+        says="cut off",
+        name="r.jsonl.gz",
     ),
     "a gzip file with a wrong checksum": Hostile(
-        crc_wrong(), error=Unreadable, says="damaged", name="r.jsonl.gz"
+        crc_wrong(),
+        error=Unreadable,
+        says="damaged",
+        name="r.jsonl.gz",
     ),
     "a gzip file with rubbish behind it": Hostile(
-        gzip.compress(BOTH) + b"rubbish", error=Unreadable, says="not compressed", name="r.jsonl.gz"
+        gzip.compress(BOTH) + b"rubbish",
+        error=Unreadable,
+        says="not compressed",
+        name="r.jsonl.gz",
     ),
     "a gzip file of several members": Hostile(
         gzip.compress(FIRST) + gzip.compress(LAST), good=2, name="r.jsonl.gz"
     ),
     "gzip within gzip": Hostile(gzip.compress(gzip.compress(BOTH)), good=2, name="r.jsonl.gz.gz"),
     "a gzip bomb": Hostile(
-        lambda: gzip.compress(bomb()), error=Unreadable, says="max_expansion", name="r.jsonl.gz"
+        lambda: gzip.compress(bomb()),
+        error=Unreadable,
+        says="max_expansion",
+        name="r.jsonl.gz",
     ),
     "a gzip bomb in two layers": Hostile(
         lambda: gzip.compress(gzip.compress(bomb())),
@@ -242,13 +273,22 @@ PACKED = {
         name="r.jsonl.gz",
     ),
     "a zstd file cut off": Hostile(
-        zstd(BOTH)[:-9], error=Unreadable, says="cut off", name="r.jsonl.zst"
+        zstd(BOTH)[:-9],
+        error=Unreadable,
+        says="cut off",
+        name="r.jsonl.zst",
     ),
     "a zstd file with a changed byte": Hostile(
-        damaged(zstd(BOTH * 50), 30), error=ReviewLMError, says="", name="r.jsonl.zst"
+        damaged(zstd(BOTH * 50), 30),
+        error=ReviewLMError,
+        says="",
+        name="r.jsonl.zst",
     ),
     "a zstd bomb": Hostile(
-        lambda: zstd(bomb()), error=Unreadable, says="max_expansion", name="r.jsonl.zst"
+        lambda: zstd(bomb()),
+        error=Unreadable,
+        says="max_expansion",
+        name="r.jsonl.zst",
     ),
     "a tar cut off": Hostile(
         packed_tar({"review.json": BOTH * 40}, "w")[:-11_000],
@@ -283,12 +323,23 @@ PACKED = {
         tar_of((member("review.json", tarfile.FIFOTYPE), b"")), error=EmptyInput, name="y.tar"
     ),
     "a tar of other things": Hostile(
-        packed_tar({"photo.jpg": b"x"}), error=EmptyInput, says="photo.jpg", name="y.tgz"
+        packed_tar({"photo.jpg": b"x"}),
+        error=EmptyInput,
+        says="photo.jpg",
+        name="y.tgz",
     ),
     "a zip cut off": Hostile(
-        packed_zip({"review.json": BOTH})[:-40], error=Unreadable, says="", name="y.zip"
+        packed_zip({"review.json": BOTH})[:-40],
+        error=Unreadable,
+        says="",
+        name="y.zip",
     ),
-    "an encrypted zip": Hostile(encrypted_zip(), error=Unreadable, says="encrypted", name="y.zip"),
+    "an encrypted zip": Hostile(
+        encrypted_zip(),
+        error=Unreadable,
+        says="encrypted",
+        name="y.zip",
+    ),
     "a zip bomb": Hostile(
         lambda: packed_zip({"review.json": bomb()}),
         error=Unreadable,
@@ -323,7 +374,10 @@ TABLES = {
         **SHORT_CSV,
     ),
     "a CSV with a header that is too large": Hostile(
-        LONG + b"\n" + CSV, error=Unreadable, says="header", **SHORT_CSV
+        LONG + b"\n" + CSV,
+        error=Unreadable,
+        says="header",
+        **SHORT_CSV,
     ),
     "a text with a line that is too large": Hostile(
         b"good\r\n" + LONG + b"\r\nalso good",
@@ -346,21 +400,41 @@ TABLES = {
         settings={"max_record_bytes": 1000},
     ),
     "a CSV with its header twice": Hostile(
-        CSV + HEAD, good=1, bad=((3, "not_a_record"),), **CSV_IN
+        CSV + HEAD,
+        good=1,
+        bad=((3, "not_a_record"),),
+        **CSV_IN,
     ),
     "a CSV of Windows": Hostile(CSV.replace(b"\n", b"\r\n"), good=1, **CSV_IN),
     "a CSV without a header": Hostile(
-        CSV.partition(b"\n")[2], error=MissingColumn, says="no header", **CSV_IN
+        CSV.partition(b"\n")[2],
+        error=MissingColumn,
+        says="no header",
+        **CSV_IN,
     ),
-    "a CSV of a header alone": Hostile(HEAD, error=EmptyInput, says="no records", **CSV_IN),
+    "a CSV of a header alone": Hostile(
+        HEAD,
+        error=EmptyInput,
+        says="no records",
+        **CSV_IN,
+    ),
     "a Parquet file without texts": Hostile(
-        parquet(review_id=["a"]), error=MissingColumn, says="review_id", **TABLE
+        parquet(review_id=["a"]),
+        error=MissingColumn,
+        says="review_id",
+        **TABLE,
     ),
     "a Parquet file whose texts are numbers": Hostile(
-        parquet(text=[1, 2]), error=Unreadable, says="no text", **TABLE
+        parquet(text=[1, 2]),
+        error=Unreadable,
+        says="no text",
+        **TABLE,
     ),
     "a Parquet file whose texts are lists": Hostile(
-        parquet(text=[["a"]]), error=Unreadable, says="no text", **TABLE
+        parquet(text=[["a"]]),
+        error=Unreadable,
+        says="no text",
+        **TABLE,
     ),
     "a Parquet file whose ids are lists": Hostile(
         parquet(text=["a"], user_id=[["u"]]),
@@ -375,7 +449,10 @@ TABLES = {
         **TABLE,
     ),
     "a Parquet file whose ids have been rounded": Hostile(
-        parquet(text=["a", "b"], review_id=[1e22, 7.0]), good=1, bad=((1, "wrong_type"),), **TABLE
+        parquet(text=["a", "b"], review_id=[1e22, 7.0]),
+        good=1,
+        bad=((1, "wrong_type"),),
+        **TABLE,
     ),
     "a Parquet file whose ids are bytes": Hostile(
         parquet(text=["a"], user_id=[b"\xff"]),
@@ -387,7 +464,10 @@ TABLES = {
         parquet(text=["a"], review_id=[7]), good=1, **TABLE
     ),
     "a Parquet file whose stars are lists": Hostile(
-        parquet(text=["a"], stars=[[1]]), error=Unreadable, says="'stars' holds no numbers", **TABLE
+        parquet(text=["a"], stars=[[1]]),
+        error=Unreadable,
+        says="'stars' holds no numbers",
+        **TABLE,
     ),
     "a Parquet file whose dates are times of day": Hostile(
         parquet(text=["a"], date=[time(1, 2)]),
@@ -408,12 +488,23 @@ TABLES = {
         **TABLE,
     ),
     "a Parquet file cut off": Hostile(
-        parquet(text=["a"] * 99)[:-50], error=Unreadable, says="damaged", **TABLE
+        parquet(text=["a"] * 99)[:-50],
+        error=Unreadable,
+        says="damaged",
+        **TABLE,
     ),
     "a Parquet file with gaps": Hostile(
-        parquet(text=["a", None], stars=["1", "x"]), good=1, bad=((2, "missing_text"),), **TABLE
+        parquet(text=["a", None], stars=["1", "x"]),
+        good=1,
+        bad=((2, "missing_text"),),
+        **TABLE,
     ),
 }
 
-HOSTILE = {**LINES, **FILES, **PACKED, **TABLES}
+HOSTILE = {
+    **LINES,
+    **FILES,
+    **PACKED,
+    **TABLES,
+}
 assert len(HOSTILE) == sum(map(len, (LINES, FILES, PACKED, TABLES)))

@@ -41,7 +41,11 @@ def json_lines(reviews=REVIEWS):
     return b"".join(orjson.dumps(row) + b"\n" for row in reviews)
 
 
-def as_csv(reviews=REVIEWS, delimiter=",", index=False):
+def as_csv(
+    reviews=REVIEWS,
+    delimiter=",",
+    index=False,
+):
     out = io.StringIO(newline="")
     names = [*([""] if index else []), *reviews[0], "type"]
     writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
@@ -97,7 +101,16 @@ FILES = {
     "escaped.jsonl": "".join(json.dumps(row) + "\n" for row in REVIEWS).encode(),
     "blank_lines.jsonl": json_lines().replace(b"\n", b"\n\n  \n"),
     "no_final_newline.jsonl": json_lines().rstrip(b"\n"),
-    "extra_key.jsonl": json_lines([{**row, "photos": ["x"], "elite": None} for row in REVIEWS]),
+    "extra_key.jsonl": json_lines(
+        [
+            {
+                **row,
+                "photos": ["x"],
+                "elite": None,
+            }
+            for row in REVIEWS
+        ]
+    ),
     "text_numbers.jsonl": json_lines([{**r, "stars": str(r["stars"])} for r in REVIEWS]),
     "whole_stars.jsonl": json_lines([{**row, "stars": int(row["stars"])} for row in REVIEWS]),
     "iso_dates.jsonl": json_lines(

@@ -25,10 +25,30 @@ def test_records_are_those_used_with_those_taken_for_each_outcome():
     account = Account(
         {"a": 10, "b": 5},
         (
-            Entry("read", Outcome.SET_ASIDE, Kind.BAD_DATE, 2, "a"),
-            Entry("ingest", Outcome.REPLACED, Kind.OTHER_TEXT, 1, "b"),
+            Entry(
+                "read",
+                Outcome.SET_ASIDE,
+                Kind.BAD_DATE,
+                2,
+                "a",
+            ),
+            Entry(
+                "ingest",
+                Outcome.REPLACED,
+                Kind.OTHER_TEXT,
+                1,
+                "b",
+            ),
             Entry("prepare", Outcome.LEFT_OUT, Kind.EMPTY_TEXT, 3),
-            Entry("read", Outcome.REPAIRED, Kind.STAND_IN, 4, "a", odd=True, about="date"),
+            Entry(
+                "read",
+                Outcome.REPAIRED,
+                Kind.STAND_IN,
+                4,
+                "a",
+                odd=True,
+                about="date",
+            ),
         ),
     )
     assert (account.read, account.used) == (15, 9)
@@ -63,7 +83,18 @@ def test_an_account_is_the_same_after_json(entries):
 
 @pytest.mark.parametrize("lost", [1, -1])
 def test_a_record_without_an_entry_is_an_error_of_the_program(lost):
-    account = Account({"a": 3}, (Entry("read", Outcome.COPY, Kind.SAME_RECORD, 1, "a"),))
+    account = Account(
+        {"a": 3},
+        (
+            Entry(
+                "read",
+                Outcome.COPY,
+                Kind.SAME_RECORD,
+                1,
+                "a",
+            ),
+        ),
+    )
     account.require_sum(2)
     with pytest.raises(RuntimeError):
         account.require_sum(2 - lost)
@@ -83,11 +114,49 @@ def test_a_sentence_names_file_count_reason_with_the_remedy():
 
 
 def test_a_table_says_once_what_is_the_same_for_many_files():
-    same = [Entry("prepare", Outcome.COPY, Kind.SAME_TEXT, 2, f"{name}.json") for name in "abcd"]
-    odd = [Entry("read", Outcome.NOTED, Kind.MONTH_FIRST, 1, file, odd=True) for file in "abcd"]
-    few = [Entry("prepare", Outcome.LEFT_OUT, Kind.EMPTY_TEXT, 3, file) for file in "ab"]
+    same = [
+        Entry(
+            "prepare",
+            Outcome.COPY,
+            Kind.SAME_TEXT,
+            2,
+            f"{name}.json",
+        )
+        for name in "abcd"
+    ]
+    odd = [
+        Entry(
+            "read",
+            Outcome.NOTED,
+            Kind.MONTH_FIRST,
+            1,
+            file,
+            odd=True,
+        )
+        for file in "abcd"
+    ]
+    few = [
+        Entry(
+            "prepare",
+            Outcome.LEFT_OUT,
+            Kind.EMPTY_TEXT,
+            3,
+            file,
+        )
+        for file in "ab"
+    ]
     joined = join_files([*same, *odd, *few])
-    assert joined == [Entry("prepare", Outcome.COPY, Kind.SAME_TEXT, 8, "4 files"), *odd, *few]
+    assert joined == [
+        Entry(
+            "prepare",
+            Outcome.COPY,
+            Kind.SAME_TEXT,
+            8,
+            "4 files",
+        ),
+        *odd,
+        *few,
+    ]
 
 
 def test_each_reason_of_the_quarantine_is_a_kind():
@@ -95,6 +164,11 @@ def test_each_reason_of_the_quarantine_is_a_kind():
 
 
 def test_an_entry_of_another_version_keeps_its_kind_as_what_it_is_about():
-    stored = {"step": "read", "outcome": "noted", "kind": "a kind of tomorrow", "count": 2}
+    stored = {
+        "step": "read",
+        "outcome": "noted",
+        "kind": "a kind of tomorrow",
+        "count": 2,
+    }
     entry = Entry.from_dict(stored)
     assert (entry.kind, entry.about, entry.count) == (Kind.UNNAMED, "a kind of tomorrow", 2)

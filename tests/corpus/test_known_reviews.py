@@ -23,7 +23,11 @@ CAKE = "My aunt loves the lemon cake here; it is baked at dawn and gone by nine 
 
 def table(*rows: tuple[str, str, float]) -> pl.DataFrame:
     """Reviews, each given as id, text and rating."""
-    columns = {"review_id": pl.String, "text": pl.String, "stars": pl.Float32}
+    columns = {
+        "review_id": pl.String,
+        "text": pl.String,
+        "stars": pl.Float32,
+    }
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
@@ -74,7 +78,9 @@ def known(request: pytest.FixtureRequest, tmp_path: Path) -> KnownReviews:
     ],
 )
 def test_a_review_is_known_by_its_id_with_its_text(
-    known: KnownReviews, review: tuple[str, str, float], standing: Standing
+    known: KnownReviews,
+    review: tuple[str, str, float],
+    standing: Standing,
 ) -> None:
     assert known.standings(table(review)).tolist() == [standing]
 
@@ -133,7 +139,9 @@ REVIEWS = st.tuples(
 )
 @examples(50)
 def test_standings_are_those_of_a_dictionary(
-    tmp_path_factory: pytest.TempPathFactory, earlier: dict[str, str], review: tuple[str, str]
+    tmp_path_factory: pytest.TempPathFactory,
+    earlier: dict[str, str],
+    review: tuple[str, str],
 ) -> None:
     folder = tmp_path_factory.mktemp("known")
     rows = [(name, text, 3.0) for name, text in earlier.items()]

@@ -51,7 +51,11 @@ HOLDING = {
 HARMLESS = {
     "page.html": f"<p>{OTHER}</p>".encode(),
     "short_id.csv": b"u7,u70\n",
-    "parts.parquet": parquet_of(review_id=["review-00420"], user_id=["u70"], text=[OTHER]),
+    "parts.parquet": parquet_of(
+        review_id=["review-00420"],
+        user_id=["u70"],
+        text=[OTHER],
+    ),
     "quarantine.parquet": parquet_of(raw=[b'{"user_id": "u70", "stars": "u7"}', None]),
     "empty.json": b"",
     "weights.safetensors": TEXT.encode(),

@@ -16,9 +16,23 @@ def random(*shape, seed=0):
 
 def network_of(kind="rnn", **options):
     torch.manual_seed(1)
-    still = {"dropout": 0.0, "condition_on_stars": False, "tied": False, "cells": "reference"}
-    defaults = {"hidden": H, "embedding": E, **still}
-    spec = RecurrentSpec(kind=kind, objective=SOFTMAX, training=FLOAT32, **(defaults | options))
+    still = {
+        "dropout": 0.0,
+        "condition_on_stars": False,
+        "tied": False,
+        "cells": "reference",
+    }
+    defaults = {
+        "hidden": H,
+        "embedding": E,
+        **still,
+    }
+    spec = RecurrentSpec(
+        kind=kind,
+        objective=SOFTMAX,
+        training=FLOAT32,
+        **(defaults | options),
+    )
     network = RecurrentNetwork(spec, torch.ones(V)).double()
     with torch.no_grad():
         for parameter in network.parameters():

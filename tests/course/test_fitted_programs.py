@@ -38,11 +38,19 @@ QUICK = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", long_but(list(PROGRAMS), QUICK))
-def test_every_program_shows_a_table(name, monkeypatch, capsys):
+def test_every_program_shows_a_table(
+    name,
+    monkeypatch,
+    capsys,
+):
     monkeypatch.setattr(sys, "argv", [name, *PROGRAMS[name].split()])
     threads, forward = set(), RecurrentNetwork.forward
 
-    def counted(network, ids_BT, state):
+    def counted(
+        network,
+        ids_BT,
+        state,
+    ):
         threads.add(torch.get_num_threads())
         return forward(network, ids_BT, state)
 

@@ -60,7 +60,11 @@ def varied_reviews(rows=400):
     )
 
 
-def planted(column, value, rows=1):
+def planted(
+    column,
+    value,
+    rows=1,
+):
     """Put *value* into the first rows of a column."""
     place = pl.int_range(pl.len()) < rows
     return pl.when(place).then(pl.lit(value)).otherwise(pl.col(column)).alias(column)

@@ -33,8 +33,18 @@ def table(stars=5):
     )
 
 
-def reported(folder, stars=5, name="clean"):
-    return check("clean", stored(table(stars)), ChecksConfig(), folder / "docs", name)
+def reported(
+    folder,
+    stars=5,
+    name="clean",
+):
+    return check(
+        "clean",
+        stored(table(stars)),
+        ChecksConfig(),
+        folder / "docs",
+        name,
+    )
 
 
 def text_of(page: Path) -> str:
@@ -58,13 +68,30 @@ def failed(tmp_path_factory):
     return folder, report
 
 
-def result(severity="critical", passed=False, sentence="Stars are 1 to 5 (observed: 9)"):
-    return ExpectationResult("expect_x", severity, passed, "9", sentence)
+def result(
+    severity="critical",
+    passed=False,
+    sentence="Stars are 1 to 5 (observed: 9)",
+):
+    return ExpectationResult(
+        "expect_x",
+        severity,
+        passed,
+        "9",
+        sentence,
+    )
 
 
 def made_of(*results, broken=()):
     passed = not broken and all(each.passed or each.severity != "critical" for each in results)
-    return CheckReport("raw", "example", passed, results, Path("docs/index.html"), broken)
+    return CheckReport(
+        "raw",
+        "example",
+        passed,
+        results,
+        Path("docs/index.html"),
+        broken,
+    )
 
 
 def test_neither_page_nor_results_quote_a_review(failed):

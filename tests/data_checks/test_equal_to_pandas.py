@@ -55,7 +55,12 @@ ROW = st.fixed_dictionaries(
         "d": st.one_of(st.none(), DATES),
     }
 )
-SCHEMA = {"i": pl.Int64, "f": pl.Float32, "s": pl.String, "d": pl.Datetime("us")}
+SCHEMA = {
+    "i": pl.Int64,
+    "f": pl.Float32,
+    "s": pl.String,
+    "d": pl.Datetime("us"),
+}
 
 
 def assert_equal(table, checks):
@@ -74,7 +79,10 @@ def assert_equal(table, checks):
 
 @pytest.mark.slow
 @examples(
-    6, suppress_health_check=[HealthCheck.too_slow], derandomize=True, phases=[Phase.generate]
+    6,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
+    phases=[Phase.generate],
 )
 @given(rows=st.lists(ROW, min_size=1, max_size=12))
 def test_any_small_table_gets_the_same_verdicts(rows):
@@ -98,7 +106,17 @@ def test_any_small_table_gets_the_same_verdicts(rows):
     ],
 )
 def test_what_cannot_be_measured_is_an_error(check):
-    table = Table.of(stored(pl.DataFrame({"i": [1], "s": ["a"], "d": [datetime(2020, 1, 1)]})))
+    table = Table.of(
+        stored(
+            pl.DataFrame(
+                {
+                    "i": [1],
+                    "s": ["a"],
+                    "d": [datetime(2020, 1, 1)],
+                }
+            )
+        )
+    )
     sound = Check("present", "i")
     wrong, right = measure(table, [check, sound], {})
     assert wrong.error
@@ -106,7 +124,9 @@ def test_what_cannot_be_measured_is_an_error(check):
 
 
 def validate_on_pandas(
-    frame: Any, expectations: Sequence[Any], result_format: Mapping[str, Any]
+    frame: Any,
+    expectations: Sequence[Any],
+    result_format: Mapping[str, Any],
 ) -> list[Any]:
     """The results of Great Expectations' own engine for a pandas data frame, in the order of the expectations."""
     gx, name = great_expectations(), uuid.uuid4().hex
@@ -163,4 +183,8 @@ def counterpart(check: Check, kind: pl.DataType) -> Any:
         if check.kind in of_column:
             return of_column[check.kind](column=check.column, **limits)
         made, options = of_rows[check.kind]
-        return made(column=check.column, mostly=check.mostly, **options)
+        return made(
+            column=check.column,
+            mostly=check.mostly,
+            **options,
+        )

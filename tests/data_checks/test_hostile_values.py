@@ -46,7 +46,11 @@ class Reader(HTMLParser):
 
 
 def suite(file: Path, name: str = "suite") -> Path:
-    kinds = {"one_of": {"values": ["a", TAGS[0]]}, "unique": {}, "length": {"max": 1}}
+    kinds = {
+        "one_of": {"values": ["a", TAGS[0]]},
+        "unique": {},
+        "length": {"max": 1},
+    }
     checks = [
         {
             "kind": kind,
@@ -58,7 +62,15 @@ def suite(file: Path, name: str = "suite") -> Path:
         for kind, options in kinds.items()
     ]
     file.write_text(
-        json.dumps({"format": 2, "name": name, "private": [], "columns": {}, "checks": checks})
+        json.dumps(
+            {
+                "format": 2,
+                "name": name,
+                "private": [],
+                "columns": {},
+                "checks": checks,
+            }
+        )
     )
     return file
 

@@ -56,7 +56,11 @@ def file(tmp_path_factory):
     return file
 
 
-def failed(file, table, folder):
+def failed(
+    file,
+    table,
+    folder,
+):
     report = check_with(file, table if isinstance(table, Path) else stored(table), folder / "docs")
     assert report.broken == ()
     return [each.sentence for each in report.results if not each.passed]
@@ -78,7 +82,11 @@ def test_the_source_in_parts_passes(file, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", long_but(CORRUPTIONS, list(CORRUPTIONS)[::3]))
-def test_a_planted_corruption_fails(name, file, tmp_path):
+def test_a_planted_corruption_fails(
+    name,
+    file,
+    tmp_path,
+):
     defect, words = CORRUPTIONS[name]
     table = varied_reviews()
     table = table.drop(defect) if isinstance(defect, str) else table.with_columns(defect)
@@ -100,7 +108,11 @@ def test_a_planted_corruption_fails(name, file, tmp_path):
         ),
     ],
 )
-def test_a_file_that_is_no_suite_is_an_error_that_says_so(content, words, tmp_path):
+def test_a_file_that_is_no_suite_is_an_error_that_says_so(
+    content,
+    words,
+    tmp_path,
+):
     (tmp_path / "suite.json").write_text(content)
     with pytest.raises(ConfigError, match=words):
         load_suite(tmp_path / "suite.json")

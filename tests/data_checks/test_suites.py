@@ -58,7 +58,12 @@ def clean_table():
 
 def tokens_frame():
     return pl.DataFrame(
-        {"review_id": IDS, "bytes": [30] * COUNT, "tokens": [7] * COUNT, "oov": [0] * COUNT}
+        {
+            "review_id": IDS,
+            "bytes": [30] * COUNT,
+            "tokens": [7] * COUNT,
+            "oov": [0] * COUNT,
+        }
     )
 
 
@@ -77,7 +82,11 @@ def predictions_table():
 def samples_table():
     texts = [f"The food was great, number {i}." for i in range(COUNT)]
     return pl.DataFrame(
-        {"stars": [i % 6 for i in range(COUNT)], "number": range(COUNT), "text": texts}
+        {
+            "stars": [i % 6 for i in range(COUNT)],
+            "number": range(COUNT),
+            "text": texts,
+        }
     )
 
 
@@ -91,12 +100,33 @@ TABLES = {
 
 
 def two_files(**counts):
-    whole = {"source": "a", "records": 4_000, "quarantined": 200, "rated": 4_000, "off_scale": 40}
-    return {"files": pl.DataFrame([whole, {**whole, "source": "b", **counts}])}
+    whole = {
+        "source": "a",
+        "records": 4_000,
+        "quarantined": 200,
+        "rated": 4_000,
+        "off_scale": 40,
+    }
+    return {
+        "files": pl.DataFrame(
+            [
+                whole,
+                {
+                    **whole,
+                    "source": "b",
+                    **counts,
+                },
+            ]
+        )
+    }
 
 
 FACTS = {
-    "raw": {"rows": COUNT, "quarantined": 2, **two_files()},
+    "raw": {
+        "rows": COUNT,
+        "quarantined": 2,
+        **two_files(),
+    },
     "clean": {"rows": 190, "languages": {"de": 10}},
     "tokens": {
         "tokens": 7 * COUNT,
@@ -110,7 +140,11 @@ FACTS = {
 }
 
 
-def planted(column, value, rows=1):
+def planted(
+    column,
+    value,
+    rows=1,
+):
     """Put *value* into the first rows of a column."""
     place = pl.int_range(pl.len()) < rows
     return pl.when(place).then(pl.lit(value)).otherwise(pl.col(column)).alias(column)
@@ -213,10 +247,20 @@ SEVERITY = {
 }
 
 
-def hold(stage, folder, frame=None, **facts):
+def hold(
+    stage,
+    folder,
+    frame=None,
+    **facts,
+):
     table = TABLES[stage]() if frame is None else frame
     return check(
-        stage, stored(table), ChecksConfig(), folder / "docs", "example", {**FACTS[stage], **facts}
+        stage,
+        stored(table),
+        ChecksConfig(),
+        folder / "docs",
+        "example",
+        {**FACTS[stage], **facts},
     )
 
 
@@ -233,7 +277,11 @@ def test_a_sound_table_meets_every_expectation(stage, tmp_path):
 @pytest.mark.parametrize(
     ("stage", "words"), [(stage, words) for stage in DEFECTS for words in DEFECTS[stage]]
 )
-def test_a_planted_defect_fails_only_its_expectation(stage, words, tmp_path):
+def test_a_planted_defect_fails_only_its_expectation(
+    stage,
+    words,
+    tmp_path,
+):
     defect = DEFECTS[stage][words]
     if isinstance(defect, dict):
         report = hold(stage, tmp_path, **defect)
@@ -288,7 +336,13 @@ def test_a_token_stream_is_counted_anew_from_its_ids(stream_folder):
 def report(folder, **limits):
     """One check per severity, each with the greatest value that it lets through."""
     checks = [
-        Check("between", "n", max=limit, severity=severity, description=f"At most {limit}")
+        Check(
+            "between",
+            "n",
+            max=limit,
+            severity=severity,
+            description=f"At most {limit}",
+        )
         for severity, limit in limits.items()
     ]
     save_suite(Suite("numbers", checks), folder / "suite.json")
@@ -307,14 +361,60 @@ def test_a_bound_that_is_no_number_is_not_written_as_no_bound(tmp_path):
 @pytest.mark.parametrize(
     ("limits", "blocks", "logged"),
     [
-        ({"critical": 3, "warning": 3, "info": 3}, False, []),
-        ({"critical": 2, "warning": 3, "info": 3}, True, []),
-        ({"critical": 3, "warning": 2, "info": 3}, False, ["WARNING"]),
-        ({"critical": 3, "warning": 3, "info": 2}, False, ["INFO"]),
-        ({"critical": 2, "warning": 2, "info": 2}, True, ["WARNING", "INFO"]),
+        (
+            {
+                "critical": 3,
+                "warning": 3,
+                "info": 3,
+            },
+            False,
+            [],
+        ),
+        (
+            {
+                "critical": 2,
+                "warning": 3,
+                "info": 3,
+            },
+            True,
+            [],
+        ),
+        (
+            {
+                "critical": 3,
+                "warning": 2,
+                "info": 3,
+            },
+            False,
+            ["WARNING"],
+        ),
+        (
+            {
+                "critical": 3,
+                "warning": 3,
+                "info": 2,
+            },
+            False,
+            ["INFO"],
+        ),
+        (
+            {
+                "critical": 2,
+                "warning": 2,
+                "info": 2,
+            },
+            True,
+            ["WARNING", "INFO"],
+        ),
     ],
 )
-def test_what_a_failure_does_follows_its_severity(limits, blocks, logged, tmp_path, caplog):
+def test_what_a_failure_does_follows_its_severity(
+    limits,
+    blocks,
+    logged,
+    tmp_path,
+    caplog,
+):
     found = report(tmp_path, **limits)
     with caplog.at_level(logging.INFO, logger="reviewlm.data_checks.report"):
         if blocks:
@@ -336,7 +436,16 @@ def test_an_expectation_judges_a_figure_that_it_is_given() -> None:
         (1, None, 0.5, False),
     ):
         result = gx.judge(
-            MeasuredCheck(Check("mean", "n", min=least, max=most, severity="warning"), value)
+            MeasuredCheck(
+                Check(
+                    "mean",
+                    "n",
+                    min=least,
+                    max=most,
+                    severity="warning",
+                ),
+                value,
+            )
         )
         assert (result.success, result.result["observed_value"]) == (verdict, value)
         assert result.expectation_config.kwargs["column"] == "mean n"
@@ -352,5 +461,11 @@ def test_the_result_of_a_suite_is_one_that_its_stores_accept() -> None:
         gx.judge(MeasuredCheck(Check("mean", "n", min=0, description="Sound"), value))
         for value in (1, -1)
     ]
-    whole = gx.suite_result("mine", "a run", 10, ["n"], results).to_json_dict()
+    whole = gx.suite_result(
+        "mine",
+        "a run",
+        10,
+        ["n"],
+        results,
+    ).to_json_dict()
     assert (whole["success"], whole["statistics"]["successful_expectations"]) == (False, 1)

@@ -70,7 +70,15 @@ def blocks(pages: list[Path] = PAGES) -> list[Block]:
                     inside.append(each)
                 language, _, way = fence[3].partition(" ")
                 text = dedent("\n".join(inside)) + "\n"
-                found.append(Block(page.relative_to(ROOT).as_posix(), number, language, way, text))
+                found.append(
+                    Block(
+                        page.relative_to(ROOT).as_posix(),
+                        number,
+                        language,
+                        way,
+                        text,
+                    )
+                )
             elif fence:
                 next(None for _, each in lines if each.strip() == fence[2])
     return found

@@ -54,7 +54,11 @@ def variables(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def node(words: list[str], variables: Mapping[str, str], says: Path) -> Iterator[None]:
+def node(
+    words: list[str],
+    variables: Mapping[str, str],
+    says: Path,
+) -> Iterator[None]:
     """Start a node as in a terminal; end it by Ctrl-C."""
     with says.open("wb") as file:
         process = subprocess.Popen(

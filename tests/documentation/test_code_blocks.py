@@ -81,7 +81,11 @@ def test_no_command_hides_in_an_indented_block() -> None:
 def test_the_shell_understands_every_block() -> None:
     for block in SHELL:
         done = subprocess.run(
-            ["bash", "-n"], input=block.text, capture_output=True, text=True, check=False
+            ["bash", "-n"],
+            input=block.text,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"{block}: {done.stderr}"
 
@@ -312,11 +316,19 @@ QUICK = [block for block in NO_HOME if "reviewlm.models.neural" not in block.tex
 
 @pytest.mark.parametrize("block", long_but(NO_HOME, QUICK), ids=str)
 def test_python_blocks_that_need_no_home_run(
-    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    block: Block,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if ">>>" in block.text:
-        test = doctest.DocTestParser().get_doctest(block.text, {}, str(block), None, None)
+        test = doctest.DocTestParser().get_doctest(
+            block.text,
+            {},
+            str(block),
+            None,
+            None,
+        )
         assert doctest.DocTestRunner().run(test).failed == 0
     else:
         exec(compile(block.text, str(block), "exec"), {})

@@ -107,7 +107,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("documentation")
     options = ["-q", "-W", "--keep-going", "-d", str(folder / "trees")]
     command = [sys.executable, "-m", "sphinx", *options, str(DOCS), str(folder / "site")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     return folder / "site"
 

@@ -134,7 +134,9 @@ def test_it_ends_with_a_picture(path: Path) -> None:
 @pytest.mark.slow
 @each
 def test_it_can_be_executed_again(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("nbclient", reason="the extra 'docs' is not installed")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

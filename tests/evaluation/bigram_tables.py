@@ -53,5 +53,7 @@ def uniform_table(size):
 
 def bundle_of(vocabulary, logp_VV):
     return SimpleNamespace(
-        vocabulary=vocabulary, model=BigramLM(logp_VV), spec=SimpleNamespace(kind="lstm")
+        vocabulary=vocabulary,
+        model=BigramLM(logp_VV),
+        spec=SimpleNamespace(kind="lstm"),
     )

@@ -31,11 +31,21 @@ HONEST = {
     "real_private_patterns": 3,
 }
 """Facts of the audit of a model that writes by itself."""
-FIRST = {"champion": None, "champion_digest": None, "champion_test": None}
+FIRST = {
+    "champion": None,
+    "champion_digest": None,
+    "champion_test": None,
+}
 """Changes of evidence: there is no champion yet."""
 
 
-def scores(level=1.0, reviews=200, noise=0.02, seed=0, **columns):
+def scores(
+    level=1.0,
+    reviews=200,
+    noise=0.02,
+    seed=0,
+    **columns,
+):
     """Reviews with 1 bit or so a byte, times *level*; equal seeds are equally hard reviews."""
     hard = np.random.default_rng(0)
     size = hard.integers(50, 1_000, reviews)
@@ -114,7 +124,11 @@ def nested(**values):
             if f"leak_{field.name}" in values
         }
     )
-    return Evidence(**found, leaks=leaks, **values)
+    return Evidence(
+        **found,
+        leaks=leaks,
+        **values,
+    )
 
 
 def judge(policy=None, **changes):

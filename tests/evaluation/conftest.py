@@ -37,7 +37,11 @@ def vocabulary():
 
 
 @pytest.fixture(scope="session")
-def stream(reviews, vocabulary, tmp_path_factory):
+def stream(
+    reviews,
+    vocabulary,
+    tmp_path_factory,
+):
     folder = tmp_path_factory.mktemp("stream")
     write_stream(folder, vocabulary, [reviews])
     return TokenStream.open(folder)

@@ -75,7 +75,11 @@ def made_results(**changes) -> RunResults:
             "licence": "not stated",
         },
         "digests": {"ingest": "6160d48ee348b2bb", "prepare": "8ac1d4c38f1521f3"},
-        "run": {"MLflow run": "0123456789abcdef", "preset": "demo", "commit": "3a037031"},
+        "run": {
+            "MLflow run": "0123456789abcdef",
+            "preset": "demo",
+            "commit": "3a037031",
+        },
         "source": "yelp.csv, 6,956 reviews",
         "name": "reviews",
         "config": '{"preset": "demo"}',
@@ -176,7 +180,11 @@ def made_model(name: str, random: np.random.Generator) -> ModelResults:
                 "mean_accuracy": np.clip(share * (1.12 - 0.2 * level), 0, 1),
             }
         ),
-        observed={"reviews": 4, "ece": 0.03 * level, "hit@1": 0.4 / level},
+        observed={
+            "reviews": 4,
+            "ece": 0.03 * level,
+            "hit@1": 0.4 / level,
+        },
         audit={
             "copied_4": 0.6,
             "copied_8": 0.12 * level,

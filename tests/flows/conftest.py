@@ -11,6 +11,10 @@ from tests.flows.first_run import Ran, run_in
 
 
 @pytest.fixture(scope="module")
-def ran(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Ran:
+def ran(
+    prefect_server: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    template_home: Path,
+) -> Ran:
     home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("pipeline") / "home"))
     return Ran(home, run_in(home))

@@ -40,7 +40,11 @@ def run_in(home: Path, *overrides: str, input: list[str] | None = None) -> dict[
 def user_environment(home: Path) -> dict[str, str]:
     """Return the environment of a user of this home, without what the tests set."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(FRAMEWORKS)}
-    return {**clean, "REVIEWLM_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    return {
+        **clean,
+        "REVIEWLM_HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+    }
 
 
 def mlflow_rows(home: Path, query: str) -> list[Any]:
@@ -77,7 +81,12 @@ def answer(home: Path, *words: str, code: Path = ROOT, **variables: str) -> dict
     environment = user_environment(home) | {"PYTHONPATH": str(code), **variables}
     command = [sys.executable, "-m", "reviewlm.cli", *words, "--json"]
     done = subprocess.run(
-        command, env=environment, cwd=code, capture_output=True, text=True, timeout=1500
+        command,
+        env=environment,
+        cwd=code,
+        capture_output=True,
+        text=True,
+        timeout=1500,
     )
     assert done.returncode == 0, done.stderr[-3_000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))

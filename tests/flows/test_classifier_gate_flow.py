@@ -40,7 +40,12 @@ class Shop:
         decision = json.loads(file.read_text(encoding="utf-8"))
         rules = {rule["name"]: rule for rule in decision["rules"]}
         failed = [name for name, rule in rules.items() if rule["passed"] is False]
-        return SimpleNamespace(**result, decision=decision, rules=rules, failed=failed)
+        return SimpleNamespace(
+            **result,
+            decision=decision,
+            rules=rules,
+            failed=failed,
+        )
 
     def versions(self, name: str) -> dict[int, Version]:
         """Return the versions of a registered classifier by number."""
@@ -59,7 +64,9 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def shop(
-    prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path
+    prefect_server: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    template_home: Path,
 ) -> Shop:
     return Shop(Path(shutil.copytree(template_home, tmp_path_factory.mktemp("gated") / "home")))
 
@@ -112,7 +119,11 @@ def test_a_worse_classifier_does_not_take_the_place_of_the_champion(
 def test_the_registry_has_the_outcome_of_each_classifier(shop: Shop) -> None:
     versions = shop.versions("better")
     outcomes = {number: version.tags["gate/outcome"] for number, version in versions.items()}
-    assert outcomes == {1: "promoted", 2: "promoted", 3: "refused"}
+    assert outcomes == {
+        1: "promoted",
+        2: "promoted",
+        3: "refused",
+    }
     aliases = {alias: number for number, one in versions.items() for alias in one.aliases}
     assert aliases == {"champion": 2, "previous": 1}
 

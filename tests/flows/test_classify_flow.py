@@ -53,7 +53,9 @@ def classified(home: Path, *overrides: str, files: list[str] | None = None) -> d
 
 @pytest.fixture(scope="module")
 def done(
-    prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path
+    prefect_server: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    template_home: Path,
 ) -> Home:
     """A home folder in which the classifiers were fitted once."""
     home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("classified") / "home"))
@@ -159,7 +161,12 @@ def moody_reviews(done: Home, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, line in enumerate(corpus_of(done.home).read_text().splitlines()):
         with suppress(ValueError, TypeError, KeyError):
             record = json.loads(line)
-            mood = {1: "blame", 2: "blame", 4: "praise", 5: "praise"}.get(record["stars"])
+            mood = {
+                1: "blame",
+                2: "blame",
+                4: "praise",
+                5: "praise",
+            }.get(record["stars"])
             tone = "odd" if number % 300 == 7 else mood and mood.upper()
             records.append(record | {"mood": mood, "tone": tone})
     file = tmp_path_factory.mktemp("moody") / "mine.jsonl"
@@ -188,7 +195,11 @@ def test_a_field_of_the_files_is_predicted(by_mood: dict[str, Any], done: Home) 
 
 
 @pytest.fixture(scope="module")
-def by_tone(done: Home, moody_reviews: Path, by_mood: dict[str, Any]) -> dict[str, Any]:
+def by_tone(
+    done: Home,
+    moody_reviews: Path,
+    by_mood: dict[str, Any],
+) -> dict[str, Any]:
     """The result for the label "tone" of the same files, where few reviews are enough to learn a label."""
     asked = (f"classification.models=[{FINE_TUNED}]", "classification.baseline=fine-tuned")
     with pytest.MonkeyPatch.context() as patch:
@@ -245,7 +256,13 @@ def test_a_version_made_again_in_another_folder_is_equal_to_the_last_byte(
     from reviewlm.flows.versions import reproduce
 
     with other_home(done.home):
-        found = reproduce(PRESET, None, None, f"models:/{NAME}/1", str(tmp_path / "again"))
+        found = reproduce(
+            PRESET,
+            None,
+            None,
+            f"models:/{NAME}/1",
+            str(tmp_path / "again"),
+        )
     made = [step["stage"] for step in found["steps"]]
     assert {"ingest", "vocabulary", "tokens", "fit-classifier"} < set(made)
     assert made.count("predict") == 2
@@ -254,7 +271,11 @@ def test_a_version_made_again_in_another_folder_is_equal_to_the_last_byte(
     assert {row["figure"] for row in found["figures"]} == {"accuracy"}
 
 
-ON_NODE = {"device": "cpu", "ranks": 1, "threads": 1}
+ON_NODE = {
+    "device": "cpu",
+    "ranks": 1,
+    "threads": 1,
+}
 """Resources that only the record of a fit on a node of a cluster names."""
 
 

@@ -32,7 +32,9 @@ strengths = [1.0]
 
 @pytest.fixture(scope="module")
 def done(
-    prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path
+    prefect_server: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    template_home: Path,
 ) -> Home:
     """A home with version 1 of the split of the preset, and version 2 of a split with another salt."""
     from reviewlm.flows.other_models import classify
@@ -53,7 +55,12 @@ def compared(done: Home, *overrides: str, **given: Any) -> dict[str, Any]:
 
     with other_home(done.home):
         return dict(
-            compare_classifiers_of(overrides=list(overrides), first="1", second="2", **given)
+            compare_classifiers_of(
+                overrides=list(overrides),
+                first="1",
+                second="2",
+                **given,
+            )
         )
 
 

@@ -26,7 +26,9 @@ SETTINGS = ["embedding.dimensions=8", "embedding.epochs=30", "embedding.min_coun
 
 @pytest.fixture(scope="module")
 def embedded_home(
-    prefect_server: None, template_home: Path, tmp_path_factory: pytest.TempPathFactory
+    prefect_server: None,
+    template_home: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Path]:
     """A home folder in which nothing was made yet."""
     folder = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("embedded") / "home"))

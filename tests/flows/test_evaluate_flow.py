@@ -25,7 +25,11 @@ def measured(monkeypatch: pytest.MonkeyPatch, failing: str = "") -> tuple[list[s
     """Measure the models in place of the flow; return the order in which they began, and what came out."""
     begun: list[str] = []
 
-    def submit(config: Any, model: Any, prepared: Any) -> Any:
+    def submit(
+        config: Any,
+        model: Any,
+        prepared: Any,
+    ) -> Any:
         name = model.spec.name
         begun.append(name)
 

@@ -17,7 +17,11 @@ Event = dict[str, Any]
 
 
 @pytest.fixture
-def told(prefect_server: None, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Event]:
+def told(
+    prefect_server: None,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> list[Event]:
     """What the runs of a test with a home of its own tell Prefect's server."""
     events: list[Event] = []
     monkeypatch.setattr(
@@ -27,7 +31,12 @@ def told(prefect_server: None, own_home: Path, monkeypatch: pytest.MonkeyPatch) 
     return events
 
 
-def add(folder: Path, name: str, count: int, broken: str = "") -> None:
+def add(
+    folder: Path,
+    name: str,
+    count: int,
+    broken: str = "",
+) -> None:
     folder.mkdir(exist_ok=True)
     rows = [
         {
@@ -58,7 +67,9 @@ def files_below(home: Path) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_a_start_with_nothing_new_says_so(
-    told: list[Event], own_home: Path, tmp_path: Path
+    told: list[Event],
+    own_home: Path,
+    tmp_path: Path,
 ) -> None:
     add(tmp_path / "in", "first.jsonl", 30)
     first = run(tmp_path / "in").result()
@@ -67,7 +78,11 @@ def test_a_start_with_nothing_new_says_so(
     again = run(tmp_path / "in")
     assert again.is_completed()
     assert again.message == "Nothing new: all source files (1) were read and checked before"
-    assert {**again.result(), "new_sources": 1, "reused_sources": 0} == first
+    assert {
+        **again.result(),
+        "new_sources": 1,
+        "reused_sources": 0,
+    } == first
     assert files_below(own_home) == stored
     assert not (own_home / "mlflow.db").exists()
     assert ingest_only(TINY, [str(tmp_path / "in")]) == again.result()

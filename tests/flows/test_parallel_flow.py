@@ -17,7 +17,9 @@ PRESET = str(Path(__file__).with_name("killed.toml"))
 
 
 def test_ranks_are_an_option_of_the_execution_alone(
-    prefect_server: None, own_home: Path, monkeypatch: pytest.MonkeyPatch
+    prefect_server: None,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from reviewlm.flows.retrain import retrain
 

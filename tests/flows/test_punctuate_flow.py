@@ -19,7 +19,9 @@ SETS = ["punctuation.hidden=16", "punctuation.train_words=8000", "punctuation.ep
 
 @pytest.fixture(scope="module")
 def punctuated_home(
-    prefect_server: None, template_home: Path, tmp_path_factory: pytest.TempPathFactory
+    prefect_server: None,
+    template_home: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     return Path(shutil.copytree(template_home, tmp_path_factory.mktemp("punctuated") / "home"))
 
@@ -46,7 +48,9 @@ def test_it_is_better_than_the_usual_tag(results: tuple[dict[str, Any], dict[str
 
 @pytest.mark.usefixtures("results")
 def test_texts_keep_their_words(
-    punctuated_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    punctuated_home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from reviewlm.verbs.other_models.punctuate import write
 
@@ -63,7 +67,9 @@ def test_texts_keep_their_words(
 
 @pytest.mark.long
 def test_texts_that_lost_their_case_are_refused(
-    prefect_server: None, tmp_path: Path, template_home: Path
+    prefect_server: None,
+    tmp_path: Path,
+    template_home: Path,
 ) -> None:
     from reviewlm.flows.other_models import punctuate
 

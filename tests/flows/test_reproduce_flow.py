@@ -81,12 +81,23 @@ def register_mixture(config: RunConfig) -> None:
     clean = clean_and_split.fn(config, dataset_of(config), [earlier])
     workspace = config.workspace
     vocabulary = train_vocabulary.fn(
-        workspace, "word", config.vocabulary["word"], config.clean, clean
+        workspace,
+        "word",
+        config.vocabulary["word"],
+        config.clean,
+        clean,
     )
     file = str(vocabulary.folder / VOCABULARY_FILE)
     planted = {"train": choose.fn(workspace, config.audit, clean)}
     tokens = {
-        split: tokenize.fn(workspace, file, split, clean, "word", planted.get(split))
+        split: tokenize.fn(
+            workspace,
+            file,
+            split,
+            clean,
+            "word",
+            planted.get(split),
+        )
         for split in TRAIN_FIRST
     }
     prepared = Prepared(clean, clean, {"word": vocabulary}, {"word": tokens})
@@ -94,11 +105,21 @@ def register_mixture(config: RunConfig) -> None:
         fitted: dict[str, Any] = {}
         for spec in config.models:
             parts = {name: fitted[name] for name in getattr(spec, "parts", ())}
-            fitted[spec.name] = fit.fn(config, spec, prepared, run_id, parts)
+            fitted[spec.name] = fit.fn(
+                config,
+                spec,
+                prepared,
+                run_id,
+                parts,
+            )
         mix = fitted["mix"]
         test, validation = (
             score_bundle(
-                config.workspace, config.evaluation, mix.bundle, tokens[split], split
+                config.workspace,
+                config.evaluation,
+                mix.bundle,
+                tokens[split],
+                split,
             ).artifact
             for split in ("test", "validation")
         )
@@ -112,7 +133,11 @@ def register_mixture(config: RunConfig) -> None:
         assert keep_lineage(config, uri, mix.artifact, measured) == root
 
 
-def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]:
+def again(
+    registered: Registered,
+    record: Lineage,
+    home: Path,
+) -> dict[str, Any]:
     """Make a record again without Prefect."""
     from reviewlm.core.lineage import conclude
     from reviewlm.tasks.records.gather import earlier_reviews, find_sources
@@ -184,7 +209,9 @@ def test_made_again_in_another_folder_every_byte_is_equal(
 
 @pytest.fixture(scope="module")
 def made_again(
-    prefect_server: None, registered: Registered, tmp_path_factory: pytest.TempPathFactory
+    prefect_server: None,
+    registered: Registered,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[str, dict[str, Any]]:
     """The home in which the flow made the version again, and what it returned."""
     from reviewlm.flows.versions import reproduce

@@ -61,7 +61,12 @@ def address(own_home: Path, unit: str) -> Iterator[str]:
     folder = register(own_home, config, 1, ("champion",)) / "artifacts" / "bundle"
     facts = {"stars_prior": bundle.stars_prior}
     save_bundle(
-        folder, bundle.spec, bundle.vocabulary, bundle.model, [("The soup was cold.", 2)], facts
+        folder,
+        bundle.spec,
+        bundle.vocabulary,
+        bundle.model,
+        [("The soup was cold.", 2)],
+        facts,
     )
     with answering(RegistrySource(config.workspace, config.promotion.model_name)) as (address, _):  # type: ignore[arg-type]
         yield address
@@ -80,7 +85,13 @@ def test_the_four_doors_write_the_same_texts(
         for value in (values if isinstance(values, list) else [values])
         for word in (f"--{name.replace('_', '-')}", value)
     ]
-    command = call(monkeypatch, capfd, "generate", *options, "--json").facts
+    command = call(
+        monkeypatch,
+        capfd,
+        "generate",
+        *options,
+        "--json",
+    ).facts
     python = reviewlm.load("champion").generate(**asked)
     # A run from the pages writes three texts if nothing is said.
     flow = generate(**{"n": 1, **asked})

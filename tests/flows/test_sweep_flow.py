@@ -45,7 +45,9 @@ class Swept:
 
 @pytest.fixture(scope="module")
 def swept(
-    prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path
+    prefect_server: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    template_home: Path,
 ) -> Any:
     from reviewlm.flows.sweep import sweep
 
@@ -67,7 +69,11 @@ def kill_in_first_fit(home: Path) -> None:
     log = home / "killed.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env=environment, stdout=output, stderr=output, start_new_session=True
+            command,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
         until = time.monotonic() + 240
         while not any(
@@ -135,7 +141,11 @@ def test_no_run_of_the_sweep_is_left_running(swept: Swept) -> None:
     runs = runs_of(swept.home)
     assert runs.pop("sweep").info.status == "FINISHED"
     states = {run.data.tags["sweep.state"]: run.info.status for run in runs.values()}
-    assert states == {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+    assert states == {
+        "complete": "FINISHED",
+        "pruned": "FINISHED",
+        "failed": "FAILED",
+    }
 
 
 @pytest.mark.long
@@ -193,7 +203,9 @@ def test_a_rerun_of_a_sweep_fits_nothing(swept: Swept) -> None:
 
 @pytest.mark.slow
 def test_a_sweep_on_a_cluster_is_that_of_this_machine(
-    swept: Swept, template_home: Path, tmp_path: Path
+    swept: Swept,
+    template_home: Path,
+    tmp_path: Path,
 ) -> None:
     from reviewlm.flows.sweep import sweep
 
@@ -241,7 +253,10 @@ def test_the_overrides_of_the_winner_take_the_fit_from_the_store(swept: Swept) -
     ],
 )
 def test_a_wrong_sweep_is_refused_before_any_work(
-    prefect_server: None, own_home: Path, overrides: list[str], said: str
+    prefect_server: None,
+    own_home: Path,
+    overrides: list[str],
+    said: str,
 ) -> None:
     from reviewlm.flows.sweep import sweep
 

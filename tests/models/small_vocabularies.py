@@ -15,11 +15,23 @@ TRAIN = [
     "On my iPhone, the BBQ looked great; I'd go to the café and the BBQ in Phoenix.",
     "Dr. Smith loves it, Dr. Smith said: the soup, the café/the BBQ & the food!!! Is it 5% off? #1!",
 ] * 3
-UNITS = {"word": 400, "bpe": 400, "unigram": 400, "char": 400}
+UNITS = {
+    "word": 400,
+    "bpe": 400,
+    "unigram": 400,
+    "char": 400,
+}
 LOSSLESS = ["bpe", "unigram", "char"]
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
 def train(unit, texts=TRAIN, **options):
-    spec = VocabularySpec(unit=unit, **{"size": UNITS[unit], "min_count": 1, **options})
+    spec = VocabularySpec(
+        unit=unit,
+        **{
+            "size": UNITS[unit],
+            "min_count": 1,
+            **options,
+        },
+    )
     return learn_vocabulary(texts, spec, NormalForm())

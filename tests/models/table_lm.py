@@ -41,7 +41,12 @@ class TableLM:
         self.p_VV = p_VV
 
     @classmethod
-    def random(cls, size: int, seed: int = 0, sharpness: float = 1.0) -> TableLM:
+    def random(
+        cls,
+        size: int,
+        seed: int = 0,
+        sharpness: float = 1.0,
+    ) -> TableLM:
         weights = np.exp(sharpness * np.random.default_rng(seed).normal(size=(size + 1, size)))
         return cls.normalised(weights)
 
@@ -52,7 +57,14 @@ class TableLM:
         return cls(weights / weights.sum(1, keepdims=True))
 
     @classmethod
-    def fit(cls, spec, vocabulary, train, validation, context):
+    def fit(
+        cls,
+        spec,
+        vocabulary,
+        train,
+        validation,
+        context,
+    ):
         weights = (
             np.random.default_rng(spec.training.seed).random((vocabulary.size + 1, vocabulary.size))
             * 0.01
@@ -61,7 +73,13 @@ class TableLM:
         return FitResult(cls.normalised(weights), {"parameters": float(weights.size)})
 
     @classmethod
-    def load(cls, folder, spec, vocabulary, device):
+    def load(
+        cls,
+        folder,
+        spec,
+        vocabulary,
+        device,
+    ):
         return cls(np.load(folder / "table.npy"))
 
     def save(self, folder):

@@ -48,7 +48,10 @@ def loads(found: Any) -> int:
     ids=["a function", "a constant of a function", "a table"],
 )
 def test_a_change_in_a_file_from_which_a_kernel_takes_something_compiles_it_again(
-    tmp_path: Path, old: str, new: str, price: float
+    tmp_path: Path,
+    old: str,
+    new: str,
+    price: float,
 ) -> None:
     package = shutil.copytree(FOLDER / "shop", tmp_path / "shop")
     used = package / "used.py"
@@ -57,7 +60,13 @@ def test_a_change_in_a_file_from_which_a_kernel_takes_something_compiles_it_agai
         command = [sys.executable, "-B", "-c", "import shop.user"]
         path = f"{tmp_path}:{Path(__file__).parents[2]}"
         environment = {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(tmp_path / "compiled")}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         return float(done.stdout)
 
     assert run() == 22
@@ -65,7 +74,11 @@ def test_a_change_in_a_file_from_which_a_kernel_takes_something_compiles_it_agai
     assert run() == price
 
 
-def copy_of_the_package(folder: Path, name: str, module: str = "kernels") -> list[str]:
+def copy_of_the_package(
+    folder: Path,
+    name: str,
+    module: str = "kernels",
+) -> list[str]:
     """Make a package that has a copy of this module and kernels; return the command that imports a module of it."""
     package = shutil.copytree(FOLDER / "vendored", folder / name)
     shutil.copyfile(compiled.__file__, package / "compiled.py")
@@ -85,7 +98,13 @@ def test_a_copy_of_the_package_takes_the_code_that_another_has_compiled(
     answers = []
     for name in ("first", "second"):
         command = copy_of_the_package(tmp_path, name)
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         answers.append(done.stdout.split())
         (tmp_path / name).rename(tmp_path / f"{name} is gone")
     assert answers == [["21.0", "1"], ["21.0", "0"]]
@@ -97,7 +116,13 @@ def test_code_from_the_disk_runs_without_the_libraries_that_compile_it(
     command = copy_of_the_package(tmp_path, "shop", "allocating")
     answers = []
     for _ in range(2):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         answers.append(done.stdout.split())
     assert answers == [["6.0", "True"], ["6.0", "False"]]
 
@@ -107,7 +132,12 @@ def test_processes_that_need_a_kernel_at_once_compile_it_once(
 ) -> None:
     command = copy_of_the_package(tmp_path, "shop")
     processes = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(2)
     ]
     answers = [process.communicate()[0].split() for process in processes]
@@ -137,7 +167,9 @@ def test_a_kernel_is_compiled_by_one_process_for_all() -> None:
 @pytest.mark.parametrize("torn", ["nbi", "nbc"], ids=["the index", "the code"])
 @pytest.mark.parametrize("left", [b"", b"\0" * 99], ids=["empty", "zeros"])
 def test_compiled_code_that_a_loss_of_power_has_torn_is_made_again(
-    folder: Path, torn: str, left: bytes
+    folder: Path,
+    torn: str,
+    left: bytes,
 ) -> None:
     doubled()(21)
     [file] = folder.rglob(f"*.{torn}")

@@ -15,7 +15,11 @@ SECONDS = 60
 
 def run(case: str) -> str:
     """Run a case of `answer_after_fork` in a fresh process, and return what it prints."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", "POLARS_MAX_THREADS": "2"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "2",
+        "POLARS_MAX_THREADS": "2",
+    }
     done = subprocess.run(
         command("answer_after_fork", case, SECONDS),
         capture_output=True,

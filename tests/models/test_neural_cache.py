@@ -36,12 +36,28 @@ def part(request):
     return exact(request.param)
 
 
-def cached(part, share=LAMBDA, theta=0.4, window=7):
+def cached(
+    part,
+    share=LAMBDA,
+    theta=0.4,
+    window=7,
+):
     weights_RP = np.tile([1 - share, share], (len(RANGES) + 1, 1))
-    return NeuralCacheLM(NeuralCacheSpec(), part, weights_RP, theta, window)
+    return NeuralCacheLM(
+        NeuralCacheSpec(),
+        part,
+        weights_RP,
+        theta,
+        window,
+    )
 
 
-def by_hand(part, ids, theta, window):
+def by_hand(
+    part,
+    ids,
+    theta,
+    window,
+):
     """p_cache of each token of one stream (None: nothing is remembered), a token and a memory at a time."""
     _, features_1TE, _ = part.model.read(ids[None], part.model.start(1))
     h = features_1TE[0].numpy()
@@ -62,7 +78,11 @@ def by_hand(part, ids, theta, window):
 
 
 @pytest.mark.parametrize(("theta", "window"), [(0.4, 7), (0.0, 3), (2.0, 100)])
-def test_the_cache_is_the_formula(part, theta, window):
+def test_the_cache_is_the_formula(
+    part,
+    theta,
+    window,
+):
     model = cached(part, theta=theta, window=window)
     nats_BT, _ = model.score(TEXT, model.start(len(TEXT)))
     static_BT, _ = part.model.score(TEXT, part.model.start(len(TEXT)))
@@ -142,4 +162,10 @@ def test_what_has_no_features_is_refused(tmp_path):
         cached(part)
     stream = repeating(2)
     with pytest.raises(ModelError, match="'lstm' is not a fitted model"):
-        fit_model(NeuralCacheSpec(), None, stream, stream, FitContext(tmp_path))
+        fit_model(
+            NeuralCacheSpec(),
+            None,
+            stream,
+            stream,
+            FitContext(tmp_path),
+        )

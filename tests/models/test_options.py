@@ -34,7 +34,9 @@ from reviewlm.models.specs import (
     ],
 )
 def test_an_error_says_which_values_are_allowed(
-    spec: Any, options: dict[str, Any], said: str
+    spec: Any,
+    options: dict[str, Any],
+    said: str,
 ) -> None:
     with pytest.raises(ValueError, match=f"^{said}[^\n]*$"):
         spec(**options)
@@ -52,7 +54,11 @@ WITHOUT_EFFECT = [
 
 @pytest.mark.parametrize(("spec", "chosen", "name", "value", "needed"), WITHOUT_EFFECT)
 def test_an_option_without_effect_is_refused_with_what_it_needs(
-    spec: Any, chosen: dict[str, Any], name: str, value: object, needed: str
+    spec: Any,
+    chosen: dict[str, Any],
+    name: str,
+    value: object,
+    needed: str,
 ) -> None:
     with pytest.raises(ValueError, match=f"^{name} is .*only takes effect with {needed}"):
         spec(**chosen, **{name: value})
@@ -60,6 +66,8 @@ def test_an_option_without_effect_is_refused_with_what_it_needs(
 
 @pytest.mark.parametrize(("spec", "chosen", "name"), [row[:3] for row in WITHOUT_EFFECT])
 def test_an_option_that_nobody_gave_keeps_its_default(
-    spec: Any, chosen: dict[str, Any], name: str
+    spec: Any,
+    chosen: dict[str, Any],
+    name: str,
 ) -> None:
     assert getattr(spec(**chosen), name) == getattr(spec(), name)

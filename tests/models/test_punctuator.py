@@ -32,20 +32,34 @@ SPEC = TaggingSpec(
     embedding=16,
     dropout=0.0,
     training=TrainingSpec(
-        epochs=40, batch=8, learning_rate=2e-2, evaluations=4, precision="float32"
+        epochs=40,
+        batch=8,
+        learning_rate=2e-2,
+        evaluations=4,
+        precision="float32",
     ),
 )
 
 
 def vocabulary_of(texts: list[TaggedWords]) -> Vocabulary:
-    spec = VocabularySpec(unit="bpe", size=300, min_count=1)
+    spec = VocabularySpec(
+        unit="bpe",
+        size=300,
+        min_count=1,
+    )
     return learn_vocabulary([" ".join(text.words) for text in texts], spec, NormalForm())
 
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Punctuator:
     texts, context = [taken_off(text) for text in TEXTS], FitContext(tmp_path_factory.mktemp("fit"))
-    return fit_punctuator(SPEC, vocabulary_of(texts), texts, texts, context)[0]
+    return fit_punctuator(
+        SPEC,
+        vocabulary_of(texts),
+        texts,
+        texts,
+        context,
+    )[0]
 
 
 def test_what_it_has_learned_it_restores(fitted: Punctuator) -> None:

@@ -16,12 +16,20 @@ from reviewlm.training.vocabularies.learn import learn_vocabulary
 WORDS = ["soup", "pizza", "staff", "great", "bad", "the", "was", "zebra"]
 
 
-def frame(count, seed=0, longest=12):
+def frame(
+    count,
+    seed=0,
+    longest=12,
+):
     draw = np.random.default_rng(seed)
     texts = [" ".join(draw.choice(WORDS, draw.integers(1, longest))) for _ in range(count)]
     stars = [None if i == 0 else int(draw.integers(0, 6)) for i in range(count)]
     made = pl.DataFrame(
-        {"review_id": [f"r{i}" for i in range(count)], "text": texts, "stars": stars}
+        {
+            "review_id": [f"r{i}" for i in range(count)],
+            "text": texts,
+            "stars": stars,
+        }
     )
     return made.with_columns(
         pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
@@ -30,7 +38,11 @@ def frame(count, seed=0, longest=12):
 
 @pytest.fixture(scope="module")
 def vocabulary():
-    spec = VocabularySpec(unit="word", size=16, min_count=1)  # one word does not fit
+    spec = VocabularySpec(
+        unit="word",
+        size=16,
+        min_count=1,
+    )  # one word does not fit
     return learn_vocabulary([" ".join(WORDS), " ".join(WORDS[:7])], spec, NormalForm())
 
 
@@ -55,7 +67,11 @@ def test_a_stream_holds_each_review_as_the_vocabulary_encodes_it(written, vocabu
 
 
 @pytest.mark.parametrize("name", ["ids.bin", "offsets.npy", "documents.parquet"])
-def test_one_changed_byte_is_detected(name, vocabulary, tmp_path):
+def test_one_changed_byte_is_detected(
+    name,
+    vocabulary,
+    tmp_path,
+):
     write_stream(tmp_path, vocabulary, [frame(20)])
     raw = bytearray((tmp_path / name).read_bytes())
     raw[len(raw) // 2] ^= 1
@@ -65,7 +81,11 @@ def test_one_changed_byte_is_detected(name, vocabulary, tmp_path):
     assert caught.value.kind == "input"
 
 
-def authors_of(users, vocabulary, folder):
+def authors_of(
+    users,
+    vocabulary,
+    folder,
+):
     """Return the numbers of the authors in a stream of reviews, which is written two reviews at a time."""
     reviews = frame(len(users)).with_columns(user_id=pl.Series(users, dtype=pl.String))
     write_stream(folder, vocabulary, reviews.iter_slices(2))

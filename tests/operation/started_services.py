@@ -41,7 +41,12 @@ class Services:
         command = [sys.executable, "-m", "reviewlm.cli", *words]
         environment = user_environment(self.home)
         done = subprocess.run(
-            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900
+            command,
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=900,
         )
         assert done.returncode == 0, done.stderr[-3_000:]
 
@@ -53,10 +58,21 @@ class Services:
                 found += [(top := psutil.Process(service.pid)), *top.children(recursive=True)]
         return found
 
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+    ) -> Any:
         """Send a request to Prefect's server."""
         [server] = [one for one in service_list.running(self.home) if one.name == "prefect"]
-        answer = request(f"{server.address}/api{path}", credentials_of(self.home), body, 60, method)
+        answer = request(
+            f"{server.address}/api{path}",
+            credentials_of(self.home),
+            body,
+            60,
+            method,
+        )
         return answer.json() if answer.content else None
 
     def run_of(self, deployment: str, overrides: list[str]) -> str:
@@ -116,7 +132,11 @@ class Services:
         assert self.from_mlflow("SELECT version FROM model_versions WHERE status <> 'READY'") == []
 
 
-def until(found: Callable[[], Any], about: Callable[[], str], seconds: float = 900) -> float:
+def until(
+    found: Callable[[], Any],
+    about: Callable[[], str],
+    seconds: float = 900,
+) -> float:
     """Wait until something is so; return the seconds. A server that is away is no error."""
     began = time.monotonic()
     while time.monotonic() < began + seconds:
@@ -163,7 +183,11 @@ def running_prefect(home: Path, *pools: str) -> Iterator[tuple[Services, dict[st
             service_list.stop(home)
 
 
-def start_worker(home: Path, pool: str, environment: dict[str, str]) -> None:
+def start_worker(
+    home: Path,
+    pool: str,
+    environment: dict[str, str],
+) -> None:
     """Start the worker of a pool beside the services that run."""
     command = ["-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
     launch.Starter(home, running_in(home)).launch(f"worker-{pool}", command, environment)

@@ -48,7 +48,11 @@ def test_the_deployments_of_both_pools_are_on_the_server_also_where_no_gpu_is(
     limits = {
         name: services.ask("GET", f"/v2/concurrency_limits/{name}")["limit"] for name in LIMITS
     }
-    assert limits == {"gpu": max(1, len(visible_gpu_names())), "promotion": 1, "retrain": 1}
+    assert limits == {
+        "gpu": max(1, len(visible_gpu_names())),
+        "promotion": 1,
+        "retrain": 1,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,11 @@ def test_a_run_with_a_wrong_parameter_is_refused(services: Services, ingest: str
 
 
 @pytest.fixture(scope="module")
-def ingested(services: Services, ingest: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+def ingested(
+    services: Services,
+    ingest: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> str:
     """A run of the deployment that the worker has completed."""
     file = tmp_path_factory.mktemp("reviews") / "reviews.jsonl"
     rows = [
@@ -80,7 +88,13 @@ def ingested(services: Services, ingest: str, tmp_path_factory: pytest.TempPathF
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     parameters = {"preset": "small", "input": [str(file)]}
     made = services.ask("POST", f"{ingest}/create_flow_run", {"parameters": parameters})
-    services.wait_for(made["id"], "Completed", "Failed", "Crashed", seconds=240)
+    services.wait_for(
+        made["id"],
+        "Completed",
+        "Failed",
+        "Crashed",
+        seconds=240,
+    )
     assert services.state(made["id"]) == "Completed", services.log()
     return str(made["id"])
 

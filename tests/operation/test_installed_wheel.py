@@ -162,7 +162,16 @@ def test_demo_then_run_then_serve_work_in_a_folder_of_the_user(installed: Instal
     words = ["run", "--input", "reviews.csv", "--until", "prepare", "--preset", TINY, "--json"]
     run = json.loads(installed.answer("reviewlm", *words).splitlines()[-1])
     assert run
-    assert installed.answer("python", "-P", "-m", "reviewlm", "suggest", "the food was", "--k", "1")
+    assert installed.answer(
+        "python",
+        "-P",
+        "-m",
+        "reviewlm",
+        "suggest",
+        "the food was",
+        "--k",
+        "1",
+    )
     with served(installed) as address:
         body = {"prompt": "the food was "}
         assert httpx.post(f"{address}/suggest", json=body, timeout=60).json()["words"]
@@ -170,7 +179,13 @@ def test_demo_then_run_then_serve_work_in_a_folder_of_the_user(installed: Instal
 
 @contextmanager
 def served(installed: Installed) -> Iterator[str]:
-    process = installed.start("reviewlm", "serve", "--port", "0", "--json")
+    process = installed.start(
+        "reviewlm",
+        "serve",
+        "--port",
+        "0",
+        "--json",
+    )
     try:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())["address"]
@@ -180,7 +195,13 @@ def served(installed: Installed) -> Iterator[str]:
 
 
 def test_a_course_program_runs(installed: Installed) -> None:
-    said = installed.answer("python", "-P", "-m", "reviewlm.course.optimization.lr_find", "--help")
+    said = installed.answer(
+        "python",
+        "-P",
+        "-m",
+        "reviewlm.course.optimization.lr_find",
+        "--help",
+    )
     assert "usage" in said
 
 

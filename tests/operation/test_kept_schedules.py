@@ -30,20 +30,55 @@ def test_what_a_user_set_outlives_the_next_deployment(
     path = "/deployments/name/retrain/weekly"
 
     def weekly() -> dict[str, Any]:
-        return dict(ask(environment, "GET", path, None, 60))
+        return dict(
+            ask(
+                environment,
+                "GET",
+                path,
+                None,
+                60,
+            )
+        )
 
     deploy(environment, ("cpu-pool",), home)
     first = weekly()
     [schedule] = first["schedules"]
     assert schedule["active"] is False
     hourly = {"active": True, "schedule": {"interval": 3600}}
-    ask(environment, "PATCH", f"/deployments/{first['id']}/schedules/{schedule['id']}", hourly, 60)
+    ask(
+        environment,
+        "PATCH",
+        f"/deployments/{first['id']}/schedules/{schedule['id']}",
+        hourly,
+        60,
+    )
     parameters = {**first["parameters"], "input": ["/data/reviews"]}
-    ask(environment, "PATCH", f"/deployments/{first['id']}", {"parameters": parameters}, 60)
-    ask(environment, "PATCH", "/work_pools/cpu-pool", {"concurrency_limit": 3}, 60)
+    ask(
+        environment,
+        "PATCH",
+        f"/deployments/{first['id']}",
+        {"parameters": parameters},
+        60,
+    )
+    ask(
+        environment,
+        "PATCH",
+        "/work_pools/cpu-pool",
+        {"concurrency_limit": 3},
+        60,
+    )
     for again in (False, True):
         deploy(environment, ("cpu-pool",), home, again)
-        assert ask(environment, "GET", "/work_pools/cpu-pool", None, 60)["concurrency_limit"] == 3
+        assert (
+            ask(
+                environment,
+                "GET",
+                "/work_pools/cpu-pool",
+                None,
+                60,
+            )["concurrency_limit"]
+            == 3
+        )
         [schedule] = weekly()["schedules"]
         assert (schedule["active"], schedule["schedule"]["interval"]) == (True, 3600)
         assert weekly()["parameters"] == parameters
@@ -54,7 +89,15 @@ def test_what_a_user_set_outlives_the_next_deployment(
         }
     }
     until = time.monotonic() + 120
-    while not (runs := ask(environment, "POST", "/flow_runs/filter", waiting, 60)):
+    while not (
+        runs := ask(
+            environment,
+            "POST",
+            "/flow_runs/filter",
+            waiting,
+            60,
+        )
+    ):
         assert time.monotonic() < until, "the schedule makes no runs"
         time.sleep(1)
     assert runs[0]["parameters"] == parameters
@@ -66,8 +109,18 @@ def test_drift_starts_a_retrain_with_the_settings_of_the_run_that_found_it(
     """The parameters are those of the flow `drift`; drift that a retrain has seen starts nothing."""
     home, environment = server
     deploy(environment, ("cpu-pool",), home)
-    on_drift = ask(environment, "GET", "/deployments/name/retrain/on-drift", None, 60)
-    asked = {"preset": "", "input": None, "overrides": ["promotion.model_name=yelp"]}
+    on_drift = ask(
+        environment,
+        "GET",
+        "/deployments/name/retrain/on-drift",
+        None,
+        60,
+    )
+    asked = {
+        "preset": "",
+        "input": None,
+        "overrides": ["promotion.model_name=yelp"],
+    }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     join = "reviewlm.core.services.join.join"
@@ -76,11 +129,23 @@ def test_drift_starts_a_retrain_with_the_settings_of_the_run_that_found_it(
     send_event(home, DRIFTED, "yelp", {**asked, "sentence": "The stars differ."})
     mine = {"flow_runs": {"deployment_id": {"any_": [on_drift["id"]]}}}
     until = time.monotonic() + 120
-    while not ask(environment, "POST", "/flow_runs/filter", mine, 60):
+    while not ask(
+        environment,
+        "POST",
+        "/flow_runs/filter",
+        mine,
+        60,
+    ):
         assert time.monotonic() < until, "drift starts no run"
         time.sleep(1)
     time.sleep(5)
-    [run] = ask(environment, "POST", "/flow_runs/filter", mine, 60)
+    [run] = ask(
+        environment,
+        "POST",
+        "/flow_runs/filter",
+        mine,
+        60,
+    )
     assert {name: run["parameters"][name] for name in asked} == asked
 
 
@@ -89,7 +154,13 @@ def test_new_files_start_a_retrain_once_that_is_switched_on_which_outlives_the_n
 ) -> None:
     home, environment = server
     deploy(environment, ("cpu-pool",), home)
-    on_ingest = ask(environment, "GET", "/deployments/name/retrain/on-ingest", None, 60)
+    on_ingest = ask(
+        environment,
+        "GET",
+        "/deployments/name/retrain/on-ingest",
+        None,
+        60,
+    )
     asked = {
         "preset": "small",
         "input": ["/data/reviews"],
@@ -102,20 +173,49 @@ def test_new_files_start_a_retrain_once_that_is_switched_on_which_outlives_the_n
     monkeypatch.setattr("reviewlm.core.services.join.join", lambda home: None)
 
     def automation() -> dict[str, Any]:
-        found = ask(environment, "POST", "/automations/filter", {"limit": 200}, 60)
+        found = ask(
+            environment,
+            "POST",
+            "/automations/filter",
+            {"limit": 200},
+            60,
+        )
         [one] = [one for one in found if one["name"] == "on-ingest__automation_1"]
         return dict(one)
 
     assert automation()["enabled"] is False
     send_event(home, INGESTED, "yelp", {**asked, "sentence": "unheard"})
-    ask(environment, "PATCH", f"/automations/{automation()['id']}", {"enabled": True}, 60)
+    ask(
+        environment,
+        "PATCH",
+        f"/automations/{automation()['id']}",
+        {"enabled": True},
+        60,
+    )
     deploy(environment, ("cpu-pool",), home, again=True)
     assert automation()["enabled"] is True
     time.sleep(5)  # the server takes over what was switched on
-    assert ask(environment, "POST", "/flow_runs/filter", mine, 60) == []
+    assert (
+        ask(
+            environment,
+            "POST",
+            "/flow_runs/filter",
+            mine,
+            60,
+        )
+        == []
+    )
     send_event(home, INGESTED, "yelp", {**asked, "sentence": "1 new file"})
     until = time.monotonic() + 120
-    while not (runs := ask(environment, "POST", "/flow_runs/filter", mine, 60)):
+    while not (
+        runs := ask(
+            environment,
+            "POST",
+            "/flow_runs/filter",
+            mine,
+            60,
+        )
+    ):
         assert time.monotonic() < until, "new files start no run"
         time.sleep(1)
     assert [{name: run["parameters"][name] for name in asked} for run in runs] == [asked]

@@ -55,7 +55,11 @@ def test_the_place_that_a_run_holds_outlives_a_restart_of_the_server(started: Se
     started.verb("services", "start")
     limits = "/v2/concurrency_limits"
     started.ask("POST", f"{limits}/", {"name": "restart", "limit": 1})
-    wanted = {"names": ["restart"], "slots": 1, "lease_duration": 300}
+    wanted = {
+        "names": ["restart"],
+        "slots": 1,
+        "lease_duration": 300,
+    }
     taken = started.ask("POST", f"{limits}/increment-with-lease", wanted)
     kill(started.processes("prefect"))
     started.verb("services", "start")

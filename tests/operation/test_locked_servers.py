@@ -55,7 +55,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
 
 
 def ask(
-    port: int, method: str, path: str, body: bytes | None = None, **headers: str
+    port: int,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    **headers: str,
 ) -> tuple[int, dict[str, str]]:
     """Send exactly these headers; return the status and the answer's headers."""
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
@@ -86,8 +90,27 @@ def test_a_client_with_the_password_is_served(
     home, port = servers[0], servers[1][name]
     method, path, body = READ[name]
     known = {"Authorization": basic(home), "Content_Type": "application/json"}
-    assert ask(port, method, path, body, **known)[0] == 200
-    assert ask(port, method, path, body, **known, Origin=f"http://127.0.0.1:{port}")[0] == 200
+    assert (
+        ask(
+            port,
+            method,
+            path,
+            body,
+            **known,
+        )[0]
+        == 200
+    )
+    assert (
+        ask(
+            port,
+            method,
+            path,
+            body,
+            **known,
+            Origin=f"http://127.0.0.1:{port}",
+        )[0]
+        == 200
+    )
 
 
 @BOTH
@@ -96,7 +119,16 @@ def test_a_client_without_the_password_is_refused(
 ) -> None:
     method, path, body = READ[name]
     port = servers[1][name]
-    assert ask(port, method, path, body, Content_Type="application/json")[0] == 401
+    assert (
+        ask(
+            port,
+            method,
+            path,
+            body,
+            Content_Type="application/json",
+        )[0]
+        == 401
+    )
 
 
 @BOTH
@@ -110,9 +142,29 @@ def test_another_page_is_refused(servers: tuple[Path, dict[str, int]], name: str
     }
     for origin in (EVIL, "null", f"http://127.0.0.1:{port + 1}"):
         for status, headers in (
-            ask(port, "OPTIONS", path, **asked, Origin=origin),
-            ask(port, method, path, body, Content_Type="text/plain", Origin=origin),
-            ask(port, method, path, body, **known, Origin=origin),
+            ask(
+                port,
+                "OPTIONS",
+                path,
+                **asked,
+                Origin=origin,
+            ),
+            ask(
+                port,
+                method,
+                path,
+                body,
+                Content_Type="text/plain",
+                Origin=origin,
+            ),
+            ask(
+                port,
+                method,
+                path,
+                body,
+                **known,
+                Origin=origin,
+            ),
         ):
             assert status == 403
             assert not [header for header in headers if header.startswith("access-control")]
@@ -139,7 +191,9 @@ def test_another_name_of_the_server_is_refused(
     ],
 )
 def test_without_the_password_only_the_addresses_of_the_page_on_security_answer(
-    servers: tuple[Path, dict[str, int]], name: str, opened: set[str]
+    servers: tuple[Path, dict[str, int]],
+    name: str,
+    opened: set[str],
 ) -> None:
     others = {
         "/api/metrics",

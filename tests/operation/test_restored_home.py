@@ -28,9 +28,22 @@ def restored(
     ran = answer(home, "run", "--preset", TINY)
     assert ran["promoted"] is True
     scored = answer(home, "score", str(written(home)))
-    answer(home, "home", "backup", "--to", str(file))
+    answer(
+        home,
+        "home",
+        "backup",
+        "--to",
+        str(file),
+    )
     home.rename(folder / "away")
-    answer(to.with_name("unused"), "home", "restore", str(file), "--home", str(to))
+    answer(
+        to.with_name("unused"),
+        "home",
+        "restore",
+        str(file),
+        "--home",
+        str(to),
+    )
     return to, ran, scored
 
 
@@ -41,7 +54,18 @@ def test_the_champion_scores_as_before(restored: Any) -> None:
 
 def test_the_champion_has_its_lineage(restored: Any) -> None:
     home, _, _ = restored
-    assert len(answer(home, "version", "lineage", "champion", "--verify")["steps"]) > 10
+    assert (
+        len(
+            answer(
+                home,
+                "version",
+                "lineage",
+                "champion",
+                "--verify",
+            )["steps"]
+        )
+        > 10
+    )
 
 
 def test_it_is_made_again_bit_by_bit(restored: Any) -> None:

@@ -51,7 +51,12 @@ def environment(
 def reviewlm(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "reviewlm.cli", *words, "--json"]
     done = subprocess.run(
-        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900
+        command,
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr[-3_000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -68,7 +73,11 @@ def test_all_deployments_are_applied(cluster: Cluster, environment: dict[str, st
         row["service"]: row["state"]
         for row in reviewlm(environment, "services", "status")["services"]
     }
-    assert states == {"prefect": "answers", "mlflow": "answers", "worker-cpu-pool": "runs"}
+    assert states == {
+        "prefect": "answers",
+        "mlflow": "answers",
+        "worker-cpu-pool": "runs",
+    }
 
 
 def test_a_deployed_retrain_promotes_a_champion_that_every_command_finds(
@@ -77,7 +86,12 @@ def test_a_deployed_retrain_promotes_a_champion_that_every_command_finds(
     folder = Path(environment["REVIEWLM_HOME"])
     [prefect] = [one for one in service_list.running(folder) if one.name == "prefect"]
     client = environment | {"PREFECT_API_URL": f"{prefect.address}/api", **_password(environment)}
-    subprocess.run(command("run_demo_deployment", TINY), env=client, check=True, cwd=ROOT)
+    subprocess.run(
+        command("run_demo_deployment", TINY),
+        env=client,
+        check=True,
+        cwd=ROOT,
+    )
     until = time.monotonic() + 900
     while not (ended := cluster.ask("prefect", ENDED)):
         assert time.monotonic() < until, (folder / "logs" / "worker-cpu-pool.log").read_text()[
@@ -120,7 +134,12 @@ def test_a_tracking_database_cannot_change_under_running_services(
         "execution.tracking_uri=",
     ]
     done = subprocess.run(
-        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300
+        command,
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode != 0
     assert "The running services use another tracking database" in done.stderr

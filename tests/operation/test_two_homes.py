@@ -51,13 +51,28 @@ def homes(artifacts: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path
 def inputs(homes: list[Path]) -> list[tuple[str, ...]]:
     """The options that name each home's copy of one file, in a folder of its own."""
     file = homes[0].with_name("raw") / "reviews.jsonl"
-    answer(homes[0], "data", "synth", "--reviews", "500", "--out", str(file))
+    answer(
+        homes[0],
+        "data",
+        "synth",
+        "--reviews",
+        "500",
+        "--out",
+        str(file),
+    )
     (other := homes[1].with_name("data of this machine")).mkdir()
     return [("--input", str(file)), ("--input", str(shutil.copy(file, other)))]
 
 
 def run(home: Path, shared: dict[str, str], *options: str) -> dict[str, Any]:
-    return answer(home, "run", "--preset", TINY, *options, **shared)
+    return answer(
+        home,
+        "run",
+        "--preset",
+        TINY,
+        *options,
+        **shared,
+    )
 
 
 def history(homes: list[Path], shared: dict[str, str]) -> list[Any]:
@@ -66,7 +81,10 @@ def history(homes: list[Path], shared: dict[str, str]) -> list[Any]:
 
 
 def test_the_second_home_finds_the_champion_of_the_first(
-    homes: list[Path], shared: dict[str, str], inputs: list[tuple[str, ...]], tmp_path: Path
+    homes: list[Path],
+    shared: dict[str, str],
+    inputs: list[tuple[str, ...]],
+    tmp_path: Path,
 ) -> None:
     first = run(homes[0], shared, *inputs[0])
     assert (first["reused"], first["promoted"], first["champion_version"]) == ([], True, 1)
@@ -78,7 +96,9 @@ def test_the_second_home_finds_the_champion_of_the_first(
 
 
 def test_of_two_promotions_at_once_one_is_decided_after_the_other(
-    homes: list[Path], shared: dict[str, str], inputs: list[tuple[str, ...]]
+    homes: list[Path],
+    shared: dict[str, str],
+    inputs: list[tuple[str, ...]],
 ) -> None:
     """Each home has a Prefect server of its own, so no limit serialises them: the log of decisions does.
 
@@ -118,11 +138,22 @@ def test_of_two_promotions_at_once_one_is_decided_after_the_other(
 
 
 def test_what_a_person_decides_on_one_machine_holds_on_the_other(
-    homes: list[Path], shared: dict[str, str], tmp_path: Path
+    homes: list[Path],
+    shared: dict[str, str],
+    tmp_path: Path,
 ) -> None:
     (versions, _, _), _ = history(homes, shared)
     other = next(version["version"] for version in versions if "champion" not in version["aliases"])
-    answer(homes[1], "promote", "--version", str(other), "--why", "cheaper", "--force", **shared)
+    answer(
+        homes[1],
+        "promote",
+        "--version",
+        str(other),
+        "--why",
+        "cheaper",
+        "--force",
+        **shared,
+    )
     one, two = history(homes, shared)
     assert one == two
     (text := tmp_path / "text.txt").write_text("The soup was cold.\n")

@@ -25,7 +25,12 @@ from tests.pretended_gpu.tensors import (
     to_host,
 )
 
-RNNS = {"lstm": 2, "gru": 1, "rnn_tanh": 1, "rnn_relu": 1}
+RNNS = {
+    "lstm": 2,
+    "gru": 1,
+    "rnn_tanh": 1,
+    "rnn_relu": 1,
+}
 """torch's recurrent layers, with the number of their states."""
 OPTIONS = ("has_biases", "num_layers", "dropout", "train", "bidirectional", "batch_first")
 
@@ -117,7 +122,11 @@ def _replacements() -> dict[Any, dict[str, Any]]:
     }
 
 
-def _move(module: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
+def _move(
+    module: nn.Module,
+    device: torch.device,
+    dtype: torch.dtype | None,
+) -> nn.Module:
     """Move a module in place. A parameter that two modules share stays shared, but is another object afterwards."""
     moved: dict[int, Tensor] = {}
 
@@ -143,7 +152,13 @@ def _move(module: nn.Module, device: torch.device, dtype: torch.dtype | None) ->
 class _Pretending(TorchFunctionMode):
     """Redirect calls that name the GPU."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: Any = (),
+        kwargs: Any = None,
+    ) -> Any:
         kwargs, name = kwargs or {}, getattr(func, "__name__", "")
         if name in RNNS and args and isinstance(args[0], PretendedTensor):
             return _run_rnn(func, name, *args, **kwargs)
@@ -176,7 +191,11 @@ def _is_gpu(device: Any) -> bool:
     )
 
 
-def _to(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _to(
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
     """Run Tensor.to: between the devices, or, on one device, to another number format."""
     tensor, *rest = args
     given = [*rest, *kwargs.values()]
@@ -196,7 +215,13 @@ def _to(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
     return to_device(tensor, dtype, non_blocking) if _is_gpu(device) else func(*args, **kwargs)
 
 
-def _run_rnn(function: Callable[..., Any], name: str, x: Tensor, *given: Any, **named: Any) -> Any:
+def _run_rnn(
+    function: Callable[..., Any],
+    name: str,
+    x: Tensor,
+    *given: Any,
+    **named: Any,
+) -> Any:
     """Run a recurrent layer as cuDNN does, with its checks; with cuDNN off, as torch's own operators."""
     state, flat, *rest = given
     options = [*rest, *(named[option] for option in OPTIONS[len(rest) :])]
@@ -213,4 +238,11 @@ def _run_rnn(function: Callable[..., Any], name: str, x: Tensor, *given: Any, **
     if not torch.backends.cudnn.enabled:
         # Torch's own kernels have a gradient in evaluation too; without dropout it is the same.
         options[3] = True
-    return CudnnRNN.apply(function, RNNS[name], options, x, *states, *flat)
+    return CudnnRNN.apply(
+        function,
+        RNNS[name],
+        options,
+        x,
+        *states,
+        *flat,
+    )

@@ -36,7 +36,10 @@ class ReplayedModule:
     """
 
     def __init__(
-        self, module: nn.Module, sample: tuple[Tensor, ...], allow_unused_input: bool = False
+        self,
+        module: nn.Module,
+        sample: tuple[Tensor, ...],
+        allow_unused_input: bool = False,
     ) -> None:
         self.module, self.inputs, self.parameters = module, sample, tuple(module.parameters())
         self.allow_unused_input = allow_unused_input

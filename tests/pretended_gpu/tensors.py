@@ -118,10 +118,22 @@ class PretendedTensor(Tensor):
         return memo[id(self)]
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        cls,
+        func: Any,
+        types: Any,
+        args: Any = (),
+        kwargs: Any = None,
+    ) -> Any:
         kwargs, name = kwargs or {}, func.overloadpacket.__name__
         flat, _ = tree_flatten((args, kwargs))
-        _refuse_or_count(func, name, args, kwargs, flat)
+        _refuse_or_count(
+            func,
+            name,
+            args,
+            kwargs,
+            flat,
+        )
         returns = func._schema.returns
         is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in returns)
         if not is_view and name not in (*WITHOUT_KERNEL, *READS):
@@ -142,7 +154,11 @@ def inner_of(thing: Any) -> Any:
 
 
 def _refuse_or_count(
-    func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], flat: Sequence[Any]
+    func: Any,
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    flat: Sequence[Any],
 ) -> None:
     """Raise the error of a GPU for mixed devices; count a wait of the host."""
     of_processor = [t for t in flat if isinstance(t, Tensor) and not isinstance(t, PretendedTensor)]
@@ -171,7 +187,11 @@ def _refuse_or_count(
         COUNTS.wait(name)
 
 
-def to_device(tensor: Tensor, dtype: torch.dtype | None, non_blocking: bool) -> PretendedTensor:
+def to_device(
+    tensor: Tensor,
+    dtype: torch.dtype | None,
+    non_blocking: bool,
+) -> PretendedTensor:
     """Copy a tensor of the processor to the GPU; without pinned memory the host waits."""
     COUNTS.refuse_in_capture("copy to the GPU")
     if not (non_blocking and getattr(tensor, "is_pretended_pinned", False)):
@@ -180,7 +200,11 @@ def to_device(tensor: Tensor, dtype: torch.dtype | None, non_blocking: bool) -> 
     return PretendedTensor((tensor if dtype is None else tensor.to(dtype)).detach().clone())
 
 
-def to_host(tensor: PretendedTensor, dtype: torch.dtype | None, non_blocking: bool) -> Tensor:
+def to_host(
+    tensor: PretendedTensor,
+    dtype: torch.dtype | None,
+    non_blocking: bool,
+) -> Tensor:
     """Copy a tensor of the GPU to the processor; the host waits unless it asked not to."""
     COUNTS.refuse_in_capture("copy to the host")
     COUNTS.launch("copy to the host")

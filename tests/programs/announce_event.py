@@ -13,7 +13,12 @@ from reviewlm.tasks.execution.stage import announce
 @flow
 def decide(event: str) -> None:
     sentence = f"Because of {event}."
-    told = {"version": 7, "stage": "fit", "sentence": sentence, "report": "page"}
+    told = {
+        "version": 7,
+        "stage": "fit",
+        "sentence": sentence,
+        "report": "page",
+    }
     announce(getattr(join, event), "yelp", told)
 
 

@@ -52,7 +52,11 @@ MOMENTS: dict[str, Callable[[str], None]] = {
 }
 
 
-def main(moment: str, resumable: bool, argument: str = "") -> None:
+def main(
+    moment: str,
+    resumable: bool,
+    argument: str = "",
+) -> None:
     again: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
     if resumable:
         again = interrupts.resumable("again")

@@ -22,7 +22,11 @@ print(
     json.dumps(
         {
             "generate": ask(**draw)["texts"],
-            "suggest": ask(task="suggest", k=3, stars=5)["words"],
+            "suggest": ask(
+                task="suggest",
+                k=3,
+                stars=5,
+            )["words"],
             "score": ask(task="score", stars=5)["nats"],
             "stream": list(model.predict_stream({"text": prompt}, params=draw)),
         }

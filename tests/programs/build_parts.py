@@ -27,4 +27,13 @@ def make(work: Path) -> dict[str, int]:
 
 if __name__ == "__main__":
     store = Store(Path(sys.argv[1]))
-    print(store.build("stage", "1", {}, {}, make, resumable=True).reused)
+    print(
+        store.build(
+            "stage",
+            "1",
+            {},
+            {},
+            make,
+            resumable=True,
+        ).reused
+    )

@@ -16,4 +16,14 @@ def make(work: Path) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    print(Store(Path(sys.argv[1])).build("stage", "1", {}, {}, make).reused)
+    print(
+        Store(Path(sys.argv[1]))
+        .build(
+            "stage",
+            "1",
+            {},
+            {},
+            make,
+        )
+        .reused
+    )

@@ -37,9 +37,24 @@ def peak_bytes() -> int:
     return int(mark.split()[1]) << 10
 
 
-def main(limit: int, folder: Path, smoothing: Any, prune: tuple[int, ...]) -> None:
-    counts = count_ngrams(make_text(), 5, V, {1}, ArrayAllocator.within(limit or None, folder))
-    spec = NGramSpec(order=5, smoothing=smoothing, prune=prune)
+def main(
+    limit: int,
+    folder: Path,
+    smoothing: Any,
+    prune: tuple[int, ...],
+) -> None:
+    counts = count_ngrams(
+        make_text(),
+        5,
+        V,
+        {1},
+        ArrayAllocator.within(limit or None, folder),
+    )
+    spec = NGramSpec(
+        order=5,
+        smoothing=smoothing,
+        prune=prune,
+    )
     fitted = fit_tables(counts, spec, precision="single")
     fitted.tables.save(folder / "model", "single")
     print(peak_bytes())

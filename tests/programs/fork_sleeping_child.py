@@ -6,6 +6,12 @@ import time
 
 from reviewlm.core.processes.forks import fork_child
 
-child = fork_child(lambda: time.sleep(600), "child", {}, [], 2)
+child = fork_child(
+    lambda: time.sleep(600),
+    "child",
+    {},
+    [],
+    2,
+)
 print(child.pid, flush=True)
 time.sleep(600)

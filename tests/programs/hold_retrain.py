@@ -14,8 +14,17 @@ from pathlib import Path
 from reviewlm.tasks.execution import limits
 
 
-def main(home: Path, seconds: float, times: int) -> None:
-    logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s", force=True)
+def main(
+    home: Path,
+    seconds: float,
+    times: int,
+) -> None:
+    logging.basicConfig(
+        level="INFO",
+        stream=sys.stdout,
+        format="%(message)s",
+        force=True,
+    )
     for _ in range(times):
         with limits.one_retrain(home):
             begun = time.time()

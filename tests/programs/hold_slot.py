@@ -12,7 +12,11 @@ from reviewlm.core.processes import interrupts
 from reviewlm.tasks.execution.limits import slot
 
 
-def main(name: str, seconds: float, times: int) -> None:
+def main(
+    name: str,
+    seconds: float,
+    times: int,
+) -> None:
     with interrupts.watch_signals(), interrupts.resumable("run it again"):
         for _ in range(times):
             with slot(name):

@@ -11,5 +11,9 @@ from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 units, texts = (json.loads(argument) for argument in sys.argv[1:])
 for unit in units:
-    spec = VocabularySpec(unit=unit, size=400, min_count=1)
+    spec = VocabularySpec(
+        unit=unit,
+        size=400,
+        min_count=1,
+    )
     print(unit, learn_vocabulary(texts, spec, NormalForm()).digest)

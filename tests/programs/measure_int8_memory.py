@@ -21,7 +21,12 @@ WORDS = 8_971
 
 def make_model(size: int, output: Any) -> NeuralLM:
     objective = ObjectiveSpec(output=output)
-    spec = RecurrentSpec(layers=2, hidden=size, embedding=size, objective=objective)
+    spec = RecurrentSpec(
+        layers=2,
+        hidden=size,
+        embedding=size,
+        objective=objective,
+    )
     network = NeuralLM.build(spec, torch.ones(WORDS, dtype=torch.int64))
     return NeuralLM(spec, network, WORDS)
 

@@ -21,7 +21,13 @@ def promote(registry: Registry, version: int) -> int:
         champion = registry.alias("champion")
         against = champion.version if champion else None
         try:
-            registry.settle(version, against, True, "**yes**", TAGS)
+            registry.settle(
+                version,
+                against,
+                True,
+                "**yes**",
+                TAGS,
+            )
         except ChampionChanged:
             continue
         return against or 0

@@ -9,7 +9,11 @@ from reviewlm.typing_line import type_text
 
 
 def suggest(text: str) -> Any:
-    return SimpleNamespace(words=[("great", 0.9)], typed=text.rpartition(" ")[2], space="")
+    return SimpleNamespace(
+        words=[("great", 0.9)],
+        typed=text.rpartition(" ")[2],
+        space="",
+    )
 
 
 print(f"<{type_text(suggest)}>")

@@ -11,5 +11,11 @@ from tests.tasks.evaluation.made_works import wait
 
 if __name__ == "__main__":
     model, folder = map(Path, sys.argv[1:])
-    work = ModelWork(wait, "kn", model, {"own": "told"}, work=folder)
+    work = ModelWork(
+        wait,
+        "kn",
+        model,
+        {"own": "told"},
+        work=folder,
+    )
     ModelProcesses().do(work, lambda number: None)

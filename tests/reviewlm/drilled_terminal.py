@@ -47,7 +47,10 @@ class Terminal:
     """Runs a Python program as the foreground job of a new terminal."""
 
     def __init__(
-        self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
     ) -> None:
         self.marker, self.written = uuid.uuid4().hex, b""
         self.pid, self.master = pty.fork()
@@ -56,7 +59,11 @@ class Terminal:
             os.execve(
                 sys.executable,
                 [sys.executable, *arguments],
-                {**os.environ, **environment, MARKER: self.marker},
+                {
+                    **os.environ,
+                    **environment,
+                    MARKER: self.marker,
+                },
             )
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, b"\x28\x00\xc8\x00\x00\x00\x00\x00")
         os.set_blocking(self.master, False)

@@ -38,7 +38,11 @@ def made_prefect(login: str, pages: dict[str, Any]) -> Iterator[MadePrefect]:
     """Serve the pages of a Prefect server, which a test may change."""
     told = MadePrefect(pages)
 
-    def answer(path: str, headers: Message, body: bytes) -> tuple[int, str]:
+    def answer(
+        path: str,
+        headers: Message,
+        body: bytes,
+    ) -> tuple[int, str]:
         if told.refuses[0]:
             return told.refuses
         if headers["Authorization"] != f"Basic {b64encode(login.encode()).decode()}":

@@ -43,7 +43,9 @@ def crash_logs(home: Path) -> list[Path]:
     "error", [ZeroDivisionError("1/0"), PanicException("year 0 is out of range")]
 )
 def test_an_unforeseen_exception_is_one_message_with_a_crash_log_of_its_owner(
-    error: BaseException, own_home: Path, capfd: pytest.CaptureFixture[str]
+    error: BaseException,
+    own_home: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert (
         run_verb(
@@ -117,7 +119,9 @@ def failing_allocation(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["numpy", "torch", "rust"])
 def test_an_allocation_that_fails_says_what_to_lower(
-    kind: str, own_home: Path, capfd: pytest.CaptureFixture[str]
+    kind: str,
+    own_home: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert run_verb(lambda: failing_allocation(kind), ["run"]) == 6
     said = capfd.readouterr().err
@@ -220,12 +224,20 @@ def test_every_mistake_is_json_where_json_was_asked_for(
     assert shown.err
 
 
-def call(redirection: str, home: Path, arguments: str) -> subprocess.CompletedProcess[str]:
+def call(
+    redirection: str,
+    home: Path,
+    arguments: str,
+) -> subprocess.CompletedProcess[str]:
     """Run the command line in a shell that does something to its standard output."""
     line = f"set -o pipefail; {sys.executable} -m reviewlm.cli {arguments} {redirection}"
     environment = {**os.environ, "REVIEWLM_HOME": str(home)}
     return subprocess.run(
-        ["bash", "-c", line], env=environment, capture_output=True, text=True, check=False
+        ["bash", "-c", line],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -254,7 +266,12 @@ def nobody_reads(home: Path, arguments: str) -> subprocess.CompletedProcess[str]
         words = [sys.executable, "-m", "reviewlm.cli", *arguments.split()]
         environment = {**os.environ, "REVIEWLM_HOME": str(home)}
         done = subprocess.run(
-            words, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+            words,
+            env=environment,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     finally:
         os.close(writing)
@@ -265,7 +282,12 @@ def nobody_reads(home: Path, arguments: str) -> subprocess.CompletedProcess[str]
 @pytest.mark.parametrize("resumable", [True, False])
 def test_with_json_an_interrupt_is_json_too(resumable: bool) -> None:
     program = command("terminate_verb", "resumable" if resumable else "lost", "--json")
-    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        program,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     error = json.loads(done.stdout)["error"]
     assert (done.returncode, error["kind"], error["exit_code"]) == (143, "Interrupted", 143)
     assert error["remedy"] == ("again" if resumable else "")

@@ -23,7 +23,12 @@ def reviewlm(*arguments: str, home: Path, stdin: str = "") -> subprocess.Complet
     words = [sys.executable, "-m", "reviewlm.cli", *arguments]
     environment = {**os.environ, "REVIEWLM_HOME": str(home)}
     return subprocess.run(
-        words, env=environment, input=stdin, capture_output=True, text=True, check=False
+        words,
+        env=environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -38,7 +43,12 @@ def test_the_command_line_imports_nothing_heavy() -> None:
         "reviewlm.core.config.run_config",
     )
     program = command("list_loaded_modules", "reviewlm.cli", *heavy)
-    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        program,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -60,7 +70,12 @@ def test_help_names_every_command(tmp_path: Path) -> None:
 
 def test_files_of_a_champion_are_verified_without_libraries_of_arrays(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.programs.verify_bundle", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -68,7 +83,11 @@ def test_a_closed_standard_input_is_an_empty_one(tmp_path: Path) -> None:
     line = f"{shlex.quote(sys.executable)} -m reviewlm.cli score - --json <&-"
     environment = {**os.environ, "REVIEWLM_HOME": str(tmp_path)}
     done = subprocess.run(
-        ["sh", "-c", line], env=environment, capture_output=True, text=True, check=False
+        ["sh", "-c", line],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 3
     assert json.loads(done.stdout)["error"]["kind"] == "EmptyInput"
@@ -96,7 +115,13 @@ def test_a_flow_that_fails_ends_in_one_message_without_a_traceback(
 ) -> None:
     single = tmp_path / "single.jsonl"
     single.write_text('{"text": "fine"}\n')
-    done = reviewlm("run", "--input", str(single), "--json", home=tmp_path / "home")
+    done = reviewlm(
+        "run",
+        "--input",
+        str(single),
+        "--json",
+        home=tmp_path / "home",
+    )
     assert done.returncode == 3, done.stderr
     assert "prepare  clean, split" in done.stderr, "the flow has begun"
     assert done.stderr.count("error: ") == 1
@@ -125,7 +150,10 @@ def test_a_flow_that_fails_ends_in_one_message_without_a_traceback(
     ],
 )
 def test_an_empty_list_is_one_line_that_says_what_is_missing(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    said: str,
 ) -> None:
     monkeypatch.setattr(terminal, "program", lambda: "reviewlm")
     done = CliRunner().invoke(app, arguments, catch_exceptions=False)
@@ -136,5 +164,10 @@ def test_an_empty_list_is_one_line_that_says_what_is_missing(
 @pytest.mark.parametrize("module", ["typer", "reviewlm.cli", "reviewlm.verbs"])
 def test_ctrl_c_during_the_imports_is_one_line(module: str) -> None:
     program = command("interrupt_during_import", module)
-    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        program,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted\n")

@@ -28,7 +28,9 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 
 
 def test_a_home_that_does_not_exist_has_no_problem(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     done = call(monkeypatch, capfd, "doctor", "--json")
     found = {line["check"]: line for line in done.facts["checks"]}
@@ -38,7 +40,9 @@ def test_a_home_that_does_not_exist_has_no_problem(
 
 
 def test_a_home_that_does_not_exist_is_not_created(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     call(monkeypatch, capfd, "doctor", "--json")
     assert not own_home.exists()
@@ -58,7 +62,9 @@ def test_nothing_in_the_home_changes(migrated_home: Path) -> None:
 
 @pytest.mark.parametrize(("load", "state"), [(0.3, "ok"), (1e6, "warning")])
 def test_other_work_on_this_machine_is_a_warning(
-    load: float, state: str, monkeypatch: pytest.MonkeyPatch
+    load: float,
+    state: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
     [line] = examine(load_config("small").workspace, {"load": doctor.CHECKS["load"]})

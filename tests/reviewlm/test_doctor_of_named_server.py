@@ -63,12 +63,19 @@ def test_to_ask_a_server_no_home_is_created(own_home: Path) -> None:
     ("path", "said"), [("", "does not answer"), ("/", "not as the API"), ("ftp", "does not answer")]
 )
 def test_an_address_where_no_prefect_answers_is_one_line_that_says_so(
-    named: MadePrefect, monkeypatch: pytest.MonkeyPatch, path: str, said: str
+    named: MadePrefect,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    said: str,
 ) -> None:
     named.pages["/admin/version"] = {"page": "of something else"}
     with socket.create_server(("127.0.0.1", 0)) as closed:
         nobody = f"http://127.0.0.1:{closed.getsockname()[1]}/api"
-    address = {"": nobody, "/": named.address, "ftp": "ftp://127.0.0.1/api"}[path]
+    address = {
+        "": nobody,
+        "/": named.address,
+        "ftp": "ftp://127.0.0.1/api",
+    }[path]
     monkeypatch.setenv("PREFECT_API_URL", address)
     [line] = lines().values()
     assert line.state == "problem"
@@ -127,7 +134,11 @@ def test_a_server_that_refuses_is_told_with_its_reason(
 @pytest.mark.parametrize(
     ("there", "state"), [("2.20.0", "problem"), ("3.0.0", "warning"), (version("prefect"), "ok")]
 )
-def test_another_version_is_named_with_ours(named: MadePrefect, there: str, state: str) -> None:
+def test_another_version_is_named_with_ours(
+    named: MadePrefect,
+    there: str,
+    state: str,
+) -> None:
     named.pages["/api/admin/version"] = there
     line = lines()[""]
     assert line.state == state

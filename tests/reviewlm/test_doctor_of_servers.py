@@ -32,7 +32,9 @@ def test_a_database_with_the_tables_of_an_older_mlflow_is_a_problem_with_the_com
 
 
 def test_a_corrupt_database_is_a_problem(
-    migrated_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    migrated_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     damaged_in_one_table(migrated_home / "mlflow.db")
     assert only("tracking").state == "problem"
@@ -40,7 +42,9 @@ def test_a_corrupt_database_is_a_problem(
 
 
 def test_a_corrupt_database_is_left_as_it_is(
-    migrated_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    migrated_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     damaged_in_one_table(file := migrated_home / "mlflow.db")
     before = file.read_bytes()

@@ -130,7 +130,11 @@ def flows_run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     def run(name: str, config: RunConfig, *about: Any, **arguments: Any) -> dict[str, Any]:
         given.append((name, *about, arguments))
-        return {"months": [], "version": 1, "sentence": "s"}
+        return {
+            "months": [],
+            "version": 1,
+            "sentence": "s",
+        }
 
     monkeypatch.setattr(flow_runs, "_run", run)
     return given
@@ -163,7 +167,9 @@ def test_a_verb_about_a_version_leaves_the_choice_of_data_to_its_flow(
     "verb", [["version", "rescore"], ["data", "ingest"], ["run", "--until", "prepare"]]
 )
 def test_a_verb_that_fits_no_model_needs_no_word_vectors(
-    verb: list[str], champion: Path, monkeypatch: pytest.MonkeyPatch
+    verb: list[str],
+    champion: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def stop(name: str, *given: Any, **arguments: Any) -> dict[str, Any]:
         raise EmptyInput("reached", remedy="-")
@@ -202,7 +208,9 @@ def test_without_a_champion_a_verb_asks_for_data_instead_of_making_them_up(
     ],
 )
 def test_an_input_without_texts_starts_no_run(
-    verb: list[str], tmp_path: Path, flows_run: list[tuple[Any, ...]]
+    verb: list[str],
+    tmp_path: Path,
+    flows_run: list[tuple[Any, ...]],
 ) -> None:
     file = tmp_path / "mine.csv"
     file.write_text("id,body,score\n1,nice,5\n")
@@ -223,16 +231,28 @@ def test_without_a_champion_new_reviews_are_compared_with_nothing(
 
 
 def test_data_that_are_gone_are_missed_before_a_comparison_starts(
-    own_home: Path, tmp_path: Path, flows_run: list[tuple[Any, ...]]
+    own_home: Path,
+    tmp_path: Path,
+    flows_run: list[tuple[Any, ...]],
 ) -> None:
     file = tmp_path / "mine.jsonl"
     own_home.mkdir(exist_ok=True)
-    register(own_home, load_config("small").with_input([str(file)]), 1, ["champion"], [file])
+    register(
+        own_home,
+        load_config("small").with_input([str(file)]),
+        1,
+        ["champion"],
+        [file],
+    )
     assert "mine.jsonl" in str(complaint("compare", "champion", "kn5"))
     assert not flows_run
 
 
-def data_set(home: Path, raw: Path, files: dict[str, bytes]) -> str:
+def data_set(
+    home: Path,
+    raw: Path,
+    files: dict[str, bytes],
+) -> str:
     """Ingest files into the store, a record of which is bad, and return the data set's digest."""
     from reviewlm.corpus.reading.sources import identify
 
@@ -241,7 +261,13 @@ def data_set(home: Path, raw: Path, files: dict[str, bytes]) -> str:
     for name, content in files.items():
         (raw / name).write_bytes(content)
         source = identify(raw / name, name)
-        listed.append({"name": name, "bytes": source.bytes, "sha256": source.sha256})
+        listed.append(
+            {
+                "name": name,
+                "bytes": source.bytes,
+                "sha256": source.sha256,
+            }
+        )
 
     def make(work: Path) -> dict[str, Any]:
         import polars as pl
@@ -255,7 +281,17 @@ def data_set(home: Path, raw: Path, files: dict[str, bytes]) -> str:
         pl.DataFrame(rows | detail).write_parquet(work / "quarantine.parquet")
         return {"sources": listed}
 
-    return Store(home / "store").build("ingest", 2, {}, {"of": raw.name}, make).artifact.digest
+    return (
+        Store(home / "store")
+        .build(
+            "ingest",
+            2,
+            {},
+            {"of": raw.name},
+            make,
+        )
+        .artifact.digest
+    )
 
 
 def shown(*arguments: str) -> dict[str, Any]:
@@ -271,7 +307,13 @@ def test_the_quarantine_is_that_of_the_champions_data_or_of_the_files_that_are_n
     data_set(own_home, tmp_path / "other", {"b.jsonl": b"bad b"})
     assert shown()["reasons"][0]["source"] == "b.jsonl", "the newest"
     file = tmp_path / "mine" / "a.jsonl"
-    register(own_home, load_config("small").with_input([str(file)]), 1, ["champion"], [file])
+    register(
+        own_home,
+        load_config("small").with_input([str(file)]),
+        1,
+        ["champion"],
+        [file],
+    )
     assert shown()["data"] == "version 1 (champion) of 'reviewlm': a.jsonl"
     assert shown()["reasons"][0]["raw"] == "bad a"
     assert shown("--set", "source.max_chars=9")["reasons"][0]["raw"] == "bad a", (
@@ -279,7 +321,15 @@ def test_the_quarantine_is_that_of_the_champions_data_or_of_the_files_that_are_n
     )
     assert shown("--input", str(tmp_path / "other"))["reasons"][0]["raw"] == "bad b"
     assert "not been ingested" in str(
-        complaint("data", "quarantine", "show", "--preset", "demo", "--set", "seed=9")
+        complaint(
+            "data",
+            "quarantine",
+            "show",
+            "--preset",
+            "demo",
+            "--set",
+            "seed=9",
+        )
     )
 
 
@@ -317,7 +367,13 @@ def test_options_without_effect_are_refused(arguments, message):
 def reviews_of_champion(own_home: Path, tmp_path: Path) -> str:
     """The file with the reviews of the registered champion."""
     file = tmp_path / "mine.jsonl"
-    register(own_home, load_config("small").with_input([str(file)]), 1, ["champion"], [file])
+    register(
+        own_home,
+        load_config("small").with_input([str(file)]),
+        1,
+        ["champion"],
+        [file],
+    )
     return str(file)
 
 

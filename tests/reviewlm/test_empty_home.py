@@ -22,7 +22,10 @@ EMPTY_HOME_ASKED = [
 
 @pytest.mark.parametrize("asked", EMPTY_HOME_ASKED, ids=lambda words: words[0])
 def test_a_command_that_reads_an_empty_home_names_it_without_creating_it(
-    asked: list[str], own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+    asked: list[str],
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: Capture,
 ) -> None:
     done = call(monkeypatch, capfd, *asked)
     assert str(own_home.absolute()) in done.err + done.out

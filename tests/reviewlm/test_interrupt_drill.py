@@ -40,7 +40,10 @@ RESUME = "run the same command to resume"
 
 @contextmanager
 def started(
-    home: Path, stage: str, hold: bool, *arguments: str
+    home: Path,
+    stage: str,
+    hold: bool,
+    *arguments: str,
 ) -> Iterator[tuple[Terminal, Callable[[], bool]]]:
     """Yield a terminal in which a run has just begun, and the question whether it is in a stage by now."""
     mark = home.parent / f"mark-{time.monotonic_ns()}"
@@ -77,7 +80,11 @@ def flow_states(home: Path) -> list[str]:
         return [state for (state,) in database.execute("SELECT state_type FROM flow_run")]
 
 
-def check(ended: Ended, line: str, code: int = 130) -> None:
+def check(
+    ended: Ended,
+    line: str,
+    code: int = 130,
+) -> None:
     assert ended.left == []
     assert [bool(re.fullmatch(line, said)) for said in ended.lines] == [True], ended
     assert ended.code == code
@@ -129,7 +136,11 @@ def test_ctrl_c_while_the_server_starts(tmp_path: Path) -> None:
 def test_ctrl_c_during_a_fit(tmp_path: Path) -> None:
     home = tmp_path / "home"
     ended = interrupted_in(
-        home, "fit lstm", False, runs("reviewlm.tasks.fitting.fit_worker"), (*RUN, *LONG_FIT)
+        home,
+        "fit lstm",
+        False,
+        runs("reviewlm.tasks.fitting.fit_worker"),
+        (*RUN, *LONG_FIT),
     )
     check(ended, f"Interrupted during .*fit .*; {RESUME}")  # the floor may be estimated beside it
     assert "RUNNING" not in statuses(home)
@@ -156,9 +167,21 @@ def test_ctrl_c_at_every_stage_of_one_run_that_is_resumed_each_time(tmp_path: Pa
         check(interrupted_in(home, stage), f"Interrupted during .*{stage}.*; {RESUME}")
     check(interrupted_in(home, "fit kn2", False), f"Interrupted during .*fit kn2.*; {RESUME}")
     journals = lambda terminal: bool(list(home.glob("store/.work/*/metrics.jsonl")))  # noqa: E731
-    ended = interrupted_in(home, "fit lstm", False, journals, (*RUN, *LONG_FIT))
+    ended = interrupted_in(
+        home,
+        "fit lstm",
+        False,
+        journals,
+        (*RUN, *LONG_FIT),
+    )
     check(ended, f"Interrupted during .*fit .*; {RESUME}")
-    with started(home, "fit lstm", False, *RUN, *LONG_FIT) as (terminal, reached):
+    with started(
+        home,
+        "fit lstm",
+        False,
+        *RUN,
+        *LONG_FIT,
+    ) as (terminal, reached):
         terminal.wait_for(reached)
         terminal.wait_for(lambda: runs("reviewlm.tasks.fitting.fit_worker")(terminal))
         check(terminal.kill(signal.SIGTERM), f"Terminated during .*fit .*; {RESUME}", 143)
@@ -191,7 +214,13 @@ def test_what_kill_nine_leaves_is_gone_after_the_next_command(
     home, temporary = tmp_path / "home", tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    with started(home, "fit lstm", False, *RUN, *LONG_FIT) as (terminal, reached):
+    with started(
+        home,
+        "fit lstm",
+        False,
+        *RUN,
+        *LONG_FIT,
+    ) as (terminal, reached):
         terminal.wait_for(reached)
         terminal.wait_for(lambda: runs("reviewlm.tasks.fitting.fit_worker")(terminal))
         family = terminal.processes()
@@ -200,7 +229,14 @@ def test_what_kill_nine_leaves_is_gone_after_the_next_command(
         assert psutil.wait_procs(family, timeout=20)[1] == []
     assert "RUNNING" in statuses(home)
     assert list(temporary.iterdir())
-    with started(home, "none", False, "history", "--preset", TINY) as (terminal, _):
+    with started(
+        home,
+        "none",
+        False,
+        "history",
+        "--preset",
+        TINY,
+    ) as (terminal, _):
         terminal.wait_for_end()
     assert "RUNNING" not in statuses(home)
     assert list(temporary.iterdir()) == []

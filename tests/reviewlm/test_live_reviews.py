@@ -18,7 +18,9 @@ TEXTS = st.lists(st.lists(st.lists(WORDS, max_size=12), min_size=1, max_size=3),
 @given(TEXTS, st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=200), st.data())
 @examples(200)
 def test_reviews_in_any_pieces_look_as_whole_ones(
-    texts: list[list[list[str]]], turns: list[tuple[int, int]], data: st.DataObject
+    texts: list[list[list[str]]],
+    turns: list[tuple[int, int]],
+    data: st.DataObject,
 ) -> None:
     whole = ["\n".join(" ".join(words) for words in text) for text in texts]
     ended = [data.draw(st.booleans()) for _ in whole]

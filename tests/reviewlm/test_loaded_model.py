@@ -32,7 +32,12 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundle") / "kn2"
-    reviewlm.ngram.fit(TEXTS, order=2, stars=[4] * len(TEXTS), name="kn2").save(folder)
+    reviewlm.ngram.fit(
+        TEXTS,
+        order=2,
+        stars=[4] * len(TEXTS),
+        name="kn2",
+    ).save(folder)
     return folder
 
 
@@ -43,7 +48,16 @@ def test_a_bundle_is_opened_from_its_folder(folder: Path) -> None:
 
 def test_a_loaded_model_writes_as_the_sampler_does(folder: Path) -> None:
     lm = reviewlm.load(folder)
-    texts = generate(lm.bundle, 2, 4, "", 300, 3, temperature=0.8, top_p=0.95)
+    texts = generate(
+        lm.bundle,
+        2,
+        4,
+        "",
+        300,
+        3,
+        temperature=0.8,
+        top_p=0.95,
+    )
     assert lm.generate(2, stars=4, seed=3) == texts
     assert "".join(lm.stream(stars=4, seed=3)) == lm.generate(1, stars=4, seed=3)[0]
     assert lm.search(3, max_tokens=8) == beam_search(lm.bundle, 3, max_tokens=8)
@@ -67,11 +81,27 @@ def registered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     bundle = reviewlm.load(folder).bundle
     asked = ["reviewlm"]
 
-    def opened(workspace: Any, model_name: str, name: str) -> tuple[Any, Any]:
+    def opened(
+        workspace: Any,
+        model_name: str,
+        name: str,
+    ) -> tuple[Any, Any]:
         asked.append(name)
         tags = {MADE_FROM: "small, yelp.csv"}
-        created = datetime(2026, 11, 30, 20, 52, tzinfo=UTC)
-        return bundle, SimpleNamespace(name=asked[0], version="3", tags=tags, created=created)
+        created = datetime(
+            2026,
+            11,
+            30,
+            20,
+            52,
+            tzinfo=UTC,
+        )
+        return bundle, SimpleNamespace(
+            name=asked[0],
+            version="3",
+            tags=tags,
+            created=created,
+        )
 
     config = SimpleNamespace(
         workspace=SimpleNamespace(home=Path("home")),
@@ -83,7 +113,9 @@ def registered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_registered_version_is_opened_by_its_alias(
-    tmp_path: Path, registered: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    registered: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "champion").mkdir()  # no path, as it has no separator
     monkeypatch.chdir(tmp_path)
@@ -92,7 +124,9 @@ def test_a_registered_version_is_opened_by_its_alias(
 
 
 def test_an_opened_version_says_which_one_it_is(
-    registered: list[str], caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+    registered: list[str],
+    caplog: pytest.LogCaptureFixture,
+    recwarn: pytest.WarningsRecorder,
 ) -> None:
     with caplog.at_level("INFO", logger="reviewlm"):
         lm = reviewlm.load()
@@ -108,7 +142,10 @@ def test_an_opened_version_says_which_one_it_is(
     ("asked", "warns"), [("champion", True), ("3", True), ("reviewlm-demo", False)]
 )
 def test_the_demos_model_in_place_of_an_own_one_is_a_warning(
-    registered: list[str], asked: str, warns: bool, recwarn: pytest.WarningsRecorder
+    registered: list[str],
+    asked: str,
+    warns: bool,
+    recwarn: pytest.WarningsRecorder,
 ) -> None:
     registered[0] = DEMO_MODEL
     reviewlm.load(asked)
@@ -118,7 +155,14 @@ def test_the_demos_model_in_place_of_an_own_one_is_a_warning(
 @pytest.fixture
 def network_folder(tmp_path: Path) -> Path:
     network = bundle_of("lstm")
-    save_bundle(tmp_path / "lstm", network.spec, network.vocabulary, network.model, [], {})
+    save_bundle(
+        tmp_path / "lstm",
+        network.spec,
+        network.vocabulary,
+        network.model,
+        [],
+        {},
+    )
     return tmp_path / "lstm"
 
 
@@ -194,7 +238,9 @@ def test_what_names_no_model_is_an_error_of_the_project(wrong: Any) -> None:
     ids=str,
 )
 def test_options_of_a_wrong_kind_are_errors_of_the_project(
-    options: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "home"))

@@ -30,7 +30,12 @@ def fitted_by_the_stage(folder: Path, order: int) -> tuple[Vocabulary, NGramLM]:
     """Fit through vocabulary, token stream and `NGramLM.fit`, as the stages of the pipeline do."""
     vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
     frame = pl.DataFrame(
-        {"review_id": TEXTS, "text": TEXTS, "stars": STARS}, schema_overrides={"stars": pl.Int8}
+        {
+            "review_id": TEXTS,
+            "text": TEXTS,
+            "stars": STARS,
+        },
+        schema_overrides={"stars": pl.Int8},
     )
     write_stream(
         folder,
@@ -39,7 +44,11 @@ def fitted_by_the_stage(folder: Path, order: int) -> tuple[Vocabulary, NGramLM]:
     )
     stream = TokenStream.open(folder)
     return vocabulary, fit_model(
-        NGramSpec(order=order), vocabulary, stream, stream, FitContext(folder)
+        NGramSpec(order=order),
+        vocabulary,
+        stream,
+        stream,
+        FitContext(folder),
     ).model
 
 
@@ -85,7 +94,10 @@ def test_methods_that_tune_use_the_held_out_texts() -> None:
     with pytest.raises(ConfigError, match="held-out"):
         reviewlm.ngram.fit(TEXTS, smoothing="jelinek_mercer")
     lm = reviewlm.ngram.fit(
-        TEXTS, order=2, smoothing="jelinek_mercer", held_out=["The soup was great."]
+        TEXTS,
+        order=2,
+        smoothing="jelinek_mercer",
+        held_out=["The soup was great."],
     )
     assert lm.score("The soup was great.").perplexity < 3
 
@@ -136,9 +148,18 @@ def test_min_documents_counts_people_where_authors_are_given() -> None:
     texts = ["my code is blue"] * 2 + ["the soup was cold"] * 2 + ["fine food"]
     authors = ["ann", "ann", "bob", "eve", None]
     told = reviewlm.ngram.fit(texts, order=3, min_documents=2)
-    kept = reviewlm.ngram.fit(texts, order=3, min_documents=2, authors=authors)
+    kept = reviewlm.ngram.fit(
+        texts,
+        order=3,
+        min_documents=2,
+        authors=authors,
+    )
 
-    def share(lm: reviewlm.LoadedModel, prompt: str, word: str) -> float:
+    def share(
+        lm: reviewlm.LoadedModel,
+        prompt: str,
+        word: str,
+    ) -> float:
         return dict(lm.suggest(prompt, k=20).words)[word]
 
     assert share(kept, "my code is ", "blue") < share(told, "my code is ", "blue") / 2

@@ -99,7 +99,10 @@ def test_no_printed_command_names_a_place_of_the_program() -> None:
     ],
 )
 def test_a_command_is_printed_as_the_program_was_called(
-    called: str, found: str | None, shown: str, monkeypatch: pytest.MonkeyPatch
+    called: str,
+    found: str | None,
+    shown: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "argv", [called])
     monkeypatch.setattr(shutil, "which", lambda name: found)

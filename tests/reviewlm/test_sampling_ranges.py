@@ -34,7 +34,11 @@ def by_http(name: str, value: float) -> bool:
         return False
 
 
-def by_command(path: tuple[str, ...], name: str, value: float) -> bool:
+def by_command(
+    path: tuple[str, ...],
+    name: str,
+    value: float,
+) -> bool:
     command = COMMANDS[path[0]]
     for inside in path[1:]:
         command = command.commands[inside]

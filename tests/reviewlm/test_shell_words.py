@@ -50,7 +50,9 @@ def completed(home: Path, *words: str) -> list[str]:
     ],
 )
 def test_the_word_at_the_cursor_is_completed(
-    words: list[str], wanted: set[str], own_home: Path
+    words: list[str],
+    wanted: set[str],
+    own_home: Path,
 ) -> None:
     own_home.mkdir()
     register(own_home, load_config("small"), 1, ["champion"])

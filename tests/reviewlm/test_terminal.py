@@ -36,7 +36,11 @@ def test_a_command_is_never_broken_because_users_copy_it(
 ) -> None:
     columns(60)
     shown_results.show_run(
-        result(promoted=True, champion_version=1, registered_model="reviewlm-demo")
+        result(
+            promoted=True,
+            champion_version=1,
+            registered_model="reviewlm-demo",
+        )
     )
     shown = capsys.readouterr().out
     assert "★★★★☆\n  Great tacos.\n" in shown
@@ -90,9 +94,22 @@ def table_of_models(columns: Any, capsys: pytest.CaptureFixture[str]) -> Any:
             "oov": 516,
         }
         names = zip(("kn5+lstm", "unigram"), units, strict=True)
-        models = [{"name": name, "unit": unit, "test": test} for name, unit in names]
+        models = [
+            {
+                "name": name,
+                "unit": unit,
+                "test": test,
+            }
+            for name, unit in names
+        ]
         floor = {"bits_per_byte": 0.26, "statement": "No model can need less."}
-        shown_results.show_models({"models": models, "baseline": "kn5", "floor": floor})
+        shown_results.show_models(
+            {
+                "models": models,
+                "baseline": "kn5",
+                "floor": floor,
+            }
+        )
         return capsys.readouterr().out
 
     return show
@@ -129,15 +146,25 @@ def test_the_table_of_models_names_units_that_differ(
 
 @pytest.mark.parametrize(("same", "proposed"), [(True, False), (False, True)])
 def test_only_another_model_is_proposed_for_a_promotion_by_hand(
-    same: bool, proposed: bool, capsys: pytest.CaptureFixture[str]
+    same: bool,
+    proposed: bool,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shown_results.show_run(result(version=2, champion_version=1, same_model=same))
+    shown_results.show_run(
+        result(
+            version=2,
+            champion_version=1,
+            same_model=same,
+        )
+    )
     assert ("--force" in capsys.readouterr().out) is proposed
 
 
 @pytest.mark.parametrize("runs", [False, True])
 def test_who_has_the_services_running_is_not_told_to_start_them(
-    runs: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    runs: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     page = "http://127.0.0.1:5000/#/experiments/1"
     monkeypatch.delenv(MLFLOW_VARIABLE, raising=False)
@@ -152,10 +179,26 @@ def test_who_has_the_services_running_is_not_told_to_start_them(
 def test_a_run_until_prepare_ends_with_an_account_of_its_data(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    split = {"reviews": 30, "words": 1200, "bytes": 6000}
+    split = {
+        "reviews": 30,
+        "words": 1200,
+        "bytes": 6000,
+    }
     entries = (
-        Entry("read", Outcome.SET_ASIDE, Kind.ENCODING, 2, "a.csv"),
-        Entry("ingest", Outcome.COPY, Kind.SAME_RECORD, 3, "a.csv"),
+        Entry(
+            "read",
+            Outcome.SET_ASIDE,
+            Kind.ENCODING,
+            2,
+            "a.csv",
+        ),
+        Entry(
+            "ingest",
+            Outcome.COPY,
+            Kind.SAME_RECORD,
+            3,
+            "a.csv",
+        ),
     )
     shown_results.show_account(Account({"a.csv": 100}, entries).to_dict(), " --input a.csv")
     shown_results.show_prepared(
@@ -205,7 +248,9 @@ def test_a_run_that_built_nothing_is_one_line(capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
 def test_bytes_that_are_not_utf8_are_refused_from_standard_input_too(
-    errors: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    errors: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Python hides such bytes as half characters where the locale is POSIX."""
     file = tmp_path / "latin1.txt"

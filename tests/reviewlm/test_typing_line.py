@@ -15,10 +15,20 @@ from reviewlm.typing_line import TypedLine, keys_in, press_keys
 from tests.programs import command
 
 COMPLETED = SimpleNamespace(
-    words=[("great", 0.9), ("green", 0.09), ("grey", 0.0001)], typed="gre", space=""
+    words=[("great", 0.9), ("green", 0.09), ("grey", 0.0001)],
+    typed="gre",
+    space="",
 )
-FOLLOWING = SimpleNamespace(words=[("so", 0.2), ("cold", 0.1)], typed="", space=" ")
-NONE = SimpleNamespace(words=[], typed="", space="")
+FOLLOWING = SimpleNamespace(
+    words=[("so", 0.2), ("cold", 0.1)],
+    typed="",
+    space=" ",
+)
+NONE = SimpleNamespace(
+    words=[],
+    typed="",
+    space="",
+)
 
 
 def pressed(text: str, suggestions: SimpleNamespace, *keys: str) -> str:
@@ -49,7 +59,10 @@ def pressed(text: str, suggestions: SimpleNamespace, *keys: str) -> str:
     ],
 )
 def test_a_key_changes_the_text(
-    text: str, suggestions: SimpleNamespace, keys: list[str], wanted: str
+    text: str,
+    suggestions: SimpleNamespace,
+    keys: list[str],
+    wanted: str,
 ) -> None:
     assert pressed(text, suggestions, *keys) == wanted
 
@@ -60,7 +73,11 @@ def test_two_words_taken_at_once_are_each_of_the_text_before_it() -> None:
     def suggest(text: str) -> SimpleNamespace:
         asked.append(text)
         space = "" if text.endswith(" ") else " "
-        return SimpleNamespace(words=[(f"word{len(asked)}", 0.5)], typed="", space=space)
+        return SimpleNamespace(
+            words=[(f"word{len(asked)}", 0.5)],
+            typed="",
+            space=space,
+        )
 
     line = TypedLine()
     assert press_keys(line, ["a", "\t", "\t", "b", "\n", "c"], suggest)
@@ -88,7 +105,10 @@ def test_what_is_drawn_fits_the_terminal(columns: int) -> None:
 def test_a_text_is_typed_on_a_terminal() -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        command("type_on_terminal"), stdin=theirs, stdout=theirs, stderr=theirs
+        command("type_on_terminal"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
     )
     said = b""
     try:

@@ -99,7 +99,11 @@ def food_of(number: int) -> str:
 
 
 @cache
-def bundle_of(number: int, unit: str = "word", one_star: bool = False) -> Bundle:
+def bundle_of(
+    number: int,
+    unit: str = "word",
+    one_star: bool = False,
+) -> Bundle:
     """A bigram model of six sentences about the food of a version, with five stars, and maybe of six with one."""
     texts = [f"The {food_of(number)} was {taste} and the staff was friendly." for taste in TASTES]
     stars = [5] * len(texts)
@@ -107,7 +111,13 @@ def bundle_of(number: int, unit: str = "word", one_star: bool = False) -> Bundle
         texts += [f"Never the {food_of(number)}, it was {taste}." for taste in TASTES]
         stars += [1] * len(TASTES)
     vocabulary = learn_vocabulary(
-        texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm()
+        texts,
+        VocabularySpec(
+            unit=unit,
+            size=300,
+            min_count=1,
+        ),
+        NormalForm(),
     )
     spec = NGramSpec(order=2)
     reviews = pl.DataFrame({"review_id": texts, "text": texts}).with_columns(
@@ -116,9 +126,21 @@ def bundle_of(number: int, unit: str = "word", one_star: bool = False) -> Bundle
     with tempfile.TemporaryDirectory() as folder:
         write_stream(Path(folder, "stream"), vocabulary, [reviews])
         stream = TokenStream.open(Path(folder, "stream"))
-        model = fit_model(spec, vocabulary, stream, stream, FitContext(Path(folder))).model
+        model = fit_model(
+            spec,
+            vocabulary,
+            stream,
+            stream,
+            FitContext(Path(folder)),
+        ).model
     shares = tuple(stars.count(each) / len(stars) for each in range(6))
-    return Bundle(spec, vocabulary, model, digest=f"{number:064d}", stars_prior=shares)
+    return Bundle(
+        spec,
+        vocabulary,
+        model,
+        digest=f"{number:064d}",
+        stars_prior=shares,
+    )
 
 
 class MadeSource:
@@ -168,7 +190,13 @@ class MadeSource:
 
 def made_versions(source: MadeSource, **settings: object) -> Versions:
     """Versions of a source, which look at it only when the test says so."""
-    options = ServingConfig.model_validate({"poll_seconds": 3_600, "threads": 1, **settings})
+    options = ServingConfig.model_validate(
+        {
+            "poll_seconds": 3_600,
+            "threads": 1,
+            **settings,
+        }
+    )
     return Versions(source, options, Metrics())
 
 

@@ -26,7 +26,12 @@ def version(home: Path, number: int, *aliases: str) -> Path:
     folder = register(home, load_config("small"), number, aliases) / "artifacts" / "bundle"
     bundle = bundle_of(number)
     save_bundle(
-        folder, bundle.spec, bundle.vocabulary, bundle.model, [("The food was good.", 5)], {}
+        folder,
+        bundle.spec,
+        bundle.vocabulary,
+        bundle.model,
+        [("The food was good.", 5)],
+        {},
     )
     return folder
 
@@ -37,9 +42,22 @@ class Process:
     def __init__(self, home: Path, *options: str) -> None:
         sets = [word for setting in LOCAL for word in ("--set", setting)]
         command = [sys.executable, "-m", "reviewlm.cli", "serve", *sets, *options, "--json"]
-        environment = {**os.environ, "REVIEWLM_HOME": str(home), "PYTHONPATH": str(ROOT)}
-        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+        environment = {
+            **os.environ,
+            "REVIEWLM_HOME": str(home),
+            "PYTHONPATH": str(ROOT),
+        }
+        pipes: Any = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+        }
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            **pipes,
+        )
         assert self.process.stdout is not None
         self.told = json.loads(line := self.process.stdout.readline())
         assert "address" in self.told, line + self.process.communicate()[1]

@@ -20,7 +20,11 @@ from tests.serving.made_versions import MadeSource, made_versions, running
 
 
 def ask(
-    app: Any, method: str, path: str, base_url: str = "http://localhost", **options: Any
+    app: Any,
+    method: str,
+    path: str,
+    base_url: str = "http://localhost",
+    **options: Any,
 ) -> httpx.Response:
     """Return the answer of an application without a server to one request."""
 
@@ -36,8 +40,21 @@ def ask(
 @contextmanager
 def served(app: Any, **more: Any) -> Iterator[str]:
     """Serve an application in a thread, with more options for uvicorn, and give its address."""
-    options = {"log_config": None, "access_log": False, "ws": "none", "lifespan": "off", **more}
-    server = uvicorn.Server(uvicorn.Config(app, port=0, timeout_keep_alive=KEEP_ALIVE, **options))
+    options = {
+        "log_config": None,
+        "access_log": False,
+        "ws": "none",
+        "lifespan": "off",
+        **more,
+    }
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            port=0,
+            timeout_keep_alive=KEEP_ALIVE,
+            **options,
+        )
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

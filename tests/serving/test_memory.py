@@ -34,13 +34,28 @@ def texts() -> Iterator[str]:
 def requests(asked: list[str], part: int) -> list[bytes]:
     """Return completions, scores, and texts that are typed letter by letter."""
     completions = [
-        post("/v1/completions", {"prompt": text, "max_tokens": 5, "seed": part})
+        post(
+            "/v1/completions",
+            {
+                "prompt": text,
+                "max_tokens": 5,
+                "seed": part,
+            },
+        )
         for text in asked[:-80]
     ]
     scores = [post("/score", {"texts": [text]}) for text in asked[-80:-40]]
     typed = [post("/suggest", {"prompt": asked[-1][:end], "k": 3}) for end in range(1, 21)]
     further = [
-        post("/suggest", {"prompt": asked[-2][:end], "k": 3, "stars": 5}) for end in range(1, 21)
+        post(
+            "/suggest",
+            {
+                "prompt": asked[-2][:end],
+                "k": 3,
+                "stars": 5,
+            },
+        )
+        for end in range(1, 21)
     ]
     return [*completions, *scores, *typed, *further]
 

@@ -70,9 +70,17 @@ def listening(process: psutil.Process) -> set[str]:
 
 
 def text_of(number: int) -> str:
-    return generate(bundle_of(number), 1, 5, "The", 20, 7, temperature=0.9, top_k=0, top_p=0.9)[
-        0
-    ].removeprefix("The")
+    return generate(
+        bundle_of(number),
+        1,
+        5,
+        "The",
+        20,
+        7,
+        temperature=0.9,
+        top_k=0,
+        top_p=0.9,
+    )[0].removeprefix("The")
 
 
 OUTSIDE = {"serving.host": "0.0.0.0"}
@@ -122,7 +130,12 @@ def test_replicas_do_what_one_server_does(served: Process, own_home: Path) -> No
 
     def ask() -> None:
         while not enough.is_set():
-            long = {"prompt": "The", "max_tokens": 4_000, "n": 2, "temperature": 2.0}
+            long = {
+                "prompt": "The",
+                "max_tokens": 4_000,
+                "n": 2,
+                "temperature": 2.0,
+            }
             assert (
                 httpx.post(
                     f"{served.told['address']}/v1/completions", json=long, timeout=60
@@ -167,7 +180,11 @@ def test_replicas_do_what_one_server_does(served: Process, own_home: Path) -> No
     assert psutil.wait_procs(family[1:], 20)[1] == []
 
 
-def answered(client: httpx.Client, session: str, route: str = "/v1/completions") -> int:
+def answered(
+    client: httpx.Client,
+    session: str,
+    route: str = "/v1/completions",
+) -> int:
     """Return how many requests the replica of a session has answered."""
     page = client.get("/metrics", headers={"x-session-id": session}).text
     counts = re.findall(rf'reviewlm_requests_total{{route="{route}",status="200"}} (\S+)', page)

@@ -27,7 +27,11 @@ from tests.serving.made_versions import bundle_of, food_of
 from tests.serving.processes import LOCAL, Process, version
 
 
-def move(home: Path, alias: str, number: int) -> None:
+def move(
+    home: Path,
+    alias: str,
+    number: int,
+) -> None:
     with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
         database.execute(
             "UPDATE registered_model_aliases SET version = ? WHERE alias = ?", (number, alias)
@@ -40,7 +44,9 @@ def served(*settings: str) -> Iterator[httpx.Client]:
     config = load_config("small", [*LOCAL, *settings])
     listener, ready = server.listening(config.serving), threading.Event()
     thread = threading.Thread(
-        target=server.serve, args=(config, listener, lambda version: ready.set()), daemon=True
+        target=server.serve,
+        args=(config, listener, lambda version: ready.set()),
+        daemon=True,
     )
     thread.start()
     assert ready.wait(30)
@@ -130,10 +136,18 @@ def test_a_home_with_tokens_answers_only_them(own_home: Path) -> None:
 
 
 def test_every_door_draws_the_same_texts_by_a_key(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     version(own_home, 1, "champion")
-    body = {"stars": 5, "temperature": 1.5, "top_p": 1, "n": 9, "seed": 3}
+    body = {
+        "stars": 5,
+        "temperature": 1.5,
+        "top_p": 1,
+        "n": 9,
+        "seed": 3,
+    }
     with served() as client:
         texts, plain = (
             [
@@ -146,34 +160,75 @@ def test_every_door_draws_the_same_texts_by_a_key(
         )
         refused = client.post("/v1/completions", json={**body, "watermark": 3})
     assert texts == generate(
-        bundle_of(1), 9, 5, temperature=1.5, max_tokens=300, seed=3, watermark="secret"
+        bundle_of(1),
+        9,
+        5,
+        temperature=1.5,
+        max_tokens=300,
+        seed=3,
+        watermark="secret",
     )
     asked = {**body, "watermark": "secret"}
     options = [
         word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", value)
     ]
-    assert call(monkeypatch, capfd, "generate", *options, "--json").facts["texts"] == texts
+    assert (
+        call(
+            monkeypatch,
+            capfd,
+            "generate",
+            *options,
+            "--json",
+        ).facts["texts"]
+        == texts
+    )
     lm = reviewlm.load("champion")
     assert lm.generate(**asked) == texts
     assert (
         "".join(lm.stream(**{name: value for name, value in asked.items() if name != "n"}))
         == texts[0]
     )
-    assert plain == generate(bundle_of(1), 9, 5, temperature=1.5, max_tokens=300, seed=3) != texts
+    assert (
+        plain
+        == generate(
+            bundle_of(1),
+            9,
+            5,
+            temperature=1.5,
+            max_tokens=300,
+            seed=3,
+        )
+        != texts
+    )
     assert (refused.status_code, refused.json()["error"]["message"]) == (
         400,
         "watermark is 3; it must be text",
     )
     file, lines = own_home / "texts.txt", [" ".join(text.split()) for text in texts if text.strip()]
     file.write_text("\n".join(lines), encoding="utf-8")
-    told = call(monkeypatch, capfd, "score", str(file), "--watermark", "secret", "--json").facts[
-        "watermarks"
-    ]
+    told = call(
+        monkeypatch,
+        capfd,
+        "score",
+        str(file),
+        "--watermark",
+        "secret",
+        "--json",
+    ).facts["watermarks"]
     marks = [evidence_of(bundle_of(1).vocabulary, text, "secret") for text in lines]
     assert marks == lm.watermarks(lines, "secret")
     assert told == [{"line": number, **mark._asdict()} for number, mark in enumerate(marks, 1)]
     assert sum(each["z"] for each in told) > 0
-    assert "watermarks" not in call(monkeypatch, capfd, "score", str(file), "--json").facts
+    assert (
+        "watermarks"
+        not in call(
+            monkeypatch,
+            capfd,
+            "score",
+            str(file),
+            "--json",
+        ).facts
+    )
 
 
 @pytest.mark.long
@@ -188,7 +243,13 @@ def test_a_signal_lets_requests_in_progress_finish(own_home: Path, number: int) 
         "numbers": "float32",
         "why_numbers": started.told["why_numbers"],
     }
-    body = {"prompt": "The", "max_tokens": 4_000, "n": 60, "stream": True, "temperature": 2.0}
+    body = {
+        "prompt": "The",
+        "max_tokens": 4_000,
+        "n": 60,
+        "stream": True,
+        "temperature": 2.0,
+    }
     with started.client.stream("POST", "/v1/completions", json=body) as answer:
         lines = answer.iter_lines()
         next(lines)

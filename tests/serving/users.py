@@ -40,7 +40,12 @@ class User:
         wrong: Says what is wrong with an answer; "" for nothing.
     """
 
-    def __init__(self, http: httpx.AsyncClient, seed: int, wrong: Callable[[Answer], str]) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        seed: int,
+        wrong: Callable[[Answer], str],
+    ) -> None:
         self.http, self.wrong = http, wrong
         self.random = random.Random(seed)
         self.answers, self.failures = list[Answer](), list[str]()
@@ -56,7 +61,14 @@ class User:
         except Exception as error:
             self.failures.append(f"{kind}: {error!r}")
             return
-        answer = Answer(kind, seed, int(model.partition("/")[2]), text, asked, time.monotonic())
+        answer = Answer(
+            kind,
+            seed,
+            int(model.partition("/")[2]),
+            text,
+            asked,
+            time.monotonic(),
+        )
         self.answers.append(answer)
         if said := self.wrong(answer):
             self.failures.append(f"{kind}: {model} {said}")
@@ -68,12 +80,22 @@ class User:
 
     async def text(self, seed: int) -> tuple[str, str]:
         told = await self.post(
-            "/v1/completions", {"prompt": PROMPT, "max_tokens": LENGTH, "seed": seed}
+            "/v1/completions",
+            {
+                "prompt": PROMPT,
+                "max_tokens": LENGTH,
+                "seed": seed,
+            },
         )
         return told["model"], told["choices"][0]["text"]
 
     async def stream(self, seed: int) -> tuple[str, str]:
-        body = {"prompt": PROMPT, "max_tokens": LENGTH, "seed": seed, "stream": True}
+        body = {
+            "prompt": PROMPT,
+            "max_tokens": LENGTH,
+            "seed": seed,
+            "stream": True,
+        }
         models, text, done = set(), "", False
         async with self.http.stream("POST", "/v1/completions", json=body) as answer:
             assert answer.status_code == 200
@@ -107,7 +129,11 @@ async def load(
 ) -> tuple[list[Answer], list[str]]:
     """Ask so many times at least, and for as long as *more* says of the number of requests made; return all answers."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=users)
-    http = httpx.AsyncClient(base_url=address, timeout=60, limits=limits)
+    http = httpx.AsyncClient(
+        base_url=address,
+        timeout=60,
+        limits=limits,
+    )
     everyone, made = [User(http, seed, wrong) for seed in range(users)], [0]
 
     async def use(user: User) -> None:

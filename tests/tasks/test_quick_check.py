@@ -49,7 +49,9 @@ def config_of(*files: Path, preset: str = "small") -> RunConfig:
 
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet", ".txt"])
 def test_the_sample_has_the_first_reviews_of_any_format(
-    ending: str, reviews: Path, tmp_path: Path
+    ending: str,
+    reviews: Path,
+    tmp_path: Path,
 ) -> None:
     texts = [json.loads(line)["text"] for line in reviews.read_text(encoding="utf-8").splitlines()]
     file = as_format(reviews, ending)
@@ -97,7 +99,14 @@ def failed_check(
 
     monkeypatch.setattr(quick_check, "try_stages", failing)
     monkeypatch.setattr("reviewlm.verbs.check.lasting_folder", lambda: tmp_path)
-    return call(monkeypatch, capfd, "check", "--input", reviews, "--json")
+    return call(
+        monkeypatch,
+        capfd,
+        "check",
+        "--input",
+        reviews,
+        "--json",
+    )
 
 
 def test_a_failing_stage_is_named(failed_check: Done) -> None:
@@ -112,7 +121,9 @@ def test_a_failing_stage_is_named(failed_check: Done) -> None:
 
 
 def test_the_files_of_a_failed_check_are_kept(
-    failed_check: Done, tmp_path: Path, own_home: Path
+    failed_check: Done,
+    tmp_path: Path,
+    own_home: Path,
 ) -> None:
     folder = Path(failed_check.facts["home"])
     assert folder.parent == tmp_path
@@ -142,7 +153,14 @@ def test_the_wall_time_of_the_command_is_told_also_if_a_stage_fails(
 
     monkeypatch.setattr(quick_check, "try_stages", quick)
     monkeypatch.setattr("reviewlm.verbs.check.lasting_folder", lambda: tmp_path)
-    done = call(monkeypatch, capfd, "check", "--input", reviews, "--json")
+    done = call(
+        monkeypatch,
+        capfd,
+        "check",
+        "--input",
+        reviews,
+        "--json",
+    )
     assert 17 <= done.facts["seconds"] < 18
     assert said in done.err
 

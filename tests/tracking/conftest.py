@@ -117,7 +117,13 @@ def write_bundle(folder: Path, word: str) -> Path:
     """Write a bundle that the stand-in opens."""
     folder.mkdir(parents=True)
     (folder / "spec.json").write_text(
-        json.dumps({"kind": "fake", "word": word, "spec": {"order": 3}})
+        json.dumps(
+            {
+                "kind": "fake",
+                "word": word,
+                "spec": {"order": 3},
+            }
+        )
     )
     return folder
 
@@ -172,7 +178,13 @@ def store(tracker: Tracker, tmp_path: Path) -> Store:
 def light_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """A logged model of one file: saving a real one takes a second."""
 
-    def save(work: Path, bundle: Path, package: Path, model: Any, form: Any) -> Path:
+    def save(
+        work: Path,
+        bundle: Path,
+        package: Path,
+        model: Any,
+        form: Any,
+    ) -> Path:
         shutil.copytree(bundle, work / "model" / export.BUNDLE_PATH)
         return work / "model"
 
@@ -187,6 +199,13 @@ def pieces(tmp_path: Path) -> Path:
     write_package(folder / "models", "one")
     (folder / "docs").mkdir()
     (folder / "docs" / "index.html").write_text("<p>")
-    points = [{"step": step, "time": 1000.0 + step, "train/nats": step / 7} for step in range(5)]
+    points = [
+        {
+            "step": step,
+            "time": 1000.0 + step,
+            "train/nats": step / 7,
+        }
+        for step in range(5)
+    ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
     return folder

@@ -56,7 +56,12 @@ def contents(home: Path) -> dict[str, Any]:
     return found
 
 
-def run(home: str, at: int = 0, die: int = -1, said: str = "") -> None:
+def run(
+    home: str,
+    at: int = 0,
+    die: int = -1,
+    said: str = "",
+) -> None:
     """Upgrade a home; die before the touch number `at`, or when the migration of a database comes to step `die`.
 
     Args:
@@ -72,7 +77,13 @@ def run(home: str, at: int = 0, die: int = -1, said: str = "") -> None:
             return [MIGRATION, str(file), str(die)], dict(os.environ)
 
         file = base / DATABASES[library]
-        return LibraryTables(library, file, migration, stored_revision(file), "two")
+        return LibraryTables(
+            library,
+            file,
+            migration,
+            stored_revision(file),
+            "two",
+        )
 
     def look(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal seen

@@ -43,7 +43,12 @@ class Served:
             folder,
             ping,
         )
-        self._environment = {**os.environ, "PATH": path, "PYTHONPATH": "", **environment}
+        self._environment = {
+            **os.environ,
+            "PATH": path,
+            "PYTHONPATH": "",
+            **environment,
+        }
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -79,7 +84,10 @@ class Served:
 
 
 def _wait_for(
-    address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 240
+    address: str,
+    process: subprocess.Popen[bytes],
+    log: Path,
+    seconds: float = 240,
 ) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
@@ -122,14 +130,23 @@ def store_server(folder: Path, home: Path, *artifacts: str) -> Served:
     return Served(command, folder, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
 
 
-def model_folder(tracker: Tracker, name: str = "reviewlm", version: int | None = None) -> str:
+def model_folder(
+    tracker: Tracker,
+    name: str = "reviewlm",
+    version: int | None = None,
+) -> str:
     """Return the folder of a registered model in MLflow's form, the champion's if no version is named."""
     found = find_version(tracker, Reference(name, "" if version else CHAMPION, version))
     assert found is not None
     return str(found.folder.parents[1])
 
 
-def model_server(tracker: Tracker, folder: Path, name: str = "reviewlm", **options: Any) -> Served:
+def model_server(
+    tracker: Tracker,
+    folder: Path,
+    name: str = "reviewlm",
+    **options: Any,
+) -> Served:
     """Return `mlflow models serve` of a champion."""
 
     def command(port: int) -> list[str]:

@@ -43,7 +43,17 @@ def filled(tmp_path: Path) -> Path:
         (work / "rows.txt").write_text("content of a result")
         return {}
 
-    result = Store(folder / "store").build("ingest", 1, {}, {}, make).artifact.folder
+    result = (
+        Store(folder / "store")
+        .build(
+            "ingest",
+            1,
+            {},
+            {},
+            make,
+        )
+        .artifact.folder
+    )
     shutil.copytree(result, folder / "store" / ".aside" / "damaged")
     (folder / "store" / ".work" / "once-0123").mkdir(parents=True)
     (folder / "store" / ".work" / "once-0123" / "half").write_text("unfinished")
@@ -80,7 +90,11 @@ def rows_of(database: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_what_is_restored_is_what_was_backed_up(ending: str, filled: Path, tmp_path: Path) -> None:
+def test_what_is_restored_is_what_was_backed_up(
+    ending: str,
+    filled: Path,
+    tmp_path: Path,
+) -> None:
     file = tmp_path / f"backup{ending}"
     told = write_backup(filled, file)
     restored = tmp_path / "restored"
@@ -166,7 +180,9 @@ def test_an_archive_of_another_kind_of_place_is_refused(filled: Path, tmp_path: 
 
 @pytest.mark.parametrize("target", ["full", "full/mine", "link"])
 def test_a_target_that_is_not_an_empty_folder_stays_as_it_is(
-    target: str, filled: Path, tmp_path: Path
+    target: str,
+    filled: Path,
+    tmp_path: Path,
 ) -> None:
     write_backup(filled, tmp_path / "backup.tar")
     (tmp_path / "full").mkdir()
@@ -187,7 +203,9 @@ def test_an_empty_folder_is_a_target(filled: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_an_archive_that_is_cut_off_at_any_place_restores_nothing(
-    ending: str, filled: Path, tmp_path: Path
+    ending: str,
+    filled: Path,
+    tmp_path: Path,
 ) -> None:
     whole = tmp_path / f"backup{ending}"
     write_backup(filled, whole)
@@ -213,7 +231,9 @@ def test_the_file_of_a_changed_byte_is_named(filled: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_an_archive_with_a_changed_byte_anywhere_restores_nothing_or_all(
-    ending: str, filled: Path, tmp_path: Path
+    ending: str,
+    filled: Path,
+    tmp_path: Path,
 ) -> None:
     write_backup(filled, whole := tmp_path / f"backup{ending}")
     content = whole.read_bytes()
@@ -252,7 +272,12 @@ TRICKS: dict[str, Callable[[], tarfile.TarInfo]] = {
     "backslash": lambda: entry("..\\evil", size=4),
     "symbolic-link": lambda: entry("store/link", type=tarfile.SYMTYPE, linkname="/etc"),
     "hard-link": lambda: entry("passwd", type=tarfile.LNKTYPE, linkname="/etc/passwd"),
-    "device": lambda: entry("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
+    "device": lambda: entry(
+        "null",
+        type=tarfile.CHRTYPE,
+        devmajor=1,
+        devminor=3,
+    ),
     "pipe": lambda: entry("pipe", type=tarfile.FIFOTYPE),
     "twice": lambda: entry("same", size=4),
 }
@@ -285,7 +310,10 @@ HOSTILE: dict[str, tuple[Sequence[tarfile.TarInfo], Any]] = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_an_archive_that_only_a_stranger_makes_ends_as_one_that_is_no_backup(
-    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    case: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     members, about = HOSTILE[case]
     files = {one.name: {"bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()} for one in members}
@@ -295,7 +323,13 @@ def test_an_archive_that_only_a_stranger_makes_ends_as_one_that_is_no_backup(
         *((member, b"") for member in members),
     )
     done = call(
-        monkeypatch, capfd, "home", "restore", tmp_path / "odd.tar", "--home", tmp_path / "restored"
+        monkeypatch,
+        capfd,
+        "home",
+        "restore",
+        tmp_path / "odd.tar",
+        "--home",
+        tmp_path / "restored",
     )
     assert done.code == Unreadable.exit_code
     assert [path.name for path in tmp_path.iterdir()] == ["odd.tar"]
@@ -327,7 +361,13 @@ def test_a_restored_home_with_deployments_warns_that_they_run_commands(
 
 
 def manifest_with(**about: Any) -> dict[str, Any]:
-    return {"format": 1, "files": {}, "home": "", "without_store": False, **about}
+    return {
+        "format": 1,
+        "files": {},
+        "home": "",
+        "without_store": False,
+        **about,
+    }
 
 
 @pytest.mark.parametrize(
@@ -350,7 +390,9 @@ def test_a_manifest_that_is_not_ours_restores_nothing(manifest: Any, tmp_path: P
 
 
 def test_a_manifest_that_would_fill_the_memory_is_not_read(
-    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    filled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_backup(filled, tmp_path / "b.tar")
     monkeypatch.setattr("reviewlm.tracking.backup.LARGEST_MANIFEST", 100)
@@ -360,7 +402,9 @@ def test_a_manifest_that_would_fill_the_memory_is_not_read(
 
 
 def test_a_full_disk_is_no_damaged_database(
-    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    filled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def small(database: Path, seconds: float) -> sqlite3.Connection:
         raise full
@@ -382,7 +426,17 @@ def saved(
 ) -> tuple[Path, dict[str, Any]]:
     """The backup of a home whose runs are on another server, and what the command says of it."""
     file, uri = tmp_path / "b.tar.gz", "execution.tracking_uri=http://mlflow.example:5000"
-    done = call(monkeypatch, capfd, "home", "backup", "--to", file, "--set", uri, "--json")
+    done = call(
+        monkeypatch,
+        capfd,
+        "home",
+        "backup",
+        "--to",
+        file,
+        "--set",
+        uri,
+        "--json",
+    )
     assert done.code == 0
     return file, done.facts
 
@@ -400,7 +454,15 @@ def test_a_restored_home_is_named_in_a_command(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     target = tmp_path / "restored"
-    done = call(monkeypatch, capfd, "home", "restore", saved[0], "--home", target)
+    done = call(
+        monkeypatch,
+        capfd,
+        "home",
+        "restore",
+        saved[0],
+        "--home",
+        target,
+    )
     assert done.code == 0
     assert f"REVIEWLM_HOME={target} reviewlm history" in done.out
 
@@ -418,7 +480,15 @@ def test_a_backup_says_which_files_of_its_runs_are_in_a_bucket(
     bucket = client.create_experiment("bucket", artifact_location="s3://user:secret@bucket/mlflow")
     for experiment in (inside, bucket, bucket):
         client.create_run(experiment)
-    saved = call(monkeypatch, capfd, "home", "backup", "--to", tmp_path / "b.tar", "--json")
+    saved = call(
+        monkeypatch,
+        capfd,
+        "home",
+        "backup",
+        "--to",
+        tmp_path / "b.tar",
+        "--json",
+    )
     [warning] = saved.facts["warnings"]
     assert "Not part of the backup: s3://user:***@bucket/mlflow, outside this home" in warning
     assert "(2)" in warning

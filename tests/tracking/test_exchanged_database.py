@@ -33,7 +33,9 @@ def remove(file: Path) -> None:
 
 @pytest.mark.parametrize("exchange", [replace, remove])
 def test_a_database_that_was_exchanged_takes_no_more_writes(
-    tracker: Tracker, store_home: Path, exchange: Callable[[Path], None]
+    tracker: Tracker,
+    store_home: Path,
+    exchange: Callable[[Path], None],
 ) -> None:
     run_id = tracker.start_run("a")
     exchange(store_home / "mlflow.db")
@@ -66,7 +68,9 @@ def test_another_process_that_has_the_database_open_is_named(tmp_path: Path) -> 
 
 
 def test_a_database_that_lacks_a_table_is_damaged(
-    tracker: Tracker, store_home: Path, caplog: pytest.LogCaptureFixture
+    tracker: Tracker,
+    store_home: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     run_id = tracker.start_run("a")
     with closing(sqlite3.connect(store_home / "mlflow.db")) as made, made:

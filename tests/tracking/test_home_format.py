@@ -68,7 +68,17 @@ def test_each_command_ends_with_the_same_error(
 
 
 def test_results_of_an_older_version_are_no_damage_but_another_format(own_home: Path) -> None:
-    built = Store(own_home / "store").build("ingest", "1", {}, {}, lambda folder: {}).artifact
+    built = (
+        Store(own_home / "store")
+        .build(
+            "ingest",
+            "1",
+            {},
+            {},
+            lambda folder: {},
+        )
+        .artifact
+    )
     manifest = Path(built.folder) / MANIFEST
     whole = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({name: whole[name] for name in whole if name != CHECKSUM}))

@@ -34,7 +34,11 @@ def upgraded() -> Started:
     context.set_forkserver_preload(["tests.tracking.killed_upgrade"])
 
     def start(home: Path, **options: Any) -> int:
-        child = context.Process(target=run, args=(str(home),), kwargs=options)
+        child = context.Process(
+            target=run,
+            args=(str(home),),
+            kwargs=options,
+        )
         child.start()
         child.join(120)
         assert child.exitcode is not None
@@ -78,7 +82,10 @@ def require_upgraded(home: Path) -> None:
 )
 @pytest.mark.parametrize("part", long_but(range(8), [3, 7]))
 def test_after_a_kill_before_any_touch_of_a_file_the_next_upgrade_goes_on(
-    part: int, touches: int, upgraded: Started, tmp_path: Path
+    part: int,
+    touches: int,
+    upgraded: Started,
+    tmp_path: Path,
 ) -> None:
     """Every eighth touch is a part."""
     assert touches > 30
@@ -92,7 +99,9 @@ def test_after_a_kill_before_any_touch_of_a_file_the_next_upgrade_goes_on(
 
 @pytest.mark.parametrize("step", long_but(range(5), [2]))
 def test_a_kill_in_the_midst_of_a_migration_hits_the_copy_only(
-    step: int, upgraded: Started, home: Path
+    step: int,
+    upgraded: Started,
+    home: Path,
 ) -> None:
     assert upgraded(home, die=step) == -signal.SIGKILL
     assert contents(home) == {"MLflow": OLD, "Prefect": OLD}
@@ -105,7 +114,13 @@ def older_tables(file: Path, meanwhile: Callable[[], object] = lambda: None) -> 
         meanwhile()
         return [MIGRATION, str(copy), "-1"], dict(os.environ)
 
-    return LibraryTables("MLflow", file, migration, "one", "two")
+    return LibraryTables(
+        "MLflow",
+        file,
+        migration,
+        "one",
+        "two",
+    )
 
 
 def test_no_database_is_migrated_if_the_migration_of_another_fails(
@@ -114,14 +129,22 @@ def test_no_database_is_migrated_if_the_migration_of_another_fails(
     def fails(copy: Path) -> tuple[list[str], dict[str, str]]:
         return ["-c", "raise SystemExit(1)"], dict(os.environ)
 
-    failing = LibraryTables("Prefect", home / "prefect" / "prefect.db", fails, "one", "two")
+    failing = LibraryTables(
+        "Prefect",
+        home / "prefect" / "prefect.db",
+        fails,
+        "one",
+        "two",
+    )
     with pytest.raises(ArtifactError):
         migrate([older_tables(home / "mlflow.db"), failing], tmp_path, "backup.tar")
     assert contents(home) == {"MLflow": OLD, "Prefect": OLD}
 
 
 def test_a_database_that_another_program_locks_stays_as_it_was(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("reviewlm.tracking.backup.PATIENCE", 0.2)
     file = home / "mlflow.db"

@@ -74,7 +74,11 @@ def restored(origin: Path, place: Path) -> None:
 
 
 @pytest.fixture(params=[copied, restored, shutil.move], ids=lambda way: way.__name__)
-def moved(request: pytest.FixtureRequest, origin: Path, tmp_path: Path) -> Path:
+def moved(
+    request: pytest.FixtureRequest,
+    origin: Path,
+    tmp_path: Path,
+) -> Path:
     """The home at another place, whose name needs quoting; nothing is left at the old one."""
     home = tmp_path / "another höme #2, 100% new"
     request.param(origin, home)
@@ -121,7 +125,9 @@ def test_every_copy_of_a_home_writes_into_itself(origin: Path) -> None:
 
 @pytest.fixture
 def copied_server(
-    origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    origin: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[tuple[Path, str]]:
     """A copied home, and the address of its MLflow server."""
     copied(origin, home := tmp_path / "copy")
@@ -130,7 +136,13 @@ def copied_server(
     def command(port: int) -> list[str]:
         return launch.command_of("mlflow", "127.0.0.1", port)
 
-    server = Served(command, tmp_path, "/health", program="python", PYTHONPATH=str(ROOT))
+    server = Served(
+        command,
+        tmp_path,
+        "/health",
+        program="python",
+        PYTHONPATH=str(ROOT),
+    )
     server.start()
     try:
         yield home, server.address
@@ -158,7 +170,9 @@ def test_the_page_of_a_copied_home_gives_its_files(copied_server: tuple[Path, st
 
 @pytest.mark.slow
 def test_the_model_of_a_copied_home_is_fetched_through_its_server(
-    copied_server: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copied_server: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     home, address = copied_server
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER)

@@ -22,7 +22,11 @@ TEXTS = [
 ]
 
 
-def fitted(folder: Path, order: int = 2, reviews: pl.DataFrame | None = None) -> Path:
+def fitted(
+    folder: Path,
+    order: int = 2,
+    reviews: pl.DataFrame | None = None,
+) -> Path:
     """Fit an n-gram model of eighteen reviews, or of given ones, and return its bundle's folder."""
     if reviews is None:
         reviews = pl.DataFrame({"review_id": [str(i) for i in range(len(TEXTS))], "text": TEXTS})
@@ -33,6 +37,19 @@ def fitted(folder: Path, order: int = 2, reviews: pl.DataFrame | None = None) ->
     vocabulary = learn_vocabulary(texts, VocabularySpec(min_count=1), NormalForm())
     write_stream(folder / "stream", vocabulary, [reviews])
     stream, spec = TokenStream.open(folder / "stream"), NGramSpec(name=f"kn{order}", order=order)
-    model = fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model
-    save_bundle(folder / "bundle", spec, vocabulary, model, [(text, 5) for text in texts[:3]], {})
+    model = fit_model(
+        spec,
+        vocabulary,
+        stream,
+        stream,
+        FitContext(folder),
+    ).model
+    save_bundle(
+        folder / "bundle",
+        spec,
+        vocabulary,
+        model,
+        [(text, 5) for text in texts[:3]],
+        {},
+    )
     return folder / "bundle"

@@ -25,7 +25,11 @@ NOT_IN_NAMES = r"[/:.%\"']"
 
 
 def log_bundle(
-    tracker: Tracker, run_id: str, bundle_folder: Path, name: str = "model", package: Path = PACKAGE
+    tracker: Tracker,
+    run_id: str,
+    bundle_folder: Path,
+    name: str = "model",
+    package: Path = PACKAGE,
 ) -> None:
     """Log a bundle as an MLflow model of a run, which gets its address, `models:/m-…`, as the tag `reviewlm.model_uri`.
 
@@ -103,7 +107,12 @@ def _is_undamaged(folder: Path) -> bool:
         return False
 
 
-def download(tracker: Tracker, address: str, name: str, number: str) -> Path:
+def download(
+    tracker: Tracker,
+    address: str,
+    name: str,
+    number: str,
+) -> Path:
     """Download a version once; the folder gets its final name only when it is complete.
 
     Another server has other versions with the same numbers, so the name of the folder also depends on the address. If
@@ -119,11 +128,15 @@ def download(tracker: Tracker, address: str, name: str, number: str) -> Path:
     with disk_errors(final.parent):
         final.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
-            prefix=f"{final.name}.", suffix=".partial", dir=final.parent
+            prefix=f"{final.name}.",
+            suffix=".partial",
+            dir=final.parent,
         ) as unfinished:
             with tracker.reaching():
                 folder = mlflow.artifacts.download_artifacts(
-                    artifact_uri=address, dst_path=unfinished, tracking_uri=tracker.uri
+                    artifact_uri=address,
+                    dst_path=unfinished,
+                    tracking_uri=tracker.uri,
                 )
             try:
                 Path(folder).rename(final)
@@ -179,7 +192,12 @@ def find_version(tracker: Tracker, reference: Reference) -> Found | None:
     return Found(replace(version, run_model=reference.model), folder)
 
 
-def _here(tracker: Tracker, address: str, version: Version, ending: str = "") -> Path:
+def _here(
+    tracker: Tracker,
+    address: str,
+    version: Version,
+    ending: str = "",
+) -> Path:
     place = f"{version.version}{ending}"
     return (
         bundle_in(tracker, address) or download(tracker, address, version.name, place) / BUNDLE_PATH
@@ -227,7 +245,11 @@ def required_record(bundle: Path) -> Lineage:
     return record
 
 
-def attach(tracker: Tracker, model_uri: str, lineage: Lineage) -> None:
+def attach(
+    tracker: Tracker,
+    model_uri: str,
+    lineage: Lineage,
+) -> None:
     """Write a record into the folder of a logged model; an existing one is replaced."""
     with (
         tempfile.TemporaryDirectory(prefix="reviewlm-lineage-") as folder,

@@ -135,7 +135,13 @@ def signature_of(form: Form) -> ModelSignature:
     for kind, names in outputs:
         answers += [ColSpec(kind, name, required=False) for name in names]
 
-    kinds = {str: string, float: double, int: long, type(None): long, list: string}
+    kinds = {
+        str: string,
+        float: double,
+        int: long,
+        type(None): long,
+        list: string,
+    }
     params = []
     for name, default in DEFAULTS.items():
         params.append(
@@ -152,7 +158,13 @@ def form_of(facts: Mapping[str, Any]) -> Form:
     return CLASSIFIER if facts.get("task") == CLASSIFICATION else LANGUAGE_MODEL
 
 
-def send_model(tracker: Connection, run_id: str, name: str, bundle: Path, package: Path) -> None:
+def send_model(
+    tracker: Connection,
+    run_id: str,
+    name: str,
+    bundle: Path,
+    package: Path,
+) -> None:
     """Log a bundle as an MLflow model of a run, with the code of a package; the run gets its address as a tag.
 
     Raises:
@@ -166,7 +178,14 @@ def send_model(tracker: Connection, run_id: str, name: str, bundle: Path, packag
     ):
         from mlflow.models import Model
 
-        logged = _find_or_create_logged_model(client, run_id, name, bundle, package, facts)
+        logged = _find_or_create_logged_model(
+            client,
+            run_id,
+            name,
+            bundle,
+            package,
+            facts,
+        )
         if str(logged.status) != "READY":
             model = Model(
                 artifact_path=logged.artifact_location,
@@ -175,7 +194,13 @@ def send_model(tracker: Connection, run_id: str, name: str, bundle: Path, packag
                 run_id=run_id,
             )
             try:
-                folder = _save(Path(temporary), bundle, package, model, facts)
+                folder = _save(
+                    Path(temporary),
+                    bundle,
+                    package,
+                    model,
+                    facts,
+                )
                 client.log_model_artifacts(logged.model_id, str(folder))
             except BaseException:
                 with suppress(Exception):  # a second error must not hide the first
@@ -186,7 +211,12 @@ def send_model(tracker: Connection, run_id: str, name: str, bundle: Path, packag
 
 
 def _find_or_create_logged_model(
-    client: MlflowClient, run_id: str, name: str, bundle: Path, package: Path, facts: dict[str, Any]
+    client: MlflowClient,
+    run_id: str,
+    name: str,
+    bundle: Path,
+    package: Path,
+    facts: dict[str, Any],
 ) -> LoggedModel:
     """Return the run's model for this bundle and code, finished or not; create it if needed, as an output of the run.
 
@@ -224,7 +254,11 @@ def _find_or_create_logged_model(
     return model
 
 
-def add_output(client: MlflowClient, run_id: str, model_id: str) -> None:
+def add_output(
+    client: MlflowClient,
+    run_id: str,
+    model_id: str,
+) -> None:
     """Name a logged model as an output of a run, unless it is one: MLflow's list shows the versions of its outputs."""
     from mlflow.entities import LoggedModelOutput
 
@@ -242,7 +276,11 @@ def facts_of(bundle_folder: Path) -> dict[str, Any]:
 
 
 def _save(
-    work: Path, bundle_folder: Path, package: Path, model: Any, facts: Mapping[str, Any]
+    work: Path,
+    bundle_folder: Path,
+    package: Path,
+    model: Any,
+    facts: Mapping[str, Any],
 ) -> Path:
     """Write the folder of the MLflow model: a copy of its program, the vendored package and the bundle."""
     import mlflow.pyfunc
@@ -309,7 +347,10 @@ class Smoke:
 
 
 def smoke_test(
-    tracker: Connection, model_uri: str, timeout: float = 300.0, form: Form = LANGUAGE_MODEL
+    tracker: Connection,
+    model_uri: str,
+    timeout: float = 300.0,
+    form: Form = LANGUAGE_MODEL,
 ) -> Smoke:
     """Open a logged model in a fresh process and an empty folder, without the project, and use all that it can do."""
     start = time.perf_counter()
@@ -325,7 +366,13 @@ def smoke_test(
         try:
             with interrupts.during("smoke test"):
                 program = [str(SMOKE), _place_of(tracker, model_uri), form.model_type]
-                done = run_child(program, timeout, isolated=True, cwd=foreign, env=environment)
+                done = run_child(
+                    program,
+                    timeout,
+                    isolated=True,
+                    cwd=foreign,
+                    env=environment,
+                )
         except subprocess.TimeoutExpired:
             return Smoke(False, f"no answer within {timeout:.0f} s", time.perf_counter() - start)
 

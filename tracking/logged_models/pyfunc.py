@@ -83,7 +83,10 @@ class SourceFinder(MetaPathFinder):
         self.folder = folder
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         """Return the place of a module of the package; None for modules of other packages."""
         first, *below = fullname.split(".")
@@ -196,7 +199,10 @@ class ReviewModel(PythonModel):
             raise self._refusal(error) from error
 
     def predict_stream(
-        self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None
+        self,
+        context: PythonModelContext,
+        model_input: Any,
+        params: dict[str, Any] | None = None,
     ) -> Iterator[str]:
         """Write one review piece by piece.
 
@@ -253,8 +259,17 @@ class ReviewModel(PythonModel):
             return _bad(str(error))
         return MlflowException(str(error))
 
-    def _answer(self, text: str, facts: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-        answer = {"text": text, "bundle": self._bundle.digest[:DIGITS], **facts}
+    def _answer(
+        self,
+        text: str,
+        facts: dict[str, Any],
+        options: dict[str, Any],
+    ) -> dict[str, Any]:
+        answer = {
+            "text": text,
+            "bundle": self._bundle.digest[:DIGITS],
+            **facts,
+        }
         warnings = []
         if "stars" in options:
             warnings = self._unseen(self._bundle, text, options["stars"])
@@ -305,7 +320,11 @@ class ReviewModel(PythonModel):
         for row in range(len(texts)):
             figures = zip(names, answer.scores_NK[row], answer.probabilities_NK[row], strict=True)
             labels = [
-                {"label": name, "score": float(score), "probability": float(chance)}
+                {
+                    "label": name,
+                    "score": float(score),
+                    "probability": float(chance),
+                }
                 for name, score, chance in figures
             ]
             yield {"label": names[answer.answers_N[row]], "labels": labels}

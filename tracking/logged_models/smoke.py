@@ -66,7 +66,12 @@ def main(model_uri: str, family: str) -> str:
 
 def answers(ask: Ask) -> str:
     """Request each task once and return a line about the answers."""
-    review = ask(PROMPT, task="generate", max_tokens=20, seed=1)["texts"][0]
+    review = ask(
+        PROMPT,
+        task="generate",
+        max_tokens=20,
+        seed=1,
+    )["texts"][0]
     suggested = ask(PROMPT, task="suggest", k=3)
     score = ask(PROMPT, task="score")
     total = sum(word["probability"] for word in suggested["words"]) + suggested["rest"]
@@ -101,27 +106,42 @@ def labels(ask: Ask) -> str:
 
 
 def latency(
-    ask: Ask, clock: Clock = time.perf_counter, processor: Clock = time.process_time
+    ask: Ask,
+    clock: Clock = time.perf_counter,
+    processor: Clock = time.process_time,
 ) -> dict[str, float]:
     """Return milliseconds: `p50` and `p95` per suggestion while typing, and `word` per generated word."""
     ends = [TYPED[:place] for place, letter in enumerate(TYPED) if letter == " "]
     milliseconds = _percentiles(lambda text: ask(text, task="suggest", k=3), ends, clock, processor)
     writing, answer = _seconds_of(
-        lambda: ask("", task="generate", n=2, max_tokens=60, seed=2), clock, processor
+        lambda: ask(
+            "",
+            task="generate",
+            n=2,
+            max_tokens=60,
+            seed=2,
+        ),
+        clock,
+        processor,
     )
     words = max(1, sum(len(text.split()) for text in answer["texts"]))
     return milliseconds | {"word": round(1e3 * writing / words, 3)}
 
 
 def label_latency(
-    ask: Ask, clock: Clock = time.perf_counter, processor: Clock = time.process_time
+    ask: Ask,
+    clock: Clock = time.perf_counter,
+    processor: Clock = time.process_time,
 ) -> dict[str, float]:
     """Return milliseconds: `p50` and `p95` per classified review. Of so few reviews, `p95` is that of the slowest."""
     return _percentiles(ask, REVIEWS, clock, processor)
 
 
 def _percentiles(
-    ask: Callable[[str], Any], texts: Iterable[str], clock: Clock, processor: Clock
+    ask: Callable[[str], Any],
+    texts: Iterable[str],
+    clock: Clock,
+    processor: Clock,
 ) -> dict[str, float]:
     """Return the percentiles of the times of one request at a time.
 
@@ -148,7 +168,11 @@ def _percentiles(
     return milliseconds
 
 
-def _seconds_of(request: Callable[[], Any], clock: Clock, processor: Clock) -> tuple[float, Any]:
+def _seconds_of(
+    request: Callable[[], Any],
+    clock: Clock,
+    processor: Clock,
+) -> tuple[float, Any]:
     wall = clock()
     used = processor()
     answer = request()

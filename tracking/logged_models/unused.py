@@ -92,7 +92,14 @@ def _run_of(tracker: Tracker, run: Any) -> Run:
     info = run.info
     folder = _folder_below(tracker, info.artifact_uri)
     started = info.start_time * MILLION
-    return Run(str(info.run_id), started, str(info.status), flow, value_of(tags, FIT_TAG), folder)
+    return Run(
+        str(info.run_id),
+        started,
+        str(info.status),
+        flow,
+        value_of(tags, FIT_TAG),
+        folder,
+    )
 
 
 def _experiments(tracker: Tracker) -> list[list[str]]:
@@ -127,7 +134,11 @@ def models_of(tracker: Tracker, versions: Iterable[Version]) -> list[LoggedFiles
                 created = model.creation_timestamp * MILLION
                 models.append(
                     LoggedFiles(
-                        name, folder.parent, run, created, frozenset(versions_of.get(name, ()))
+                        name,
+                        folder.parent,
+                        run,
+                        created,
+                        frozenset(versions_of.get(name, ())),
                     )
                 )
 
@@ -145,7 +156,11 @@ def all_versions(tracker: Tracker) -> list[Version]:
     ]
 
 
-def remove_model(tracker: Tracker, model: LoggedFiles, remove: Callable[[Path], object]) -> bool:
+def remove_model(
+    tracker: Tracker,
+    model: LoggedFiles,
+    remove: Callable[[Path], object],
+) -> bool:
     """Delete a logged model and its versions, unless one of them has an alias now; the caller holds the home's lock.
 
     Another home may share the registry and have promoted a version since it was decided that it goes.

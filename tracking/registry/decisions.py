@@ -124,10 +124,19 @@ class Event:
     def as_row(self, state: str) -> dict[str, Any]:
         """Return the row for a list of decisions, as JSON values; *state* as in `RegistryState.states`."""
         when = self.when.isoformat(timespec="seconds")
-        row: dict[str, Any] = {"event": self.number, "when": when, "who": self.who}
+        row: dict[str, Any] = {
+            "event": self.number,
+            "when": when,
+            "who": self.who,
+        }
         row["decision"] = self.outcome
         row["version"] = self.version or None
-        row |= {"against": self.against, "why": self.why, "state": state, "run_id": self.run_id}
+        row |= {
+            "against": self.against,
+            "why": self.why,
+            "state": state,
+            "run_id": self.run_id,
+        }
         return row
 
     def fields(self, *without: str) -> dict[str, Any]:
@@ -155,7 +164,14 @@ class Event:
         why = shorten(self.why, WHY_LENGTH)
         report = shorten(self.report, DESCRIPTION_LENGTH)
         tags = version_tags(self.tags)
-        event = replace(self, after=after, who=who, why=why, tags=tags, report=report)
+        event = replace(
+            self,
+            after=after,
+            who=who,
+            why=why,
+            tags=tags,
+            report=report,
+        )
         return replace(event, digest=event.computed_digest())
 
 
@@ -173,9 +189,22 @@ def event_of(entry: Version) -> Event:
     except (KeyError, ValueError, TypeError, RecursionError):
         key = f"{UNREADABLE} {entry.version}"
         why = "its entry in MLflow was damaged"
-        event = Event(UNREADABLE, False, 0, None, why, key=key, carried_out=ABANDONED)
+        event = Event(
+            UNREADABLE,
+            False,
+            0,
+            None,
+            why,
+            key=key,
+            carried_out=ABANDONED,
+        )
     report = entry.description if event.action == GATE else ""
-    return replace(event, report=report, number=entry.version, when=entry.created)
+    return replace(
+        event,
+        report=report,
+        number=entry.version,
+        when=entry.created,
+    )
 
 
 _EVENTS = TypeAdapter(Event)
@@ -321,4 +350,11 @@ def fold_events(events: Iterable[Event]) -> RegistryState:
                 left.pop(champion, None)
         keys.add(event.key)
 
-    return RegistryState(champion, previous, states, tuple(past_champions), left, known)
+    return RegistryState(
+        champion,
+        previous,
+        states,
+        tuple(past_champions),
+        left,
+        known,
+    )

@@ -35,7 +35,11 @@ def tracker_at(workspace: Workspace) -> Tracker:
     return Tracker(workspace.tracking_address, workspace.experiment, workspace.home / "mlartifacts")
 
 
-def locate(workspace: Workspace, model_name: str, reference: str) -> tuple[Tracker, str]:
+def locate(
+    workspace: Workspace,
+    model_name: str,
+    reference: str,
+) -> tuple[Tracker, str]:
     """Return the tracker of the registry, and the full `models:/…` address of a reference.
 
     Args:
@@ -69,7 +73,11 @@ def locate(workspace: Workspace, model_name: str, reference: str) -> tuple[Track
     return tracker, f"{SCHEME}{asked_model(tracker, model_name)}{mark}{reference}"
 
 
-def locate_run_model(workspace: Workspace, model_name: str, reference: str) -> tuple[Tracker, str]:
+def locate_run_model(
+    workspace: Workspace,
+    model_name: str,
+    reference: str,
+) -> tuple[Tracker, str]:
     """Return the tracker and the address of what a command opens: as `locate`, or another model of a version's run.
 
     Args:
@@ -129,12 +137,20 @@ def asked_model(tracker: Tracker, name: str) -> str:
 
 
 @cache
-def _tell_of_demo(uri: str, name: str, demo: str) -> None:
+def _tell_of_demo(
+    uri: str,
+    name: str,
+    demo: str,
+) -> None:
     """Log once per registry and process that the demo's model is used; a command asks for its name several times."""
     log.info("using the demo's model, '%s', because there is no '%s' of your own yet", demo, name)
 
 
-def version_called(workspace: Workspace, model_name: str, reference: str) -> Found | None:
+def version_called(
+    workspace: Workspace,
+    model_name: str,
+    reference: str,
+) -> Found | None:
     """Return the version of a reference; None if nothing is registered under it, or if it is not a reference."""
     try:
         tracker, address = locate(workspace, model_name, reference)

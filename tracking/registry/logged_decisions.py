@@ -79,7 +79,12 @@ class Unfinished(TrackingUnavailable):
     `event` is the decision as written in the log. It is not known whether another machine's decision came before it.
     """
 
-    def __init__(self, event: Event, name: str, error: ReviewLMError) -> None:
+    def __init__(
+        self,
+        event: Event,
+        name: str,
+        error: ReviewLMError,
+    ) -> None:
         super().__init__(
             f"The decision is recorded as event {event.number}; the next command moves the aliases",
             where=f"models:/{name}",
@@ -296,7 +301,12 @@ class LoggedDecisions(RegisteredModel):
         if event.action in (GATE, MANUAL) and self.aliases.get(CHALLENGER) == event.version:
             self._set_alias(CHALLENGER, None)
 
-    def _describe(self, number: int, event: Event, tags: Mapping[str, str]) -> None:
+    def _describe(
+        self,
+        number: int,
+        event: Event,
+        tags: Mapping[str, str],
+    ) -> None:
         """Update tags and description of a version; what was decided later stands before what the gate reported.
 
         Args:

@@ -78,7 +78,10 @@ def open_champion(
 
 
 def _open_found(
-    tracker: Tracker, reference: str, device: str, form: Form | None
+    tracker: Tracker,
+    reference: str,
+    device: str,
+    form: Form | None,
 ) -> tuple[Any, Version]:
     entry = _find_registered(tracker, reference)
     try:
@@ -89,7 +92,11 @@ def _open_found(
         raise _not_opened(tracker, reference, entry, error) from error
 
 
-def find(workspace: Workspace, model_name: str, reference: str) -> Found:
+def find(
+    workspace: Workspace,
+    model_name: str,
+    reference: str,
+) -> Found:
     """Return a registered version with the folder of its bundle, without opening it; references as in `locate`.
 
     Raises:
@@ -114,7 +121,10 @@ def _find_registered(tracker: Tracker, address: str) -> Found:
         if number is not None and not reference.model:
             remedy = f"{error.remedy}; {way_back(tracker, reference.name, number)}"
             raise BundleError(
-                error.what, where=error.where, cause=error.cause, remedy=remedy
+                error.what,
+                where=error.where,
+                cause=error.cause,
+                remedy=remedy,
             ) from error
         raise
 
@@ -144,7 +154,12 @@ def unusable_champion(tracker: Tracker, name: str) -> BundleError | None:
     return None
 
 
-def _not_opened(tracker: Tracker, reference: str, entry: Found, error: ModelError) -> BundleError:
+def _not_opened(
+    tracker: Tracker,
+    reference: str,
+    entry: Found,
+    error: ModelError,
+) -> BundleError:
     version = entry.version
     other = f"choose another version (`reviewlm history --model {version.name}`)"
     back = way_back(tracker, version.name, version.version)

@@ -33,7 +33,12 @@ log = logging.getLogger(__name__)
 class Registry(LoggedDecisions):
     """Registration, gate, promotions and rollbacks of one registered model."""
 
-    def register(self, model_uri: str, run_id: str, tags: Mapping[str, Any] | None = None) -> int:
+    def register(
+        self,
+        model_uri: str,
+        run_id: str,
+        tags: Mapping[str, Any] | None = None,
+    ) -> int:
         """Register a logged model as the challenger, and return its version.
 
         A repeated call returns the same version. A version that the gate has judged does not become challenger again.
@@ -53,7 +58,11 @@ class Registry(LoggedDecisions):
                     # From the model's folder: MLflow would look up `models:/m-…` in its process-wide store.
                     folder = model.artifact_location
                     made = client.create_model_version(
-                        self.name, folder, run_id, stored, model_id=model.model_id
+                        self.name,
+                        folder,
+                        run_id,
+                        stored,
+                        model_id=model.model_id,
                     )
                     number = int(made.version)
 
@@ -64,7 +73,12 @@ class Registry(LoggedDecisions):
 
         return number
 
-    def _link(self, client: Any, model: Any, number: int) -> None:
+    def _link(
+        self,
+        client: Any,
+        model: Any,
+        number: int,
+    ) -> None:
         """Note in a logged model's tags that it is a version, as MLflow's own registration does."""
         linked = json.loads(model.tags.get(tag.MODEL_VERSIONS, "[]"))
         known = {(entry["name"], str(entry["version"])) for entry in linked}
@@ -147,7 +161,16 @@ class Registry(LoggedDecisions):
             Unfinished: The decision is in the log, but MLflow stopped answering before the aliases were updated.
         """
         self.require_promotable(version, force)
-        return self._decide(Event(MANUAL, True, version, expected_champion, why, who))
+        return self._decide(
+            Event(
+                MANUAL,
+                True,
+                version,
+                expected_champion,
+                why,
+                who,
+            )
+        )
 
     def require_promotable(self, version: int, force: bool = False) -> None:
         """Raise a ReviewLMError if the gate refused a version (unless *force*), or it is champion or does not exist."""
@@ -167,7 +190,12 @@ class Registry(LoggedDecisions):
             )
 
     def rollback(
-        self, to: int | None = None, *, against: int | None = None, why: str = "", who: str = ""
+        self,
+        to: int | None = None,
+        *,
+        against: int | None = None,
+        why: str = "",
+        who: str = "",
     ) -> Event:
         """Make a former champion champion again, and return the decision as written in the log.
 
@@ -188,7 +216,16 @@ class Registry(LoggedDecisions):
         with self.changing():
             target = self._former_champion(to)
             champion = self.state.champion
-            event = self._enter(Event(ROLLBACK, True, target, against or champion, why, who))
+            event = self._enter(
+                Event(
+                    ROLLBACK,
+                    True,
+                    target,
+                    against or champion,
+                    why,
+                    who,
+                )
+            )
         log.info("version %d of %s is champion again (was %s)", target, self.name, champion)
         return event
 
@@ -232,7 +269,11 @@ class Registry(LoggedDecisions):
             return target
 
         raise ReviewLMError(
-            what, where=f"models:/{self.name}", value=to, cause=cause, remedy=remedy
+            what,
+            where=f"models:/{self.name}",
+            value=to,
+            cause=cause,
+            remedy=remedy,
         )
 
     def _rollback_to(self, number: int) -> str:

@@ -89,7 +89,10 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
 
 
 def no_such_model(
-    workspace: Workspace, name: str, models: Sequence[str], reference: str
+    workspace: Workspace,
+    name: str,
+    models: Sequence[str],
+    reference: str,
 ) -> ConfigError:
     """Return the error for a name that is neither a version of the registered model *name* nor one of *models*."""
     tracker = tracker_at(workspace)
@@ -200,7 +203,11 @@ def advice_without_champion(tracker: Tracker, name: str) -> str:
     return running + remedy
 
 
-def way_back(tracker: Tracker, name: str, broken: int) -> str:
+def way_back(
+    tracker: Tracker,
+    name: str,
+    broken: int,
+) -> str:
     """Return the command that makes another version champion than one that cannot be used, as a sentence.
 
     A rollback goes to the former champion that it would find now: none, where the alias was moved by other means.

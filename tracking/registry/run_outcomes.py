@@ -114,7 +114,12 @@ class RunOutcomes:
 
         return shorten(reason, REASON_LENGTH)
 
-    def _tag_run(self, run_id: str, name: str, value: str) -> None:
+    def _tag_run(
+        self,
+        run_id: str,
+        name: str,
+        value: str,
+    ) -> None:
         known_id = self.tracker.known_id(run_id)
         with _run_may_be_gone(run_id):
             self.tracker.ask(lambda client: client.set_tag(known_id, name, value))

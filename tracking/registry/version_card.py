@@ -15,7 +15,11 @@ HISTORY = 50
 """Decisions that a card shows at most, the newest first."""
 
 
-def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
+def recorded_card(
+    tracker: Tracker,
+    name: str,
+    number: int,
+) -> dict[str, Any]:
     """Return the gate's verdict on a version with its rules and figures, and the decisions about all versions.
 
     Raises:
@@ -39,7 +43,12 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
     return card
 
 
-def _links_of(tracker: Tracker, name: str, number: int, tags: Mapping[str, str]) -> dict[str, str]:
+def _links_of(
+    tracker: Tracker,
+    name: str,
+    number: int,
+    tags: Mapping[str, str],
+) -> dict[str, str]:
     """Return addresses of pages about a version, by title; none if MLflow's pages do not answer."""
     if not tracker.pages_answer:
         return {}
@@ -68,6 +77,12 @@ def _rules_of(tags: Mapping[str, str]) -> list[dict[str, str]]:
     for name, line in tags.items():
         if name.startswith(tag.RULE):
             outcome, _, why = line.partition(": ")
-            rows.append({"rule": name.removeprefix(tag.RULE), "outcome": outcome, "why": why})
+            rows.append(
+                {
+                    "rule": name.removeprefix(tag.RULE),
+                    "outcome": outcome,
+                    "why": why,
+                }
+            )
 
     return rows

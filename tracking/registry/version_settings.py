@@ -120,7 +120,13 @@ def settings_of(
         override.strip().startswith("source.") for override in overrides
     )
     if entry and record and not preset:
-        config = _recorded_settings(record, where.execution, entry, input, overrides)
+        config = _recorded_settings(
+            record,
+            where.execution,
+            entry,
+            input,
+            overrides,
+        )
         settings = _name(entry)
     else:
         config = load_config(preset or DEFAULT, overrides).with_input(input)
@@ -142,11 +148,21 @@ def settings_of(
     digests = {step.stage: step.digest for step in record.steps}
     dataset = digests.get("ingest", "")
     clean = digests.get("prepare", "")
-    return VersionSettings(config, data, settings, entry, dataset=dataset, clean=clean)
+    return VersionSettings(
+        config,
+        data,
+        settings,
+        entry,
+        dataset=dataset,
+        clean=clean,
+    )
 
 
 def _newest_version(
-    workspace: Workspace, name: str, references: Sequence[str], form: Form
+    workspace: Workspace,
+    name: str,
+    references: Sequence[str],
+    form: Form,
 ) -> Found | None:
     """Return the version that was registered last of those that are meant; None if only fitted models are meant."""
     called: list[Found | None]
@@ -155,7 +171,13 @@ def _newest_version(
     else:
         called = [version_called(workspace, name, reference) for reference in references]
 
-    _require_different(workspace, name, references, called, form)
+    _require_different(
+        workspace,
+        name,
+        references,
+        called,
+        form,
+    )
     versions = [version for version in called if version is not None]
     return max(versions, key=lambda found: found.version.created, default=None)
 
@@ -180,7 +202,13 @@ def _require_different(
         if which in seen:
             both = seen[which], reference
             siblings = form is LANGUAGE_MODEL
-            raise one_model(tracker_at(workspace), name, both, number, siblings)
+            raise one_model(
+                tracker_at(workspace),
+                name,
+                both,
+                number,
+                siblings,
+            )
         seen[which] = reference
 
 
@@ -231,7 +259,10 @@ def where_of(preset: str = "", overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def _nothing_chosen(
-    workspace: Workspace, promotion: PromotionConfig, references: Sequence[str], entry: Found | None
+    workspace: Workspace,
+    promotion: PromotionConfig,
+    references: Sequence[str],
+    entry: Found | None,
 ) -> NothingChosen:
     """Return the error for a command without data: its cause first."""
     name_them = (
@@ -241,7 +272,12 @@ def _nothing_chosen(
     unclear = "It is not clear which data and settings to use"
     if entry:
         cause = f"no run registered {_name(entry)}"
-        return NothingChosen(unclear, where=entry.folder, cause=cause, remedy=name_them)
+        return NothingChosen(
+            unclear,
+            where=entry.folder,
+            cause=cause,
+            remedy=name_them,
+        )
 
     tracker = tracker_at(workspace)
     name = promotion.model_name

@@ -85,7 +85,11 @@ class Version:
     created: datetime
     description: str = ""
     name: str = ""
-    stored: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
+    stored: Mapping[str, str] = field(
+        default_factory=dict,
+        hash=False,
+        compare=False,
+    )
     place: str = field(default="", compare=False)
     run_model: str = ""
 
@@ -155,7 +159,11 @@ def version_tags(tags: Mapping[str, Any]) -> dict[str, str]:
     return {legal_name(name): shorten(str(value), TAG_LENGTH) for name, value in tags.items()}
 
 
-def create_model(tracker: Connection, name: str, description: str) -> None:
+def create_model(
+    tracker: Connection,
+    name: str,
+    description: str,
+) -> None:
     """Create a registered model, unless it exists."""
     with suppress(Present), tracker.reaching() as client:
         client.create_registered_model(name, description=description)
@@ -275,7 +283,10 @@ def model_names(tracker: Connection, decided: bool = False) -> list[str]:
 
 
 def retag(
-    tracker: Connection, entry: Version, tags: Mapping[str, str], gone: Collection[str] = ()
+    tracker: Connection,
+    entry: Version,
+    tags: Mapping[str, str],
+    gone: Collection[str] = (),
 ) -> None:
     """Set tags of a version and drop others, in as few writes as possible; see `reviewlm.tracking.tags.pack_tags`."""
     plain = entry.stored.keys() - SHOWN  # set by other means

@@ -72,7 +72,12 @@ class Point(NamedTuple):
 class Publisher(Connection):
     """A connection whose writes go through records, and wait in them while MLflow does not answer."""
 
-    def __init__(self, uri: str, experiment: str, artifact_root: Path) -> None:
+    def __init__(
+        self,
+        uri: str,
+        experiment: str,
+        artifact_root: Path,
+    ) -> None:
         super().__init__(uri, experiment, artifact_root)
         self.records = Records(self.artifact_root.parent, self.uri)
         self.sent: dict[str, dict[tuple[str, int], float]] = {}
@@ -215,7 +220,11 @@ class Publisher(Connection):
         return record.run_id
 
 
-def publish(tracker: Publisher, record: Record, first: bool = False) -> TrackingUnavailable | None:
+def publish(
+    tracker: Publisher,
+    record: Record,
+    first: bool = False,
+) -> TrackingUnavailable | None:
     """Send what a record holds and remove it from the record; return why something stays that cannot be sent now.
 
     Args:
@@ -262,18 +271,31 @@ def publish(tracker: Publisher, record: Record, first: bool = False) -> Tracking
     return away
 
 
-def _start(tracker: Publisher, client: MlflowClient, record: Record) -> None:
+def _start(
+    tracker: Publisher,
+    client: MlflowClient,
+    record: Record,
+) -> None:
     """Start a run, unless it was started before."""
     assert record.start is not None
     tags = {**_known_tags(tracker, record.start["tags"]), stored_name(KEY): record.run}
     run = tracker.newest_run(KEY, record.run)
     time = record.start["time"]
     name = record.start["name"]
-    run = run or client.create_run(tracker.experiment_id, start_time=time, run_name=name, tags=tags)
+    run = run or client.create_run(
+        tracker.experiment_id,
+        start_time=time,
+        run_name=name,
+        tags=tags,
+    )
     record.run_id = str(run.info.run_id)
 
 
-def _tags(tracker: Publisher, client: MlflowClient, record: Record) -> None:
+def _tags(
+    tracker: Publisher,
+    client: MlflowClient,
+    record: Record,
+) -> None:
     from mlflow.entities import RunTag
 
     tags = _known_tags(tracker, record.tags)
@@ -293,7 +315,11 @@ def _known_tags(tracker: Publisher, tags: dict[str, str]) -> dict[str, str]:
     return known
 
 
-def _params(tracker: Publisher, client: MlflowClient, record: Record) -> None:
+def _params(
+    tracker: Publisher,
+    client: MlflowClient,
+    record: Record,
+) -> None:
     from mlflow.entities import Param
 
     client.log_batch(
@@ -301,31 +327,54 @@ def _params(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     )
 
 
-def _inputs(tracker: Publisher, client: MlflowClient, record: Record) -> None:
+def _inputs(
+    tracker: Publisher,
+    client: MlflowClient,
+    record: Record,
+) -> None:
     """Record data sets as inputs of a run."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     inputs = []
     for entry in record.inputs:
         dataset = Dataset(
-            name=entry["name"], digest=entry["digest"], source_type="local", **entry["facts"]
+            name=entry["name"],
+            digest=entry["digest"],
+            source_type="local",
+            **entry["facts"],
         )
         inputs.append(DatasetInput(dataset, [InputTag(DATASET_USE, entry["context"])]))
     tracker.ask(lambda client: client.log_inputs(record.run_id, datasets=inputs))
 
 
-def _models(tracker: Publisher, client: MlflowClient, record: Record) -> None:
+def _models(
+    tracker: Publisher,
+    client: MlflowClient,
+    record: Record,
+) -> None:
     for model in record.models:
         send_model(
-            tracker, record.run_id, model["name"], Path(model["bundle"]), Path(model["package"])
+            tracker,
+            record.run_id,
+            model["name"],
+            Path(model["bundle"]),
+            Path(model["package"]),
         )
 
 
-def _points(tracker: Publisher, client: MlflowClient, record: Record) -> None:
+def _points(
+    tracker: Publisher,
+    client: MlflowClient,
+    record: Record,
+) -> None:
     send_points(tracker, record.run_id, [Point(*entry) for entry in record.points.values()])
 
 
-def send_points(tracker: Publisher, run_id: str, points: list[Point]) -> None:
+def send_points(
+    tracker: Publisher,
+    run_id: str,
+    points: list[Point],
+) -> None:
     """Send points, except those that this process has sent before, and figures at step 0 that the run has already.
 
     Figures of a data set become metrics of the run's logged model too.
@@ -347,16 +396,32 @@ def send_points(tracker: Publisher, run_id: str, points: list[Point]) -> None:
         for name, value, step, seconds, dataset, digest in new:
             tied = {}
             if dataset and model:
-                tied = {"model_id": model, "dataset_name": dataset, "dataset_digest": digest}
+                tied = {
+                    "model_id": model,
+                    "dataset_name": dataset,
+                    "dataset_digest": digest,
+                }
 
             if step or data is None or data.metrics.get(name) != value:
-                metrics.append(Metric(name, value, int(1000 * seconds), step, **tied))
+                metrics.append(
+                    Metric(
+                        name,
+                        value,
+                        int(1000 * seconds),
+                        step,
+                        **tied,
+                    )
+                )
         client.log_batch(run_id, metrics)
 
     sent.update({(point.name, point.step): point.value for point in new})
 
 
-def _tables(tracker: Publisher, client: MlflowClient, record: Record) -> None:
+def _tables(
+    tracker: Publisher,
+    client: MlflowClient,
+    record: Record,
+) -> None:
     """Name tables to the UI."""
     logged = json.loads(client.get_run(record.run_id).data.tags.get(LOGGED_TABLES, "[]"))
     new = [
@@ -365,13 +430,21 @@ def _tables(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     client.set_tag(record.run_id, LOGGED_TABLES, json.dumps([*logged, *new]))
 
 
-def _files(tracker: Publisher, client: MlflowClient, record: Record) -> None:
+def _files(
+    tracker: Publisher,
+    client: MlflowClient,
+    record: Record,
+) -> None:
     folder = tracker.records.files(record.run)
     client.log_artifacts(record.run_id, str(folder))
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _end(tracker: Publisher, client: MlflowClient, record: Record) -> None:
+def _end(
+    tracker: Publisher,
+    client: MlflowClient,
+    record: Record,
+) -> None:
     assert record.end is not None
     client.set_terminated(record.run_id, status=record.end["status"], end_time=record.end["time"])
 

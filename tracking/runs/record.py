@@ -275,7 +275,12 @@ def waiting_runs(home: Path) -> list[dict[str, Any]]:
     for uri in dict.fromkeys((home_database(home), *known_stores(home))):
         for record in Records(home, uri).all():
             if record.waits or record.refused:
-                empty = {"store": uri, "experiment": record.experiment, "waiting": 0, "refused": 0}
+                empty = {
+                    "store": uri,
+                    "experiment": record.experiment,
+                    "waiting": 0,
+                    "refused": 0,
+                }
                 row = rows.setdefault((uri, record.experiment), empty)
                 row["waiting"] += record.waits
                 row["refused"] += len(record.refused)

@@ -80,7 +80,10 @@ def _metrics_by_sql(file: Path | None, run_id: str) -> dict[str, float] | None:
 
 
 def run_tags(
-    flow_run_id: str = "", flow_run_url: str = "", git_commit: str = "", description: str = ""
+    flow_run_id: str = "",
+    flow_run_url: str = "",
+    git_commit: str = "",
+    description: str = "",
 ) -> dict[str, str]:
     """Return tags for the flow run in Prefect, the git commit and a description for the UI, without empty ones."""
     tags = {
@@ -102,16 +105,27 @@ class Tracker(Publisher):
     """
 
     def start_run(
-        self, name: str, tags: Mapping[str, Any] | None = None, parent_run_id: str | None = None
+        self,
+        name: str,
+        tags: Mapping[str, Any] | None = None,
+        parent_run_id: str | None = None,
     ) -> str:
         """Start a run and return its id; with a parent, the UI shows it below that run."""
-        all_tags = {tag.USER: user_name(), tag.SOURCE_NAME: "reviewlm", tag.SOURCE_TYPE: "PROJECT"}
+        all_tags = {
+            tag.USER: user_name(),
+            tag.SOURCE_NAME: "reviewlm",
+            tag.SOURCE_TYPE: "PROJECT",
+        }
         if parent_run_id:
             all_tags[tag.PARENT] = parent_run_id
 
         all_tags |= tags or {}
         shown = shorten(name, NAME_LENGTH)
-        details = {"name": shown, "tags": _tags(all_tags), "time": _now()}
+        details = {
+            "name": shown,
+            "tags": _tags(all_tags),
+            "time": _now(),
+        }
         local = PENDING + uuid.uuid4().hex  # until MLflow gives it an id
         run_id = self._open_run(local, start=details) or local
         given = {name: str(all_tags[name]) for name in SHOWN_AT_END if name in all_tags}
@@ -164,7 +178,12 @@ class Tracker(Publisher):
         self.records.forget(run)
 
     def end_run(
-        self, run_id: str, status: str = "FINISHED", *, cut_short: str = "", **part: Any
+        self,
+        run_id: str,
+        status: str = "FINISHED",
+        *,
+        cut_short: str = "",
+        **part: Any,
     ) -> None:
         """End a run as FINISHED, FAILED or KILLED; *part* of its record is written with it.
 
@@ -182,7 +201,12 @@ class Tracker(Publisher):
             if shown.get(tag.RUN_OUTCOME) == tag.RUNNING:
                 tags[tag.RUN_OUTCOME] = word
             part["tags"] = tags
-        self.write(run_id, end={"status": status, "time": _now()}, open=False, **part)
+        self.write(
+            run_id,
+            end={"status": status, "time": _now()},
+            open=False,
+            **part,
+        )
         _release(self.records.folder / run_id / LOCK)
 
     def end_left(self, run: str) -> None:
@@ -216,7 +240,12 @@ class Tracker(Publisher):
             self.ask(lambda client: client.get_run(known_id).data.tags), legal_name(name)
         )
 
-    def has_tag(self, run_id: str, name: str, value: str) -> bool:
+    def has_tag(
+        self,
+        run_id: str,
+        name: str,
+        value: str,
+    ) -> bool:
         """Return whether a run has a tag with this value; False also while MLflow does not answer.
 
         The caller may then write the same results a second time; this changes nothing.
@@ -267,7 +296,15 @@ class Tracker(Publisher):
 
         points = []
         for name, value in metrics.items():
-            points.append(Point(metric_name(name), float(value), step or 0, now, *tied))
+            points.append(
+                Point(
+                    metric_name(name),
+                    float(value),
+                    step or 0,
+                    now,
+                    *tied,
+                )
+            )
 
         self._write_points(run_id, points)
 
@@ -275,7 +312,12 @@ class Tracker(Publisher):
         if entries := {f"{point.step} {point.name}": list(point) for point in points}:
             self.write(run_id, points=entries)
 
-    def log_journal(self, run_id: str, journal: Path, settled: bool = False) -> None:
+    def log_journal(
+        self,
+        run_id: str,
+        journal: Path,
+        settled: bool = False,
+    ) -> None:
         """Send the trainer's journal; a repeated call creates no duplicates.
 
         MLflow cannot delete a point. So while the training runs, send only *settled* points, which the trainer does not
@@ -292,24 +334,45 @@ class Tracker(Publisher):
         else:
             send_points(self, self.known_id(run_id), points)
 
-    def log_figure(self, run_id: str, figure: Figure, file: str) -> None:
+    def log_figure(
+        self,
+        run_id: str,
+        figure: Figure,
+        file: str,
+    ) -> None:
         """Save a matplotlib figure as an image under the run, e.g. "plots/loss.png"."""
         self.write(run_id, lambda folder: figure.savefig(_made(folder / file)))
 
-    def log_text(self, run_id: str, text: str, file: str, **part: Any) -> None:
+    def log_text(
+        self,
+        run_id: str,
+        text: str,
+        file: str,
+        **part: Any,
+    ) -> None:
         """Save a text under the run, e.g. "decision.md"; *part* of its record is written with it."""
         self.write(
             run_id, lambda folder: _made(folder / file).write_text(text, encoding="utf-8"), **part
         )
 
-    def log_table(self, run_id: str, frame: pl.DataFrame, file: str) -> None:
+    def log_table(
+        self,
+        run_id: str,
+        frame: pl.DataFrame,
+        file: str,
+    ) -> None:
         """Save a table as `file` (.json), which the UI shows as a table; a repeated call replaces it."""
         rows = {"columns": frame.columns, "data": [list(row) for row in frame.rows()]}
         self.log_text(
             run_id, json.dumps(rows, default=str, ensure_ascii=False), file, tables=[file]
         )
 
-    def log_folder(self, run_id: str, folder: Path, path: str = "") -> None:
+    def log_folder(
+        self,
+        run_id: str,
+        folder: Path,
+        path: str = "",
+    ) -> None:
         """Copy the files of a folder, with its subfolders, to `path` under the run's artifacts."""
         if not folder.is_dir():
             logging.getLogger(__name__).warning(

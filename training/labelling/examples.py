@@ -73,7 +73,12 @@ class LabelledSequences:
         if not len(self.with_target()):
             raise ModelError(f"there is nothing to learn: all labels are {NOT_SCORED}", "input")
 
-    def require_targets(self, labels: int, tagging: bool = False, noun: str = "sequence") -> None:
+    def require_targets(
+        self,
+        labels: int,
+        tagging: bool = False,
+        noun: str = "sequence",
+    ) -> None:
         """Refuse targets that are not one label number for each sequence (*noun*, in messages) or position."""
         targets = self.targets
         low = NOT_SCORED if tagging else 0
@@ -132,7 +137,11 @@ def log_loss(scores_NK: np.ndarray, targets_N: np.ndarray) -> float:
     return -float(log_softmax(scores_NK, 1)[np.arange(len(targets_N)), targets_N].mean())
 
 
-def macro_f1(truth_N: np.ndarray, answers_N: np.ndarray, labels: int) -> float:
+def macro_f1(
+    truth_N: np.ndarray,
+    answers_N: np.ndarray,
+    labels: int,
+) -> float:
     """Return the macro-F1 of answers, see `mean_f1`; 0 if there are none.
 
     Args:
@@ -168,7 +177,9 @@ def measure(model: Labeller, examples: LabelledSequences) -> dict[str, float]:
 
 
 def shuffle_rows(
-    sequences: Sequences, draw: np.random.Generator, size: int
+    sequences: Sequences,
+    draw: np.random.Generator,
+    size: int,
 ) -> Iterator[np.ndarray]:
     """Yield the numbers of all rows once, *size* at a time, in random order, similar lengths together."""
     order = draw.permutation(len(sequences))

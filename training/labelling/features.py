@@ -84,7 +84,11 @@ def fit_on_features(
     return ModelFit(model, summary)
 
 
-def learn_features(spec: FeatureSpec, texts: Rows, entries: int) -> TfidfFeatures:
+def learn_features(
+    spec: FeatureSpec,
+    texts: Rows,
+    entries: int,
+) -> TfidfFeatures:
     """Return the features of training reviews: the most frequent n-grams of known words that are in enough reviews.
 
     With the entry of unknown words as a feature, gibberish had a sure answer. Of equally frequent n-grams the shorter
@@ -134,7 +138,13 @@ def learn_features(spec: FeatureSpec, texts: Rows, entries: int) -> TfidfFeature
     of_order = np.split(chosen, np.cumsum([len(keys_U) for keys_U in keys])[:-1])
     kept = tuple(keys_U[chosen_U] for keys_U, chosen_U in zip(keys, of_order, strict=True))
     idf_F = idf(np.concatenate(frequency)[chosen], len(texts))
-    return TfidfFeatures(entries, spec.orders, kept, idf_F, spec.sublinear)
+    return TfidfFeatures(
+        entries,
+        spec.orders,
+        kept,
+        idf_F,
+        spec.sublinear,
+    )
 
 
 def idf(reviews_F: np.ndarray, reviews: int) -> np.ndarray:
@@ -149,7 +159,9 @@ def idf(reviews_F: np.ndarray, reviews: int) -> np.ndarray:
 
 
 def _fits(
-    spec: FeatureSpec, matrix: Any, targets_N: np.ndarray
+    spec: FeatureSpec,
+    matrix: Any,
+    targets_N: np.ndarray,
 ) -> Iterator[tuple[str, float, Layers]]:
     """Yield name, strength and layers of each candidate: one for each strength, of a network one after each epoch."""
     from sklearn.linear_model import LogisticRegression
@@ -175,7 +187,11 @@ def _fits(
             yield name, strength, _layers([bayes.feature_log_prob_], [np.zeros(len(labels))])
         else:
             regression = LogisticRegression(
-                C=strength, solver="saga", tol=LIMIT, max_iter=MOST_ITERATIONS, random_state=0
+                C=strength,
+                solver="saga",
+                tol=LIMIT,
+                max_iter=MOST_ITERATIONS,
+                random_state=0,
             ).fit(matrix, targets_N)
             yield name, strength, _layers([regression.coef_], [regression.intercept_])
 

@@ -77,7 +77,11 @@ def fit_classifier(
 
     context.work.mkdir(parents=True, exist_ok=True)
     fitted: ModelFit[Classifier] = resolve_name(FITS[spec.kind])(
-        spec, vocabulary, train, validation, context
+        spec,
+        vocabulary,
+        train,
+        validation,
+        context,
     )
     return ModelFit(
         fitted.model, {**fitted.summary, **validation_figures(fitted.model, validation)}

@@ -65,7 +65,13 @@ PIECE_POSITIONS = 131_072
 """Padded positions that are read at a time, unless a single sequence is longer."""
 
 
-def slanted_triangular(update: int, updates: int, peak: float, share: float, ratio: float) -> float:
+def slanted_triangular(
+    update: int,
+    updates: int,
+    peak: float,
+    share: float,
+    ratio: float,
+) -> float:
     """Return the rate η_t of an update (t, from 0) of all *updates* (T); the other arguments as in the equations."""
     cut = math.floor(updates * share)
     if update < cut:
@@ -133,7 +139,13 @@ def fit(
             take_over(network, start)
         train_with_own_layers(network)
         model = Labeller(spec, network.to(context.device))
-        summary = train_labeller(model, train, validation, context, tuning)
+        summary = train_labeller(
+            model,
+            train,
+            validation,
+            context,
+            tuning,
+        )
         return ModelFit(model, {**summary, **measure(model, validation)})
 
 
@@ -157,7 +169,13 @@ def train_labeller(
     report = ProgressReport(state, total, context.report, None)
     callbacks = (BestWeights(state), curves, checkpointing, BackOff(state, checkpointing), report)
     step = LabellerStep(state, curves.write, model.spec, train)
-    make_updates(plan, state, step, callbacks, lambda: _evaluate(state, model, validation))
+    make_updates(
+        plan,
+        state,
+        step,
+        callbacks,
+        lambda: _evaluate(state, model, validation),
+    )
     network.requires_grad_(True)
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
@@ -210,7 +228,10 @@ class LabellerState(TrainingState):
     """
 
     def __init__(
-        self, network: LabellingNetwork, plan: SequencePlan, tuning: RecurrentClassifierSpec | None
+        self,
+        network: LabellingNetwork,
+        plan: SequencePlan,
+        tuning: RecurrentClassifierSpec | None,
     ) -> None:
         training = plan.training
         self.per_epoch = plan.per_epoch
@@ -229,7 +250,13 @@ class LabellerState(TrainingState):
             others = [weight for weight in parameters if weight.ndim < 2]
             for chosen, decay in ((matrices, training.weight_decay), (others, 0.0)):
                 if chosen:
-                    groups.append({"params": chosen, "weight_decay": decay, "depth": depth})
+                    groups.append(
+                        {
+                            "params": chosen,
+                            "weight_decay": decay,
+                            "depth": depth,
+                        }
+                    )
 
         super().__init__(network, training, plan.updates, optimizer=make_rule(groups, training))  # type: ignore[arg-type]
 
@@ -246,7 +273,11 @@ class LabellerState(TrainingState):
         training = self.training
         ratio = self.tuning.rate_ratio
         peak = slanted_triangular(
-            update, self.total_updates, training.learning_rate, training.warmup, ratio
+            update,
+            self.total_updates,
+            training.learning_rate,
+            training.warmup,
+            ratio,
         )
         return peak * self.metrics.rate_factor
 
@@ -305,7 +336,11 @@ class LabellerStep(UpdateStep):
         def add() -> tuple[Sums, Memory]:
             network: Any = state.network
             return add_gradients(
-                network, self.examples, rows_B, self.spec, state.metrics.micro_batch
+                network,
+                self.examples,
+                rows_B,
+                self.spec,
+                state.metrics.micro_batch,
             ), state.memory
 
         return self.add_up(add, len(rows_B))[0]
@@ -347,7 +382,9 @@ def pieces(lengths_B: np.ndarray, most: int) -> Iterator[slice]:
 
 
 def asked_features(
-    network: LabellingNetwork, batch: LabelledBatch, targets: np.ndarray
+    network: LabellingNetwork,
+    batch: LabelledBatch,
+    targets: np.ndarray,
 ) -> tuple[Tensor, Tensor]:
     """Return the features that have a target, and the targets (int64)."""
     features_NF = network(*input_tensors(batch, network.device))
@@ -360,7 +397,9 @@ def asked_features(
 
 
 def _evaluate(
-    state: LabellerState, model: Labeller, validation: LabelledSequences
+    state: LabellerState,
+    model: Labeller,
+    validation: LabelledSequences,
 ) -> ValidationResult:
     """Measure on validation, with the averaged weights if there is an average.
 

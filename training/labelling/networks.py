@@ -45,7 +45,13 @@ def fit_network_classifier(
 
     tuning = spec if spec.start else None
     model, summary = fit(
-        spec, vocabulary.size, train, validation, context, start=start, tuning=tuning
+        spec,
+        vocabulary.size,
+        train,
+        validation,
+        context,
+        start=start,
+        tuning=tuning,
     )
     figures = {
         name: summary[name] for name in ("parameters", "updates", "seconds", "seconds_per_epoch")
@@ -54,7 +60,9 @@ def fit_network_classifier(
 
 
 def _language_model(
-    spec: RecurrentClassifierSpec, vocabulary: Vocabulary, context: FitContext
+    spec: RecurrentClassifierSpec,
+    vocabulary: Vocabulary,
+    context: FitContext,
 ) -> RecurrentNetwork:
     if spec.start not in context.parts:
         available = ", ".join(map(repr, context.parts)) or "none"
@@ -98,7 +106,13 @@ def fit_punctuator(
     """
     learned = examples(vocabulary, train)
     chosen_by = examples(vocabulary, validation)
-    fitted = fit(spec, len(vocabulary), learned, chosen_by, context)
+    fitted = fit(
+        spec,
+        len(vocabulary),
+        learned,
+        chosen_by,
+        context,
+    )
     return Punctuator(vocabulary, fitted.model), fitted.summary
 
 

@@ -80,7 +80,11 @@ def fit_neural_cache(
     return result
 
 
-def tuned_neural_cache(spec: NeuralCacheSpec, part: Part, validation: TokenStream) -> FitResult:
+def tuned_neural_cache(
+    spec: NeuralCacheSpec,
+    part: Part,
+    validation: TokenStream,
+) -> FitResult:
     """Choose θ and n, the pair that makes held-out text most probable with one λ for all; then λ for each range.
 
     The summary: that of `fit_cache`, and `theta` and `window`.
@@ -89,18 +93,39 @@ def tuned_neural_cache(spec: NeuralCacheSpec, part: Part, validation: TokenStrea
         ModelError: kind "input": no held-out token, or the part is not a neural model.
     """
     static = np.eye(2)[[0] * (len(RANGES) + 1)]
-    first = NeuralCacheLM(spec, part, static, spec.thetas[0], max(spec.windows))
+    first = NeuralCacheLM(
+        spec,
+        part,
+        static,
+        spec.thetas[0],
+        max(spec.windows),
+    )
     candidates = list(_candidates(first, validation))
     theta, window, nats_TP, range_T = min(
         candidates, key=lambda candidate: mixed_with_one_weight(candidate[2])
     )
-    best = NeuralCacheLM(spec, part, static, theta, window)
+    best = NeuralCacheLM(
+        spec,
+        part,
+        static,
+        theta,
+        window,
+    )
     return FitResult(
-        best, {**tune(best, nats_TP, range_T), "theta": theta, "window": float(window)}
+        best,
+        {
+            **tune(best, nats_TP, range_T),
+            "theta": theta,
+            "window": float(window),
+        },
     )
 
 
-def tune(model: CacheLM, nats_TP: np.ndarray, range_T: np.ndarray) -> dict[str, float]:
+def tune(
+    model: CacheLM,
+    nats_TP: np.ndarray,
+    range_T: np.ndarray,
+) -> dict[str, float]:
     """Tune the weights of a model on its components' −log p of T held-out tokens; return the summary of a fit."""
     model.weights_RP, converged = range_weights(nats_TP, range_T)
     with np.errstate(divide="ignore"):

@@ -81,7 +81,12 @@ def fit_context_weights(
     start_P, fixed_P = (np.log(np.maximum(weights_P, least)) for least in (LEAST, NOTHING))
     possible_T = np.isfinite(nats_TP).any(1)
     if not possible_T.any():
-        return replace(weighting, mean_F=mean_F, scale_F=scale_F, bias_P=fixed_P), 0
+        return replace(
+            weighting,
+            mean_F=mean_F,
+            scale_F=scale_F,
+            bias_P=fixed_P,
+        ), 0
 
     x_TF = x_TF[possible_T]
     nats_TP = nats_TP[possible_T]
@@ -96,7 +101,11 @@ def fit_context_weights(
     start_N = np.concatenate([no_weights_N, start_P])
     fixed_N = np.concatenate([no_weights_N, fixed_P])
     best = minimize(
-        loss, start_N, jac=True, method="BFGS", options={"gtol": TOLERANCE, "maxiter": STEPS}
+        loss,
+        start_N,
+        jac=True,
+        method="BFGS",
+        options={"gtol": TOLERANCE, "maxiter": STEPS},
     )
     if best.fun > loss(fixed_N)[0]:
         best_N = fixed_N
@@ -106,12 +115,20 @@ def fit_context_weights(
     steps = int(best.nit)
     weights_FP, bias_P = _unpack(best_N, shape)
     return replace(
-        weighting, mean_F=mean_F, scale_F=scale_F, weights_FP=weights_FP, bias_P=bias_P
+        weighting,
+        mean_F=mean_F,
+        scale_F=scale_F,
+        weights_FP=weights_FP,
+        bias_P=bias_P,
     ), steps
 
 
 def context_slope(
-    x_TF: np.ndarray, nats_TP: np.ndarray, weights_FP: np.ndarray, bias_P: np.ndarray, ridge: float
+    x_TF: np.ndarray,
+    nats_TP: np.ndarray,
+    weights_FP: np.ndarray,
+    bias_P: np.ndarray,
+    ridge: float,
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Return the mean nats plus ridge · ‖W‖², and the gradients with respect to W and b."""
     log_weights_TP = log_softmax(x_TF @ weights_FP + bias_P)
@@ -150,7 +167,9 @@ def fit_mixture(
 
 
 def tune_weights(
-    spec: MixtureSpec, parts: Sequence[Part], validation: TokenStream
+    spec: MixtureSpec,
+    parts: Sequence[Part],
+    validation: TokenStream,
 ) -> tuple[Weighting, dict[str, float]]:
     """Return the tuned weights, and figures of the mixture.
 
@@ -178,7 +197,13 @@ def tune_weights(
         most = ROUNDS
         figures |= _figures_of("weight", parts, weights_P)
     else:
-        weighting, rounds = fit_context_weights(gated, nats_TP, features_TF, weights_P, RIDGE)
+        weighting, rounds = fit_context_weights(
+            gated,
+            nats_TP,
+            features_TF,
+            weights_P,
+            RIDGE,
+        )
         log_weights = weighting.log_weights(features_TF)
         most = STEPS
         figures |= _figures_of("mean_weight", parts, np.exp(log_weights).mean(0))
@@ -204,7 +229,9 @@ def _require_finite(weighting: Weighting, parts: Sequence[Part]) -> None:
 
 
 def _evidence(
-    parts: Sequence[Part], validation: TokenStream, weighting: ContextWeights | None
+    parts: Sequence[Part],
+    validation: TokenStream,
+    weighting: ContextWeights | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return −log p_i of the tuning tokens (T, P), and the features of context weights (T, F); else there are none."""
     models = [part.model for part in parts]
@@ -221,7 +248,11 @@ def _evidence(
     return np.concatenate(nats), np.concatenate(features)
 
 
-def _figures_of(what: str, parts: Sequence[Part], values_P: np.ndarray) -> dict[str, float]:
+def _figures_of(
+    what: str,
+    parts: Sequence[Part],
+    values_P: np.ndarray,
+) -> dict[str, float]:
     return {
         f"{what}/{part.name}": float(value) for part, value in zip(parts, values_P, strict=True)
     }

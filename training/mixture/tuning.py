@@ -58,7 +58,11 @@ class TuningBatch(NamedTuple):
     scored_BT: np.ndarray
 
 
-def batches(stream: TokenStream, limit: int, positions: int = POSITIONS) -> Iterator[TuningBatch]:
+def batches(
+    stream: TokenStream,
+    limit: int,
+    positions: int = POSITIONS,
+) -> Iterator[TuningBatch]:
     """Yield about *limit* tokens of the stream: reviews evenly spaced over it, in batches of similar length.
 
     Raises:
@@ -137,7 +141,11 @@ def _at_least_as_good_as_each(p_TP: np.ndarray, weights_P: np.ndarray) -> np.nda
     return corners[int(np.argmax(likelihood))]
 
 
-def open_parts(names: Sequence[str], vocabulary: Vocabulary, context: FitContext) -> list[Part]:
+def open_parts(
+    names: Sequence[str],
+    vocabulary: Vocabulary,
+    context: FitContext,
+) -> list[Part]:
     """Open the fitted models that `context.parts` names.
 
     Raises:

@@ -95,7 +95,12 @@ class TBPTTBatches:
     """
 
     def __init__(
-        self, stream: TokenStream, batch: int, window: int, seed: int, random_window: bool = False
+        self,
+        stream: TokenStream,
+        batch: int,
+        window: int,
+        seed: int,
+        random_window: bool = False,
     ) -> None:
         self._stream = stream
         self._batch = batch
@@ -112,7 +117,12 @@ class TBPTTBatches:
             [len(self._cuts(epoch, self._length(epoch))) - 1 for epoch in range(epochs)]
         )
 
-    def epoch(self, n: int, start: int = 0, ahead: bool = False) -> Iterator[Window]:
+    def epoch(
+        self,
+        n: int,
+        start: int = 0,
+        ahead: bool = False,
+    ) -> Iterator[Window]:
         """Yield the windows of epoch *n* from number *start* on; several windows are read from the stream at a time.
 
         Args:
@@ -169,7 +179,12 @@ class TBPTTBatches:
         )
         return cuts[: np.searchsorted(cuts, length) + 1]
 
-    def _read(self, layout: _Layout, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    def _read(
+        self,
+        layout: _Layout,
+        start: int,
+        stop: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the tokens from *start* to *stop* of every lane, and the tokens that follow them.
 
         After the end of a lane, both are `<bos>`, which is never scored. The token that follows `<eos>` is replaced by
@@ -191,7 +206,12 @@ class TBPTTBatches:
         y_BL[x_BL == EOS] = BOS
         return x_BL, y_BL
 
-    def _places(self, layout: _Layout, begin: int, end: int) -> np.ndarray:
+    def _places(
+        self,
+        layout: _Layout,
+        begin: int,
+        end: int,
+    ) -> np.ndarray:
         """Return the indices in the stream of the tokens at the epoch's positions *begin* to *end*."""
         bounds = layout.bounds_D1
         order = layout.order_D
@@ -234,10 +254,20 @@ def _one_ahead(read: Callable[[Span], Piece], spans: Sequence[Span]) -> Iterator
 def make_batches(stream: TokenStream, training: TrainingSpec) -> TBPTTBatches:
     """Return the batches for the options of a training."""
     kind = ReviewBatches if not training.stateful else TBPTTBatches
-    return kind(stream, training.batch, training.bptt_len, training.seed, training.random_window)
+    return kind(
+        stream,
+        training.batch,
+        training.bptt_len,
+        training.seed,
+        training.random_window,
+    )
 
 
-def window_lengths(window: int, count: int, draws: np.random.Generator) -> np.ndarray:
+def window_lengths(
+    window: int,
+    count: int,
+    draws: np.random.Generator,
+) -> np.ndarray:
     """Return random lengths of windows (Merity, Keskar & Socher 2018, section 4.1, "variable length BPTT").
 
     A length is normally distributed around *window* with standard deviation 5; with probability 5 % the mean is half of
@@ -284,7 +314,12 @@ class Plan:
         total_tokens: Scored in the whole training, approximately.
     """
 
-    def __init__(self, stream: TokenStream, training: TrainingSpec, ahead: bool = False) -> None:
+    def __init__(
+        self,
+        stream: TokenStream,
+        training: TrainingSpec,
+        ahead: bool = False,
+    ) -> None:
         self.training = training
         self.batches = make_batches(stream, training)
         self.ahead = ahead

@@ -54,7 +54,12 @@ class Checkpoints:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], good: bool) -> None:
+    def save(
+        self,
+        tensors: Mapping[str, Tensor],
+        facts: Mapping[str, Any],
+        good: bool,
+    ) -> None:
         """Write a checkpoint; after the return it survives the death of the process."""
         # Copies: the format refuses tensors that share memory.
         copies = {
@@ -121,7 +126,14 @@ class Journal:
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Append one line; *step* counts training tokens."""
         line = (
-            json.dumps({"step": step, "time": round(time.time(), 3), **figures}, allow_nan=False)
+            json.dumps(
+                {
+                    "step": step,
+                    "time": round(time.time(), 3),
+                    **figures,
+                },
+                allow_nan=False,
+            )
             + "\n"
         )
         with self.path.open("a", encoding="utf-8") as file:

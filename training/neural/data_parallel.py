@@ -73,7 +73,11 @@ class Ranks:
         return list(numbers)
 
     def add_up(
-        self, parameters: Sequence[nn.Parameter], failed: bool, nats: float | Tensor, tokens: int
+        self,
+        parameters: Sequence[nn.Parameter],
+        failed: bool,
+        nats: float | Tensor,
+        tokens: int,
     ) -> tuple[bool, float | Tensor, int]:
         """Replace all gradients by their sums over the ranks; a gradient that no rank has stays None.
 
@@ -139,7 +143,11 @@ class Group(Ranks):
 
     @torch.no_grad()
     def add_up(
-        self, parameters: Sequence[nn.Parameter], failed: bool, nats: float | Tensor, tokens: int
+        self,
+        parameters: Sequence[nn.Parameter],
+        failed: bool,
+        nats: float | Tensor,
+        tokens: int,
     ) -> tuple[bool, float | Tensor, int]:
         """See `Ranks.add_up`. The gradients are in the flat buffer afterwards: valid until the next call.
 
@@ -196,7 +204,9 @@ class Group(Ranks):
 
 @contextmanager
 def join_ranks(
-    context: FitContext, parameters: Sequence[nn.Parameter], batch: int
+    context: FitContext,
+    parameters: Sequence[nn.Parameter],
+    batch: int,
 ) -> Iterator[Ranks]:
     """Yield the ranks of a fit; with more than one, the process group is open within the block.
 
@@ -244,7 +254,11 @@ def join_ranks(
     distributed.destroy_process_group()
 
 
-def own_device(device: str, local_rank: int, ranks: int) -> str:
+def own_device(
+    device: str,
+    local_rank: int,
+    ranks: int,
+) -> str:
     """Return the device of a rank: on GPUs, each of several ranks has its own.
 
     Args:

@@ -32,7 +32,11 @@ from reviewlm.models.tokens.vocabulary import FILE
 
 EXAMPLE_BATCH = 3
 """Texts of the example that is traced; torch treats 0 and 1 as special sizes."""
-STATES = {2: ("hidden", "stars"), 3: ("hidden", "cell", "stars"), 1: ("words",)}
+STATES = {
+    2: ("hidden", "stars"),
+    3: ("hidden", "cell", "stars"),
+    1: ("words",),
+}
 """Names of the state tensors by their number: of RNN and GRU, of the LSTM, of the feed-forward network."""
 
 
@@ -100,7 +104,11 @@ class Parity:
     probes: list[dict[str, list[int]]]
 
 
-def compare(bundle: Bundle, graph: Graph, probes: Sequence[tuple[str, int]]) -> Parity:
+def compare(
+    bundle: Bundle,
+    graph: Graph,
+    probes: Sequence[tuple[str, int]],
+) -> Parity:
     """Compare all distributions over given texts and over texts that the model writes, drawn and likeliest ones.
 
     Args:
@@ -115,7 +123,11 @@ def compare(bundle: Bundle, graph: Graph, probes: Sequence[tuple[str, int]]) -> 
     for stars in bundle.ratings(None):
         for temperature in (0.0, 1.0):
             found = generate(
-                bundle, stars=stars, temperature=temperature, max_tokens=MOST_TOKENS, seed=1
+                bundle,
+                stars=stars,
+                temperature=temperature,
+                max_tokens=MOST_TOKENS,
+                seed=1,
             )
             written.append((found[0], stars))
 
@@ -194,7 +206,10 @@ def exportable(bundle: Bundle, part: str = "") -> Bundle:
 
 
 def write_export(
-    folder: Path, bundle: Bundle, probes: Sequence[tuple[str, int]], origin: dict[str, Any]
+    folder: Path,
+    bundle: Bundle,
+    probes: Sequence[tuple[str, int]],
+    origin: dict[str, Any],
 ) -> Parity:
     """Export a network; the folder gets its name only after the graph in it was opened and compared.
 
@@ -220,7 +235,10 @@ def write_export(
 
 
 def _card(
-    bundle: Bundle, model: NeuralLM, parity: Parity, origin: dict[str, Any]
+    bundle: Bundle,
+    model: NeuralLM,
+    parity: Parity,
+    origin: dict[str, Any],
 ) -> dict[str, Any]:
     start = model.network.start(1, "cpu")
     states = []
@@ -237,8 +255,18 @@ def _card(
         )
 
     size = model.vocabulary_size
-    ids = {"name": "ids", "dtype": "int64", "shape": ["batch"], "range": [0, size - 1]}
-    logp = {"name": "logp", "dtype": "float32", "shape": ["batch", size], "unit": "nats"}
+    ids = {
+        "name": "ids",
+        "dtype": "int64",
+        "shape": ["batch"],
+        "range": [0, size - 1],
+    }
+    logp = {
+        "name": "logp",
+        "dtype": "float32",
+        "shape": ["batch", size],
+        "unit": "nats",
+    }
     measured = {name: value for name, value in asdict(parity).items() if name != "probes"}
     return {
         "format": FORMAT,
@@ -250,10 +278,19 @@ def _card(
         "torch": torch.__version__.split("+")[0],
         "inputs": [ids, *states],
         "outputs": [logp, *states],
-        "tokens": {"unk": UNK, "bos": BOS, "eos": EOS, "stars": list(STARS)},
+        "tokens": {
+            "unk": UNK,
+            "bos": BOS,
+            "eos": EOS,
+            "stars": list(STARS),
+        },
         "stream": "<bos> <stars_k> text <eos>; <bos> and <stars_k> are read first and have probability 0; <unk> stands "
         "for an unknown word and is never written, so give it probability 0 where you write",
-        "vocabulary": {"file": FILE, "unit": bundle.vocabulary.unit, "size": size},
+        "vocabulary": {
+            "file": FILE,
+            "unit": bundle.vocabulary.unit,
+            "size": size,
+        },
         "parity": {**measured, "tolerance": TOLERANCE},
         "probes": parity.probes,
     }

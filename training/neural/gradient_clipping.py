@@ -88,7 +88,11 @@ def scale_and_clip_on_gpu(
     return length, by_value, by_norm
 
 
-def _scale_and_cut(grads: list[Tensor], scale: float, value: float) -> None:
+def _scale_and_cut(
+    grads: list[Tensor],
+    scale: float,
+    value: float,
+) -> None:
     """Scale the gradients, then cut each entry to [−value, value]."""
     torch._foreach_mul_(grads, scale)
     torch._foreach_clamp_max_(grads, value)

@@ -45,7 +45,11 @@ def loss_of_int8(model: LanguageModel, stream: TokenStream) -> float | None:
     return None
 
 
-def _nats(model: LanguageModel, ids_BT: np.ndarray, scored_BT: np.ndarray) -> Tensor:
+def _nats(
+    model: LanguageModel,
+    ids_BT: np.ndarray,
+    scored_BT: np.ndarray,
+) -> Tensor:
     """Return −log p of the scored tokens, by steps: by place, then by text."""
     state = model.start(len(ids_BT))
     nats = [torch.zeros(0, dtype=torch.float64)]

@@ -17,7 +17,11 @@ DECAY = 0.3
 """Share of all updates in which the rate of a trapezoid falls."""
 
 
-def learning_rate(training: TrainingSpec, update: int, updates: int) -> float:
+def learning_rate(
+    training: TrainingSpec,
+    update: int,
+    updates: int,
+) -> float:
     """Return the rate of update number *update* (from 0) of *updates*: linear warm-up, then down to the final rate.
 
     A trapezoid stays at the peak until its decay, "constant" and "plateau" to the end; `TrainingMetrics.plateau` holds

@@ -61,7 +61,13 @@ def fit_network(
         if context.init_weights is not None:
             fill_from(network, context.init_weights)
         network = train_with_own_layers(network.to(context.device))
-        result = train_network(network, train, validation, spec.training, context)
+        result = train_network(
+            network,
+            train,
+            validation,
+            spec.training,
+            context,
+        )
 
     summary = {"parameters": sum(parameter.numel() for parameter in network.parameters()), **result}
     return FitResult(lm_class(spec, network, vocabulary.size), summary)

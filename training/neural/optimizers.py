@@ -59,7 +59,11 @@ def penalise(rule: optim.Optimizer, l2: float) -> None:
     λ the same as weight_decay = 2 λ. The penalty comes after clipping: the clipped norm is that of the data's gradient.
     """
 
-    def before(rule: optim.Optimizer, arguments: Any, options: Any) -> None:
+    def before(
+        rule: optim.Optimizer,
+        arguments: Any,
+        options: Any,
+    ) -> None:
         weights = [
             theta for group in rule.param_groups for theta in group["params"] if theta.ndim >= 2
         ]
@@ -69,7 +73,11 @@ def penalise(rule: optim.Optimizer, l2: float) -> None:
 
 
 @torch.no_grad()
-def decay_apart(rule: optim.Optimizer, arguments: Any, options: Any) -> None:
+def decay_apart(
+    rule: optim.Optimizer,
+    arguments: Any,
+    options: Any,
+) -> None:
     """Shrink the weights of each group by its "decay"; a hook before the steps of an optimiser."""
     for group in rule.param_groups:
         for theta in group["params"] if group["decay"] else ():
@@ -106,7 +114,12 @@ def make_rule(groups: Iterable[Any], training: TrainingSpec) -> optim.Optimizer:
     groups = list(groups)
     if training.optimizer != "adamw":  # torch's other rules add theirs to the gradient
         groups = [
-            {**group, "weight_decay": 0.0, "decay": group["weight_decay"]} for group in groups
+            {
+                **group,
+                "weight_decay": 0.0,
+                "decay": group["weight_decay"],
+            }
+            for group in groups
         ]
 
     rule = _rule(groups, training)
@@ -140,4 +153,9 @@ def _rule(groups: list[Any], training: TrainingSpec) -> optim.Optimizer:
         case "adam":
             return Adam(groups, lr, betas=betas)
         case "adamw":
-            return AdamW(groups, lr=lr, betas=betas, fused=True)
+            return AdamW(
+                groups,
+                lr=lr,
+                betas=betas,
+                fused=True,
+            )

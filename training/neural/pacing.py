@@ -49,7 +49,12 @@ class Pacing(Callback):
         pace: Time, and evaluations without improvement after which the decay begins.
     """
 
-    def __init__(self, state: TrainingState, plan: Plan, pace: Pace) -> None:
+    def __init__(
+        self,
+        state: TrainingState,
+        plan: Plan,
+        pace: Pace,
+    ) -> None:
         super().__init__(state)
         self.plan = plan
         self.pace = pace
@@ -148,7 +153,11 @@ def updates_with_decay(steady: int) -> int:
     return total
 
 
-def shorten_training(training: TrainingSpec, plan: Plan, steady: int) -> TrainingSpec:
+def shorten_training(
+    training: TrainingSpec,
+    plan: Plan,
+    steady: int,
+) -> TrainingSpec:
     """Return the options of the training whose first *steady* updates are those of *training*, and then decays.
 
     Args:

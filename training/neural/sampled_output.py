@@ -72,7 +72,12 @@ class _EstimatedOutput(SoftmaxOutput):
     cumulative_V: Tensor
     _shared: Negatives | None
 
-    def __init__(self, exact: SoftmaxOutput, counts_V: Tensor, samples: int) -> None:
+    def __init__(
+        self,
+        exact: SoftmaxOutput,
+        counts_V: Tensor,
+        samples: int,
+    ) -> None:
         super().__init__(exact.weight, exact.bias.detach(), exact.chunk)
         self.samples = samples
         self._shares = False
@@ -163,7 +168,11 @@ class _EstimatedOutput(SoftmaxOutput):
 
     @abstractmethod
     def _estimate(
-        self, own_N: Tensor, others_NU: Tensor, targets_N: Tensor, negatives: Negatives
+        self,
+        own_N: Tensor,
+        others_NU: Tensor,
+        targets_N: Tensor,
+        negatives: Negatives,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the loss (N), and its derivatives by the targets' logits (N) and the negatives' logits (N, U)."""
         raise NotImplementedError
@@ -173,7 +182,11 @@ class SampledSoftmaxOutput(_EstimatedOutput):
     """The estimator whose normaliser is a sum over the target and weighted samples; a sampled target is left out."""
 
     def _estimate(
-        self, own_N: Tensor, others_NU: Tensor, targets_N: Tensor, negatives: Negatives
+        self,
+        own_N: Tensor,
+        others_NU: Tensor,
+        targets_N: Tensor,
+        negatives: Negatives,
     ) -> tuple[Tensor, Tensor, Tensor]:
         times_U = negatives.times_U.to(others_NU.dtype)
         weighted_NU = others_NU + (times_U.log() - self._log_expected_draws(negatives.ids_U))
@@ -190,7 +203,11 @@ class NCEOutput(_EstimatedOutput):
     """The estimator that learns to tell the target from samples of Q; as in the theory, a sampled target is noise."""
 
     def _estimate(
-        self, own_N: Tensor, others_NU: Tensor, targets_N: Tensor, negatives: Negatives
+        self,
+        own_N: Tensor,
+        others_NU: Tensor,
+        targets_N: Tensor,
+        negatives: Negatives,
     ) -> tuple[Tensor, Tensor, Tensor]:
         times_U = negatives.times_U.to(own_N.dtype)
         own_N = own_N - self._log_expected_draws(targets_N)
@@ -199,7 +216,11 @@ class NCEOutput(_EstimatedOutput):
         return loss_N, -torch.sigmoid(-own_N), torch.sigmoid(others_NU) * times_U
 
 
-def training_output(output: OutputLayer, objective: ObjectiveSpec, counts_V: Tensor) -> OutputLayer:
+def training_output(
+    output: OutputLayer,
+    objective: ObjectiveSpec,
+    counts_V: Tensor,
+) -> OutputLayer:
     """Return the output layer that a network trains with: itself, or an estimator with its weights.
 
     Args:

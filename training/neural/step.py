@@ -123,7 +123,12 @@ class UpdateStep:
             metrics.micro_batch,
         )
 
-    def apply(self, sums: Sums, count: int, share: float = 1.0) -> None:
+    def apply(
+        self,
+        sums: Sums,
+        count: int,
+        share: float = 1.0,
+    ) -> None:
         """Divide the summed gradient by *count*, clip the result and take a step.
 
         Args:
@@ -161,14 +166,24 @@ class UpdateStep:
 
         counted()
 
-    def _count_unread(self, read: Callable[[], list[float]], tokens: int, before: int) -> None:
+    def _count_unread(
+        self,
+        read: Callable[[], list[float]],
+        tokens: int,
+        before: int,
+    ) -> None:
         """Read the figures of an update from a GPU, and count it."""
         nats, norm, by_value, by_norm = read()
         clipped = Clipped(norm, bool(by_value), bool(by_norm))
         self._require_sound(nats, tokens, clipped)
         self.state.metrics.count(nats, tokens, clipped, before)
 
-    def _require_sound(self, nats: float, tokens: int, clipped: Clipped) -> None:
+    def _require_sound(
+        self,
+        nats: float,
+        tokens: int,
+        clipped: Clipped,
+    ) -> None:
         """Raise Divergence if loss or gradient is not finite."""
         loss = f"loss {nats / tokens:.4g}{' nats' * self.state.reports_nats} per token"
         if not (math.isfinite(clipped.norm) and math.isfinite(nats)):
@@ -211,7 +226,12 @@ class TrainingStep(UpdateStep):
         if sums.tokens:
             self.apply(sums, window.y_BT.size, window.y_BT.shape[1] / self.training.bptt_len)
 
-    def gradient(self, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None) -> tuple[Sums, Memory]:
+    def gradient(
+        self,
+        x_BT: Tensor,
+        y_BT: Tensor,
+        keep_B: Tensor | None,
+    ) -> tuple[Sums, Memory]:
         """Add up the gradients of a window; see `add_up`."""
         state = self.state
 

@@ -55,7 +55,12 @@ class Memory:
     resets: Mapping[int, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def empty(cls, network: Network, batch: int, device: torch.device) -> Memory:
+    def empty(
+        cls,
+        network: Network,
+        batch: int,
+        device: torch.device,
+    ) -> Memory:
         """Return the memory before the first window."""
         return cls(
             network.start(batch, device), torch.zeros(batch, 0, dtype=torch.int64, device=device)
@@ -251,7 +256,14 @@ def add_gradients(
             part = slice(begin, min(begin + micro_batch, len(x_BT)))
             keep = None if keep_B is None else keep_B[part]
             targets_BT = y_BT[part]
-            reading, after = read_window(network, memory.rows(part), x_BT[part], keep, past, read)
+            reading, after = read_window(
+                network,
+                memory.rows(part),
+                x_BT[part],
+                keep,
+                past,
+                read,
+            )
             features_BTE = reading.features_BTE
             # Then this order needs no copy.
             if features_BTE.is_cuda and features_BTE.transpose(0, 1).is_contiguous():

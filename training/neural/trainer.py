@@ -133,13 +133,23 @@ def train(
         checkpointing = Checkpointing(
             state, Checkpoints(context.work / CHECKPOINTS), journal, identity
         )
-        callbacks = _callbacks(state, plan, curves, checkpointing, context)
+        callbacks = _callbacks(
+            state,
+            plan,
+            curves,
+            checkpointing,
+            context,
+        )
         torch.manual_seed(ranks.seed(training.seed))
         limit = validation_limit(0 if context.pace else plan.total_tokens, training.evaluations)
         step = TrainingStep(state, curves.write)
         try:
             make_updates(
-                plan, state, step, callbacks, lambda: _evaluate(state, validation_stream, limit)
+                plan,
+                state,
+                step,
+                callbacks,
+                lambda: _evaluate(state, validation_stream, limit),
             )
         except Paused as paused:
             return _pause(paused, plan, checkpointing, context.work / PAUSED)
@@ -153,7 +163,11 @@ def train(
             "validation_tokens": tokens,
         }
         figures = {**state.metrics.summary(state.reports_nats), **curves.machine_figures()}
-        return {**figures, **held_out, "threads": torch.get_num_threads()}
+        return {
+            **figures,
+            **held_out,
+            "threads": torch.get_num_threads(),
+        }
 
 
 def _callbacks(
@@ -175,7 +189,10 @@ def _callbacks(
 
 
 def _pause(
-    paused: Paused, plan: Plan, checkpointing: Checkpointing, folder: Path
+    paused: Paused,
+    plan: Plan,
+    checkpointing: Checkpointing,
+    folder: Path,
 ) -> dict[str, float]:
     """Save a paced training as the start of the shorter one; return its figures and the options that have changed."""
     state = checkpointing.state
@@ -250,7 +267,11 @@ def make_updates(
         callback.on_end()
 
 
-def _evaluate(state: TrainingState, held_out: TokenStream, limit: int) -> ValidationResult:
+def _evaluate(
+    state: TrainingState,
+    held_out: TokenStream,
+    limit: int,
+) -> ValidationResult:
     """Measure on validation, with the averaged weights if there is an average.
 
     Raises:

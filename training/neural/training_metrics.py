@@ -76,7 +76,13 @@ class TrainingMetrics:
     times: dict[str, int] = field(default_factory=dict)
     peaks: dict[str, float] = field(default_factory=dict)
 
-    def count(self, nats: float, tokens: int, clipped: Clipped, before: int | None = None) -> None:
+    def count(
+        self,
+        nats: float,
+        tokens: int,
+        clipped: Clipped,
+        before: int | None = None,
+    ) -> None:
         """Add one update: the sum of its nats, its scored tokens, its gradient's norm and clipping.
 
         Args:
@@ -145,14 +151,21 @@ class TrainingMetrics:
             peaks: Peak memory of this process, by the name of the figure.
         """
         self.peaks |= {name: max(value, self.peaks.get(name, 0.0)) for name, value in peaks.items()}
-        shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+        shares = {
+            "p50": 0.5,
+            "p90": 0.9,
+            "p99": 0.99,
+        }
         return {
             **{f"step_seconds/{name}": self.step_seconds(share) for name, share in shares.items()},
             **self.peaks,
         }
 
     def train_figures(
-        self, rate: float, by_value: bool = False, nats: bool = True
+        self,
+        rate: float,
+        by_value: bool = False,
+        nats: bool = True,
     ) -> dict[str, float]:
         """Return the means since the last call as figures of the journal (none if nothing was scored).
 
@@ -186,7 +199,12 @@ class TrainingMetrics:
 
         return figures
 
-    def progress(self, updates: int, total_tokens: int, nats: bool = True) -> FitProgress:
+    def progress(
+        self,
+        updates: int,
+        total_tokens: int,
+        nats: bool = True,
+    ) -> FitProgress:
         """Return one progress report; figures that are not known yet are left out, as is an estimator's loss."""
         left = self.seconds / max(1, self.updates) * (updates - self.updates)
         losses = {

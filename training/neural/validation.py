@@ -85,7 +85,10 @@ def validation_limit(total_tokens: int, evaluations: int) -> int:
 
 
 def _score_with_less(
-    network: Network, x_BT: np.ndarray, y_BT: np.ndarray, positions: int
+    network: Network,
+    x_BT: np.ndarray,
+    y_BT: np.ndarray,
+    positions: int,
 ) -> tuple[float, int]:
     """Return the sum of nats, and the number of positions at a time for which memory sufficed."""
     while True:
@@ -107,7 +110,12 @@ def _score_with_less(
 
 
 @torch.no_grad()
-def _score(network: Network, x_BT: np.ndarray, y_BT: np.ndarray, positions: int) -> float:
+def _score(
+    network: Network,
+    x_BT: np.ndarray,
+    y_BT: np.ndarray,
+    positions: int,
+) -> float:
     """Return the sum of nats of some reviews; at most *positions* positions are read at a time.
 
     The reviews are cut before there are fewer of them side by side: with few, the products of a position are slow.
@@ -141,7 +149,9 @@ def _choose_reviews(stream: TokenStream, limit: int | None) -> np.ndarray:
 
 
 def _batches(
-    stream: TokenStream, chosen: np.ndarray, positions: int
+    stream: TokenStream,
+    chosen: np.ndarray,
+    positions: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield tokens (padded with 0) and the tokens that follow (−1: given or padding), reviews of similar length."""
     group: list[np.ndarray] = []

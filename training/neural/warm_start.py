@@ -44,7 +44,9 @@ FREE = frozenset(
 
 
 def find_network(
-    bundle: Path, spec: RecurrentSpec | NPLMSpec, vocabulary_digest: str
+    bundle: Path,
+    spec: RecurrentSpec | NPLMSpec,
+    vocabulary_digest: str,
 ) -> tuple[Path | None, str]:
     """Return the folder of weights that a fit of *spec* can start from, or None and the reason.
 

@@ -55,7 +55,12 @@ class _ArpaText:
     text: bytes
     at: int = 0
 
-    def fail(self, expected: str, actual: object = None, at: int | None = None) -> NoReturn:
+    def fail(
+        self,
+        expected: str,
+        actual: object = None,
+        at: int | None = None,
+    ) -> NoReturn:
         """Raise the error of a damaged file, with the number of the line at a place (None: the next line)."""
         line = self.text.count(b"\n", 0, self.at if at is None else at) + 1
         shown = "" if actual is None else f", found {actual!r}"
@@ -189,7 +194,12 @@ def _unigrams(source: _ArpaText, sizes: list[int]) -> tuple[list[str], Entries]:
     if "<unk>" not in rows["w1"]:
         logger.warning("%s has no <unk>; it gets log10 p = %g", source.path, _UNKNOWN_MISSING)
         unknown = pl.DataFrame(
-            {"p": [_UNKNOWN_MISSING], "w1": ["<unk>"], "backoff": [0.0]}, schema=rows.schema
+            {
+                "p": [_UNKNOWN_MISSING],
+                "w1": ["<unk>"],
+                "backoff": [0.0],
+            },
+            schema=rows.schema,
         )
         rows = pl.concat([unknown, rows])
 
@@ -219,7 +229,12 @@ def _one_unknown(source: _ArpaText, rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.col("w1").replace({CAPITAL_UNKNOWN: "<unk>"}))
 
 
-def _section(source: _ArpaText, order: int, sizes: list[int], symbols: pl.Enum) -> Entries:
+def _section(
+    source: _ArpaText,
+    order: int,
+    sizes: list[int],
+    symbols: pl.Enum,
+) -> Entries:
     names = [f"w{place}" for place in range(1, order + 1)]
     parts = []
     for rows in _rows(source, order, sizes, symbols):
@@ -229,7 +244,10 @@ def _section(source: _ArpaText, order: int, sizes: list[int], symbols: pl.Enum) 
 
 
 def _rows(
-    source: _ArpaText, order: int, sizes: list[int], symbols: pl.Enum | None
+    source: _ArpaText,
+    order: int,
+    sizes: list[int],
+    symbols: pl.Enum | None,
 ) -> Iterator[pl.DataFrame]:
     """Yield the rows of one section block by block; check them and compare their number with the header."""
     _title(source, f"\\{order}-grams:")
@@ -237,7 +255,14 @@ def _rows(
     for first, lines in source.entries():
         rows = _parse_rows(lines, order, symbols, highest=order == len(sizes))
         if rows is None:
-            _find_fault(source, first, lines, order, symbols, highest=order == len(sizes))
+            _find_fault(
+                source,
+                first,
+                lines,
+                order,
+                symbols,
+                highest=order == len(sizes),
+            )
         total += len(rows)
         yield rows
 
@@ -246,7 +271,10 @@ def _rows(
 
 
 def _parse_rows(
-    lines: bytes, order: int, symbols: pl.Enum | None, highest: bool
+    lines: bytes,
+    order: int,
+    symbols: pl.Enum | None,
+    highest: bool,
 ) -> pl.DataFrame | None:
     """Return the rows of some lines; None if a line is not an entry."""
     plain = lines.translate(_BLANKS)
@@ -265,7 +293,10 @@ def _tidy(lines: bytes) -> bytes:
 
 
 def _check_rows(
-    lines: bytes, order: int, symbols: pl.Enum | None, highest: bool
+    lines: bytes,
+    order: int,
+    symbols: pl.Enum | None,
+    highest: bool,
 ) -> pl.DataFrame | None:
     names = [f"w{place}" for place in range(1, order + 1)]
     try:
@@ -290,12 +321,20 @@ def _check_rows(
 def _columns(lines: bytes, names: list[str]) -> pl.DataFrame:
     """Split lines at single spaces into the columns p, words and backoff (0 if missing)."""
     schema = pl.Schema(
-        {"p": pl.Float64(), **dict.fromkeys(names, pl.String()), "backoff": pl.Float64()}
+        {
+            "p": pl.Float64(),
+            **dict.fromkeys(names, pl.String()),
+            "backoff": pl.Float64(),
+        }
     )
     # Put a complete row first: polars takes the number of columns from it, and later rows may have no weight.
     full = b"0" + b" w" * len(names) + b" 0\n"
     rows = pl.read_csv(
-        full + lines.rstrip(b"\n"), separator=" ", has_header=False, quote_char=None, schema=schema
+        full + lines.rstrip(b"\n"),
+        separator=" ",
+        has_header=False,
+        quote_char=None,
+        schema=schema,
     ).slice(1)
     return rows.with_columns(pl.col("backoff").fill_null(0.0))
 
@@ -313,7 +352,12 @@ def _cut_near(lines: bytes, place: int) -> int:
 
 
 def _find_fault(
-    source: _ArpaText, first: int, lines: bytes, order: int, symbols: pl.Enum | None, highest: bool
+    source: _ArpaText,
+    first: int,
+    lines: bytes,
+    order: int,
+    symbols: pl.Enum | None,
+    highest: bool,
 ) -> NoReturn:
     """Raise the error of the first line that is not an entry, found by halving the lines."""
     half = len(lines) // 2
@@ -334,7 +378,11 @@ def _find_fault(
     )
 
 
-def _refuse_twice(source: _ArpaText, order: int, row: int) -> NoReturn:
+def _refuse_twice(
+    source: _ArpaText,
+    order: int,
+    row: int,
+) -> NoReturn:
     """Raise the error of an n-gram that is listed twice, the second time in row *row* of its section."""
     source.at = source.text.index(f"\\{order}-grams:".encode())
     for _ in range(row + 2):  # the title is a line, too

@@ -39,7 +39,11 @@ _ROWS = 1 << 16
 _BLANKS = r"[ \t\r\n\x00]"
 
 
-def write_arpa(path: Path, tables: Tables, words: Sequence[str]) -> None:
+def write_arpa(
+    path: Path,
+    tables: Tables,
+    words: Sequence[str],
+) -> None:
     """Write a model as ARPA text, compressed if the name ends in `.gz`; the file appears when it is complete.
 
     A pipe or a device is written directly (see `atomic_files.new_file`).
@@ -62,10 +66,21 @@ def write_arpa(path: Path, tables: Tables, words: Sequence[str]) -> None:
         for order in range(1, tables.order + 1):
             file.write(f"\n\\{order}-grams:\n".encode())
             for first in range(0, len(tables.logp[order - 1]), _ROWS):
-                lines = _lines(tables, surfaces, order, first, first + _ROWS)
+                lines = _lines(
+                    tables,
+                    surfaces,
+                    order,
+                    first,
+                    first + _ROWS,
+                )
                 # Write through a buffer: an error of polars on a full disk has no error number.
                 text = BytesIO()
-                lines.write_csv(text, include_header=False, separator="\t", quote_style="never")
+                lines.write_csv(
+                    text,
+                    include_header=False,
+                    separator="\t",
+                    quote_style="never",
+                )
                 file.write(text.getbuffer())
                 for array in tables.arrays().values():
                     let_go(array)
@@ -99,11 +114,23 @@ def _create(path: Path) -> Iterator[IO[bytes]]:
             yield file
             return
         # Leave name and time out of the file, so that the same model gives the same bytes.
-        with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
+        with gzip.GzipFile(
+            "",
+            "wb",
+            compresslevel=6,
+            fileobj=file,
+            mtime=0,
+        ) as packed:
             yield cast("IO[bytes]", packed)
 
 
-def _lines(tables: Tables, surfaces: pl.Series, order: int, first: int, last: int) -> pl.DataFrame:
+def _lines(
+    tables: Tables,
+    surfaces: pl.Series,
+    order: int,
+    first: int,
+    last: int,
+) -> pl.DataFrame:
     """Return rows *first* to *last* of an order as the columns p, n-gram and, below the highest order, back-off."""
     logp = tables.logp[order - 1][first:last]
     p_M = log10_float32(logp)
@@ -130,7 +157,12 @@ def log10_float32(nats: np.ndarray) -> np.ndarray:
     return np.where(np.isneginf(decades), np.float32(LOG_ZERO), decades) + np.float32(0.0)
 
 
-def _ids(tables: Tables, order: int, first: int, last: int) -> list[np.ndarray]:
+def _ids(
+    tables: Tables,
+    order: int,
+    first: int,
+    last: int,
+) -> list[np.ndarray]:
     """Return the token ids of some rows of an order, one array per place."""
     if order == 1:
         return [np.arange(first, min(last, tables.vocabulary_size))]

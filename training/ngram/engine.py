@@ -22,7 +22,10 @@ class ShardEngine(Protocol):
     """An executor of shards."""
 
     def each(
-        self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int
+        self,
+        work: Callable[[int], Any],
+        place: Callable[[int, Any], None],
+        shards: int,
     ) -> None:
         """Call `place(shard, work(shard))` for every shard; *work* anywhere, *place* in this process.
 
@@ -43,7 +46,10 @@ class Threads:
         self.threads = threads or THREADS
 
     def each(
-        self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int
+        self,
+        work: Callable[[int], Any],
+        place: Callable[[int, Any], None],
+        shards: int,
     ) -> None:
         """Compute and place every shard, both in the same thread."""
         for _ in map_in_order(

@@ -132,7 +132,13 @@ def fit_tables(
     tables = packed_tables(counts, made)
     ids = np.arange(counts.vocabulary_size)
     if masks is not None:
-        tables, ids = _only_kept(tables, ids, masks, counts, spec)
+        tables, ids = _only_kept(
+            tables,
+            ids,
+            masks,
+            counts,
+            spec,
+        )
 
     if spec.entropy:
         history = observed_history(counts)
@@ -172,11 +178,19 @@ def _only_kept(
 def packed_tables(counts: NGramCounts, estimate: Estimate) -> Tables:
     """Return tables of counts and an estimate made from them, with only the arrays that scoring needs."""
     followers = tuple(entry.followers for entry in counts.orders if entry.followers is not None)
-    return Tables(followers, estimate.logp, estimate.backoff, counts.vocabulary_size, counts.given)
+    return Tables(
+        followers,
+        estimate.logp,
+        estimate.backoff,
+        counts.vocabulary_size,
+        counts.given,
+    )
 
 
 def _kept_ngrams(
-    counts: NGramCounts, prune: Sequence[int], allowed_V: np.ndarray | None
+    counts: NGramCounts,
+    prune: Sequence[int],
+    allowed_V: np.ndarray | None,
 ) -> tuple[np.ndarray, ...] | None:
     """Return which n-grams stay by their counts, documents and words; None if all stay."""
     masks = []
@@ -193,7 +207,11 @@ def _kept_ngrams(
     return masks[0] if masks else None
 
 
-def _round_tables(tables: Tables, precision: Precision, allocator: ArrayAllocator) -> Tables:
+def _round_tables(
+    tables: Tables,
+    precision: Precision,
+    allocator: ArrayAllocator,
+) -> Tables:
     """Return the tables with numbers of this precision, converted block by block if they are in temporary files."""
     if allocator.folder is None or tables.precision == precision:
         return tables.to(precision)
@@ -203,7 +221,11 @@ def _round_tables(tables: Tables, precision: Precision, allocator: ArrayAllocato
     return replace(tables, logp=logp, backoff=backoff)
 
 
-def _as(array: np.ndarray, kind: type, allocator: ArrayAllocator) -> np.ndarray:
+def _as(
+    array: np.ndarray,
+    kind: type,
+    allocator: ArrayAllocator,
+) -> np.ndarray:
     rounded = allocator.empty(len(array), kind)
     for part in pieces(array):
         rounded[part] = array[part]
@@ -232,11 +254,21 @@ def fit_ngrams(
     validation.require(vocabulary)
     began = time.perf_counter()
     fit = _fit_on_workers if fits_in_partitions(spec, context.engine) else _fit_here
-    fitted = fit(spec, vocabulary, train, validation, context)
+    fitted = fit(
+        spec,
+        vocabulary,
+        train,
+        validation,
+        context,
+    )
     model = NGramLM(fitted.tables, spec.smoothing not in SCORES_ONLY)
     seconds = time.perf_counter() - began
     tokens = fitted.numbers.tokens
-    summary = {"seconds": seconds, "tokens": float(tokens), "tokens_per_second": tokens / seconds}
+    summary = {
+        "seconds": seconds,
+        "tokens": float(tokens),
+        "tokens_per_second": tokens / seconds,
+    }
     tables = fitted.tables
     summary["parameters"] = float(sum(len(a) for a in (*tables.logp, *tables.backoff)))
     summary["bytes"] = float(sum(a.nbytes for a in tables.arrays().values()))
@@ -331,7 +363,9 @@ def authors_to_count(authors_D: np.ndarray | None, min_documents: int) -> np.nda
 
 
 def _validate(
-    model: NGramLM, unseen: Mapping[int, float], validation: TokenStream
+    model: NGramLM,
+    unseen: Mapping[int, float],
+    validation: TokenStream,
 ) -> dict[str, float]:
     """Return the figures of the validation text; none if it is empty."""
     shares = {f"unseen_share/{order}": share for order, share in unseen.items()}

@@ -90,7 +90,13 @@ def tables_of(
 
     logp[0][list(given)] = -np.inf
     followers = tuple(entry.followers for entry in linked)
-    return Tables(followers, tuple(logp), tuple(backoff[:-1]), vocabulary_size, tuple(given))
+    return Tables(
+        followers,
+        tuple(logp),
+        tuple(backoff[:-1]),
+        vocabulary_size,
+        tuple(given),
+    )
 
 
 def _link(

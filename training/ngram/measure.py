@@ -84,7 +84,13 @@ def total(
         impossible += int(np.isinf(nats_T).sum())
 
     tokens = len(ids_T) - sum(int((ids_T == token).sum()) for token in set(given))
-    return Scores(known_nats, oov_nats, tokens, oov, impossible)
+    return Scores(
+        known_nats,
+        oov_nats,
+        tokens,
+        oov,
+        impossible,
+    )
 
 
 def score_chunks(model: NGramLM, ids_T: np.ndarray) -> Iterator[np.ndarray]:
@@ -99,7 +105,11 @@ def score_chunks(model: NGramLM, ids_T: np.ndarray) -> Iterator[np.ndarray]:
     yield from map_in_order(score, range(0, len(ids_T), CHUNK))
 
 
-def measure(model: NGramLM, ids_T: np.ndarray, given: Collection[int]) -> dict[str, float]:
+def measure(
+    model: NGramLM,
+    ids_T: np.ndarray,
+    given: Collection[int],
+) -> dict[str, float]:
     """Return `tokens` (number of predicted tokens), mean `nats`, `perplexity`, and `zero_probability_events`.
 
     The last is the number of tokens to which the model gave probability 0. A single one makes nats and perplexity

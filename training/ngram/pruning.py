@@ -99,7 +99,9 @@ def kept_by_words(counts: NGramCounts, allowed_V: np.ndarray) -> tuple[np.ndarra
 
 
 def keep(
-    tables: Tables, masks: Sequence[np.ndarray], allocator: ArrayAllocator = IN_MEMORY
+    tables: Tables,
+    masks: Sequence[np.ndarray],
+    allocator: ArrayAllocator = IN_MEMORY,
 ) -> tuple[Tables, np.ndarray]:
     """Remove the n-grams that are not kept; probabilities and back-off weights do not change.
 
@@ -120,7 +122,13 @@ def keep(
     # The highest order has no back-off weights.
     backoff = tuple(_take(*each, allocator) for each in zip(tables.backoff, masks, strict=False))
     given = tuple(int(new_V[token]) for token in tables.given)
-    smaller = Tables(followers, logp, backoff, vocabulary_size=len(ids), given=given)
+    smaller = Tables(
+        followers,
+        logp,
+        backoff,
+        vocabulary_size=len(ids),
+        given=given,
+    )
     return smaller, ids
 
 
@@ -156,7 +164,11 @@ def _fewer(
     return Followers(word_M, first_C)
 
 
-def _take(values_M: np.ndarray, kept_M: np.ndarray, allocator: ArrayAllocator) -> np.ndarray:
+def _take(
+    values_M: np.ndarray,
+    kept_M: np.ndarray,
+    allocator: ArrayAllocator,
+) -> np.ndarray:
     taken = allocator.empty(int(np.count_nonzero(kept_M)), values_M.dtype)
     at = 0
     for part in pieces(values_M):
@@ -189,13 +201,23 @@ def drop(
             allocator.empty(len(tables.backoff[order - 2]), tables.backoff[order - 2].dtype)
         )
         for contexts in contexts_in_blocks(tables.followers[order - 2]):
-            backoff[-1][contexts] = _weights(tables, order, contexts, suffix_M, masks[order - 1])
+            backoff[-1][contexts] = _weights(
+                tables,
+                order,
+                contexts,
+                suffix_M,
+                masks[order - 1],
+            )
             allocator.release()
     return keep(replace(tables, backoff=tuple(backoff)), masks, allocator)[0]
 
 
 def _weights(
-    tables: Tables, order: int, contexts: slice, suffix_M: np.ndarray, kept_M: np.ndarray
+    tables: Tables,
+    order: int,
+    contexts: slice,
+    suffix_M: np.ndarray,
+    kept_M: np.ndarray,
 ) -> np.ndarray:
     """Return the back-off weights of neighbouring contexts, computed again where an n-gram is removed."""
     span, context_P = continuations(tables.followers[order - 2], contexts)
@@ -225,7 +247,10 @@ def links(tables: Tables) -> list[np.ndarray]:
 
 
 def compute_unlisted(
-    context_M: np.ndarray, p_M: np.ndarray, p_below_M: np.ndarray, contexts: int
+    context_M: np.ndarray,
+    p_M: np.ndarray,
+    p_below_M: np.ndarray,
+    contexts: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return, per context, the total probability of all words not listed after it, and their total after its suffix.
 
@@ -236,7 +261,11 @@ def compute_unlisted(
     return np.maximum(left, 0.0), np.maximum(left_below, 0.0)
 
 
-def prune_by_entropy(tables: Tables, threshold: float, history: Sequence[np.ndarray]) -> Tables:
+def prune_by_entropy(
+    tables: Tables,
+    threshold: float,
+    history: Sequence[np.ndarray],
+) -> Tables:
     """Drop every n-gram of order 2 and up that raises the perplexity by less than the factor 1 + *threshold*.
 
     All n-grams whose `perplexity_change` is below the threshold are dropped at once, except contexts and suffixes of
@@ -271,7 +300,10 @@ def prune_by_entropy(tables: Tables, threshold: float, history: Sequence[np.ndar
 
 
 def perplexity_change(
-    tables: Tables, order: int, suffix_M: np.ndarray, history: np.ndarray
+    tables: Tables,
+    order: int,
+    suffix_M: np.ndarray,
+    history: np.ndarray,
 ) -> np.ndarray:
     """Return exp(D(p ‖ p')) − 1 for dropping each single n-gram of an order; (M,) float64.
 

@@ -41,7 +41,10 @@ class Coverage:
 
 
 def embedding_matrix(
-    vectors: KeyedVectors, entries: Sequence[str], counts_V: np.ndarray, free_V: np.ndarray
+    vectors: KeyedVectors,
+    entries: Sequence[str],
+    counts_V: np.ndarray,
+    free_V: np.ndarray,
 ) -> tuple[np.ndarray, Coverage]:
     """Return a matrix with one row per vocabulary entry (V, D, float32), and the coverage.
 
@@ -86,7 +89,13 @@ def embedding_matrix(
     )[:SHOWN]
     share = float(counts_V[has_V].sum() / max(int(counts_V.sum()), 1))
     built = int(has_V.sum() - found_V.sum())
-    return matrix_VD, Coverage(len(entries), int(found_V.sum()), built, share, missing)
+    return matrix_VD, Coverage(
+        len(entries),
+        int(found_V.sum()),
+        built,
+        share,
+        missing,
+    )
 
 
 def _first_row(index: Mapping[str, int], names: Sequence[str]) -> int:
@@ -112,7 +121,9 @@ def forms(entry: str) -> tuple[str, ...]:
 
 
 def vocabulary_rows(
-    path: Path, vocabulary: Vocabulary, counts_V: np.ndarray
+    path: Path,
+    vocabulary: Vocabulary,
+    counts_V: np.ndarray,
 ) -> tuple[np.ndarray, Coverage]:
     """Read the vectors of a vocabulary's entries from a file or folder; return (V, D) and the coverage.
 

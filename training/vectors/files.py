@@ -48,7 +48,9 @@ log = logging.getLogger(__name__)
 
 
 def make_keyed_vectors(
-    words: Sequence[str], matrix_ND: np.ndarray, counts: Sequence[int] = ()
+    words: Sequence[str],
+    matrix_ND: np.ndarray,
+    counts: Sequence[int] = (),
 ) -> KeyedVectors:
     """Return vectors of N words.
 
@@ -86,7 +88,11 @@ def save_vectors(folder: Path, vectors: KeyedVectors) -> None:
     (folder / HEADER).unlink(missing_ok=True)
     save_tensors(save_file, {MATRIX: vectors.vectors}, folder / ARRAYS)
     counts = vectors.expandos.get(COUNT, np.zeros(0)).tolist()
-    header = {"words": vectors.index_to_key, "counts": counts, "sha256": sha256_of(folder / ARRAYS)}
+    header = {
+        "words": vectors.index_to_key,
+        "counts": counts,
+        "sha256": sha256_of(folder / ARRAYS),
+    }
     (folder / HEADER).write_text(json.dumps(header, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -188,7 +194,11 @@ def _is_binary(file: IO[bytes] | Any) -> bool:
     return any(char < " " and char not in "\t\r\n" for char in text)
 
 
-def _read_text(path: Path, file: IO[bytes], only: Collection[str] | None) -> KeyedVectors:
+def _read_text(
+    path: Path,
+    file: IO[bytes],
+    only: Collection[str] | None,
+) -> KeyedVectors:
     """Read a word and its numbers from each line, between spaces or tabs; the first line may be "WORDS DIMENSIONS".
 
     The last D fields of a line are the numbers and everything before them is the word: some published files have words
@@ -267,7 +277,12 @@ class OddRows:
         self._first: tuple[int, OddRow] | None = None
         self._first_damaged: ModelError | None = None
 
-    def add(self, number: int, row: OddRow, ended: bool) -> None:
+    def add(
+        self,
+        number: int,
+        row: OddRow,
+        ended: bool,
+    ) -> None:
         """Set a row aside.
 
         Args:
@@ -375,11 +390,19 @@ def _lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
         yield number, raw
 
 
-def _odd(path: Path, number: int, what: str) -> ModelError:
+def _odd(
+    path: Path,
+    number: int,
+    what: str,
+) -> ModelError:
     return ModelError(f"{path}, line {number}: {what}", "input")
 
 
-def write_vectors(path: Path, vectors: KeyedVectors, form: Form) -> int:
+def write_vectors(
+    path: Path,
+    vectors: KeyedVectors,
+    form: Form,
+) -> int:
     """Write vectors to a file; return the number of words written.
 
     Words with white space, such as line breaks, are left out: other programs could not read the file.

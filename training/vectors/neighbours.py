@@ -27,19 +27,32 @@ class Neighbour(NamedTuple):
     cosine: float
 
 
-def neighbours(vectors: KeyedVectors, word: str, n: int = 10) -> list[Neighbour]:
+def neighbours(
+    vectors: KeyedVectors,
+    word: str,
+    n: int = 10,
+) -> list[Neighbour]:
     """Return the n words with the largest cosine to a word, without itself; errors as in `entry_of`."""
     return _nearest(vectors, [entry_of(vectors, word)], [], n)
 
 
-def analogy(vectors: KeyedVectors, a: str, b: str, c: str, n: int = 10) -> list[Neighbour]:
+def analogy(
+    vectors: KeyedVectors,
+    a: str,
+    b: str,
+    c: str,
+    n: int = 10,
+) -> list[Neighbour]:
     """Return the n best answers to "a is to b as c is to ?", none of the three; errors as in `entry_of`."""
     first, second, third = (entry_of(vectors, word) for word in (a, b, c))
     return _nearest(vectors, [second, third], [first], n)
 
 
 def _nearest(
-    vectors: KeyedVectors, positive: list[str], negative: list[str], n: int
+    vectors: KeyedVectors,
+    positive: list[str],
+    negative: list[str],
+    n: int,
 ) -> list[Neighbour]:
     rows = vectors.most_similar(positive, negative, topn=n)
     return [Neighbour(word, float(cosine)) for word, cosine in rows]

@@ -43,7 +43,11 @@ def load_matrix(folder: Path) -> np.ndarray:
         return matrix_VD
 
 
-def start_embedding(embedding: nn.Embedding, spec: Any, folder: Path | None) -> None:
+def start_embedding(
+    embedding: nn.Embedding,
+    spec: Any,
+    folder: Path | None,
+) -> None:
     """Fill an embedding with stored rows, and freeze it if the spec says so.
 
     Args:

@@ -84,7 +84,11 @@ class Pieces:
 
 
 def most_frequent(
-    texts: Iterable[str], types: int, size: int, work: Path | None, fan_out: FanOut = map
+    texts: Iterable[str],
+    types: int,
+    size: int,
+    work: Path | None,
+    fan_out: FanOut = map,
 ) -> Pieces:
     """Count the pieces of all texts exactly and keep the most frequent ones (ties by text).
 
@@ -116,14 +120,24 @@ def most_frequent(
 
 
 def train_bpe(
-    texts: Iterable[str], size: int, min_count: int, work: Path | None = None, fan_out: FanOut = map
+    texts: Iterable[str],
+    size: int,
+    min_count: int,
+    work: Path | None = None,
+    fan_out: FanOut = map,
 ) -> tuple[SubwordUnit, dict[str, int | float]]:
     """Train byte-level BPE (Sennrich et al. 2016, Radford et al. 2019); merge pairs seen at least *min_count* times.
 
     Up to `BPE_TYPES` distinct pieces and `FED` occurrences, the result is the same as on the whole text.
     """
     require_room("bpe", size, 256)
-    pieces = most_frequent(texts, BPE_TYPES, BPE_BYTES, work, fan_out)
+    pieces = most_frequent(
+        texts,
+        BPE_TYPES,
+        BPE_BYTES,
+        work,
+        fan_out,
+    )
     times = _thin_counts(pieces.table)
     least = min_count * int(times.sum()) / max(int(pieces.table["count"].sum()), 1)
     trainer = trainers.BpeTrainer(
@@ -153,7 +167,11 @@ def _repeat_pieces(pieces: Sequence[str], times: Sequence[int]) -> Iterator[str]
 
 
 def train_unigram(
-    texts: Iterable[str], size: int, min_count: int, work: Path | None = None, fan_out: FanOut = map
+    texts: Iterable[str],
+    size: int,
+    min_count: int,
+    work: Path | None = None,
+    fan_out: FanOut = map,
 ) -> tuple[SubwordUnit, dict[str, int | float]]:
     """Train a Unigram model (Kudo 2018) with one entry per byte, for characters seen less than *min_count* times.
 
@@ -164,7 +182,13 @@ def train_unigram(
     in one thread, and `_in_order` removes the remaining effect of the tables' order.
     """
     require_room("unigram", size, SPARE)
-    pieces = most_frequent(texts, UNIGRAM_TYPES, UNIGRAM_BYTES, work, fan_out)
+    pieces = most_frequent(
+        texts,
+        UNIGRAM_TYPES,
+        UNIGRAM_BYTES,
+        work,
+        fan_out,
+    )
     room = size - FIRST - SPARE
     characters = pieces.characters
     names = pieces.table["piece"].to_list()
@@ -188,7 +212,10 @@ def train_unigram(
 
     tokenizer = Tokenizer(Unigram())
     trainer = trainers.UnigramTrainer(
-        vocab_size=room + 1, special_tokens=[UNKNOWN], unk_token=UNKNOWN, show_progress=False
+        vocab_size=room + 1,
+        special_tokens=[UNKNOWN],
+        unk_token=UNKNOWN,
+        show_progress=False,
     )
     with _one_thread():
         tokenizer.train_from_iterator(
@@ -217,7 +244,9 @@ def train_unigram(
 
 
 def train_characters(
-    texts: Iterable[str], size: int, min_count: int
+    texts: Iterable[str],
+    size: int,
+    min_count: int,
 ) -> tuple[CharUnit, dict[str, int | float]]:
     """Train on the most frequent characters that are seen at least *min_count* times (ties by code point).
 
@@ -245,7 +274,11 @@ def train_characters(
     return CharUnit([char for char, _ in frequent]), facts
 
 
-def require_room(unit: str, size: int, bytes_needed: int) -> None:
+def require_room(
+    unit: str,
+    size: int,
+    bytes_needed: int,
+) -> None:
     """Raise if a vocabulary of this size could not encode every text.
 
     Raises:
@@ -361,11 +394,30 @@ def learn_vocabulary(
         ModelError: kind "input": no word of the texts is frequent enough, or `spec.size` is too small for the unit.
     """
     if spec.unit == "word":
-        learned: Any = train_words(texts, spec.size, spec.min_count, spec.lowercase, work, fan_out)
+        learned: Any = train_words(
+            texts,
+            spec.size,
+            spec.min_count,
+            spec.lowercase,
+            work,
+            fan_out,
+        )
     elif spec.unit == "bpe":
-        learned = train_bpe(texts, spec.size, spec.min_count, work, fan_out)
+        learned = train_bpe(
+            texts,
+            spec.size,
+            spec.min_count,
+            work,
+            fan_out,
+        )
     elif spec.unit == "unigram":
-        learned = train_unigram(texts, spec.size, spec.min_count, work, fan_out)
+        learned = train_unigram(
+            texts,
+            spec.size,
+            spec.min_count,
+            work,
+            fan_out,
+        )
     else:
         learned = train_characters(texts, spec.size, spec.min_count)
 

@@ -76,7 +76,10 @@ Count = Callable[[list[str]], pl.DataFrame]
 
 
 def count_texts(
-    texts: Iterable[str], count: Count, fan_out: FanOut, sample: Sample | None = None
+    texts: Iterable[str],
+    count: Count,
+    fan_out: FanOut,
+    sample: Sample | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Yield the counts of the pieces of some texts at a time, and add all texts to a sample.
 
@@ -101,7 +104,10 @@ def count_texts(
 
 
 def _count_part(
-    read: Callable[[Any], Iterable[str]], count: Count, sampling: bool, part: Any
+    read: Callable[[Any], Iterable[str]],
+    count: Count,
+    sampling: bool,
+    part: Any,
 ) -> tuple[pl.DataFrame | None, Sample]:
     """Return the counts and a sample of a part of the texts, None for no texts; on a worker."""
     sample = Sample()

@@ -33,7 +33,11 @@ class TypeCounts:
     """
 
     def __init__(
-        self, key: str, sums: Sequence[str], work: Path | None = None, share: pl.Expr | None = None
+        self,
+        key: str,
+        sums: Sequence[str],
+        work: Path | None = None,
+        share: pl.Expr | None = None,
     ) -> None:
         self._key = key
         self._sums = list(sums)

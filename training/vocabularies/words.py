@@ -102,7 +102,11 @@ class Words:
         self._size = size
         self._min_count = min_count
         self.kept = self.rare = pl.DataFrame(
-            schema={"word": pl.String, "count": pl.Int64, "hash": pl.UInt32}
+            schema={
+                "word": pl.String,
+                "count": pl.Int64,
+                "hash": pl.UInt32,
+            }
         )
         self.forms = pl.DataFrame()
         self.types = self.occurrences = 0
@@ -176,9 +180,19 @@ def count_pieces(texts: list[str]) -> pl.DataFrame:
         np.repeat(each_M, widths_M) for each_M in (chunks.counts(), chunks.counts(follows_N[:-1]))
     )
     middle_P = np.where(first_P, firsts_P, counts_P * np.roll(leads_P, 1))
-    frame = pl.DataFrame({"surface": pieces, "count": counts_P, "middle": middle_P})
+    frame = pl.DataFrame(
+        {
+            "surface": pieces,
+            "count": counts_P,
+            "middle": middle_P,
+        }
+    )
     # One line break is counted for the end of each text.
-    breaks = {"surface": ["\n"], "count": [len(texts)], "middle": [int(leads_N[ends - 1].sum())]}
+    breaks = {
+        "surface": ["\n"],
+        "count": [len(texts)],
+        "middle": [int(leads_N[ends - 1].sum())],
+    }
     return (
         pl.concat([frame, pl.DataFrame(breaks)])
         .group_by("surface")
@@ -198,7 +212,11 @@ def usual_case(forms: pl.DataFrame, words: pl.DataFrame) -> dict[str, str]:
     return dict(zip(usual["word"].to_list(), usual["surface"].to_list(), strict=True))
 
 
-def surface_of(texts: pl.Series, pieces: SurfacePieces, fold: bool) -> Surface:
+def surface_of(
+    texts: pl.Series,
+    pieces: SurfacePieces,
+    fold: bool,
+) -> Surface:
     """Estimate the prices from some texts; *pieces* is that of `WordUnit.surface_pieces` for them."""
     times = np.bincount(pieces.before_N, minlength=len(pieces.symbols)).tolist()
     counts = dict(zip(pieces.symbols, times, strict=True))
@@ -225,7 +243,11 @@ def surface_of(texts: pl.Series, pieces: SurfacePieces, fold: bool) -> Surface:
         len(texts) + 1
     )
     return Surface(
-        case, (*common, ""), gap, urns(texts), tuple(round_nats(-np.log(share)).tolist())
+        case,
+        (*common, ""),
+        gap,
+        urns(texts),
+        tuple(round_nats(-np.log(share)).tolist()),
     )
 
 

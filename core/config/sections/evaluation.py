@@ -49,7 +49,11 @@ class EvaluationConfig(Section):
     @property
     def bootstrap(self) -> dict[str, Any]:
         """Options of every interval by a bootstrap: confidence, number and seed of its draws."""
-        return {"confidence": self.confidence, "resamples": self.resamples, "seed": self.seed}
+        return {
+            "confidence": self.confidence,
+            "resamples": self.resamples,
+            "seed": self.seed,
+        }
 
 
 class AuditConfig(Section):

@@ -145,7 +145,11 @@ class PunctuationConfig(Section):
     def spec(self, seed: int) -> TaggingSpec:
         """Return the options of the model; the rate suits the batch, which changes little with the amount of text."""
         training = TrainingSpec(
-            epochs=self.epochs, batch=16, learning_rate=4e-3, evaluations=8, seed=seed
+            epochs=self.epochs,
+            batch=16,
+            learning_rate=4e-3,
+            evaluations=8,
+            seed=seed,
         )
         return TaggingSpec(
             labels=TAGS,

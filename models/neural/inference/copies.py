@@ -40,7 +40,10 @@ class CopiesReader:
         self._layers: list[Any] = list(self._network.layers)
 
     def read(
-        self, ids_BT: np.ndarray, copies: int, state: NetworkState
+        self,
+        ids_BT: np.ndarray,
+        copies: int,
+        state: NetworkState,
     ) -> tuple[Tensor, NetworkState]:
         """Return the features after each of T tokens (T, N, E), T at least 1, and the state after them.
 
@@ -121,7 +124,13 @@ def _steps(
     for place_N, new_NH in zip(place_TN, h_TNH, strict=True):
         torch.mm(h_NH, weight_HG, out=gates_NG)
         kernels.lstm_step_of_copies(
-            gates_NG.numpy(), gates_UG, place_N, star_SG, star_N, c_NH.numpy(), new_NH.numpy()
+            gates_NG.numpy(),
+            gates_UG,
+            place_N,
+            star_SG,
+            star_N,
+            c_NH.numpy(),
+            new_NH.numpy(),
         )
         h_NH = new_NH
 

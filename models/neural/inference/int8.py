@@ -174,7 +174,13 @@ class Int8Linear:
         return out_NG
 
     def _write(self, x_NE: np.ndarray, out_NG: np.ndarray) -> None:
-        products.linear(x_NE, self._packed, self._scale_G, self._bias_G, out_NG)
+        products.linear(
+            x_NE,
+            self._packed,
+            self._scale_G,
+            self._bias_G,
+            out_NG,
+        )
 
     def rows(self, ids_N: np.ndarray) -> np.ndarray:
         """Return some rows of W (N, E)."""

@@ -93,7 +93,12 @@ class _TileCode:
         groups: Number of groups of features in; *TOGETHER* features are a group.
     """
 
-    def __init__(self, builder: Any, rows: int, groups: Any) -> None:
+    def __init__(
+        self,
+        builder: Any,
+        rows: int,
+        groups: Any,
+    ) -> None:
         self._builder = builder
         self._groups = groups
         kind = ir.FunctionType(_REGISTER, [_REGISTER] * 3 if VNNI else [_PAIRS] * 2)
@@ -108,7 +113,12 @@ class _TileCode:
             sum_P = [cgutils.alloca_once_value(builder, self._zero) for _ in range(REGISTERS)]
             self._sums_RP.append(sum_P)
 
-    def add_products(self, x: Any, stride: Any, weights: Any) -> None:
+    def add_products(
+        self,
+        x: Any,
+        stride: Any,
+        weights: Any,
+    ) -> None:
         """Add the products of all groups of features in to the sums.
 
         Args:
@@ -132,7 +142,13 @@ class _TileCode:
                     builder.store(self._add_product(total, w, group_everywhere), place)
 
     def write_scaled(
-        self, excess: Any, scale: Any, scales: Any, biases: Any, out: Any, step: Any
+        self,
+        excess: Any,
+        scale: Any,
+        scales: Any,
+        biases: Any,
+        out: Any,
+        step: Any,
     ) -> None:
         """Scale the sums while they are in registers, add b, and write the result.
 
@@ -157,10 +173,20 @@ class _TileCode:
                 target = builder.add(out, builder.mul(step, _bytes(row)))
                 builder.store(scaled, self._address(target, offset, _FLOATS), align=4)
 
-    def _address(self, base: Any, offset: Any, kind: Any) -> Any:
+    def _address(
+        self,
+        base: Any,
+        offset: Any,
+        kind: Any,
+    ) -> Any:
         return self._builder.inttoptr(self._builder.add(base, offset), kind.as_pointer())
 
-    def _load(self, base: Any, offset: Any, kind: Any) -> Any:
+    def _load(
+        self,
+        base: Any,
+        offset: Any,
+        kind: Any,
+    ) -> Any:
         return self._builder.load(self._address(base, offset, kind), align=4)
 
     def _everywhere(self, number: Any, kind: Any) -> Any:
@@ -177,7 +203,12 @@ class _TileCode:
         packed = builder.inttoptr(address, _BYTES.as_pointer())
         return builder.zext(builder.load(packed, align=2 * LANES), _PAIRS)
 
-    def _add_product(self, total: Any, w: Any, inputs: Any) -> Any:
+    def _add_product(
+        self,
+        total: Any,
+        w: Any,
+        inputs: Any,
+    ) -> Any:
         """Return a register of sums with the products of weights and inputs added."""
         if VNNI:
             return self._builder.call(self._dot, [total, w, inputs])
@@ -197,7 +228,12 @@ def _tile(rows: int) -> Callable[..., None]:
     features, address of the result, and its bytes from row to row.
     """
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(
+        context: Any,
+        builder: Any,
+        signature: Any,
+        arguments: Any,
+    ) -> Any:
         x, stride, weights, groups, *of_result = arguments
         code = _TileCode(builder, rows, groups)
         code.add_products(x, stride, weights)
@@ -222,7 +258,13 @@ def pad_to_tile(x_G: np.ndarray) -> np.ndarray:
 
 
 @kernel
-def linear(x_NE: Any, weights: Any, scale_G: Any, bias_G: Any, out_NG: Any) -> None:
+def linear(
+    x_NE: Any,
+    weights: Any,
+    scale_G: Any,
+    bias_G: Any,
+    out_NG: Any,
+) -> None:
     """Quantise the rows of x, and write x Wᵀ + b.
 
     Args:
@@ -268,11 +310,44 @@ def linear(x_NE: Any, weights: Any, scale_G: Any, bias_G: Any, out_NG: Any) -> N
             excess = excess_N.ctypes.data + 4 * n
             scale = scale_N.ctypes.data + 4 * n
             if rows == 1:
-                _one_row(x, stride, place, groups, excess, scale, scales, biases, out, step)
+                _one_row(
+                    x,
+                    stride,
+                    place,
+                    groups,
+                    excess,
+                    scale,
+                    scales,
+                    biases,
+                    out,
+                    step,
+                )
             elif rows == FEW:
-                _few_rows(x, stride, place, groups, excess, scale, scales, biases, out, step)
+                _few_rows(
+                    x,
+                    stride,
+                    place,
+                    groups,
+                    excess,
+                    scale,
+                    scales,
+                    biases,
+                    out,
+                    step,
+                )
             else:
-                _many_rows(x, stride, place, groups, excess, scale, scales, biases, out, step)
+                _many_rows(
+                    x,
+                    stride,
+                    place,
+                    groups,
+                    excess,
+                    scale,
+                    scales,
+                    biases,
+                    out,
+                    step,
+                )
             if not whole:
                 for r in range(min(rows, left)):
                     out_NG[n + r, begin:end] = spare[r, : end - begin]
@@ -280,7 +355,12 @@ def linear(x_NE: Any, weights: Any, scale_G: Any, bias_G: Any, out_NG: Any) -> N
 
 
 @kernel
-def rows(weights: Any, scale_G: Any, ids_N: Any, out_NE: Any) -> None:
+def rows(
+    weights: Any,
+    scale_G: Any,
+    ids_N: Any,
+    out_NE: Any,
+) -> None:
     """Write some rows of W.
 
     Args:

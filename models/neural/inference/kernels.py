@@ -56,7 +56,12 @@ def _order_bits(bits: Any) -> Any:
 
 
 @kernel
-def log_softmax_of_level(logits_NC: Any, plus_N: Any, ids_P: Any, out_NV: Any) -> None:
+def log_softmax_of_level(
+    logits_NC: Any,
+    plus_N: Any,
+    ids_P: Any,
+    out_NV: Any,
+) -> None:
     """Write the log-softmax of each row to the places of its first entries.
 
     Args:
@@ -83,7 +88,11 @@ def log_softmax_of_level(logits_NC: Any, plus_N: Any, ids_P: Any, out_NV: Any) -
 
 
 @kernel
-def nats_of_level(logits_NC: Any, classes_N: Any, nats_N: Any) -> None:
+def nats_of_level(
+    logits_NC: Any,
+    classes_N: Any,
+    nats_N: Any,
+) -> None:
     """Write −log softmax of one class of each row."""
     N, C = logits_NC.shape
     for n in range(N):
@@ -96,7 +105,12 @@ def nats_of_level(logits_NC: Any, classes_N: Any, nats_N: Any) -> None:
 
 
 @kernel
-def add_to_log_sum(total_NV: Any, logp_NPV: Any, first: int, log_weight_NP: Any) -> None:
+def add_to_log_sum(
+    total_NV: Any,
+    logp_NPV: Any,
+    first: int,
+    log_weight_NP: Any,
+) -> None:
     """Replace log a of each entry by log(a + Σ w p), one part after another.
 
     The larger of both logarithms plus log(1 + e) of e = exp(−difference), which is 2 artanh(e / (2 + e)): seven terms
@@ -167,7 +181,11 @@ def _sigmoid(x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
 
 
 @kernel
-def quantise(x_NE: Any, q_NE: Any, scale_N: Any) -> None:
+def quantise(
+    x_NE: Any,
+    q_NE: Any,
+    scale_N: Any,
+) -> None:
     """Write each row as whole numbers from −127 to 127 times a scale."""
     N, E = x_NE.shape
     for n in range(N):
@@ -181,7 +199,12 @@ def quantise(x_NE: Any, q_NE: Any, scale_N: Any) -> None:
 
 
 @kernel
-def lstm_step(gates_NG: Any, c_NH: Any, after_NH: Any, h_NH: Any) -> None:
+def lstm_step(
+    gates_NG: Any,
+    c_NH: Any,
+    after_NH: Any,
+    h_NH: Any,
+) -> None:
     """Take a step of an LSTM (the equations of `cells.lstm_cell`).
 
     Loops over few arrays at a time: with more, the compiler does not vectorise them.
@@ -198,7 +221,13 @@ def lstm_step(gates_NG: Any, c_NH: Any, after_NH: Any, h_NH: Any) -> None:
 
 @kernel
 def lstm_step_of_copies(
-    gates_NG: Any, x_UG: Any, place_N: Any, star_SG: Any, star_N: Any, c_NH: Any, h_NH: Any
+    gates_NG: Any,
+    x_UG: Any,
+    place_N: Any,
+    star_SG: Any,
+    star_N: Any,
+    c_NH: Any,
+    h_NH: Any,
 ) -> None:
     """Take a step of an LSTM in streams of which several read the same input.
 
@@ -221,7 +250,12 @@ def lstm_step_of_copies(
 
 
 @njit(fastmath=FAST, error_model="numpy")  # type: ignore[untyped-decorator]
-def _lstm_cell(gates: Any, before: Any, after: Any, h: Any) -> None:
+def _lstm_cell(
+    gates: Any,
+    before: Any,
+    after: Any,
+    h: Any,
+) -> None:
     """Compute one row of a step from the sums of its gates, which are overwritten."""
     H = len(before)
     _sigmoids(gates[: 2 * H])

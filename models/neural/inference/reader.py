@@ -64,7 +64,15 @@ def packed_linear(weight_GE: Tensor, bias_G: Tensor | None) -> Linear:
 
     def exactly(x_NE: Tensor) -> Tensor:
         return cast(
-            Tensor, torch.ops.mkldnn._linear_pointwise(x_NE, packed, bias_G, "none", [], "")
+            Tensor,
+            torch.ops.mkldnn._linear_pointwise(
+                x_NE,
+                packed,
+                bias_G,
+                "none",
+                [],
+                "",
+            ),
         )
 
     least = 1 if same_for_any_rows(exactly, weight_GE.shape[1]) else 2
@@ -121,7 +129,10 @@ class Reader(ABC):
     """
 
     def __init__(
-        self, network: Network, make: MakeLinear = packed_linear, normalise: bool = True
+        self,
+        network: Network,
+        make: MakeLinear = packed_linear,
+        normalise: bool = True,
     ) -> None:
         self.network = network
         arguments = (network, make, normalise)
@@ -167,7 +178,12 @@ class _Layer:
 
     def _step(self, a_BG: Tensor, state: NetworkState) -> NetworkState:
         return self.cell.step(
-            a_BG, state, None, None, lambda h_BH, *weights: self.of_state(h_BH), **self.options
+            a_BG,
+            state,
+            None,
+            None,
+            lambda h_BH, *weights: self.of_state(h_BH),
+            **self.options,
         )
 
 
@@ -184,7 +200,10 @@ class RecurrentReader(Reader):
     network: RecurrentNetwork
 
     def __init__(
-        self, network: RecurrentNetwork, make: MakeLinear = packed_linear, normalise: bool = True
+        self,
+        network: RecurrentNetwork,
+        make: MakeLinear = packed_linear,
+        normalise: bool = True,
     ) -> None:
         super().__init__(network, make, normalise)
         self.layers = [self.LAYER(layer, make) for layer in network.layers]
@@ -236,7 +255,13 @@ class LSTMLayer(_Layer):
         x_TBI = self.inputs(x_TBE.flatten(0, 1)).reshape(*h_TBH.shape[:2], -1)
         for x_BI, new_BH in zip(x_TBI, h_TBH, strict=True):
             after_BH = np.empty_like(c_BH)
-            self.step(x_BI, h_BH, c_BH, after_BH, new_BH)
+            self.step(
+                x_BI,
+                h_BH,
+                c_BH,
+                after_BH,
+                new_BH,
+            )
             h_BH = new_BH
             c_BH = after_BH
 
@@ -282,7 +307,13 @@ class LSTMReader(RecurrentReader):
         x_BE = self.inputs(ids_B, stars_B)
         for index, layer in enumerate(self.layers):
             x_BI = layer.inputs(torch.from_numpy(x_BE))
-            layer.step(x_BI, h_LBH[index], c_LBH[index], after_LBH[index], new_LBH[index])
+            layer.step(
+                x_BI,
+                h_LBH[index],
+                c_LBH[index],
+                after_LBH[index],
+                new_LBH[index],
+            )
             x_BE = new_LBH[index]
 
         after = (
@@ -299,7 +330,10 @@ class NPLMReader(Reader):
     network: NPLMNetwork
 
     def __init__(
-        self, network: NPLMNetwork, make: MakeLinear = packed_linear, normalise: bool = True
+        self,
+        network: NPLMNetwork,
+        make: MakeLinear = packed_linear,
+        normalise: bool = True,
     ) -> None:
         super().__init__(network, make, normalise)
         self.hidden = make(network.hidden.weight, network.hidden.bias)
@@ -311,7 +345,11 @@ class NPLMReader(Reader):
         return torch.cat([x_BTF, h_BTH], -1) if self.network.direct else h_BTH, after
 
 
-def _output(network: Network, make: MakeLinear, normalise: bool) -> Linear:
+def _output(
+    network: Network,
+    make: MakeLinear,
+    normalise: bool,
+) -> Linear:
     output = network.output
     if isinstance(output, SoftmaxOutput):
         logits = make(output.weight, output._bias())
@@ -388,7 +426,11 @@ class AdaptiveLogp:
         return nats_N
 
 
-def _level_nats(logits: Linear, h_NE: Tensor, classes_N: np.ndarray) -> np.ndarray:
+def _level_nats(
+    logits: Linear,
+    h_NE: Tensor,
+    classes_N: np.ndarray,
+) -> np.ndarray:
     """Return −log p of one softmax (N), some rows at a time."""
     nats_N = np.empty(len(h_NE), np.float32)
     for begin in range(0, len(h_NE), LOGITS_ROWS):

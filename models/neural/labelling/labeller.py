@@ -76,7 +76,11 @@ class Labeller:
 
     @classmethod
     def load(
-        cls, folder: Path, spec: LabellingOptions, vocabulary: Vocabulary, device: str = "cpu"
+        cls,
+        folder: Path,
+        spec: LabellingOptions,
+        vocabulary: Vocabulary,
+        device: str = "cpu",
     ) -> Self:
         """Open the network that `save` wrote.
 

@@ -72,7 +72,16 @@ class SequenceEncoder(nn.Module):
         self.states = CELLS[kind].states
 
         def make_layers() -> nn.ModuleList:
-            layers = (make_layer(kind, size, hidden, cells, **options) for size in sizes)
+            layers = (
+                make_layer(
+                    kind,
+                    size,
+                    hidden,
+                    cells,
+                    **options,
+                )
+                for size in sizes
+            )
             return nn.ModuleList(layers)
 
         self.layers = make_layers()
@@ -151,7 +160,12 @@ class LabellingNetwork(nn.Module):
 
     share_K: Tensor
 
-    def __init__(self, spec: LabellingOptions, entries: int, targets_N: np.ndarray) -> None:
+    def __init__(
+        self,
+        spec: LabellingOptions,
+        entries: int,
+        targets_N: np.ndarray,
+    ) -> None:
         super().__init__()
         self.entries = entries
         self.precision = spec.training.precision

@@ -40,7 +40,11 @@ ACTIVATIONS: dict[str, Activation] = {
 """The non-linearities f of the Elman cell; derivatives 1 − f², [a > 0], f (1 − f), 1 / (1 + a²)."""
 
 
-def matmul_affine(x_NE: Tensor, W_GE: Tensor, b_G: Tensor) -> Tensor:
+def matmul_affine(
+    x_NE: Tensor,
+    W_GE: Tensor,
+    b_G: Tensor,
+) -> Tensor:
     """Return x Wᵀ + b (…G) by a matrix product."""
     return x_NE @ W_GE.T + b_G
 
@@ -185,10 +189,37 @@ class Cell:
 
 
 CELLS = {
-    "rnn": Cell(elman_cell, 1, 1, nn.RNN, normed=(), squash=True),
-    "gru": Cell(gru_cell, 3, 1, nn.GRU, normed=(2, 1)),
-    "gru_cho": Cell(cho_gru_cell, 3, 1, None, normed=(2, 1), candidate=True),
-    "lstm": Cell(lstm_cell, 4, 2, nn.LSTM, normed=(4,), squash=True),
+    "rnn": Cell(
+        elman_cell,
+        1,
+        1,
+        nn.RNN,
+        normed=(),
+        squash=True,
+    ),
+    "gru": Cell(
+        gru_cell,
+        3,
+        1,
+        nn.GRU,
+        normed=(2, 1),
+    ),
+    "gru_cho": Cell(
+        cho_gru_cell,
+        3,
+        1,
+        None,
+        normed=(2, 1),
+        candidate=True,
+    ),
+    "lstm": Cell(
+        lstm_cell,
+        4,
+        2,
+        nn.LSTM,
+        normed=(4,),
+        squash=True,
+    ),
 }
 """The register of cells: one more entry is enough for a layer of another cell, plain or normalised.
 

@@ -22,7 +22,11 @@ LEVELS = 1 << 16
 """A mask entry is drawn as 16 random bits, so p is rounded to a multiple of 1/65,536 (and the scale with it)."""
 
 
-def draw_keep_mask(shape: torch.Size, share: int, device: torch.device) -> Tensor:
+def draw_keep_mask(
+    shape: torch.Size,
+    share: int,
+    device: torch.device,
+) -> Tensor:
     """Return a bool mask whose entries are False with chance share / LEVELS, independently.
 
     Four entries come from each 64-bit random number. On the CPU, drawing one number per entry (as
@@ -33,7 +37,11 @@ def draw_keep_mask(shape: torch.Size, share: int, device: torch.device) -> Tenso
     return (bits >= share - LEVELS // 2).view(shape)
 
 
-def bernoulli_mask(shape: torch.Size, p: float, like: Tensor) -> Tensor | None:
+def bernoulli_mask(
+    shape: torch.Size,
+    p: float,
+    like: Tensor,
+) -> Tensor | None:
     """Return 0 with chance p and 1 / (1 − p) otherwise, independently for each entry; None (nothing drawn) for p = 0.
 
     Args:

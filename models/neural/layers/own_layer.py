@@ -39,7 +39,10 @@ EPSILON = 1e-5
 
 
 def over_time(
-    step: Step, a_BTG: Tensor, state: NetworkState, keep_BT: Tensor | None = None
+    step: Step,
+    a_BTG: Tensor,
+    state: NetworkState,
+    keep_BT: Tensor | None = None,
 ) -> tuple[Tensor, NetworkState]:
     """Take one step per position.
 
@@ -79,7 +82,14 @@ def unroll(
     b_G = weights["bias_hh_l0"]
     a_BTG = affine(x_BTE, weights["weight_ih_l0"], weights["bias_ih_l0"])
     return over_time(
-        lambda a_BG, past: cell.step(a_BG, past, W_GH, b_G, affine, **options),
+        lambda a_BG, past: cell.step(
+            a_BG,
+            past,
+            W_GH,
+            b_G,
+            affine,
+            **options,
+        ),
         a_BTG,
         state,
         keep_BT,
@@ -98,7 +108,13 @@ class OwnLayer(nn.Module):
 
     affine: Affine = staticmethod(matmul_affine)
 
-    def __init__(self, cell: str, inputs: int, hidden: int, nonlinearity: str = "tanh") -> None:
+    def __init__(
+        self,
+        cell: str,
+        inputs: int,
+        hidden: int,
+        nonlinearity: str = "tanh",
+    ) -> None:
         super().__init__()
         self.cell = CELLS[cell]
         self.options = {"f": ACTIVATIONS[nonlinearity]} if cell == "rnn" else {}
@@ -130,10 +146,22 @@ class OwnLayer(nn.Module):
         if weights is None:
             weights = dict(self.named_parameters())
 
-        return unroll(self.cell, weights, x_BTE, state, keep_BT, self.affine, **self.options)
+        return unroll(
+            self.cell,
+            weights,
+            x_BTE,
+            state,
+            keep_BT,
+            self.affine,
+            **self.options,
+        )
 
 
-def layer_norm(v_BH: Tensor, gain_H: Tensor, shift_H: Tensor) -> Tensor:
+def layer_norm(
+    v_BH: Tensor,
+    gain_H: Tensor,
+    shift_H: Tensor,
+) -> Tensor:
     """Return LN(v; g, b) over the last dimension, in float32 at least."""
     v_BH = v_BH.to(torch.promote_types(v_BH.dtype, torch.float32))
     centred_BH = v_BH - v_BH.mean(-1, keepdim=True)
@@ -141,7 +169,11 @@ def layer_norm(v_BH: Tensor, gain_H: Tensor, shift_H: Tensor) -> Tensor:
     return gain_H * centred_BH * (variance_B1 + EPSILON).rsqrt() + shift_H
 
 
-def normalise_affine(affine: Affine, gain_G: Tensor, sizes: Sequence[int]) -> Affine:
+def normalise_affine(
+    affine: Affine,
+    gain_G: Tensor,
+    sizes: Sequence[int],
+) -> Affine:
     """Return the affine map whose product is normalised before the bias is added: LN(W x; gain, b), part by part.
 
     Args:
@@ -150,7 +182,11 @@ def normalise_affine(affine: Affine, gain_G: Tensor, sizes: Sequence[int]) -> Af
         sizes: Numbers of rows that are normalised together, from first to last.
     """
 
-    def run(x_NE: Tensor, W_GE: Tensor, b_G: Tensor) -> Tensor:
+    def run(
+        x_NE: Tensor,
+        W_GE: Tensor,
+        b_G: Tensor,
+    ) -> Tensor:
         products = affine(x_NE, W_GE, b_G.new_zeros(())).split(list(sizes), -1)
         parts = zip(products, gain_G.split(list(sizes)), b_G.split(list(sizes)), strict=True)
         return torch.cat([layer_norm(*part) for part in parts], -1)
@@ -168,7 +204,13 @@ class NormedLayer(OwnLayer):
         shift_l0: s of the same; initially 0.
     """
 
-    def __init__(self, cell: str, inputs: int, hidden: int, nonlinearity: str = "tanh") -> None:
+    def __init__(
+        self,
+        cell: str,
+        inputs: int,
+        hidden: int,
+        nonlinearity: str = "tanh",
+    ) -> None:
         super().__init__(cell, inputs, hidden, nonlinearity)
         self.sizes = tuple(gates * hidden for gates in self.cell.normed)
         if self.sizes:
@@ -201,7 +243,13 @@ class NormedLayer(OwnLayer):
         W_GH = weights["weight_hh_l0"]
         b_G = weights["bias_hh_l0"]
         return over_time(
-            lambda a_BG, past: self.cell.step(a_BG, past, W_GH, b_G, **options),
+            lambda a_BG, past: self.cell.step(
+                a_BG,
+                past,
+                W_GH,
+                b_G,
+                **options,
+            ),
             a_BTG,
             state,
             keep_BT,

@@ -86,7 +86,13 @@ def make_layer(
             name, inputs, hidden, nonlinearity
         )
     else:
-        layer = _fused_layer(name, inputs, hidden, nonlinearity, layer_norm)
+        layer = _fused_layer(
+            name,
+            inputs,
+            hidden,
+            nonlinearity,
+            layer_norm,
+        )
 
     parameters = dict(layer.named_parameters())
     with torch.no_grad():
@@ -104,7 +110,11 @@ def make_layer(
 
 
 def _fused_layer(
-    name: str, inputs: int, hidden: int, nonlinearity: str, layer_norm: bool
+    name: str,
+    inputs: int,
+    hidden: int,
+    nonlinearity: str,
+    layer_norm: bool,
 ) -> nn.Module:
     make = CELLS[name].fused
     if make is None or layer_norm or nonlinearity not in ("tanh", "relu"):
@@ -152,7 +162,13 @@ def run_layer(
             )
         )
     ):
-        return chosen_run(inputs, state, [weights[name] for name in PARAMETERS], dtype, keep_BT)
+        return chosen_run(
+            inputs,
+            state,
+            [weights[name] for name in PARAMETERS],
+            dtype,
+            keep_BT,
+        )
 
     x_BTE = inputs.x_BTE if isinstance(inputs, RepeatedInputs) else inputs
     if isinstance(layer, OwnLayer):
@@ -167,7 +183,14 @@ def run_layer(
     )
     if keep_BT is not None or step_of_lstm:
         cell, options = _equations(layer)
-        return unroll(cell, weights, x_BTE, state, keep_BT, **options)
+        return unroll(
+            cell,
+            weights,
+            x_BTE,
+            state,
+            keep_BT,
+            **options,
+        )
 
     return _run_fused(layer, weights, x_BTE, state)
 
@@ -191,7 +214,10 @@ def _equations(layer: nn.RNNBase) -> tuple[Cell, dict[str, Any]]:
 
 
 def _run_fused(
-    layer: nn.RNNBase, weights: Weights, x_BTE: Tensor, state: NetworkState
+    layer: nn.RNNBase,
+    weights: Weights,
+    x_BTE: Tensor,
+    state: NetworkState,
 ) -> tuple[Tensor, NetworkState]:
     """Call the function behind torch.nn's layer (torch.lstm, gru, rnn_tanh, rnn_relu) with the given weights."""
     function: Callable[..., tuple[Tensor, ...]] = getattr(torch, layer.mode.lower())

@@ -103,7 +103,12 @@ class AdaptiveOutput(OutputLayer):
         self._index(self)
         self.register_load_state_dict_post_hook(self._index)
 
-    def _add_own_rows(self, k: int, entries: int, features: int) -> None:
+    def _add_own_rows(
+        self,
+        k: int,
+        entries: int,
+        features: int,
+    ) -> None:
         project_SE = self.weight.new_empty(features, self.weight.shape[1])
         rows_CS = self.weight.new_empty(entries, features)
         self.register_parameter(f"project_{k}", nn.Parameter(nn.init.xavier_uniform_(project_SE)))
@@ -122,7 +127,12 @@ class AdaptiveOutput(OutputLayer):
                 slice(int(order_P[low]), int(order_P[high - 1]) + 1) if in_order else None
             )
 
-    def _of_tail(self, k: int, tensor_VX: Tensor, spare: int = 0) -> Tensor:
+    def _of_tail(
+        self,
+        k: int,
+        tensor_VX: Tensor,
+        spare: int = 0,
+    ) -> Tensor:
         """Return the rows of the k-th tail (from 0) of a tensor with one row per id: a view where possible.
 
         Args:
@@ -213,10 +223,22 @@ class AdaptiveOutput(OutputLayer):
         """See `OutputLayer.scored_nats`."""
         head, tails = self._levels(h_NE.dtype)
         classes_N, within = self._classes(targets_N)
-        nats_N = level_nats(h_NE, head.weight_CE, head.bias_C, classes_N, self.chunk)
+        nats_N = level_nats(
+            h_NE,
+            head.weight_CE,
+            head.bias_C,
+            classes_N,
+            self.chunk,
+        )
         for k, (tail, (rows_M, classes_M)) in enumerate(zip(tails, within, strict=True)):
             g_MX = self._features(k, with_spare_rows(h_NE[rows_M]))
-            nats_N[rows_M] += level_nats(g_MX, tail.weight_CE, tail.bias_C, classes_M, self.chunk)
+            nats_N[rows_M] += level_nats(
+                g_MX,
+                tail.weight_CE,
+                tail.bias_C,
+                classes_M,
+                self.chunk,
+            )
         return nats_N
 
     def gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:
@@ -226,7 +248,14 @@ class AdaptiveOutput(OutputLayer):
         grad_XE = torch.empty_like(self.weight)
         grad_V = torch.zeros_like(self.bias)
         into_CE = grad_XE.new_empty(len(head.bias_C), grad_XE.shape[1])
-        first = level_gradients(h_NE, head.weight_CE, head.bias_C, classes_N, self.chunk, into_CE)
+        first = level_gradients(
+            h_NE,
+            head.weight_CE,
+            head.bias_C,
+            classes_N,
+            self.chunk,
+            into_CE,
+        )
         self._clear(grad_XE)
         grad_XE[self._head_rows()] = into_CE[: self.head]
         grad_V[self.order_P[: self.head]] = first.parameters[1][: self.head]
@@ -234,7 +263,13 @@ class AdaptiveOutput(OutputLayer):
         projections: list[Tensor] = []
         for k, (tail, (rows_M, classes_M)) in enumerate(zip(tails, within, strict=True)):
             h_ME = with_spare_rows(h_NE.index_select(0, rows_M))
-            second = self._tail_gradients(k, tail, h_ME, classes_M, grad_XE)
+            second = self._tail_gradients(
+                k,
+                tail,
+                h_ME,
+                classes_M,
+                grad_XE,
+            )
             first.nats_N[rows_M] += second.nats_N
             first.features_NE.index_add_(0, rows_M, second.features_NE[: len(rows_M)])
             grad_C, *rest = second.parameters
@@ -254,7 +289,12 @@ class AdaptiveOutput(OutputLayer):
             grad_XE.zero_()
 
     def _tail_gradients(
-        self, k: int, tail: _Level, h_ME: Tensor, classes_M: Tensor, grad_XE: Tensor
+        self,
+        k: int,
+        tail: _Level,
+        h_ME: Tensor,
+        classes_M: Tensor,
+        grad_XE: Tensor,
     ) -> Gradients:
         """Return the gradients of the k-th tail (from 0): of its bias, and of projection and rows where it shrinks.
 
@@ -266,7 +306,12 @@ class AdaptiveOutput(OutputLayer):
             shrunk, features = project_SE.shape
             grad_CS = torch.empty_like(rows_CS)
             gradients = level_gradients(
-                self._features(k, h_ME), tail.weight_CE, tail.bias_C, classes_M, self.chunk, grad_CS
+                self._features(k, h_ME),
+                tail.weight_CE,
+                tail.bias_C,
+                classes_M,
+                self.chunk,
+                grad_CS,
             )
             grad_MS = gradients.features_NE[:, :shrunk]
             grad_SE = torch.mm(grad_MS.t(), h_ME)[:, :features].to(dtype)
@@ -280,7 +325,12 @@ class AdaptiveOutput(OutputLayer):
             grad_CE = grad_XE.new_empty(len(tail.bias_C), grad_XE.shape[1])
 
         gradients = level_gradients(
-            h_ME, tail.weight_CE, tail.bias_C, classes_M, self.chunk, grad_CE
+            h_ME,
+            tail.weight_CE,
+            tail.bias_C,
+            classes_M,
+            self.chunk,
+            grad_CE,
         )
         if within is None:
             grad_XE[self.order_P[self.cuts[k] : self.cuts[k + 1]]] = grad_CE

@@ -92,7 +92,13 @@ class OutputLayer(nn.Module):
     given_V: Tensor
     given_ids: Tensor
 
-    def __init__(self, weight: nn.Parameter, bias: Tensor, entries: int, chunk: int) -> None:
+    def __init__(
+        self,
+        weight: nn.Parameter,
+        bias: Tensor,
+        entries: int,
+        chunk: int,
+    ) -> None:
         super().__init__()
         self.weight = weight
         self.bias = nn.Parameter(bias)
@@ -116,7 +122,10 @@ class OutputLayer(nn.Module):
         return True
 
     def loss(
-        self, features_NE: Tensor, targets_N: Tensor, precision: Precision = "float32"
+        self,
+        features_NE: Tensor,
+        targets_N: Tensor,
+        precision: Precision = "float32",
     ) -> tuple[Tensor, int]:
         """Return the loss (scalar, a sum over rows, with the gradient of the sum) and the number of scored rows.
 
@@ -147,9 +156,14 @@ class OutputLayer(nn.Module):
             return self.scored_nats(in_format(scored_NE, dtype), targets_N).sum(), len(rows)
 
         parameters = self.parameters(recurse=False)
-        return _LossAndGradient.apply(self, features_NE, there, targets_N, dtype, *parameters), len(
-            rows
-        )
+        return _LossAndGradient.apply(
+            self,
+            features_NE,
+            there,
+            targets_N,
+            dtype,
+            *parameters,
+        ), len(rows)
 
     @torch.no_grad()
     def nats(self, features_NE: Tensor, targets_N: Tensor) -> Tensor:
@@ -208,7 +222,12 @@ class SoftmaxOutput(OutputLayer):
         chunk: Rows whose logits are in memory at a time.
     """
 
-    def __init__(self, weight: nn.Parameter, bias_V: Tensor, chunk: int) -> None:
+    def __init__(
+        self,
+        weight: nn.Parameter,
+        bias_V: Tensor,
+        chunk: int,
+    ) -> None:
         super().__init__(weight, bias_V, len(bias_V), chunk)
 
     def _bias(self) -> Tensor:
@@ -220,13 +239,24 @@ class SoftmaxOutput(OutputLayer):
 
     def scored_nats(self, h_NE: Tensor, targets_N: Tensor) -> Tensor:
         """See `OutputLayer.scored_nats`."""
-        return level_nats(h_NE, self._weight(h_NE.dtype), self._bias(), targets_N, self.chunk)
+        return level_nats(
+            h_NE,
+            self._weight(h_NE.dtype),
+            self._bias(),
+            targets_N,
+            self.chunk,
+        )
 
     def gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:
         """See `OutputLayer.gradients`."""
         grad_VE = torch.empty_like(self.weight)
         return level_gradients(
-            h_NE, self._weight(h_NE.dtype), self._bias(), targets_N, self.chunk, grad_VE
+            h_NE,
+            self._weight(h_NE.dtype),
+            self._bias(),
+            targets_N,
+            self.chunk,
+            grad_VE,
         )
 
     @torch.no_grad()

@@ -60,11 +60,21 @@ def build_output(
         weight = nn.Parameter(weight.detach()[order_P[: objective.head]].clone())
 
     return AdaptiveOutput(
-        weight, bias_V, order_P, cuts, objective.shrink, head_only, objective.chunk
+        weight,
+        bias_V,
+        order_P,
+        cuts,
+        objective.shrink,
+        head_only,
+        objective.chunk,
     )
 
 
-def _order(predicted: Tensor, counts_V: Tensor, cuts: Sequence[int]) -> Tensor:
+def _order(
+    predicted: Tensor,
+    counts_V: Tensor,
+    cuts: Sequence[int],
+) -> Tensor:
     """Return the predicted ids, most frequent first; within a tail they are sorted by id.
 
     The order within a tail has no meaning. If ids are already sorted by frequency, a tail is then a slice of rows,
@@ -81,7 +91,11 @@ def _order(predicted: Tensor, counts_V: Tensor, cuts: Sequence[int]) -> Tensor:
     return order_P
 
 
-def _has_tail(objective: ObjectiveSpec, entries: int, predicted: int) -> bool:
+def _has_tail(
+    objective: ObjectiveSpec,
+    entries: int,
+    predicted: int,
+) -> bool:
     """Return whether a second level is worth its cost; log it if not."""
     tail = predicted - objective.head
     if tail >= max(2, objective.head // 4):

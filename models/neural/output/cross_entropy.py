@@ -43,7 +43,11 @@ class Gradients(NamedTuple):
     parameters: tuple[Tensor, ...]
 
 
-def rows_at_once(chunk: int, entries: int, h_NE: Tensor) -> int:
+def rows_at_once(
+    chunk: int,
+    entries: int,
+    h_NE: Tensor,
+) -> int:
     """Return how many rows to compute at a time: `chunk` on the processor, as many as `LOGITS_BYTES` hold on a GPU.
 
     Args:
@@ -56,7 +60,11 @@ def rows_at_once(chunk: int, entries: int, h_NE: Tensor) -> int:
     return chunk
 
 
-def spare_entries(entries: int, dtype: torch.dtype, device: torch.device) -> int:
+def spare_entries(
+    entries: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> int:
     """Return how many rows without an entry the weight of a softmax gets, so that rows of logits are aligned on a GPU.
 
     Their probability is 0. The products of cuBLAS that use all of a matrix unit need rows that begin at multiples of 16
@@ -101,7 +109,11 @@ def softmax_nats(logits_NC: Tensor, classes_N: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def level_nats(
-    h_NE: Tensor, weight_CE: Tensor, bias_C: Tensor, classes_N: Tensor, chunk: int
+    h_NE: Tensor,
+    weight_CE: Tensor,
+    bias_C: Tensor,
+    classes_N: Tensor,
+    chunk: int,
 ) -> Tensor:
     """Return −log p of one softmax (N), `rows_at_once` and without gradients; h_NE may be `with_spare_rows`."""
     targets = len(classes_N)
@@ -120,7 +132,12 @@ def level_nats(
 
 
 def level_gradients(
-    h_NE: Tensor, weight_CE: Tensor, bias_C: Tensor, classes_N: Tensor, chunk: int, grad_CE: Tensor
+    h_NE: Tensor,
+    weight_CE: Tensor,
+    bias_C: Tensor,
+    classes_N: Tensor,
+    chunk: int,
+    grad_CE: Tensor,
 ) -> Gradients:
     """Return the cross-entropy of one softmax and the gradient of its sum, some rows at a time.
 
@@ -201,7 +218,11 @@ def _with_spare(bias_C: Tensor, weight_CE: Tensor) -> Tensor:
     return bias_C
 
 
-def in_format(matrix_RE: Tensor, dtype: torch.dtype, spare: int = 0) -> Tensor:
+def in_format(
+    matrix_RE: Tensor,
+    dtype: torch.dtype,
+    spare: int = 0,
+) -> Tensor:
     """Return a matrix in the number format of the products; in bf16 padded with zero features to a multiple of 32.
 
     These features change no product. Rows that begin at multiples of 64 bytes make products up to a quarter faster (E

@@ -147,7 +147,12 @@ class HierarchicalOutput(OutputLayer):
     _levels: list[slice]
     _lengths_on_host: Tensor
 
-    def __init__(self, rows: Tensor, counts_V: Tensor, chunk: int) -> None:
+    def __init__(
+        self,
+        rows: Tensor,
+        counts_V: Tensor,
+        chunk: int,
+    ) -> None:
         counts_P = counts_V[[i for i in range(len(counts_V)) if i not in CONTEXT_IDS]]
         if len(counts_P) < 2:
             raise ModelError(

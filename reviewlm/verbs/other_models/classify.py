@@ -54,7 +54,13 @@ def fit(
       reviewlm models classify fit --input reviews.json
       reviewlm models classify fit --input reviews.json --set classification.label=polarity
     """
-    result = run_flow("classify", preset, input, with_rebuild(set, rebuild), _require_usable)
+    result = run_flow(
+        "classify",
+        preset,
+        input,
+        with_rebuild(set, rebuild),
+        _require_usable,
+    )
     _show_table(result)
     promoted = "champion" if result["promoted"] else "not champion"
     version = result["version"]
@@ -118,7 +124,11 @@ def predict(
     )
     classified = run_checked(lambda: bundle.classify(texts))
     rows = [
-        {"line": line, "text": text, **classified.answer(bundle.labels, row)}
+        {
+            "line": line,
+            "text": text,
+            **classified.answer(bundle.labels, row),
+        }
         for row, (line, text) in enumerate(lines)
     ]
     terminal.show_warnings(
@@ -130,7 +140,12 @@ def predict(
 
     terminal.show_rows(shown, f"{version.name} version {version.version}: what each text says")
     terminal.last_line(
-        {"model": version.name, "version": version.version, "answers": rows, "warnings": warnings},
+        {
+            "model": version.name,
+            "version": version.version,
+            "answers": rows,
+            "warnings": warnings,
+        },
         json,
     )
 
@@ -139,7 +154,13 @@ def predict(
 def weights(
     model: Version = "champion",
     top: Annotated[
-        int, typer.Option("--top", min=1, max=1_000, help="Number of words for each label.")
+        int,
+        typer.Option(
+            "--top",
+            min=1,
+            max=1_000,
+            help="Number of words for each label.",
+        ),
     ] = 10,
     preset: Preset = PRESET,
     set: Set = None,
@@ -182,7 +203,12 @@ def weights(
         rows, f"{version.name} version {version.version}: what speaks for each label"
     )
     terminal.last_line(
-        {"model": version.name, "version": version.version, "weights": strongest}, json
+        {
+            "model": version.name,
+            "version": version.version,
+            "weights": strongest,
+        },
+        json,
     )
 
 
@@ -205,10 +231,22 @@ def compare(
     Example:
       reviewlm models classify compare champion previous
     """
-    chosen = settings_of_versions([first, second], preset, input, set, classifiers=True)
+    chosen = settings_of_versions(
+        [first, second],
+        preset,
+        input,
+        set,
+        classifiers=True,
+    )
     require_data_of(chosen)
     result = run_version_flow(
-        "compare_classifiers_of", chosen, preset, input, set or [], first=first, second=second
+        "compare_classifiers_of",
+        chosen,
+        preset,
+        input,
+        set or [],
+        first=first,
+        second=second,
     )
     terminal.say(
         f"A: {result['a']}\nB: {result['b']}\nBoth answered the same {result['reviews']:,} test reviews."

@@ -87,10 +87,29 @@ def nearest(
         encoder = run_checked(lambda: Encoder(opened.bundle))
         compare = model_cosine(encoder)
 
-    reviews, data = _reviews_to_search(config.home, config.source, config.clean, opened, input)
+    reviews, data = _reviews_to_search(
+        config.home,
+        config.source,
+        config.clean,
+        opened,
+        input,
+    )
     which = {"model": opened and opened.name, "version": opened and opened.version}
-    about = {**which, "data": data, "reviews": len(reviews)}
-    result = {"by": by, **_nearest(config.clean, reviews, compare, text, n)}
+    about = {
+        **which,
+        "data": data,
+        "reviews": len(reviews),
+    }
+    result = {
+        "by": by,
+        **_nearest(
+            config.clean,
+            reviews,
+            compare,
+            text,
+            n,
+        ),
+    }
     _show_reviews(result, about)
     terminal.last_line({**about, **result}, json)
 
@@ -113,7 +132,11 @@ def _reviews_to_search(
 
 
 def _nearest(
-    clean: CleanConfig, reviews: pl.DataFrame, compare: Similarity | None, text: str, n: int
+    clean: CleanConfig,
+    reviews: pl.DataFrame,
+    compare: Similarity | None,
+    text: str,
+    n: int,
 ) -> dict[str, Any]:
     """Return the nearest reviews, and apart from them those that have the text itself."""
     import numpy as np
@@ -139,7 +162,13 @@ def _nearest(
     nearest = []
     for row, review in zip(near, _plain(reviews[near]), strict=True):
         score = round(float(scores_N[row]), 6)
-        nearest.append({"score": score, "passage": passage(row), **review})
+        nearest.append(
+            {
+                "score": score,
+                "passage": passage(row),
+                **review,
+            }
+        )
 
     typical = round(float(np.median(scores_N)), 6)
     return {

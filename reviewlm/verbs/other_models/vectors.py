@@ -61,7 +61,13 @@ def embed(
             "--form has no effect without --out", where="--form", remedy="name a file: --out FILE"
         )
 
-    result = run_flow("embed", preset, input, with_rebuild(set, rebuild), _require_usable)
+    result = run_flow(
+        "embed",
+        preset,
+        input,
+        with_rebuild(set, rebuild),
+        _require_usable,
+    )
     terminal.show_facts(result)
     if out is not None:
         result = {**result, **_write(Path(result["vectors"]), out, form)}
@@ -77,7 +83,11 @@ def _require_usable(config: RunConfig) -> None:
     require_vocabulary(config.vocabulary, config.embedding)
 
 
-def _write(folder: Path, out: Path, form: VectorForm) -> dict[str, Any]:
+def _write(
+    folder: Path,
+    out: Path,
+    form: VectorForm,
+) -> dict[str, Any]:
     from reviewlm.training.vectors.files import load_vectors, write_vectors
 
     vectors = run_checked(lambda: load_vectors(folder))
@@ -89,7 +99,12 @@ def _write(folder: Path, out: Path, form: VectorForm) -> dict[str, Any]:
             f"{left} entries with white space were left out; a network that starts from all needs {folder}"
         )
 
-    return {"file": str(out), "form": form, "written": count, "left_out": left}
+    return {
+        "file": str(out),
+        "form": form,
+        "written": count,
+        "left_out": left,
+    }
 
 
 def neighbours(

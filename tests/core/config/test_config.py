@@ -92,7 +92,9 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest_valid_one(
     ],
 )
 def test_a_setting_of_another_section_is_told_where_it_stands(
-    override: str, where: str, said: list[str]
+    override: str,
+    where: str,
+    said: list[str],
 ) -> None:
     with pytest.raises(ConfigError) as error:
         load_config("demo", [override])
@@ -152,7 +154,13 @@ def test_passwords_of_addresses_are_masked():
     assert without_password(text) == text.replace(":s3cret@", ":***@")
 
 
-MODEL = {"kind": "gru", "name": "lm", "layers": 2, "hidden": 24, "embedding": 16}
+MODEL = {
+    "kind": "gru",
+    "name": "lm",
+    "layers": 2,
+    "hidden": 24,
+    "embedding": 16,
+}
 
 
 def configured(classifier: dict[str, object], **model: object) -> RunConfig:
@@ -190,7 +198,9 @@ def configured(classifier: dict[str, object], **model: object) -> RunConfig:
     ids=["sizes", "layers", "kind", "form", "layer norm", "nonlinearity"],
 )
 def test_another_form_is_refused_with_the_options_to_set(
-    classifier: dict[str, object], model: dict[str, object], wanted: str
+    classifier: dict[str, object],
+    model: dict[str, object],
+    wanted: str,
 ) -> None:
     told = f"'stars' starts from 'lm', whose network has other options; set .*: {wanted}"
     with pytest.raises(ValidationError, match=told):

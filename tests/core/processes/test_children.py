@@ -33,7 +33,12 @@ def parent_of(program: str, group: bool) -> tuple[subprocess.Popen[str], list[ps
     """Start a process that starts a program, which says "ready"; return it and its living descendants."""
     words = command("start_child_and_wait", program, "group" if group else "alone")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    parent = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+    parent = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
     assert parent.stdout is not None
     assert parent.stdout.readline().strip() == "ready"
     return parent, psutil.Process(parent.pid).children(recursive=True)
@@ -103,9 +108,16 @@ def test_a_child_reads_nothing_from_its_lifeline() -> None:
 
 
 def run(how: str, temporary: Path) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": str(temporary),
+    }
     done = subprocess.run(
-        command("make_temporary_folders", how), env=environment, capture_output=True, text=True
+        command("make_temporary_folders", how),
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert (done.returncode == 0) == (how == "ended"), done.stderr
     return done.stdout.strip()
@@ -163,13 +175,24 @@ def test_services_outlive_the_own_folder_so_they_use_the_one_outside(temporary: 
         assert lasting_environment(given) == {"A": "1", **outside}
 
 
-def interrupted(store: Store, resumable: bool, number: int) -> None:
+def interrupted(
+    store: Store,
+    resumable: bool,
+    number: int,
+) -> None:
     def make(work: Path) -> dict[str, int]:
         (work / "half").write_text("…")
         raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError):
-        store.build("stage", "1", {"n": number}, {}, make, resumable=resumable)
+        store.build(
+            "stage",
+            "1",
+            {"n": number},
+            {},
+            make,
+            resumable=resumable,
+        )
 
 
 @pytest.fixture

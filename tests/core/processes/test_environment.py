@@ -18,7 +18,9 @@ from reviewlm.core.processes import memory
 
 @pytest.mark.parametrize("listed", ["", "example.org, 10.0.0.1"])
 def test_a_proxy_is_not_asked_for_the_servers_of_this_machine(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, listed: str
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    listed: str,
 ) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -109,14 +111,19 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     ],
 )
 def test_names_are_read_up_to_the_first_one_that_cuda_does_not_know(
-    monkeypatch: pytest.MonkeyPatch, machine: Path, value: str, names: list[str]
+    monkeypatch: pytest.MonkeyPatch,
+    machine: Path,
+    value: str,
+    names: list[str],
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
     assert visible_gpu_names(machine) == names
 
 
 def test_by_itself_a_gpu_that_torch_cannot_use_is_left_alone_with_one_warning(
-    monkeypatch: pytest.MonkeyPatch, machine: Path, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch,
+    machine: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def unavailable() -> bool:
         warnings.warn(

@@ -22,10 +22,18 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def forked(
-    work: Callable[[], object], messages: Path, environment: dict[str, str] | None = None
+    work: Callable[[], object],
+    messages: Path,
+    environment: dict[str, str] | None = None,
 ) -> ForkedChild:
     with messages.open("wb") as file:
-        return fork_child(work, "a name", environment or {}, [], file.fileno())
+        return fork_child(
+            work,
+            "a name",
+            environment or {},
+            [],
+            file.fileno(),
+        )
 
 
 def test_it_ends_with_the_code_of_its_work(tmp_path: Path) -> None:

@@ -16,7 +16,10 @@ RESUMABLE = {True: "resumable", False: "plain"}
 
 
 def ended(
-    moment: str, resumable: bool, argument: object = "", stderr: int = subprocess.PIPE
+    moment: str,
+    resumable: bool,
+    argument: object = "",
+    stderr: int = subprocess.PIPE,
 ) -> int:
     """Return the exit code of a process that gets a signal at a moment of `answer_signals`."""
     words = command("answer_signals", moment, RESUMABLE[resumable], argument)
@@ -47,7 +50,12 @@ def test_only_a_server_in_the_background_of_a_script_hears_an_interrupt(
     hears: str, code: int
 ) -> None:
     words = command("interrupt_in_background", hears)
-    done = subprocess.run(words, cwd=ROOT, timeout=30, check=False)
+    done = subprocess.run(
+        words,
+        cwd=ROOT,
+        timeout=30,
+        check=False,
+    )
     assert done.returncode == code
 
 

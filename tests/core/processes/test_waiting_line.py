@@ -32,13 +32,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def silent(line: WaitingLine, clock: list[float], seconds: int) -> None:
+def silent(
+    line: WaitingLine,
+    clock: list[float],
+    seconds: int,
+) -> None:
     for _ in range(seconds):
         clock[0] += 1
         line.show_if_due()
 
 
-def write(line: WaitingLine, screen: Screen, text: str) -> None:
+def write(
+    line: WaitingLine,
+    screen: Screen,
+    text: str,
+) -> None:
     with line.away(text):
         screen.write(text)
 
@@ -65,7 +73,11 @@ def test_a_terminal_shows_within_two_seconds_what_is_done_while_nothing_of_it_st
         ("a bar\r\x1b[2K again", False),
     ],
 )
-def test_half_a_line_is_not_written_over(text: str, shown: bool, clock: list[float]) -> None:
+def test_half_a_line_is_not_written_over(
+    text: str,
+    shown: bool,
+    clock: list[float],
+) -> None:
     line = WaitingLine(screen := Screen(terminal=True), lambda: "gate")
     write(line, screen, text)
     silent(line, clock, 9)

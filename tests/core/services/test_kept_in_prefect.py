@@ -28,7 +28,13 @@ WEEKLY = {
     "work_pool": {"name": "cpu-pool"},
     "parameters": {"preset": "small"},
     "concurrency_limit": 1,
-    "schedules": [{"cron": "0 3 * * 1", "timezone": "UTC", "active": False}],
+    "schedules": [
+        {
+            "cron": "0 3 * * 1",
+            "timezone": "UTC",
+            "active": False,
+        }
+    ],
     "triggers": [{"enabled": True}],
 }
 
@@ -38,7 +44,11 @@ def answer(**other: Any) -> dict[str, Any]:
     schedule = {
         "id": "7",
         "active": False,
-        "schedule": {"cron": "0 3 * * 1", "timezone": "UTC", "day_or": True},
+        "schedule": {
+            "cron": "0 3 * * 1",
+            "timezone": "UTC",
+            "day_or": True,
+        },
         "parameters": {},
         "slug": None,
         "max_scheduled_runs": None,
@@ -118,7 +128,13 @@ def test_where_both_changed_a_setting_that_of_prefect_stays_unless_it_is_to_be_o
     entry = edited("parameters", {"preset": "full"})
     there = {"weekly": changed("parameters")}
     assert plan_of([entry], there, known, again=True).kept == {"weekly": ["parameters"]}
-    replaced = plan_of([entry], there, known, again=True, overwrite=True)
+    replaced = plan_of(
+        [entry],
+        there,
+        known,
+        again=True,
+        overwrite=True,
+    )
     assert replaced.entries == [entry]
     assert (replaced.kept, replaced.changed) == ({}, {"weekly": ["parameters"]})
 
@@ -137,9 +153,15 @@ SETTING = st.fixed_dictionaries(
 )
 
 
-@given(there=SETTING, file=SETTING, before=SETTING)
+@given(
+    there=SETTING,
+    file=SETTING,
+    before=SETTING,
+)
 def test_each_setting_gets_the_value_of_the_file_or_keeps_that_of_prefect(
-    there: Settings, file: Settings, before: Settings
+    there: Settings,
+    file: Settings,
+    before: Settings,
 ) -> None:
     entry = deepcopy(WEEKLY)
     for setting, value in file.items():

@@ -11,7 +11,11 @@ from reviewlm.core.errors import ReviewLMError
 from reviewlm.core.services import pools
 
 
-def attempts(monkeypatch: pytest.MonkeyPatch, home: Path, later: list[dict[str, str]]) -> list[str]:
+def attempts(
+    monkeypatch: pytest.MonkeyPatch,
+    home: Path,
+    later: list[dict[str, str]],
+) -> list[str]:
     """Create the first pool on a server that had none, has *later* ones then, and refuses; return what was tried."""
     tried: list[str] = []
     answers: list[Any] = [[], later]

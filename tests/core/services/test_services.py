@@ -77,7 +77,9 @@ def test_a_process_that_merely_got_an_old_id_is_left_alone(
     "clock set back", "by a day, while servers and workers run", "`services stop` ends exactly them"
 )
 def test_a_service_is_known_whatever_the_clock_says(
-    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    sleeper: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The system computes the start of a process from its clock: set back by a day, that start moves by a day too."""
     services_of: dict[str, Service] = {}
@@ -199,7 +201,10 @@ def test_a_killed_service_that_cannot_start_is_tried_again(
     ids=["message", "silent"],
 )
 def test_a_server_that_ends_ends_the_wait_with_its_last_message(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, cause: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    program: str,
+    cause: str,
 ) -> None:
     """And not with the traceback of our own SIGTERM."""
     (tmp_path / "ends.py").write_text(program)
@@ -218,7 +223,9 @@ def test_a_server_that_ends_ends_the_wait_with_its_last_message(
 @pytest.mark.slow
 @pytest.mark.parametrize("writes", [0, 1, 2])
 def test_a_start_on_a_full_disk_leaves_no_process(
-    sleeping: Path, writes: int, monkeypatch: pytest.MonkeyPatch
+    sleeping: Path,
+    writes: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     left = iter(range(writes))
 
@@ -237,13 +244,21 @@ def test_a_start_on_a_full_disk_leaves_no_process(
 def test_what_stays_ends_once_the_services_are_stopped(sleeping: Path) -> None:
     launch.start(sleeping)
     service_list.stop(sleeping)
-    launch.stay(sleeping, "", (), threading.Event(), 0.2)
+    launch.stay(
+        sleeping,
+        "",
+        (),
+        threading.Event(),
+        0.2,
+    )
     assert guards(sleeping) == []
 
 
 @pytest.mark.parametrize("again", [False, True])
 def test_a_start_creates_only_the_deployments_that_are_missing(
-    again: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    again: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """Schedules that somebody switched on in Prefect's pages, and parameters, outlive a reboot."""
     names = pools_of.deployments_of(("cpu-pool",))
@@ -271,8 +286,17 @@ def test_a_start_creates_only_the_deployments_that_are_missing(
 
 def deployment(name: str) -> dict[str, Any]:
     """What Prefect's server says of a deployment that is started by hand."""
-    settings = {"parameters": {}, "schedules": [], "job_variables": {}, "paused": False}
-    return {"name": name, "global_concurrency_limit": None, **settings}
+    settings = {
+        "parameters": {},
+        "schedules": [],
+        "job_variables": {},
+        "paused": False,
+    }
+    return {
+        "name": name,
+        "global_concurrency_limit": None,
+        **settings,
+    }
 
 
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
@@ -341,7 +365,11 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     found: dict[str, str] = {}
 
     def only_told(
-        starter: launch.Starter, name: str, command: list[str], environment: Any, address: str = ""
+        starter: launch.Starter,
+        name: str,
+        command: list[str],
+        environment: Any,
+        address: str = "",
     ) -> None:
         found[name] = address
         starter.services[name] = service_list.Service(name, "", address)
@@ -354,7 +382,10 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def test_a_link_leads_to_the_port_that_the_home_gets_when_its_pages_start(
-    tmp_path: Path, taken: int, launched: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    taken: int,
+    launched: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(launch.DEFAULT_PORTS, "mlflow", taken)
     before = address_of(tmp_path, "mlflow")
@@ -411,7 +442,9 @@ def test_a_unit_that_systemd_stops_has_not_failed(unit: Path) -> None:
 
 @pytest.mark.parametrize("named", ["", "elsewhere"])
 def test_services_work_in_the_named_folder_else_in_the_checkout_else_in_the_home(
-    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Never in the folder of the installed package, nor among modules of the user's."""
     monkeypatch.setenv(pools_of.PROJECT_VARIABLE, str(tmp_path / named) if named else "")

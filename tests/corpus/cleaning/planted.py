@@ -298,7 +298,11 @@ CUES = {
 """What stands before a secret and may stay."""
 
 
-def plant(kind: str, count: int, seed: int) -> list[tuple[str, str, str]]:
+def plant(
+    kind: str,
+    count: int,
+    seed: int,
+) -> list[tuple[str, str, str]]:
     """Return *count* times (text, what was planted, text with the placeholder instead)."""
     draw, rows = Random(f"{kind}{seed}"), []
     for _ in range(count):

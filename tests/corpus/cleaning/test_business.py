@@ -30,7 +30,12 @@ ROWS = [
         "categories": None,
         "attributes": {"WiFi": "no"},
     },
-    {"business_id": "b3", "name": "Bar", "city": "Reno", "categories": "Bars, Nightlife"},
+    {
+        "business_id": "b3",
+        "name": "Bar",
+        "city": "Reno",
+        "categories": "Bars, Nightlife",
+    },
 ]
 TABLE = [
     ("b1", "Café Ö", "Tucson", "Food, Coffee & Tea"),
@@ -77,7 +82,11 @@ def odd_businesses(tmp_path):
 def test_of_a_repeated_id_the_last_counts(odd_businesses, caplog):
     found = read_businesses(odd_businesses)
     names = dict(found.table.select("business_id", "business_name").rows())
-    assert names == {"b1": "New", "b2": "Gym", "b3": "Bar"}
+    assert names == {
+        "b1": "New",
+        "b2": "Gym",
+        "b3": "Bar",
+    }
     assert found.repeated == 1
     assert "1 repeated business ids" in caplog.text
 
@@ -123,7 +132,12 @@ def test_businesses_without_an_id_are_left_out(odd_businesses):
     ],
     ids=range(13),
 )
-def test_what_is_no_such_table_is_refused_with_its_place(tmp_path, content, error, words):
+def test_what_is_no_such_table_is_refused_with_its_place(
+    tmp_path,
+    content,
+    error,
+    words,
+):
     if content is not None:
         (tmp_path / "b").write_bytes(content)
     with pytest.raises(error, match=f"(?s){words}"):
@@ -149,7 +163,11 @@ def with_businesses(tmp_path):
     found = {}
     for name, business in (("plain", None), ("with", tmp_path / "b.json")):
         facts = prepare(
-            tmp_path / "data", tmp_path / name, CleanConfig(), SplitConfig(), business=business
+            tmp_path / "data",
+            tmp_path / name,
+            CleanConfig(),
+            SplitConfig(),
+            business=business,
         )
         found[name] = facts, pl.read_parquet(tmp_path / name / "clean.parquet")
     return found
@@ -160,7 +178,12 @@ GAINED = ["business_name", "city", "categories"]
 
 def test_reviews_get_the_columns_of_their_business(with_businesses):
     facts, table = with_businesses["with"]
-    assert facts["business"] == {"businesses": 3, "repeated": 0, "without_id": 0, "unmatched": 80}
+    assert facts["business"] == {
+        "businesses": 3,
+        "repeated": 0,
+        "without_id": 0,
+        "unmatched": 80,
+    }
     known = {name: (title, *rest) for name, title, *rest in TABLE}
     for name, *values in table.select("business_id", *GAINED).iter_rows():
         assert tuple(values) == known.get(name, (None, None, None))
@@ -168,7 +191,11 @@ def test_reviews_get_the_columns_of_their_business(with_businesses):
 
 def test_reviews_with_a_business_stay_where_they_were(with_businesses):
     (plain, before), (facts, after) = with_businesses["plain"], with_businesses["with"]
-    assert {**plain, "business": facts["business"], "certificate": facts["certificate"]} == facts
+    assert {
+        **plain,
+        "business": facts["business"],
+        "certificate": facts["certificate"],
+    } == facts
     assert before.schema == after.schema == pl.Schema(CLEAN)
     assert before.drop(GAINED).equals(after.drop(GAINED))
     assert before.select(GAINED).null_count().row(0) == (200, 200, 200)

@@ -137,7 +137,11 @@ def test_a_missing_library_is_an_error_that_says_what_to_install(monkeypatch):
 FORM = NormalForm()
 
 
-def missed(kind, count=3_000, seed=1):
+def missed(
+    kind,
+    count=3_000,
+    seed=1,
+):
     """Texts of which anything but the sentence and its placeholder is left."""
     rows = plant(kind, count, seed)
     masked = normalise(pl.Series([text for text, _, _ in rows]), FORM).to_list()
@@ -175,7 +179,11 @@ SAYINGS = (
 )
 
 
-def damaged(text: str, rounds: int = 1, table: str = "cp1252") -> str:
+def damaged(
+    text: str,
+    rounds: int = 1,
+    table: str = "cp1252",
+) -> str:
     """Return *text* as it reads where its UTF-8 bytes are taken for that table; bytes without a sign stay C1."""
     for _ in range(rounds):
         signs = []

@@ -27,14 +27,30 @@ def text_of(seed, words=25):
 
 
 def record(number, **more):
-    return {"review_id": f"r{number}", "text": text_of(number), "stars": 4, **more}
+    return {
+        "review_id": f"r{number}",
+        "text": text_of(number),
+        "stars": 4,
+        **more,
+    }
 
 
-def prepared(folder, records, split=SplitConfig(), **duplicates):
+def prepared(
+    folder,
+    records,
+    split=SplitConfig(),
+    **duplicates,
+):
     (folder / "r.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in records))
     ingest([folder / "r.jsonl"], folder / "data", SourceConfig())
     config = DuplicatesConfig(**duplicates)
-    facts = prepare(folder / "data", folder / "clean", CleanConfig(), split, duplicates=config)
+    facts = prepare(
+        folder / "data",
+        folder / "clean",
+        CleanConfig(),
+        split,
+        duplicates=config,
+    )
     return facts, pl.read_parquet(folder / "clean" / "clean.parquet")
 
 
@@ -52,7 +68,11 @@ def template(number):
 
 @pytest.mark.parametrize("share", [0.08, 0.8])
 @pytest.mark.parametrize("near", [True, False], ids=["near-duplicates", "equal texts"])
-def test_of_a_crowd_ten_stay_in_a_split(tmp_path, share, near):
+def test_of_a_crowd_ten_stay_in_a_split(
+    tmp_path,
+    share,
+    near,
+):
     letters = int(share * 1500)
     crowd = [
         template(number if near else 0) | {"review_id": f"crowd {number}"}
@@ -128,7 +148,13 @@ def test_one_user_with_most_reviews_is_named(huge_user):
 def test_the_shares_that_were_reached_stand_beside_those_asked_for(huge_user):
     facts, frame = huge_user
     shares = Shares.from_dict(facts["grouping"]["shares"])
-    assert shares.asked == pytest.approx({"train": 0.8, "validation": 0.1, "test": 0.1})
+    assert shares.asked == pytest.approx(
+        {
+            "train": 0.8,
+            "validation": 0.1,
+            "test": 0.1,
+        }
+    )
     assert shares.reached == {
         name: frame.filter(split=name).height / 1000 for name in ("train", "validation", "test")
     }
@@ -141,7 +167,11 @@ def test_shares_as_asked_are_not_noted(tmp_path):
     assert facts["account"] == []
 
 
-ASKED = {"train": 0.8, "validation": 0.1, "test": 0.1}
+ASKED = {
+    "train": 0.8,
+    "validation": 0.1,
+    "test": 0.1,
+}
 
 
 @pytest.mark.parametrize(
@@ -153,13 +183,25 @@ ASKED = {"train": 0.8, "validation": 0.1, "test": 0.1}
         (0.05, 60, []),  # three of sixty reviews: chance
     ],
 )
-def test_a_share_is_far_if_chance_does_not_explain_it(test, reviews, far):
-    reached = {"train": 0.9 - test, "validation": 0.1, "test": test}
+def test_a_share_is_far_if_chance_does_not_explain_it(
+    test,
+    reviews,
+    far,
+):
+    reached = {
+        "train": 0.9 - test,
+        "validation": 0.1,
+        "test": test,
+    }
     assert Shares(ASKED, reached, reviews).far == far
 
 
 def test_shares_beyond_the_limit_are_refused(tmp_path):
-    reached = {"train": 0.25, "validation": 0.1, "test": 0.65}
+    reached = {
+        "train": 0.25,
+        "validation": 0.1,
+        "test": 0.65,
+    }
     shares = Shares(ASKED, reached, 1500, LargestGroup("all", 900, 0.6, "test"))
     shares.require(0.55, "", tmp_path)
     with pytest.raises(InputError, match=r"(?s)'all'.*split\.max_deviation=0\.5[56]"):

@@ -33,7 +33,12 @@ def record(number, text, **more):
     }
 
 
-def prepared(tmp_path, records, name="p", **settings):
+def prepared(
+    tmp_path,
+    records,
+    name="p",
+    **settings,
+):
     tmp_path.mkdir(exist_ok=True)
     (tmp_path / "r.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in records))
     ingest([tmp_path / "r.jsonl"], tmp_path / f"{name}-data", SourceConfig(**settings))
@@ -120,8 +125,21 @@ def long_text(seed, words=40):
 def test_near_duplicates_leave_only_the_less_sacred_side(tmp_path):
     where = sides_of([f"r{number}" for number in range(400)])
     test, validation, train = ([name for name in where if where[name] == side] for side in SPLITS)
-    rows = {name: {"review_id": name, "text": long_text(name), "stars": 5} for name in where}
-    near = {test[0]: "1", validation[0]: "2", train[0]: "3", train[1]: "3 again", train[2]: "4"}
+    rows = {
+        name: {
+            "review_id": name,
+            "text": long_text(name),
+            "stars": 5,
+        }
+        for name in where
+    }
+    near = {
+        test[0]: "1",
+        validation[0]: "2",
+        train[0]: "3",
+        train[1]: "3 again",
+        train[2]: "4",
+    }
     for name, ending in near.items():
         rows[name]["text"] = f"{long_text('planted')} {ending}"
     within = {train[3]: "5", train[4]: "6"}
@@ -139,11 +157,19 @@ def test_near_duplicates_leave_only_the_less_sacred_side(tmp_path):
     }
     assert facts["duplicates"]["train"]["near_test"] == 3
     assert facts["duplicates"]["train"]["near_validation"] == 1
-    assert facts["near"]["within"] == {"test": 0, "validation": 0, "train": 2}
+    assert facts["near"]["within"] == {
+        "test": 0,
+        "validation": 0,
+        "train": 2,
+    }
     assert verify(tmp_path / "p").digest == facts["certificate"]
 
 
-def plant_passages(rows, planted, train):
+def plant_passages(
+    rows,
+    planted,
+    train,
+):
     """Put passages of the planted reviews into reviews of the training set.
 
     Half of a review inside a longer one or alone, parts of two, every tenth word changed.
@@ -166,7 +192,14 @@ def with_passages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("passages")
     where = sides_of([f"r{number}" for number in range(400)])
     test, validation, train = ([name for name in where if where[name] == side] for side in SPLITS)
-    rows = {name: {"review_id": name, "text": long_text(name, 80), "stars": 5} for name in where}
+    rows = {
+        name: {
+            "review_id": name,
+            "text": long_text(name, 80),
+            "stars": 5,
+        }
+        for name in where
+    }
     planted = [*test[:10], *validation[:5]]
     plant_passages(rows, planted, train)
     rows[train[30]]["text"] += " " + " ".join(rows[test[11]]["text"].split()[:30])
@@ -174,7 +207,13 @@ def with_passages(tmp_path_factory):
     rows[test[22]]["text"] = rows[test[21]]["text"] + " indeed"
     facts, frame = prepared(folder, list(rows.values()))
     left = set(where) - set(frame["review_id"])
-    return SimpleNamespace(folder=folder / "p", facts=facts, left=left, planted=planted, test=test)
+    return SimpleNamespace(
+        folder=folder / "p",
+        facts=facts,
+        left=left,
+        planted=planted,
+        test=test,
+    )
 
 
 def test_held_out_reviews_with_a_passage_in_train_leave(with_passages):
@@ -241,4 +280,8 @@ def test_other_languages_are_counted(languages):
 def test_texts_of_an_unsure_language_stay(languages):
     """So do texts that are too short to tell their language."""
     _, left = languages
-    assert left == {"en": 80, "unsure": 80, "de": 80}
+    assert left == {
+        "en": 80,
+        "unsure": 80,
+        "de": 80,
+    }

@@ -106,11 +106,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(
-    data: Path, folder: Path, engine: InProcess | None, split: SplitConfig, **more: Any
+    data: Path,
+    folder: Path,
+    engine: InProcess | None,
+    split: SplitConfig,
+    **more: Any,
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return facts and files of prepared data."""
     clean = CleanConfig(mask_personal_data=True)
-    facts = prepare(data / "data", folder, clean, split, engine=engine, threads=2, **more)
+    facts = prepare(
+        data / "data",
+        folder,
+        clean,
+        split,
+        engine=engine,
+        threads=2,
+        **more,
+    )
     files = {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
     return facts, files
 
@@ -123,7 +135,11 @@ def made(
         (SplitConfig(by="month"), {"selection": SelectionConfig(languages=("en", "de"))}),
         (
             SplitConfig(test=0.3, validation=0.3),
-            {"business": "b.json", "earlier": ["past"], **FEW_ALIKE},
+            {
+                "business": "b.json",
+                "earlier": ["past"],
+                **FEW_ALIKE,
+            },
         ),
     ],
     ids=["review", "user, exact only", "month, languages", "businesses, earlier data"],
@@ -144,8 +160,20 @@ def test_workers_give_the_bytes_of_one_machine(
     if "earlier" in more:
         more = {**more, "earlier": [data / name for name in more["earlier"]]}
 
-    here = made(data, tmp_path / "here", None, split, **more)
-    there = made(data, tmp_path / "there", InProcess(workers), split, **more)
+    here = made(
+        data,
+        tmp_path / "here",
+        None,
+        split,
+        **more,
+    )
+    there = made(
+        data,
+        tmp_path / "there",
+        InProcess(workers),
+        split,
+        **more,
+    )
     assert there[0] == here[0]
     assert there[1] == here[1]
 
@@ -154,7 +182,13 @@ def test_the_reviews_of_these_tests_have_all_reasons_to_be_left_out(
     data: Path, tmp_path: Path
 ) -> None:
     split = SplitConfig(test=0.3, validation=0.3)
-    facts, _ = made(data, tmp_path / "there", InProcess(2), split, **FEW_ALIKE)
+    facts, _ = made(
+        data,
+        tmp_path / "there",
+        InProcess(2),
+        split,
+        **FEW_ALIKE,
+    )
     reasons = {reason for kinds in facts["duplicates"].values() for reason, n in kinds.items() if n}
     assert reasons == {
         "of_test",
@@ -171,7 +205,9 @@ def test_the_reviews_of_these_tests_have_all_reasons_to_be_left_out(
 
 
 def test_runs_counted_in_several_portions_give_the_same_coverage(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     split = SplitConfig(test=0.3, validation=0.3)
     whole = made(data, tmp_path / "whole", InProcess(2), split)
@@ -182,13 +218,26 @@ def test_runs_counted_in_several_portions_give_the_same_coverage(
 
 
 def test_the_error_of_an_empty_split_is_that_of_one_machine(tmp_path: Path) -> None:
-    records = [{"review_id": f"r{number}", "text": "one text", "stars": 1} for number in range(3)]
+    records = [
+        {
+            "review_id": f"r{number}",
+            "text": "one text",
+            "stars": 1,
+        }
+        for number in range(3)
+    ]
     (tmp_path / "r.jsonl").write_bytes(b"\n".join(map(orjson.dumps, records)))
     ingest([tmp_path / "r.jsonl"], tmp_path / "data", SourceConfig())
     errors = []
     for name, engine in (("here", None), ("there", InProcess())):
         with pytest.raises(EmptyInput) as raised:
-            prepare(tmp_path / "data", tmp_path / name, CleanConfig(), SplitConfig(), engine=engine)
+            prepare(
+                tmp_path / "data",
+                tmp_path / name,
+                CleanConfig(),
+                SplitConfig(),
+                engine=engine,
+            )
         errors.append(raised.value.value)
     assert errors[0] == errors[1]
 

@@ -118,11 +118,21 @@ def covered(tmp_path_factory):
         if side != "train" and share >= DuplicatesConfig().coverage
     }
     facts = prepare(
-        folder / "all-data", folder / "with", CleanConfig(), SPLIT, earlier=[folder / "old"]
+        folder / "all-data",
+        folder / "with",
+        CleanConfig(),
+        SPLIT,
+        earlier=[folder / "old"],
     )
     found = pl.read_parquet(folder / "with" / "clean.parquet")
     return SimpleNamespace(
-        folder=folder, new=new, sides=sides, shares=shares, gone=gone, facts=facts, found=found
+        folder=folder,
+        new=new,
+        sides=sides,
+        shares=shares,
+        gone=gone,
+        facts=facts,
+        found=found,
     )
 
 

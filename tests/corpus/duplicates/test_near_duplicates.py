@@ -31,7 +31,11 @@ def shingles(text, size=3):
     )
 
 
-def jaccard(one, other, size=3):
+def jaccard(
+    one,
+    other,
+    size=3,
+):
     one, other = shingles(one, size), shingles(other, size)
     return len(one & other) / len(one | other)
 
@@ -47,7 +51,13 @@ def brute_force(texts, config=CONFIG):
     }
 
 
-def finder(folder, texts, config=CONFIG, keys=None, batch=1_000):
+def finder(
+    folder,
+    texts,
+    config=CONFIG,
+    keys=None,
+    batch=1_000,
+):
     near = NearDuplicates(folder / "near", config)
     keys = np.arange(len(texts)) if keys is None else np.array(keys)
     for start in range(0, len(texts), batch):
@@ -65,7 +75,12 @@ some_words = st.lists(st.sampled_from(["a", "b", "ab", "ba", "aa", "é", "1"]), 
 )
 
 
-def random_text(random, low=8, high=120, vocabulary=5_000):
+def random_text(
+    random,
+    low=8,
+    high=120,
+    vocabulary=5_000,
+):
     return " ".join(f"w{n}" for n in random.integers(0, vocabulary, random.integers(low, high)))
 
 
@@ -123,7 +138,11 @@ def test_little_but_planted_near_duplicates_is_found(planted, tmp_path):
 
 
 @pytest.mark.parametrize(("similarity", "shingle"), [(0.7, 3), (0.5, 2), (0.9, 1), (1.0, 3)])
-def test_pairs_are_those_of_brute_force(similarity, shingle, tmp_path):
+def test_pairs_are_those_of_brute_force(
+    similarity,
+    shingle,
+    tmp_path,
+):
     random = np.random.default_rng(11)
     config = DuplicatesConfig(similarity=similarity, shingle=shingle)
     texts = [random_text(random, 3, 30, 60) for _ in range(120)]
@@ -142,12 +161,21 @@ def test_pairs_are_those_of_brute_force(similarity, shingle, tmp_path):
     batch=st.integers(1, 25),
     seed=st.integers(0, 99),
 )
-def test_only_near_duplicates_are_found_in_whatever_order(texts, batch, seed, tmp_path_factory):
+def test_only_near_duplicates_are_found_in_whatever_order(
+    texts,
+    batch,
+    seed,
+    tmp_path_factory,
+):
     config = DuplicatesConfig(similarity=0.6, shingle=2)
     order = np.random.default_rng(seed).permutation(len(texts))
     plain = found_by(finder(tmp_path_factory.mktemp("plain"), texts, config))
     mixed = finder(
-        tmp_path_factory.mktemp("mixed"), [texts[i] for i in order], config, order, batch
+        tmp_path_factory.mktemp("mixed"),
+        [texts[i] for i in order],
+        config,
+        order,
+        batch,
     )
     assert found_by(mixed) == plain
     assert plain.keys() <= brute_force(texts, config).keys()

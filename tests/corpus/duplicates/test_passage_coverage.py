@@ -24,11 +24,21 @@ def forms(texts, size=500):
     return (part_of(part, data, offsets) for part in slices(offsets, size))
 
 
-def covered(held_out, train, threads=1):
+def covered(
+    held_out,
+    train,
+    threads=1,
+):
     return coverage(partial(forms, held_out), partial(forms, train), threads)
 
 
-def by_brute_force(held_out, train, span=5, passage=16, stock=8):
+def by_brute_force(
+    held_out,
+    train,
+    span=5,
+    passage=16,
+    stock=8,
+):
     """Words are compared as words: no hash, no index, no pass."""
     held_out, train = ([words(text) for text in texts] for texts in (held_out, train))
 
@@ -70,10 +80,20 @@ def pieced(draw):
 
 
 @given(
-    pieced(), st.integers(2, 4), st.integers(1, 9), st.integers(1, 3), st.sampled_from([9, 1 << 20])
+    pieced(),
+    st.integers(2, 4),
+    st.integers(1, 9),
+    st.integers(1, 3),
+    st.sampled_from([9, 1 << 20]),
 )
 @examples(300)
-def test_coverage_is_that_of_a_brute_force_comparison(pair, span, passage, stock, at_once):
+def test_coverage_is_that_of_a_brute_force_comparison(
+    pair,
+    span,
+    passage,
+    stock,
+    at_once,
+):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "SPAN": span,

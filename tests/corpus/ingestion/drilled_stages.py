@@ -61,7 +61,12 @@ class Touches:
                     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(home: str, inputs: str, fatal: tuple[str, int] | None = None, trace: str = "") -> None:
+def run(
+    home: str,
+    inputs: str,
+    fatal: tuple[str, int] | None = None,
+    trace: str = "",
+) -> None:
     """Build all artifacts that are not there yet; write to *trace* how many touches each stage had."""
     reviewlm.corpus.ingestion.ingest.BLOCK_BYTES = 3000
     touches = Touches(Path(home), fatal)
@@ -71,13 +76,28 @@ def run(home: str, inputs: str, fatal: tuple[str, int] | None = None, trace: str
         Path(trace).write_text(json.dumps(touches.counts))
 
 
-def build(home: Path, inputs: Path, touches: Touches) -> None:
+def build(
+    home: Path,
+    inputs: Path,
+    touches: Touches,
+) -> None:
     """Go through the stages as the tasks do."""
     store = Store(home / "store")
 
-    def stage(name, options, parents, make):
+    def stage(
+        name,
+        options,
+        parents,
+        make,
+    ):
         touches.stage = name
-        return store.build(name, 1, options, parents, make).artifact
+        return store.build(
+            name,
+            1,
+            options,
+            parents,
+            make,
+        ).artifact
 
     sources = [
         identify(path, name, store.root / ".files") for path, name in source_names([inputs]).items()
@@ -129,7 +149,11 @@ def build(home: Path, inputs: Path, touches: Touches) -> None:
             )
 
 
-def _vocabulary(work, clean, spec):
+def _vocabulary(
+    work,
+    clean,
+    spec,
+):
     texts = (text for batch in iter_split(clean, "train") for text in batch["text"])
     vocabulary = learn_vocabulary(texts, spec, NormalForm(**CleanConfig().model_dump()))
     vocabulary.save(work / "vocabulary.json")

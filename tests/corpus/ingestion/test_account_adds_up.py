@@ -60,7 +60,12 @@ def written(folder, files):
 
 
 def account_of(inputs, out, **settings):
-    config = SourceConfig(max_reused_ids=1, max_replaced=1, skip_missing=True, **settings)
+    config = SourceConfig(
+        max_reused_ids=1,
+        max_replaced=1,
+        skip_missing=True,
+        **settings,
+    )
     try:
         facts = data_sets.ingest(inputs, out, config)
     except EmptyInput:
@@ -77,7 +82,10 @@ def account_of(inputs, out, **settings):
 @given(FILES, st.randoms(use_true_random=False), st.sampled_from(["unique", "per_file", "newest"]))
 @examples(120)
 def test_an_account_adds_up_to_the_records_written_in_two_orders(
-    tmp_path_factory, files, draw: random.Random, ids
+    tmp_path_factory,
+    files,
+    draw: random.Random,
+    ids,
 ):
     folder = tmp_path_factory.mktemp("in")
     paths = written(folder, files)
@@ -105,12 +113,42 @@ def test_an_account_adds_up_to_the_records_written_in_two_orders(
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_account_is_the_same_in_every_format(tmp_path, name):
     records = [
-        {"review_id": "a", "stars": "5", "text": "Good soup.", "date": "05/13/2023"},
-        {"review_id": "b", "stars": "five", "text": "Good soup.", "date": "05/14/2023"},
-        {"review_id": "c", "stars": "nan", "text": "Cold tea.", "date": "0000-00-00"},
-        {"review_id": "c", "stars": "4", "text": "Cold tea.", "date": "01/02/2023"},
-        {"review_id": "d", "stars": "4", "text": "Fine.", "date": "tomorrow"},
-        {"review_id": "e", "stars": "4", "text": "A cafÃ© & <b>more</b>.", "date": "05/15/2023"},
+        {
+            "review_id": "a",
+            "stars": "5",
+            "text": "Good soup.",
+            "date": "05/13/2023",
+        },
+        {
+            "review_id": "b",
+            "stars": "five",
+            "text": "Good soup.",
+            "date": "05/14/2023",
+        },
+        {
+            "review_id": "c",
+            "stars": "nan",
+            "text": "Cold tea.",
+            "date": "0000-00-00",
+        },
+        {
+            "review_id": "c",
+            "stars": "4",
+            "text": "Cold tea.",
+            "date": "01/02/2023",
+        },
+        {
+            "review_id": "d",
+            "stars": "4",
+            "text": "Fine.",
+            "date": "tomorrow",
+        },
+        {
+            "review_id": "e",
+            "stars": "4",
+            "text": "A cafÃ© & <b>more</b>.",
+            "date": "05/15/2023",
+        },
     ]
     folder = tmp_path / "in"
     folder.mkdir()

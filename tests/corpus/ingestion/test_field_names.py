@@ -29,7 +29,12 @@ THEIRS = [
     for number in range(7)
 ]
 OURS = [
-    {"review_id": row["id"], "text": row["body"], "stars": row["rating"], "date": row["when"]}
+    {
+        "review_id": row["id"],
+        "text": row["body"],
+        "stars": row["rating"],
+        "date": row["when"],
+    }
     for row in THEIRS
 ]
 NAMED = [
@@ -79,7 +84,10 @@ def test_a_file_with_other_names_gives_the_same_table_as_one_with_our_names(
 )
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_misspelt_name_is_refused_before_a_run_with_the_fields_that_exist(
-    tmp_path: Path, ending: str, ours: str, theirs: str
+    tmp_path: Path,
+    ending: str,
+    ours: str,
+    theirs: str,
 ) -> None:
     file = write(THEIRS, tmp_path / f"a.{ending}")
     config = load_config("demo", ["source.fields.text=body", f"source.fields.{ours}={theirs}"])
@@ -99,16 +107,39 @@ def test_a_file_with_our_names_is_read_beside_one_with_the_names_of_the_user(
 
 
 ROWS = [
-    {"review_id": "a", "text": "warm soup", "kind": "food"},
-    {"review_id": "b", "text": "slow waiter", "kind": " service "},
-    {"review_id": "c", "text": "no label", "kind": None},
-    {"review_id": "d", "text": "an empty label", "kind": ""},
-    {"review_id": "e", "text": "a number", "kind": "7"},
+    {
+        "review_id": "a",
+        "text": "warm soup",
+        "kind": "food",
+    },
+    {
+        "review_id": "b",
+        "text": "slow waiter",
+        "kind": " service ",
+    },
+    {
+        "review_id": "c",
+        "text": "no label",
+        "kind": None,
+    },
+    {
+        "review_id": "d",
+        "text": "an empty label",
+        "kind": "",
+    },
+    {
+        "review_id": "e",
+        "text": "a number",
+        "kind": "7",
+    },
 ]
 
 
 def labels_of(
-    folder: Path, *files: Path, field: str = "kind", settings: tuple[str, ...] = ()
+    folder: Path,
+    *files: Path,
+    field: str = "kind",
+    settings: tuple[str, ...] = (),
 ) -> dict[str, str]:
     config = load_config("demo", list(settings)).source
     ingest(files, folder, config)
@@ -121,14 +152,22 @@ def labels_of(
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 def test_every_format_gives_the_same_labels(tmp_path: Path, ending: str) -> None:
     found = labels_of(tmp_path / "set", write(ROWS, tmp_path / f"mine.{ending}"))
-    assert found == {"a": "food", "b": "service", "e": "7"}
+    assert found == {
+        "a": "food",
+        "b": "service",
+        "e": "7",
+    }
 
 
 @pytest.fixture
 def late_label(tmp_path: Path) -> Path:
     """A file in which only the last of many records has a label."""
     early = [{"review_id": str(number), "text": f"text {number}"} for number in range(50)]
-    late = {"review_id": "late", "text": "late", "kind": "x"}
+    late = {
+        "review_id": "late",
+        "text": "late",
+        "kind": "x",
+    }
     return write([*early, late], tmp_path / "mine.jsonl")
 
 
@@ -180,7 +219,11 @@ def test_the_table_holds_what_the_records_say(expected):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_format_gives_the_same_content(tmp_path, expected, name):
+def test_every_format_gives_the_same_content(
+    tmp_path,
+    expected,
+    name,
+):
     facts, frame, _ = ingested(tmp_path, (name, FILES[name]))
     fields = list(REVIEWS[0])
     assert frame.select(fields).equals(expected[1].select(fields))

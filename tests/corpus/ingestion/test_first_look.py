@@ -13,7 +13,12 @@ from reviewlm.corpus.account import Outcome
 from reviewlm.corpus.ingestion.first_look import FirstLook, look_at
 from reviewlm.corpus.schema import Limits
 
-GOOD = {"review_id": "a", "stars": 5, "text": "Great tacos.", "date": "2019-05-01"}
+GOOD = {
+    "review_id": "a",
+    "stars": 5,
+    "text": "Great tacos.",
+    "date": "2019-05-01",
+}
 
 
 def written(file: Path, *rows: Any) -> str:
@@ -24,7 +29,16 @@ def written(file: Path, *rows: Any) -> str:
 @pytest.fixture
 def look(tmp_path: Path) -> FirstLook:
     """The first look at two small files."""
-    first = written(tmp_path / "a.jsonl", GOOD, {**GOOD, "date": "2020-12-31", "stars": 4}, 7)
+    first = written(
+        tmp_path / "a.jsonl",
+        GOOD,
+        {
+            **GOOD,
+            "date": "2020-12-31",
+            "stars": 4,
+        },
+        7,
+    )
     second = written(tmp_path / "b.jsonl", {"text": "Cold soup.", "stars": 11}, {"text": "Hm?"})
     return look_at([first, second], Limits())
 
@@ -47,7 +61,12 @@ def test_the_look_says_how_often_each_field_is_filled(look: FirstLook) -> None:
 
 
 def test_the_look_summarises_ratings_with_dates(look: FirstLook) -> None:
-    assert look.stars == {"4": 1, "5": 1, "none": 1, "other": 1}
+    assert look.stars == {
+        "4": 1,
+        "5": 1,
+        "none": 1,
+        "other": 1,
+    }
     assert look.months == ("2019-05", "2020-12")
     assert look.bytes_of_review == pytest.approx((13 + 13 + 11 + 4) / 4)
 
@@ -72,7 +91,11 @@ def test_the_first_record_of_each_reason_is_named_by_its_line(tmp_path: Path) ->
     file.write_bytes(json.dumps(GOOD).encode() + b'\nnot json\n{"stars": 3}\n\xff\xfe\nnot json\n')
     look = look_at([str(file)], Limits())
     lines = {entry.kind: entry.detail.partition(":")[0] for entry in look.account.entries}
-    assert lines == {"malformed": "line 2", "missing_text": "line 3", "encoding": "line 4"}
+    assert lines == {
+        "malformed": "line 2",
+        "missing_text": "line 3",
+        "encoding": "line 4",
+    }
 
 
 def test_bytes_of_another_encoding_are_called_no_utf_8_text(tmp_path: Path) -> None:

@@ -31,7 +31,11 @@ def left_out(facts: dict[str, Any]) -> int:
     return sum(entry["count"] for entry in facts["entries"] if entry["kind"] == "forgotten")
 
 
-def read_with(forgotten: Forgotten, file: Path, folder: Path) -> dict[str, Any]:
+def read_with(
+    forgotten: Forgotten,
+    file: Path,
+    folder: Path,
+) -> dict[str, Any]:
     [source] = all_sources([file])
     return read_source(source, folder, SourceConfig(), forgotten=forgotten).facts
 
@@ -55,7 +59,9 @@ def test_records_of_the_list_are_left_out_of_every_format(name: str, tmp_path: P
     ],
 )
 def test_of_records_that_cannot_be_read_those_with_an_id_of_the_list_go(
-    raw: str, goes: bool, tmp_path: Path
+    raw: str,
+    goes: bool,
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "a.jsonl").write_text(f'{{"text": "good"}}\n{raw}\n')
     forgotten = Forgotten().plus([], ["7", "long-user-id"])
@@ -116,7 +122,14 @@ def test_the_archive_of_small_files_does_not_keep_them(
 
 
 def test_no_sample_of_a_forgotten_text_stays_in_the_account(tmp_path: Path) -> None:
-    rows = [*RECORDS, {"review_id": "x", "user_id": "gone", "text": "My secret cafÃ©."}]
+    rows = [
+        *RECORDS,
+        {
+            "review_id": "x",
+            "user_id": "gone",
+            "text": "My secret cafÃ©.",
+        },
+    ]
     (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     before = read_with(Forgotten(), tmp_path / "r.jsonl", tmp_path / "before")
     after = read_with(Forgotten().plus([], ["gone"]), tmp_path / "r.jsonl", tmp_path / "after")

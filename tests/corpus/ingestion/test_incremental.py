@@ -21,7 +21,14 @@ CONFIG = SourceConfig(part_rows=5)
 
 
 def lines(*ids, **fields):
-    return b"\n".join(line(review_id=name, text=f"text of {name}", **fields) for name in ids)
+    return b"\n".join(
+        line(
+            review_id=name,
+            text=f"text of {name}",
+            **fields,
+        )
+        for name in ids
+    )
 
 
 def put(folder, **files):
@@ -33,7 +40,11 @@ def put(folder, **files):
     return folder
 
 
-def data_set(folder, out, config=CONFIG):
+def data_set(
+    folder,
+    out,
+    config=CONFIG,
+):
     facts = ingest([folder], out, config)
     for entry in (facts, *facts["sources"]):
         assert entry["records"] == entry["rows"] + entry["quarantined"] + entry["duplicates"]
@@ -46,7 +57,11 @@ def data_set(folder, out, config=CONFIG):
     return facts, frame, pl.read_parquet(out / "quarantine.parquet")
 
 
-def readings_of(folder, out, read=None):
+def readings_of(
+    folder,
+    out,
+    read=None,
+):
     """Read the files of a folder that are not in *read* yet; return the sources and all readings."""
     sources = [identify(path, name) for path, name in source_names([folder]).items()]
     readings = dict(read or {})
@@ -86,7 +101,12 @@ def test_growing_equals_reading_all_at_once(tmp_path, monkeypatch):
 
 
 def test_a_file_without_good_records_does_not_stop_the_others(tmp_path):
-    put(tmp_path / "in", a_jsonl=b"{broken", b_jsonl=lines("x"), c_jsonl=b"")
+    put(
+        tmp_path / "in",
+        a_jsonl=b"{broken",
+        b_jsonl=lines("x"),
+        c_jsonl=b"",
+    )
     facts, frame, _ = data_set(tmp_path / "in", tmp_path / "out")
     assert (facts["rows"], facts["quarantined"]) == (1, 1)
     assert [source["records"] for source in facts["sources"]] == [1, 1, 0]
@@ -95,7 +115,11 @@ def test_a_file_without_good_records_does_not_stop_the_others(tmp_path):
 
 @given(st.lists(st.binary(min_size=1, max_size=3), max_size=12), st.integers(0, 12), st.randoms())
 @examples(40)
-def test_the_content_hash_is_that_of_a_multiset(texts, cut, draw):
+def test_the_content_hash_is_that_of_a_multiset(
+    texts,
+    cut,
+    draw,
+):
     rows = [
         {"review_id": f"r{index}", "text": text.decode("latin-1")}
         for index, text in enumerate(texts)

@@ -15,7 +15,12 @@ from tests.corpus.review_files import as_parquet, packed_tar, packed_zip, review
 from tests.corpus.review_lines import line
 
 
-def run(tmp_path, name, content, **settings):
+def run(
+    tmp_path,
+    name,
+    content,
+    **settings,
+):
     (tmp_path / name).write_bytes(content)
     facts = ingest([tmp_path / name], tmp_path / "out", SourceConfig(**settings))
     assert facts["records"] == facts["rows"] + facts["quarantined"] + facts["duplicates"]
@@ -40,7 +45,11 @@ CSV = b'review_id,stars,text\na,1,"fine"\nb,2,"two\nlines"\n'
         (b'x,1,"never closed', "malformed"),
     ],
 )
-def test_a_bad_csv_record_takes_no_other_with_it(tmp_path, bad, reason):
+def test_a_bad_csv_record_takes_no_other_with_it(
+    tmp_path,
+    bad,
+    reason,
+):
     content = CSV + bad + b'\nc,3,"good, again"\nd,4,"""quoted"""\n'
     _, frame, quarantine = run(tmp_path, "r.csv", content)
     assert frame["review_id"].to_list() == ["a", "b", "c", "d"]
@@ -58,7 +67,11 @@ def test_of_repeated_ids_the_last_of_the_newest_stays(tmp_path):
         line(review_id="b", text="last"),
         line(review_id="c"),
         line(review_id="d", text="dated"),
-        line(review_id="d", text="undated", date=None),
+        line(
+            review_id="d",
+            text="undated",
+            date=None,
+        ),
     ]
     facts, frame, quarantine = run(tmp_path, "r.jsonl", b"\n".join(rows))
     assert frame.select("review_id", "text").rows() == [
@@ -85,7 +98,11 @@ def many(count=60_000):
 
 
 @pytest.mark.parametrize("kind", ["gz", "zst", "tgz", "zip", "parquet", "array"])
-def test_a_file_that_was_cut_off_leaves_nothing_that_looks_whole(tmp_path, kind, monkeypatch):
+def test_a_file_that_was_cut_off_leaves_nothing_that_looks_whole(
+    tmp_path,
+    kind,
+    monkeypatch,
+):
     monkeypatch.setattr("reviewlm.corpus.ingestion.ingest.BLOCK_BYTES", 1 << 18)
     name, content = {
         "gz": lambda: ("r.json.gz", gzip.compress(many())),

@@ -93,7 +93,14 @@ def previous(tmp_path):
 class Disk:
     """Lets the n-th call of a function that writes fail."""
 
-    def __init__(self, monkeypatch, where, name, error, after):
+    def __init__(
+        self,
+        monkeypatch,
+        where,
+        name,
+        error,
+        after,
+    ):
         self.calls, self.after, self.error = 0, after, error
         self.real = getattr(where, name)
         monkeypatch.setattr(where, name, self)
@@ -117,11 +124,21 @@ class Disk:
 @pytest.mark.parametrize("after", long_but(range(0, 30, 3), {0, 9, 21}))
 @pytest.mark.parametrize("name", ["write_bytes", "replace", "mkdir"])
 def test_a_disk_that_fills_up_anywhere_leaves_the_previous_data_set_whole(
-    previous, file, monkeypatch, name, after
+    previous,
+    file,
+    monkeypatch,
+    name,
+    after,
 ):
     store, before = previous
     with monkeypatch.context() as patch:
-        disk = Disk(patch, Path, name, errno.ENOSPC, after)
+        disk = Disk(
+            patch,
+            Path,
+            name,
+            errno.ENOSPC,
+            after,
+        )
         try:
             built(store, file)
             assert disk.calls <= after
@@ -135,11 +152,20 @@ def test_a_disk_that_fills_up_anywhere_leaves_the_previous_data_set_whole(
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
 def test_a_folder_that_cannot_be_written_is_an_error_of_the_store(
-    previous, file, monkeypatch, code
+    previous,
+    file,
+    monkeypatch,
+    code,
 ):
     store, before = previous
     with monkeypatch.context() as patch:
-        Disk(patch, Path, "write_bytes", code, 0)
+        Disk(
+            patch,
+            Path,
+            "write_bytes",
+            code,
+            0,
+        )
         with pytest.raises(NotWritable, match="store"):
             built(store, file)
     assert finished(store) == before
@@ -148,12 +174,21 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_store(
 @pytest.mark.slow
 @pytest.mark.parametrize("after", range(0, 10, 3))
 def test_a_repeated_ingestion_into_one_folder_never_shows_a_mixture(
-    file, tmp_path, monkeypatch, after
+    file,
+    tmp_path,
+    monkeypatch,
+    after,
 ):
     old = ingest([file], tmp_path / "out", CONFIG)
     file.write_bytes(content(200))
     with monkeypatch.context() as patch:
-        Disk(patch, Path, "write_bytes", errno.ENOSPC, after)
+        Disk(
+            patch,
+            Path,
+            "write_bytes",
+            errno.ENOSPC,
+            after,
+        )
         with pytest.raises(StoreFull):
             ingest([file], tmp_path / "out", CONFIG)
     if (tmp_path / "out" / DATASET_FILE).exists():
@@ -200,7 +235,11 @@ def rewrite(path):
 )
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_file_that_changes_while_it_is_read_is_refused(
-    previous, tmp_path, monkeypatch, change, packed
+    previous,
+    tmp_path,
+    monkeypatch,
+    change,
+    packed,
 ):
     store, before = previous
     path = tmp_path / ("r.jsonl.gz" if packed else "r.jsonl")
@@ -215,11 +254,20 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
 
 @pytest.mark.parametrize("stars", ["five", 5])
 def test_neither_bad_records_nor_long_texts_pile_up_until_a_part_is_full(
-    tmp_path, monkeypatch, stars
+    tmp_path,
+    monkeypatch,
+    stars,
 ):
     monkeypatch.setattr("reviewlm.corpus.ingestion.ingest.BLOCK_BYTES", 1 << 16)
     monkeypatch.setattr("reviewlm.corpus.ingestion.ingest.PART_BYTES", 1 << 18)
-    records = [{"review_id": f"r{n}", "text": "long " * 1000, "stars": stars} for n in range(400)]
+    records = [
+        {
+            "review_id": f"r{n}",
+            "text": "long " * 1000,
+            "stars": stars,
+        }
+        for n in range(400)
+    ]
     lines = [orjson.dumps(record) for record in [*records, {"review_id": "last", "text": "good"}]]
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
     held = []

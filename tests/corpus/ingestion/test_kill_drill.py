@@ -77,7 +77,11 @@ def contents(home):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(start, inputs, tmp_path_factory):
+def undisturbed(
+    start,
+    inputs,
+    tmp_path_factory,
+):
     """The artifacts of a run that nobody killed, the touches of each stage, and how long it took."""
     home, trace = (
         tmp_path_factory.mktemp("undisturbed"),
@@ -106,7 +110,11 @@ def points(counts, store):
 )
 @pytest.mark.parametrize("store", long_but(range(STORES), {0}))
 def test_a_run_killed_at_touches_of_files_is_completed_to_the_same_bytes(
-    start, inputs, undisturbed, tmp_path, store
+    start,
+    inputs,
+    undisturbed,
+    tmp_path,
+    store,
 ):
     expected, counts, _ = undisturbed
     for fatal in points(counts, store):
@@ -127,7 +135,11 @@ def test_a_run_killed_at_touches_of_files_is_completed_to_the_same_bytes(
 )
 @pytest.mark.parametrize("moment", long_but(range(MOMENTS), {0}))
 def test_a_run_killed_at_moments_is_completed_to_the_same_bytes(
-    start, inputs, undisturbed, tmp_path, moment
+    start,
+    inputs,
+    undisturbed,
+    tmp_path,
+    moment,
 ):
     expected, _, seconds = undisturbed
     for share in random.Random(moment).choices(range(10, 60), k=2):
@@ -139,7 +151,11 @@ def test_a_run_killed_at_moments_is_completed_to_the_same_bytes(
     assert contents(tmp_path) == expected
 
 
-def complete(start, inputs, home):
+def complete(
+    start,
+    inputs,
+    home,
+):
     """Let a child finish the work."""
     child = start(home, inputs)
     child.join(60)

@@ -28,7 +28,12 @@ LINES = [
 ]
 
 
-def ingested(store, name, lines, edition=1):
+def ingested(
+    store,
+    name,
+    lines,
+    edition=1,
+):
     """Ingest a file of its own; another edition stands for a replay, or for other settings."""
     file = store.root.parent / f"{name}.jsonl"
     file.write_bytes(b"\n".join(lines))
@@ -36,9 +41,23 @@ def ingested(store, name, lines, edition=1):
 
     def make(work):
         ingest([file], work, SourceConfig())
-        return {"sources": [{"name": source.name, "bytes": source.bytes, "sha256": source.sha256}]}
+        return {
+            "sources": [
+                {
+                    "name": source.name,
+                    "bytes": source.bytes,
+                    "sha256": source.sha256,
+                }
+            ]
+        }
 
-    return store.build("ingest", edition, {}, {"file": source.sha256}, make).artifact
+    return store.build(
+        "ingest",
+        edition,
+        {},
+        {"file": source.sha256},
+        make,
+    ).artifact
 
 
 @pytest.fixture
@@ -113,7 +132,10 @@ UNUSABLE: list[tuple[str, bytes, type[InputError]]] = [
     ("name", "content", "kind"), UNUSABLE, ids=[str(number) for number in range(len(UNUSABLE))]
 )
 def test_the_error_is_that_of_the_run(
-    tmp_path: Path, name: str, content: bytes, kind: type[InputError]
+    tmp_path: Path,
+    name: str,
+    content: bytes,
+    kind: type[InputError],
 ) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

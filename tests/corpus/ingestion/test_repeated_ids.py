@@ -10,7 +10,12 @@ from tests.corpus.review_files import as_csv, ingested, json_lines
 KNOWN = ("review_id", "user_id", "business_id", "stars", "text", "date")
 
 
-def review(number, person="", text="", **more):
+def review(
+    number,
+    person="",
+    text="",
+    **more,
+):
     """A review; *person* tells its author, business and words."""
     who = person or "x"
     return {
@@ -102,7 +107,14 @@ def test_files_without_users_whose_ids_begin_again_are_refused(tmp_path):
 
 def test_a_business_with_another_id_makes_no_other_review(tmp_path):
     before = [review(n) for n in range(50)]
-    after = [{**row, "business_id": "moved", "date": "2024-01-01"} for row in before]
+    after = [
+        {
+            **row,
+            "business_id": "moved",
+            "date": "2024-01-01",
+        }
+        for row in before
+    ]
     facts, rows, _ = ingested(
         tmp_path, ("a.jsonl", json_lines(before)), ("b.jsonl", json_lines(after))
     )
@@ -110,7 +122,12 @@ def test_a_business_with_another_id_makes_no_other_review(tmp_path):
     assert entries(account_of(facts), Outcome.REPLACED) == {("a.jsonl", "same text"): 50}
 
 
-def restated(folder, name, again="2023-05.jsonl", order=()):
+def restated(
+    folder,
+    name,
+    again="2023-05.jsonl",
+    order=(),
+):
     """The account of a month and its restated form in one folder, and how many texts of the latter stay."""
     month = [review(n) for n in range(30)]
     corrected = [*month[:20], *(review(n, text=f"Corrected {n}.") for n in range(20, 30))]
@@ -137,7 +154,11 @@ def test_of_a_folder_the_file_with_the_longer_name_restates_the_other(tmp_path, 
 @pytest.mark.parametrize(
     ("order", "corrected"), [(["a.jsonl", "b.jsonl"], 10), (["b.jsonl", "a.jsonl"], 0)]
 )
-def test_of_named_files_the_one_named_last_is_read_later(tmp_path, order, corrected):
+def test_of_named_files_the_one_named_last_is_read_later(
+    tmp_path,
+    order,
+    corrected,
+):
     account, stay = restated(tmp_path / "in", "b.jsonl", "a.jsonl", order)
     assert stay == corrected
     [tie] = [entry for entry in account.odd if entry.outcome is Outcome.REPLACED]

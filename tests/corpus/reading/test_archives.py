@@ -47,7 +47,11 @@ def zip_of(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> b
     return out.getvalue()
 
 
-def ingested(folder: Path, name: str, content: bytes) -> tuple[dict, pl.DataFrame, pl.DataFrame]:
+def ingested(
+    folder: Path,
+    name: str,
+    content: bytes,
+) -> tuple[dict, pl.DataFrame, pl.DataFrame]:
     """Facts, rows and quarantine of one file."""
     (folder / name).write_bytes(content)
     return data_sets.ingested([folder / name], folder / "out")
@@ -211,7 +215,12 @@ records = st.lists(
 
 @given(records, st.integers(1, 200), st.sampled_from([None, 0, 3]), st.booleans())
 @examples(200)
-def test_any_array_gives_its_texts_whatever_the_block_size(values, block_bytes, indent, ascii_only):
+def test_any_array_gives_its_texts_whatever_the_block_size(
+    values,
+    block_bytes,
+    indent,
+    ascii_only,
+):
     content = json.dumps(values, indent=indent, ensure_ascii=ascii_only).encode()
     texts, bad = read(content, block_bytes=block_bytes)
     assert texts == [value["text"] for value in values]

@@ -18,7 +18,16 @@ TEXTS = [f"Good soup {number}, and warm." for number in range(12)]
 
 
 def save_parquet(path, text, **more):
-    parquet.write_table(pyarrow.table({"text": text, "stars": [5] * 12, **more}), path)
+    parquet.write_table(
+        pyarrow.table(
+            {
+                "text": text,
+                "stars": [5] * 12,
+                **more,
+            }
+        ),
+        path,
+    )
 
 
 def save_stream(path):
@@ -27,7 +36,11 @@ def save_stream(path):
         writer.write_table(table)
 
 
-def save_json(path, rows, lines=False):
+def save_json(
+    path,
+    rows,
+    lines=False,
+):
     path.write_text("\n".join(map(json.dumps, rows)) if lines else json.dumps(rows))
 
 
@@ -61,7 +74,12 @@ def test_the_command_makes_a_file_readable(tmp_path, name):
         pytest.skip("apt-get install jq")
 
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    subprocess.run(["bash", "-c", command], cwd=folder, check=True, env={"PATH": path})
+    subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        check=True,
+        env={"PATH": path},
+    )
     [written] = folder.glob("reviews.*")
     _, rows, _ = data_sets.ingested([written], tmp_path / "again")
     assert rows["text"].to_list() == TEXTS

@@ -21,8 +21,20 @@ from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import in_formats
 from tests.examples import examples
 
-NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
-MAY = datetime(2024, 5, 31, 18, 30)
+NOW = datetime(
+    2024,
+    6,
+    1,
+    12,
+    tzinfo=UTC,
+)
+MAY = datetime(
+    2024,
+    5,
+    31,
+    18,
+    30,
+)
 FORMATS = list(in_formats([{"text": "a"}]))
 
 
@@ -72,14 +84,30 @@ def read(*written):
         ("Fri May 31 18:30:00 +0000 2024", MAY),
         ("2024-May-31", datetime(2024, 5, 31)),
         ("Sept. 3, 2021", datetime(2021, 9, 3)),
-        ("3 October 2021 08:05", datetime(2021, 10, 3, 8, 5)),
+        (
+            "3 October 2021 08:05",
+            datetime(
+                2021,
+                10,
+                3,
+                8,
+                5,
+            ),
+        ),
     ],
 )
 def test_documented_forms_are_read_as_utc(written, moment):
     assert read(written, None, "2020-02-02 02:02:02") == [
         moment,
         None,
-        datetime(2020, 2, 2, 2, 2, 2),
+        datetime(
+            2020,
+            2,
+            2,
+            2,
+            2,
+            2,
+        ),
     ]
 
 
@@ -118,12 +146,26 @@ def test_a_day_of_a_spreadsheet_is_the_day_that_python_counts(day):
     st.sampled_from(["s", "ms", "us", "ns"]),
 )
 @examples(100)
-def test_a_moment_is_the_same_in_each_way_of_writing_it(moment, minutes, unit):
+def test_a_moment_is_the_same_in_each_way_of_writing_it(
+    moment,
+    minutes,
+    unit,
+):
     """Python's calendar says which moment each is."""
     zoned = moment.replace(tzinfo=UTC).astimezone(timezone(timedelta(minutes=minutes)))
     micro = (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
-    number = {"s": micro // 10**6, "ms": micro // 1000, "us": micro, "ns": micro * 1000}[unit]
-    cut = {"s": 10**6, "ms": 1000, "us": 1, "ns": 1}[unit]
+    number = {
+        "s": micro // 10**6,
+        "ms": micro // 1000,
+        "us": micro,
+        "ns": micro * 1000,
+    }[unit]
+    cut = {
+        "s": 10**6,
+        "ms": 1000,
+        "us": 1,
+        "ns": 1,
+    }[unit]
     as_number = moment - timedelta(microseconds=micro % cut)
     assert read(
         moment.isoformat(), moment.isoformat(" ") + "Z", zoned.isoformat(" "), str(number)
@@ -139,7 +181,12 @@ def test_a_moment_is_the_same_in_each_way_of_writing_it(moment, minutes, unit):
 def test_a_bad_date_is_in_quarantine_with_the_forms_in_every_format(tmp_path, name):
     dates = ["2018-05-31", "31-05-18", "1527724800", "2024-06-04", "", "432510"]
     records = [
-        {"review_id": f"r{number}", "text": "a", "date": date} for number, date in enumerate(dates)
+        {
+            "review_id": f"r{number}",
+            "text": "a",
+            "date": date,
+        }
+        for number, date in enumerate(dates)
     ]
     (tmp_path / name).write_bytes(in_formats(records)[name])
     facts = ingest([tmp_path / name], tmp_path / "out", SourceConfig(), now=NOW)
@@ -153,7 +200,11 @@ def test_a_bad_date_is_in_quarantine_with_the_forms_in_every_format(tmp_path, na
     assert all(raw for raw in bad["raw"])
 
 
-def ingested(folder, name, content):
+def ingested(
+    folder,
+    name,
+    content,
+):
     (folder / name).write_bytes(content)
     return data_sets.ingested([folder / name], folder / "out")[1:]
 
@@ -170,11 +221,20 @@ def ingested(folder, name, content):
     ],
     ids=str,
 )
-def test_a_whole_number_is_one_id_however_it_is_written(tmp_path, name, ids):
+def test_a_whole_number_is_one_id_however_it_is_written(
+    tmp_path,
+    name,
+    ids,
+):
     if any(one != one for one in ids) and name != "r.parquet":
         pytest.skip("no JSON, and in CSV a word like any other")
     records = [
-        {"review_id": f"r{number}", "user_id": one, "business_id": one, "text": "a"}
+        {
+            "review_id": f"r{number}",
+            "user_id": one,
+            "business_id": one,
+            "text": "a",
+        }
         for number, one in enumerate(ids)
     ]
     rows, _ = ingested(tmp_path, name, in_formats(records)[name])
@@ -183,11 +243,23 @@ def test_a_whole_number_is_one_id_however_it_is_written(tmp_path, name, ids):
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("rounded", ["1.23457E+17", "1e+22", "1234567890123456.0", 1.5e22])
-def test_a_rounded_number_is_no_id_in_any_format(tmp_path, name, rounded):
+def test_a_rounded_number_is_no_id_in_any_format(
+    tmp_path,
+    name,
+    rounded,
+):
     """A spreadsheet has made many users one: their reviews would all be in one split."""
     records = [
-        {"review_id": "a", "text": "a", "user_id": rounded},
-        {"review_id": "b", "text": "b", "user_id": None},
+        {
+            "review_id": "a",
+            "text": "a",
+            "user_id": rounded,
+        },
+        {
+            "review_id": "b",
+            "text": "b",
+            "user_id": None,
+        },
     ]
     rows, bad = ingested(tmp_path, name, in_formats(records)[name])
     assert rows["review_id"].to_list() == ["b"]
@@ -221,7 +293,12 @@ def test_a_folder_below_that_may_not_be_read_is_an_error(tmp_path, monkeypatch):
         (["README", "notes.md"], "WARNING"),
     ],
 )
-def test_what_is_left_out_is_a_warning_if_it_could_be_reviews(tmp_path, caplog, left_out, level):
+def test_what_is_left_out_is_a_warning_if_it_could_be_reviews(
+    tmp_path,
+    caplog,
+    left_out,
+    level,
+):
     for name in ("a.jsonl", *left_out):
         (tmp_path / name).touch()
     with caplog.at_level(logging.INFO):

@@ -27,12 +27,21 @@ TEXTS = [
 ]
 
 
-def ingested(folder, content, name="r.csv", **settings):
+def ingested(
+    folder,
+    content,
+    name="r.csv",
+    **settings,
+):
     (folder / name).write_bytes(content)
     return data_sets.ingested([folder / name], folder / "out", **settings)
 
 
-def unquoted(texts, delimiter, end="\n"):
+def unquoted(
+    texts,
+    delimiter,
+    end="\n",
+):
     rows = [delimiter.join(["review_id", "stars", "text", "date"])]
     rows += [delimiter.join([f"r{n}", "4", text, "2018-05-31"]) for n, text in enumerate(texts)]
     return (end.join(rows) + end).encode()
@@ -42,15 +51,28 @@ def unquoted(texts, delimiter, end="\n"):
 @pytest.mark.parametrize(
     "texts", [TEXTS, TEXTS[::-1], ['"Best tacos ever', "plain", 'the best"']], ids=range(3)
 )
-def test_a_table_with_tabs_instead_of_quotes_gives_every_text_as_it_is(tmp_path, texts, end):
+def test_a_table_with_tabs_instead_of_quotes_gives_every_text_as_it_is(
+    tmp_path,
+    texts,
+    end,
+):
     _, rows, bad = ingested(tmp_path, unquoted(texts, "\t", end), "r.tsv")
     assert rows["text"].to_list() == texts
     assert bad.is_empty()
 
 
-def quoted(texts, delimiter, quoting=csv.QUOTE_MINIMAL):
+def quoted(
+    texts,
+    delimiter,
+    quoting=csv.QUOTE_MINIMAL,
+):
     out = io.StringIO()
-    writer = csv.writer(out, delimiter=delimiter, quoting=quoting, lineterminator="\n")
+    writer = csv.writer(
+        out,
+        delimiter=delimiter,
+        quoting=quoting,
+        lineterminator="\n",
+    )
     writer.writerows(
         [["review_id", "text", "stars"], *([f"r{n}", text, "4"] for n, text in enumerate(texts))]
     )
@@ -62,7 +84,11 @@ LINES = [*TEXTS, "two\nlines", 'say\n"hi"\nthere', "tab\there", '"\n"']
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
-def test_a_table_with_quoting_gives_every_text_as_it_is(tmp_path, delimiter, quoting):
+def test_a_table_with_quoting_gives_every_text_as_it_is(
+    tmp_path,
+    delimiter,
+    quoting,
+):
     _, rows, bad = ingested(tmp_path, quoted(LINES, delimiter, quoting))
     assert rows["text"].to_list() == LINES
     assert bad.is_empty()
@@ -75,7 +101,9 @@ def test_a_table_with_quoting_gives_every_text_as_it_is(tmp_path, delimiter, quo
 )
 @examples(150)
 def test_whatever_a_program_with_quoting_writes_is_read_as_it_was(
-    tmp_path_factory, texts, delimiter
+    tmp_path_factory,
+    texts,
+    delimiter,
 ):
     # A field over two lines, each with the delimiters of a record, is also two records without quotes.
     assume(
@@ -91,7 +119,11 @@ def test_whatever_a_program_with_quoting_writes_is_read_as_it_was(
 
 @pytest.mark.parametrize("mark", [b"", BOM])
 @pytest.mark.parametrize("first", [b"sep=;\n", b"sep=;\r\n", b'"sep=;"\n'])
-def test_the_line_that_tells_excel_the_delimiter_is_no_header(tmp_path, mark, first):
+def test_the_line_that_tells_excel_the_delimiter_is_no_header(
+    tmp_path,
+    mark,
+    first,
+):
     content = mark + first + b"text;stars\nGood, cheap, near;4\nbad;;\n"
     _, rows, bad = ingested(tmp_path, content)
     assert rows.select("text", "stars", "line").rows() == [("Good, cheap, near", 4.0, 3)]

@@ -31,7 +31,12 @@ REVIEWS = [review(number) for number in range(30)]
 FIELDS = ["review_id", "user_id", "stars", "text", "date"]
 
 
-def rows_of(folder, name, content, **settings):
+def rows_of(
+    folder,
+    name,
+    content,
+    **settings,
+):
     (folder / name).write_bytes(content)
     return ingested([folder / name], folder / "out", **settings)
 
@@ -68,7 +73,12 @@ def entry_of_feed(one):
 
 def hit(one):
     without_id = {name: value for name, value in one.items() if name != "review_id"}
-    return {"_index": "reviews", "_id": one["review_id"], "_score": 1.0, "_source": without_id}
+    return {
+        "_index": "reviews",
+        "_id": one["review_id"],
+        "_score": 1.0,
+        "_source": without_id,
+    }
 
 
 def item_of_dynamo(one):
@@ -79,7 +89,11 @@ def item_of_dynamo(one):
 def contained(path, records):
     content = records
     for name in reversed(path):
-        content = {"total": len(records), name: content, "next": None}
+        content = {
+            "total": len(records),
+            name: content,
+            "next": None,
+        }
     return content
 
 
@@ -104,7 +118,11 @@ WRAPPED = {
 
 
 @pytest.mark.parametrize("name", WRAPPED)
-def test_wrapped_records_are_the_reviews_in_them(name, plain, tmp_path):
+def test_wrapped_records_are_the_reviews_in_them(
+    name,
+    plain,
+    tmp_path,
+):
     _, rows, bad = rows_of(tmp_path, name, WRAPPED[name])
     assert bad.height == 0
     assert rows.select(FIELDS).equals(plain)
@@ -112,7 +130,11 @@ def test_wrapped_records_are_the_reviews_in_them(name, plain, tmp_path):
 
 
 @pytest.mark.parametrize("path", CONTAINERS, ids=".".join)
-def test_an_array_in_an_object_is_read_in_blocks_of_any_size(path, tmp_path, monkeypatch):
+def test_an_array_in_an_object_is_read_in_blocks_of_any_size(
+    path,
+    tmp_path,
+    monkeypatch,
+):
     monkeypatch.setattr("reviewlm.corpus.ingestion.ingest.BLOCK_BYTES", 300)
     content = orjson.dumps(contained(path, REVIEWS))
     _, rows, bad = rows_of(tmp_path, "page.json", content)
@@ -132,7 +154,11 @@ def test_a_page_that_was_cut_off_is_refused(tmp_path):
 
 
 def test_a_review_that_has_an_array_of_its_own_is_one_review(tmp_path):
-    record = {**REVIEWS[0], "reviews": [REVIEWS[1]], "data": [{"text": "photo"}]}
+    record = {
+        **REVIEWS[0],
+        "reviews": [REVIEWS[1]],
+        "data": [{"text": "photo"}],
+    }
     _, rows, _ = rows_of(tmp_path, "r.jsonl", json_lines([record]))
     assert rows["review_id"].to_list() == ["id-0000"]
 
@@ -231,7 +257,10 @@ MEMBERS = {
     "given", ["table", ".", "table/data/*.jsonl", "table/data/a.jsonl", "table/data"]
 )
 def test_files_of_a_table_format_are_refused_wherever_the_input_begins(
-    known, given, tmp_path, monkeypatch
+    known,
+    given,
+    tmp_path,
+    monkeypatch,
 ):
     (tmp_path / "table" / "data").mkdir(parents=True)
     (tmp_path / "table" / "data" / "a.jsonl").write_bytes(json_lines(REVIEWS))
@@ -391,7 +420,12 @@ def test_the_command_of_an_error_makes_the_file_readable(tmp_path, fault):
     before, redirect, rest = caught.value.remedy.partition(" > reviews")
     command = re.search(r"(?:iconv|tr|tail|zcat|python3).*", before, re.DOTALL)[0]
     made = rest.partition(";")[0]
-    subprocess.run(f"{command}{redirect}{made}", shell=True, cwd=tmp_path, check=True)
+    subprocess.run(
+        f"{command}{redirect}{made}",
+        shell=True,
+        cwd=tmp_path,
+        check=True,
+    )
     settings = {"fields": {"text": "review/text"}} if fault == "SNAP" else {}
     count = 3 if fault == "carriage returns" else 30
     [converted] = tmp_path.glob("reviews.*")
@@ -399,7 +433,11 @@ def test_the_command_of_an_error_makes_the_file_readable(tmp_path, fault):
 
 
 @pytest.mark.parametrize("line", ["{},", "\x1e{}", "{} ,"])
-def test_lines_with_a_comma_or_record_sign_are_read(tmp_path, plain, line):
+def test_lines_with_a_comma_or_record_sign_are_read(
+    tmp_path,
+    plain,
+    line,
+):
     content = "".join(line.format(json.dumps(one)) + "\n" for one in REVIEWS).encode()
     assert rows_of(tmp_path, "r.jsonl", content)[1].select(FIELDS).equals(plain)
 
@@ -418,7 +456,11 @@ def test_a_space_after_each_delimiter_is_no_part_of_a_field(tmp_path):
         (lambda one: {"pages": [{"reviewText": one["text"]}], "next": 2}, '."pages"[]'),
     ],
 )
-def test_reviews_deeper_in_a_record_are_found_under_names_of_other_programs(tmp_path, page, path):
+def test_reviews_deeper_in_a_record_are_found_under_names_of_other_programs(
+    tmp_path,
+    page,
+    path,
+):
     with pytest.raises(MissingColumn) as caught:
         rows_of(tmp_path, "r.jsonl", in_lines(lambda one: json.dumps(page(one))))
     assert f"jq -c '{path}" in caught.value.remedy

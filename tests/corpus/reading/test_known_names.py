@@ -14,7 +14,15 @@ from tests.corpus import data_sets
 from tests.corpus.review_files import as_csv, json_lines
 
 EXPORTS = {
-    "Play Store": ({"reviewId": "a{}", "content": "Dish {}.", "score": 5, "at": "2023-05-01"}, 2),
+    "Play Store": (
+        {
+            "reviewId": "a{}",
+            "content": "Dish {}.",
+            "score": 5,
+            "at": "2023-05-01",
+        },
+        2,
+    ),
     "Amazon 2014": (
         {
             "reviewerID": "A{}",
@@ -63,14 +71,22 @@ def settings_in(remedy):
     return [word for word in shlex.split(shown[1]) if word != "--set"]
 
 
-def read(folder, out, settings=()):
+def read(
+    folder,
+    out,
+    settings=(),
+):
     facts = data_sets.ingest([folder], out, load_config("demo", list(settings)).source)
     return facts, Account.from_dict(facts["account"])
 
 
 @pytest.mark.parametrize("name", EXPORTS)
 @pytest.mark.parametrize("form", [as_csv, json_lines])
-def test_the_settings_of_a_remedy_read_the_export_of_another_program(tmp_path, name, form):
+def test_the_settings_of_a_remedy_read_the_export_of_another_program(
+    tmp_path,
+    name,
+    form,
+):
     record, known = EXPORTS[name]
     folder = tmp_path / "in"
     folder.mkdir()
@@ -108,10 +124,18 @@ def test_the_likeliest_of_several_known_names_is_taken():
     ],
 )
 def test_only_a_file_without_a_field_is_taken_for_one_without_reviews(
-    tmp_path, form, date, settings, no_reviews
+    tmp_path,
+    form,
+    date,
+    settings,
+    no_reviews,
 ):
     """A file whose dates are stand-ins holds reviews; that it may be moved away is no remedy."""
-    record = {"review_id": "r{}", "text": "Dish {}.", "stars": 4}
+    record = {
+        "review_id": "r{}",
+        "text": "Dish {}.",
+        "stars": 4,
+    }
     name = next(iter(date), "date")
     ending = "csv" if form is as_csv else "jsonl"
     folder = tmp_path / "in"
@@ -135,9 +159,17 @@ def test_only_a_file_without_a_field_is_taken_for_one_without_reviews(
     [("stars", "rating", 3), ("date", "created_at", "2023-05-02"), ("text", "body", "Dish.")],
 )
 def test_a_field_that_is_renamed_on_the_way_is_named_with_the_setting_that_reads_both(
-    tmp_path, ours, theirs, value
+    tmp_path,
+    ours,
+    theirs,
+    value,
 ):
-    record = {"review_id": "r{}", "text": "Dish {}.", "stars": 4, "date": "2023-05-01"}
+    record = {
+        "review_id": "r{}",
+        "text": "Dish {}.",
+        "stars": 4,
+        "date": "2023-05-01",
+    }
     rows = [filled(record, n) for n in range(20)]
     for row in rows[12:]:
         del row[ours]

@@ -20,7 +20,11 @@ FORMATS = list(in_formats([{"text": "a"}]))
 def reviews(count=20, **fields):
     """Reviews with these fields; a function of the number gives a field's value."""
     return [
-        {"review_id": f"r{n}", "text": f"Dish {n}.", **{k: f(n) for k, f in fields.items()}}
+        {
+            "review_id": f"r{n}",
+            "text": f"Dish {n}.",
+            **{k: f(n) for k, f in fields.items()},
+        }
         for n in range(count)
     ]
 
@@ -70,7 +74,15 @@ def days(*dates):
     return [
         (
             f"in/{n:03d}.json",
-            json_lines([{"review_id": f"r{n}", "text": f"Dish {n}.", "date": date}]),
+            json_lines(
+                [
+                    {
+                        "review_id": f"r{n}",
+                        "text": f"Dish {n}.",
+                        "date": date,
+                    }
+                ]
+            ),
         )
         for n, date in enumerate(every)
     ]
@@ -91,7 +103,11 @@ def test_many_small_files_with_two_orders_of_dates_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("order", "months"), [("auto", {1}), ("day", {1}), ("month", set(range(1, 13)))]
 )
-def test_dates_that_fit_both_orders_are_told_unless_the_order_was_given(tmp_path, order, months):
+def test_dates_that_fit_both_orders_are_told_unless_the_order_was_given(
+    tmp_path,
+    order,
+    months,
+):
     rows = reviews(24, date=lambda n: f"{n % 12 + 1:02d}-01-2023")
     facts, read, _ = ingested(tmp_path, ("r.csv", as_csv(rows)), date_order=order)
     assert set(read["date"].dt.month()) == months
@@ -145,7 +161,14 @@ def test_a_stand_in_for_an_unknown_date_costs_no_review(tmp_path, name):
 
 
 def test_words_for_none_stay_in_texts_of_reviews(tmp_path):
-    rows = [{"review_id": w, "user_id": w, "text": w} for w in ("None", "null", "nan", "N/A")]
+    rows = [
+        {
+            "review_id": w,
+            "user_id": w,
+            "text": w,
+        }
+        for w in ("None", "null", "nan", "N/A")
+    ]
     _, read, _ = ingested(tmp_path, ("r.csv", as_csv(rows)))
     assert read["text"].to_list() == read["user_id"].to_list() == ["None", "null", "nan", "N/A"]
 
@@ -153,7 +176,12 @@ def test_words_for_none_stay_in_texts_of_reviews(tmp_path):
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_id_that_a_spreadsheet_took_for_a_formula_is_unknown(tmp_path, name):
     rows = [
-        {"review_id": "#NAME?", "user_id": f"u{n}", "business_id": "b", "text": f"Dish {n}."}
+        {
+            "review_id": "#NAME?",
+            "user_id": f"u{n}",
+            "business_id": "b",
+            "text": f"Dish {n}.",
+        }
         for n in range(5)
     ]
     facts, read, _ = ingested(tmp_path, (name, in_formats(rows)[name]))
@@ -181,9 +209,13 @@ def test_a_field_in_other_letters_is_ours_in_every_format(tmp_path, name):
         }
     ]
     facts, read, _ = ingested(tmp_path, (name, in_formats(rows)[name]))
-    assert read.select("review_id", "user_id", "business_id", "stars", "text").rows() == [
-        ("a", "u", "b", 4.0, "x")
-    ]
+    assert read.select(
+        "review_id",
+        "user_id",
+        "business_id",
+        "stars",
+        "text",
+    ).rows() == [("a", "u", "b", 4.0, "x")]
     assert read["date"][0].year == 2020
     assert odd(facts) == {}
 
@@ -197,7 +229,12 @@ def test_a_field_under_our_name_comes_before_one_in_other_letters(tmp_path):
 def test_a_file_that_lacks_fields_of_the_others_is_named_with_what_it_has(tmp_path):
     full = reviews(10, stars=lambda n: 4, date=lambda n: "2023-05-01")
     renamed = [
-        {"review_id": f"x{n}", "text": f"Soup {n}.", "rating": 4, "posted": "2023-05-01"}
+        {
+            "review_id": f"x{n}",
+            "text": f"Soup {n}.",
+            "rating": 4,
+            "posted": "2023-05-01",
+        }
         for n in range(10)
     ]
     facts, _, _ = ingested(
@@ -232,7 +269,11 @@ def with_missing(folder, kind):
 
 @pytest.mark.parametrize("glob", [False, True])
 @pytest.mark.parametrize("kind", ["link", "annex", "pipe", "socket"])
-def test_a_file_that_is_not_there_is_refused_or_named(tmp_path_factory, kind, glob):
+def test_a_file_that_is_not_there_is_refused_or_named(
+    tmp_path_factory,
+    kind,
+    glob,
+):
     folder = with_missing(tmp_path_factory.mktemp("f"), kind)
     given = folder / "*.jsonl" if glob else folder
     with pytest.raises(Unreadable) as caught:
@@ -305,7 +346,11 @@ def test_skipped_files_cost_no_record_of_the_others(tmp_path):
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("written", ["{}/5", "{} stars", "{}.0 out of 5 stars", "{},0/5"])
-def test_ratings_that_say_their_scale_of_five_are_read(tmp_path, name, written):
+def test_ratings_that_say_their_scale_of_five_are_read(
+    tmp_path,
+    name,
+    written,
+):
     content = in_formats(reviews(10, stars=lambda n: written.format(n % 5 + 1)))[name]
     _, rows, bad = ingested(tmp_path, (name, content))
     assert bad.is_empty()
@@ -320,7 +365,14 @@ def test_drawn_ratings_are_counted(tmp_path):
 @pytest.mark.parametrize("written", ["4/10", "80%", "★★★★★★", "4/5/2023", "stars"])
 def test_ratings_of_another_scale_go_to_the_quarantine(tmp_path, written):
     content = as_csv(
-        [*reviews(3, stars=lambda n: 3), {"review_id": "x", "text": "a", "stars": written}]
+        [
+            *reviews(3, stars=lambda n: 3),
+            {
+                "review_id": "x",
+                "text": "a",
+                "stars": written,
+            },
+        ]
     )
     assert ingested(tmp_path, ("r.csv", content))[2]["reason"].to_list() == ["bad_stars"]
 
@@ -343,7 +395,11 @@ def test_an_empty_part_of_many_is_counted_without_a_warning(tmp_path):
     ("name", "content"),
     [("b.7z", b"7z\xbc\xaf\x27\x1c\0\4"), ("c.xlsx", b"PK"), ("d.feather", b"ARROW1\0\0")],
 )
-def test_a_file_of_another_form_in_a_folder_is_named_with_what_it_is(tmp_path, name, content):
+def test_a_file_of_another_form_in_a_folder_is_named_with_what_it_is(
+    tmp_path,
+    name,
+    content,
+):
     (tmp_path / "a.csv").write_bytes(as_csv(reviews()))
     (tmp_path / name).write_bytes(content)
     entries = find_files([tmp_path]).entries
@@ -375,7 +431,11 @@ def test_records_that_contradict_their_folder_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize(("bad", "shown"), [(1, False), (30, True)])
-def test_many_records_in_quarantine_for_one_reason_are_odd(tmp_path, bad, shown):
+def test_many_records_in_quarantine_for_one_reason_are_odd(
+    tmp_path,
+    bad,
+    shown,
+):
     rows = reviews(200, date=lambda n: "soon" if n < bad else "2023-05-01")
     facts, _, _ = ingested(tmp_path, ("r.csv", as_csv(rows)))
     entries = Account.from_dict(facts["account"]).entries

@@ -59,7 +59,11 @@ def test_each_kind_of_the_table_has_an_example():
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("kind", DAMAGED)
-def test_odd_texts_are_counted_with_what_to_do(tmp_path, kind, name):
+def test_odd_texts_are_counted_with_what_to_do(
+    tmp_path,
+    kind,
+    name,
+):
     texts = DAMAGED[kind]
     if name.endswith(".txt"):
         texts = [text.replace("\n", " ") for text in texts]
@@ -107,7 +111,11 @@ def story(draw, length):
 @pytest.mark.parametrize(
     ("limit", "cut"), [(255, 30), (256, 30), (4_000, 4), (32_767, 1), (65_535, 1)]
 )
-def test_texts_that_were_cut_at_a_limit_are_named_by_their_length(tmp_path, limit, cut):
+def test_texts_that_were_cut_at_a_limit_are_named_by_their_length(
+    tmp_path,
+    limit,
+    cut,
+):
     draw = random.Random(1)
     texts = [story(draw, draw.randrange(20, 250)) for _ in range(200)]
     texts += [story(draw, limit)[:-1] + "a" for _ in range(cut)]

@@ -38,7 +38,11 @@ def reasons(quarantine: pl.DataFrame) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("date", IMPOSSIBLE_DATES)
 @pytest.mark.parametrize("form", ["lines", "array", "csv"])
-def test_a_date_that_no_calendar_of_four_digits_has_costs_its_record(tmp_path, date, form):
+def test_a_date_that_no_calendar_of_four_digits_has_costs_its_record(
+    tmp_path,
+    date,
+    form,
+):
     lines = with_middle(having(date=date))
     name, content, line = {
         "lines": ("r.jsonl", lines, 2),
@@ -88,7 +92,9 @@ def test_a_moment_of_parquet_out_of_range_costs_its_row(tmp_path, kind):
 
 def test_a_string_of_parquet_that_is_not_utf8_costs_its_row(tmp_path):
     content = parquet_of(
-        text=["good", "caf\xe9", "fine"], user_id=["u", "", "caf\xe9"], review_id=list("123")
+        text=["good", "caf\xe9", "fine"],
+        user_id=["u", "", "caf\xe9"],
+        review_id=list("123"),
     )
     content = content.replace("caf\xe9".encode(), b"caf\xff\xff")
     _, rows, quarantine = ingested(tmp_path, ("r.parquet", content))
@@ -115,9 +121,17 @@ def sparse_tar(form: int) -> bytes:
         head[148:156] = b" " * 8
         head[148:156] = b"%06o\0 " % sum(head)
         return bytes(head) + bytes(1024)
-    fields = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "review.json"}
+    fields = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": "review.json",
+    }
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+    with tarfile.open(
+        fileobj=out,
+        mode="w",
+        format=tarfile.PAX_FORMAT,
+    ) as archive:
         info = member("GNUSparseFile.0/review.json")
         info.pax_headers, info.size = {**fields, "GNU.sparse.realsize": str(size)}, 512
         archive.addfile(info, io.BytesIO(b"1\n0\n0\n".ljust(512, b"\0")))

@@ -16,7 +16,14 @@ KINDS = ["review", "tip", "user", "Business", "checkin", "photo", "restaurant", 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_other_records_of_yelps_older_files_are_no_reviews(tmp_path, name):
-    records = [{"review_id": str(kind), "type": kind, "text": "Try the soup."} for kind in KINDS]
+    records = [
+        {
+            "review_id": str(kind),
+            "type": kind,
+            "text": "Try the soup.",
+        }
+        for kind in KINDS
+    ]
     (tmp_path / name).write_bytes(in_formats(records)[name])
     _, rows, bad = ingested([tmp_path / name], tmp_path / "out")
     assert rows["review_id"].to_list() == ["review", "restaurant", "None"]
@@ -72,7 +79,12 @@ class TestFolders:
         assert bad.select("reason", "raw").rows() == [("bad_stars", b'{"text":"b"}')]
 
     @pytest.mark.parametrize("given", ["in/stars=5", "in/stars=5/r.txt", "in/*/r.txt", "in", "."])
-    def test_count_wherever_the_input_begins(self, tmp_path, monkeypatch, given):
+    def test_count_wherever_the_input_begins(
+        self,
+        tmp_path,
+        monkeypatch,
+        given,
+    ):
         (tmp_path / "in" / "stars=5").mkdir(parents=True)
         (tmp_path / "in" / "stars=5" / "r.txt").write_text("Good.\n")
         monkeypatch.chdir(tmp_path)
@@ -103,7 +115,11 @@ class TestFolders:
 
 
 FRAME = pl.DataFrame(
-    {"review_id": [f"r{n}" for n in range(9)], "text": ["good"] * 9, "stars": [4.0] * 9}
+    {
+        "review_id": [f"r{n}" for n in range(9)],
+        "text": ["good"] * 9,
+        "stars": [4.0] * 9,
+    }
 )
 
 
@@ -115,7 +131,10 @@ def as_pandas(orient):
 @pytest.mark.parametrize("orient", ["columns", "index", "split", "values"])
 @pytest.mark.parametrize("most", [8 << 20, 1_000])
 def test_a_whole_table_in_one_object_is_refused_with_the_call_that_writes_lines(
-    tmp_path, name, orient, most
+    tmp_path,
+    name,
+    orient,
+    most,
 ):
     import gzip
 

@@ -29,7 +29,11 @@ def put(folder, files):
     return folder
 
 
-def one_by_one(folder, out, monkeypatch):
+def one_by_one(
+    folder,
+    out,
+    monkeypatch,
+):
     with monkeypatch.context() as patch:
         patch.setattr(packs, "MANY", 10_000)
         return ingested([folder], out)
@@ -117,7 +121,14 @@ def test_a_damaged_file_is_set_aside_alone_with_its_bytes(tmp_path):
 def test_the_account_of_packed_files_counts_damaged_ones_as_files(tmp_path):
     files = {f"{n:02d}.jsonl": json_lines([review(n)]) for n in range(12)}
     cut = gzip.compress(json_lines([review(20)]))[:-9]
-    put(tmp_path / "in", {**files, "bad.jsonl": BAD, "cut.jsonl.gz": cut})
+    put(
+        tmp_path / "in",
+        {
+            **files,
+            "bad.jsonl": BAD,
+            "cut.jsonl.gz": cut,
+        },
+    )
     facts, rows, _ = ingested([tmp_path / "in"], tmp_path / "out")
     account = Account.from_dict(facts["account"])
     assert (account.read, account.used, rows.height) == (13, 12, 12)

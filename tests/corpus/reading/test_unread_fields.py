@@ -25,9 +25,27 @@ def write(path, rows):
 @pytest.mark.parametrize(
     ("field", "value"), [("date", "2 weeks ago"), ("stars", "good"), ("review_id", "1.2E+17")]
 )
-def test_reviews_stay_without_a_field_that_cannot_be_used(tmp_path, name, field, value):
-    record = {"review_id": "r{}", "text": "Dish {}.", "stars": "4", "date": "2023-05-01"}
-    rows = [{**record, "text": f"Dish {n}.", "review_id": f"r{n}", field: value} for n in range(9)]
+def test_reviews_stay_without_a_field_that_cannot_be_used(
+    tmp_path,
+    name,
+    field,
+    value,
+):
+    record = {
+        "review_id": "r{}",
+        "text": "Dish {}.",
+        "stars": "4",
+        "date": "2023-05-01",
+    }
+    rows = [
+        {
+            **record,
+            "text": f"Dish {n}.",
+            "review_id": f"r{n}",
+            field: value,
+        }
+        for n in range(9)
+    ]
     path = write(tmp_path / name, rows)
     with pytest.raises(EmptyInput) as caught:
         read(path, tmp_path / "out")
@@ -42,7 +60,12 @@ def test_reviews_stay_without_a_field_that_cannot_be_used(tmp_path, name, field,
 def one_id(request, tmp_path):
     """A file of 20 reviews that all have the same id."""
     rows = [
-        {"review_id": "x", "text": f"Dish {n}.", "date": f"2023-05-{n + 1:02d}"} for n in range(20)
+        {
+            "review_id": "x",
+            "text": f"Dish {n}.",
+            "date": f"2023-05-{n + 1:02d}",
+        }
+        for n in range(20)
     ]
     return write(tmp_path / request.param, rows)
 

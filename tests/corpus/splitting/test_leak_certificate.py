@@ -12,7 +12,11 @@ import pytest
 from reviewlm.core.errors import CheckFailed, Damaged
 from reviewlm.corpus.splitting.certificate import CERTIFICATE_FILE, certify, read, spread, verify
 
-NEAR = {"pairs": 7, "recall": 0.99, "similarity": 0.7}
+NEAR = {
+    "pairs": 7,
+    "recall": 0.99,
+    "similarity": 0.7,
+}
 COVERAGE = {"limit": 0.5, **dict.fromkeys(("test", "validation"), spread(np.zeros(20)))}
 SPLITS = ["test"] * 20 + ["validation"] * 20 + ["train"] * 60
 
@@ -63,13 +67,22 @@ def test_the_certificate_says_that_nothing_was_left(certified):
     certificate = read(certified)
     assert certificate.exact == {"pairs": 19 * 20 + 19 * 60 + 20 * 60, "left": 0}
     assert (certificate.near["left"], certificate.coverage["left"]) == (0, 0)
-    covered = {"reviews": 20, "mean": 0.0, "none": 20, "counts": [0] * 20}
+    covered = {
+        "reviews": 20,
+        "mean": 0.0,
+        "none": 20,
+        "counts": [0] * 20,
+    }
     assert certificate.coverage["test"] == covered
     assert "20 test reviews" in certificate.summary
 
 
 @pytest.mark.parametrize(("left", "right"), [(5, 50), (5, 25), (30, 99)])
-def test_a_text_in_two_splits_is_refused_with_both_reviews(left, right, tmp_path):
+def test_a_text_in_two_splits_is_refused_with_both_reviews(
+    left,
+    right,
+    tmp_path,
+):
     folder = write(tmp_path / "clean", table(**{f"r{right}": review(left)}))
     with pytest.raises(CheckFailed, match="1 texts are in more than one split") as refused:
         certify(folder, NEAR, COVERAGE)

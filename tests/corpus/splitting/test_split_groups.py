@@ -22,7 +22,11 @@ from tests.corpus.data_sets import assign, ingest
 from tests.examples import examples
 from tests.marked_cases import long_but
 
-FROZEN = SplitConfig(by="month", validation_from="2018-03-01", test_from="2018-05-01")
+FROZEN = SplitConfig(
+    by="month",
+    validation_from="2018-03-01",
+    test_from="2018-05-01",
+)
 CONFIGS = {
     "review": SplitConfig(),
     "user": SplitConfig(by="user"),
@@ -54,12 +58,21 @@ def dataset(folder, records, **settings):
     return folder / "data"
 
 
-def prepared(folder, records, config, **settings):
+def prepared(
+    folder,
+    records,
+    config,
+    **settings,
+):
     facts = prepare(dataset(folder, records, **settings), folder / "clean", CleanConfig(), config)
     return facts, pl.read_parquet(folder / "clean" / "clean.parquet")
 
 
-def sides(reviews, config, folder=None):
+def sides(
+    reviews,
+    config,
+    folder=None,
+):
     """The split of each review by the rule alone."""
     grouping = Grouping(config, folder)
     return [
@@ -109,7 +122,10 @@ def test_rows_of_frozen_months_stand_as_in_a_shuffle(frozen):
 )
 @examples(50)
 def test_the_fewest_latest_months_that_reach_the_share_are_taken(
-    tmp_path_factory, sizes, test, validation
+    tmp_path_factory,
+    sizes,
+    test,
+    validation,
 ):
     folder = tmp_path_factory.mktemp("months")
     months = [date(2010 + index // 12, index % 12 + 1, 1) for index in range(len(sizes))]
@@ -117,7 +133,14 @@ def test_the_fewest_latest_months_that_reach_the_share_are_taken(
     (folder / "parts").mkdir()
     table = pl.DataFrame({"date": days}, schema={"date": pl.Date}).cast(pl.Datetime("us"))
     table.write_parquet(folder / "parts" / "part-00000.parquet")
-    found = months_of(folder, SplitConfig(by="month", test=test, validation=validation))
+    found = months_of(
+        folder,
+        SplitConfig(
+            by="month",
+            test=test,
+            validation=validation,
+        ),
+    )
 
     def share(first, last=date.max):
         return sum(first <= day < last for day in days) / len(days)
@@ -140,7 +163,11 @@ def test_the_fewest_latest_months_that_reach_the_share_are_taken(
 @pytest.mark.parametrize(
     ("dates", "words"), [([None], "no dates"), (["2018-01-01", "2018-02-01"], "too short a time")]
 )
-def test_too_few_months_are_refused_with_what_else_to_do(tmp_path, dates, words):
+def test_too_few_months_are_refused_with_what_else_to_do(
+    tmp_path,
+    dates,
+    words,
+):
     data = dataset(
         tmp_path, [record(number, date=dates[number % len(dates)]) for number in range(50)]
     )
@@ -150,7 +177,11 @@ def test_too_few_months_are_refused_with_what_else_to_do(tmp_path, dates, words)
 
 def test_a_split_within_a_month_is_refused_with_the_date_to_take(tmp_path):
     data = dataset(tmp_path, RECORDS)
-    config = SplitConfig(by="month", validation_from="2018-03-01", test_from="2018-04-15")
+    config = SplitConfig(
+        by="month",
+        validation_from="2018-03-01",
+        test_from="2018-04-15",
+    )
     with pytest.raises(ConfigError, match=r"(?s)split\.test_from.*2018-04-15.*2018-04-01"):
         prepare(data, tmp_path / "clean", CleanConfig(), config)
 
@@ -184,7 +215,12 @@ def empty_data_set(tmp_path_factory):
 @pytest.mark.parametrize("by", list(CONFIGS))
 @given(reviews, st.data())
 @examples(60)
-def test_more_reviews_move_none(empty_data_set, by, frame, data):
+def test_more_reviews_move_none(
+    empty_data_set,
+    by,
+    frame,
+    data,
+):
     whole = sides(frame, CONFIGS[by], empty_data_set)
     numbers = st.integers(0, max(0, frame.height - 1))
     chosen = data.draw(st.lists(numbers, unique=True)) if frame.height else []
@@ -195,7 +231,11 @@ def test_more_reviews_move_none(empty_data_set, by, frame, data):
 @pytest.mark.parametrize("by", list(CONFIGS))
 @given(reviews)
 @examples(60)
-def test_no_key_stands_on_two_sides(empty_data_set, by, frame):
+def test_no_key_stands_on_two_sides(
+    empty_data_set,
+    by,
+    frame,
+):
     whole = sides(frame, CONFIGS[by], empty_data_set)
     column = KEYS[by]
     keys = frame[column].dt.strftime("%Y-%m") if by == "month" else frame[column]
@@ -205,7 +245,11 @@ def test_no_key_stands_on_two_sides(empty_data_set, by, frame):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("by", long_but(CONFIGS, {"user"}))
-def test_the_order_of_the_input_changes_no_byte(tmp_path, by, monkeypatch):
+def test_the_order_of_the_input_changes_no_byte(
+    tmp_path,
+    by,
+    monkeypatch,
+):
     monkeypatch.setattr("reviewlm.corpus.cleaning.clean_table.ROW_GROUP", 70)
     records = [record(number, text=f"text {number % 350}, as said before") for number in range(500)]
     one = prepared(tmp_path / "one", records, CONFIGS[by])
@@ -222,14 +266,22 @@ def test_the_order_of_the_input_changes_no_byte(tmp_path, by, monkeypatch):
     ("config", "words"),
     [
         (
-            SplitConfig(by="month", validation_from="2030-01-01", test_from="2030-02-01"),
+            SplitConfig(
+                by="month",
+                validation_from="2030-01-01",
+                test_from="2030-02-01",
+            ),
             r"split\.test_from to months",
         ),
         (SplitConfig(by="user"), r"more different user_ids.*split\.by"),
     ],
     ids=["month", "user"],
 )
-def test_of_an_empty_split_the_error_names_the_settings_that_have_a_say(tmp_path, config, words):
+def test_of_an_empty_split_the_error_names_the_settings_that_have_a_say(
+    tmp_path,
+    config,
+    words,
+):
     with pytest.raises(EmptyInput, match=f"(?s)has no reviews.*{words}"):
         prepared(tmp_path, [{**row, "user_id": "u1"} for row in RECORDS[:50]], config)
 
@@ -289,7 +341,11 @@ def test_reviews_that_were_learnt_are_left_out_also_if_only_their_text_was(
         tmp_path / "now",
         test={"t0": "test review 0"},
         validation={"t1": "rewritten"},
-        train={"x": "test review 2", "t3": "test review 3", "y": "Test review 4"},
+        train={
+            "x": "test review 2",
+            "t3": "test review 3",
+            "y": "Test review 4",
+        },
     )
     found = choose_unlearnt(earlier, [now], 100, 1)
     assert found.reviews["review_id"].to_list() == ["t0", "t4", "t5"], (

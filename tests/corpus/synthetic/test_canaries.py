@@ -47,7 +47,11 @@ def clean(tmp_path_factory):
     splits = ["test"] * 60 + ["validation"] * 40 + ["train"] * (REVIEWS - 100)
     stars = [1] * 100 + [4 if i % 3 else 2 for i in range(REVIEWS - 100)]
     rows = pl.DataFrame(
-        {"review_id": [f"r{i:04d}" for i in range(REVIEWS)], "text": texts, "stars": stars}
+        {
+            "review_id": [f"r{i:04d}" for i in range(REVIEWS)],
+            "text": texts,
+            "stars": stars,
+        }
     )
     table = as_reviews(rows, 0).with_columns(
         rows["stars"].cast(pl.Int8), pl.Series("split", splits)
@@ -97,10 +101,22 @@ def test_however_the_reviews_are_cut_each_canary_stands_as_often_as_planned_amon
 
 
 @pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])
-def test_every_vocabulary_gives_a_canary_back(clean, unit, tmp_path):
+def test_every_vocabulary_gives_a_canary_back(
+    clean,
+    unit,
+    tmp_path,
+):
     canaries, form = choose_canaries(clean, CONFIG), NormalForm()
     texts = (text for batch in train_rows(clean) for text in batch["text"])
-    vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=500, min_count=10), form)
+    vocabulary = learn_vocabulary(
+        texts,
+        VocabularySpec(
+            unit=unit,
+            size=500,
+            min_count=10,
+        ),
+        form,
+    )
     write_stream(tmp_path, vocabulary, canaries.plant(train_rows(clean)))
     stream = TokenStream.open(tmp_path)
     rows = stream.documents.with_row_index().filter(pl.col("review_id").str.starts_with("canary-"))
@@ -114,7 +130,12 @@ def test_every_vocabulary_gives_a_canary_back(clean, unit, tmp_path):
     ("config", "why"),
     [({"canaries": 3, "copies": (60,)}, "too few for"), ({"canaries": 0}, "none was requested")],
 )
-def test_where_there_is_no_room_nothing_is_planted(clean, config, why, caplog):
+def test_where_there_is_no_room_nothing_is_planted(
+    clean,
+    config,
+    why,
+    caplog,
+):
     canaries = choose_canaries(clean, AuditConfig(**config))
     assert canaries.texts == ()
     assert why in canaries.facts()["why_none"]

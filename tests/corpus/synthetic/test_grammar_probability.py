@@ -26,15 +26,36 @@ from reviewlm.corpus.synthetic.grammar import Forward
 from reviewlm.models.text.normal_form import NormalForm
 from tests.marked_cases import slow_but
 
-NAMES = {"name": {"hot tea": "hot tea", "hot teas": "hot teas", "soup": "soup", "stews": "stews"}}
-AGREE = {"was": {"hot tea": "was", "hot teas": "were", "soup": "was", "stews": "were"}}
+NAMES = {
+    "name": {
+        "hot tea": "hot tea",
+        "hot teas": "hot teas",
+        "soup": "soup",
+        "stews": "stews",
+    }
+}
+AGREE = {
+    "was": {
+        "hot tea": "was",
+        "hot teas": "were",
+        "soup": "was",
+        "stews": "were",
+    }
+}
 DOMAINS = {
     "stars": Domain({"": {"1": 1, "5": 1}}),
     "told": Domain({"": {"yes": 1, "no": 1}}, initial="no"),
     "where": Domain({"": {"bar": 2, "den": 1}}, {"name": {"bar": "bar", "den": "den"}}),
     "mood": Domain({"1": {"bad": 3, "good": 1}, "5": {"good": 1}}, key="stars"),
     "dish": Domain(
-        {"bar": {"hot tea": 3, "hot teas": 1, "soup": 2}, "den": {"soup": 1, "stews": 5}},
+        {
+            "bar": {
+                "hot tea": 3,
+                "hot teas": 1,
+                "soup": 2,
+            },
+            "den": {"soup": 1, "stews": 5},
+        },
         {**NAMES, **AGREE},
         key="where",
         lazy=True,
@@ -51,12 +72,25 @@ RULES = {
         [0.5, "Their [soup*3|stews] was[|*2] ok."],
         "{!mood}{judged}",
     ],
-    "judged": {"by": "mood", "good": "[Good|Fine].", "bad": ["Bad.", "Fine."]},
-    "last": {"by": "told", "yes": " That {dish}[!|]", "no": ["", " {+dish}!"]},
+    "judged": {
+        "by": "mood",
+        "good": "[Good|Fine].",
+        "bad": ["Bad.", "Fine."],
+    },
+    "last": {
+        "by": "told",
+        "yes": " That {dish}[!|]",
+        "no": ["", " {+dish}!"],
+    },
 }
 
 
-def derivations(automaton, given, state=None, values=None):
+def derivations(
+    automaton,
+    given,
+    state=None,
+    values=None,
+):
     """Yield (intended text, probability) of every derivation, by walking the table one choice at a time."""
     state = automaton.start if state is None else state
     values = list(automaton.initial(given)) if values is None else values

@@ -20,7 +20,13 @@ def _small_chunks(request, monkeypatch):
 
 def digest_of(file, seed):
     """Write reviews with a seed, and return the digest that the result names."""
-    return synth.write_reviews(file, 250, seed, malformed=0.05, duplicates=0.05)["sha256"]
+    return synth.write_reviews(
+        file,
+        250,
+        seed,
+        malformed=0.05,
+        duplicates=0.05,
+    )["sha256"]
 
 
 def test_equal_seeds_give_equal_bytes(tmp_path):

@@ -17,7 +17,11 @@ V, H = 40, 12
 SOFTMAX, FLOAT32 = ObjectiveSpec(output="softmax"), TrainingSpec(precision="float32")
 
 
-def with_spectral_radius(rho, size=H, seed=1):
+def with_spectral_radius(
+    rho,
+    size=H,
+    seed=1,
+):
     matrix = torch.from_numpy(np.random.default_rng(seed).normal(size=(size, size)))
     return matrix * rho / torch.linalg.eigvals(matrix).abs().max()
 
@@ -34,7 +38,15 @@ class Linear(Network):
         self.output = build_output(SOFTMAX, rows, torch.ones(V))
 
     def start(self, batch, device):
-        return (torch.zeros(1, batch, len(self.W_HH), dtype=torch.float64, device=device),)
+        return (
+            torch.zeros(
+                1,
+                batch,
+                len(self.W_HH),
+                dtype=torch.float64,
+                device=device,
+            ),
+        )
 
     def forward(self, ids_BT, state):
         h_BH, outputs = state[0][0], []
@@ -46,11 +58,21 @@ class Linear(Network):
 
 def make(kind="lstm", **options):
     torch.manual_seed(1)
-    fixed = {"hidden": H, "embedding": 8, "dropout": 0.3, "objective": SOFTMAX, "training": FLOAT32}
+    fixed = {
+        "hidden": H,
+        "embedding": 8,
+        "dropout": 0.3,
+        "objective": SOFTMAX,
+        "training": FLOAT32,
+    }
     return RecurrentNetwork(RecurrentSpec(kind=kind, **(fixed | options)), torch.ones(V))
 
 
-def random_ids(streams, tokens, seed=2):
+def random_ids(
+    streams,
+    tokens,
+    seed=2,
+):
     return np.random.default_rng(seed).integers(9, V, (streams, tokens))
 
 

@@ -99,7 +99,10 @@ def test_reviews_cost_something_else_alone(remembering, stream):
 
 @pytest.mark.parametrize(("window", "stride"), [(8, 3), (20, 19), (64, 1), (10_000, 5), (7, 6)])
 def test_a_sliding_window_gives_each_token_the_tokens_that_it_holds(
-    remembering, stream, window, stride
+    remembering,
+    stream,
+    window,
+    stride,
 ):
     ids, expected = np.asarray(stream.ids, int), 0.0
     for at in scored_positions(ids):
@@ -119,7 +122,11 @@ def random_stream(reviews=12, length=40):
     )
 
 
-def nats_by_hand(model, tokens, target):
+def nats_by_hand(
+    model,
+    tokens,
+    target,
+):
     """Read one token at a time, then look the next one up."""
     state = model.start(1)
     for token in tokens:
@@ -130,7 +137,14 @@ def nats_by_hand(model, tokens, target):
 @pytest.mark.parametrize("rating", [True, False])
 def test_every_rise_is_that_of_the_same_tokens_after_their_last_words(rating):
     model, stream = HistoryLM.random(SIZE), random_stream()
-    curve, whole = context_curve(model, stream, (3, 7), 50, rating, seed=1)
+    curve, whole = context_curve(
+        model,
+        stream,
+        (3, 7),
+        50,
+        rating,
+        seed=1,
+    )
     chosen, rises = chosen_tokens(stream, 7, 50, seed=1), {3: [], 7: []}
     full = [
         nats_by_hand(model, stream.document(n)[:place], stream.document(n)[place])
@@ -167,7 +181,12 @@ def targets_of(ids):
     return torch.tensor([target if target not in CONTEXT_IDS else -1 for target in ids])
 
 
-def by_hand(static, ids, segment, step):
+def by_hand(
+    static,
+    ids,
+    segment,
+    step,
+):
     """−Σ log p of a stream, with weights that *step* replaces after each whole segment."""
     network, nats = copy.deepcopy(static), 0.0
     fixed, state = (
@@ -195,7 +214,13 @@ def test_steps_of_sgd_are_the_formula(name):
     expected = by_hand(
         static, TEXT, 5, lambda W, gradient, W_s: W - 0.3 * gradient + 0.05 * (W_s - W)
     )
-    nats, tokens = dynamic_nats(static, TEXT, 0.3, 0.05, segment=5)
+    nats, tokens = dynamic_nats(
+        static,
+        TEXT,
+        0.3,
+        0.05,
+        segment=5,
+    )
     assert (nats, tokens) == (pytest.approx(expected, rel=1e-9), len(TEXT) - 2)
 
 
@@ -205,7 +230,11 @@ def test_steps_by_root_mean_squares_are_the_formula():
     rms = [torch.rand_like(weight) for weight in static.parameters()]
     mean, each = torch.cat([r.flatten() for r in rms]).mean(), cycle(rms)
 
-    def step(weight, gradient, first):
+    def step(
+        weight,
+        gradient,
+        first,
+    ):
         r = next(each)
         return (
             weight
@@ -213,9 +242,14 @@ def test_steps_by_root_mean_squares_are_the_formula():
             + (0.6 * r / mean).clamp(max=1) * (first - weight)
         )
 
-    assert dynamic_nats(static, TEXT, 0.01, 0.6, rms, 5)[0] == pytest.approx(
-        by_hand(static, TEXT, 5, step), rel=1e-8
-    )
+    assert dynamic_nats(
+        static,
+        TEXT,
+        0.01,
+        0.6,
+        rms,
+        5,
+    )[0] == pytest.approx(by_hand(static, TEXT, 5, step), rel=1e-8)
 
 
 def test_root_mean_squares_are_those_of_the_minibatches():
@@ -243,7 +277,14 @@ def test_root_mean_squares_are_those_of_the_minibatches():
 
 # --- Probes: preferences computed by hand, pairs that swap their answers, answers that the grammar proves
 
-MOOD = pair("mood", 1, "the food was", "the place is", "great", "slow")
+MOOD = pair(
+    "mood",
+    1,
+    "the food was",
+    "the place is",
+    "great",
+    "slow",
+)
 
 
 @pytest.fixture(scope="module")

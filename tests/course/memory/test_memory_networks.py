@@ -35,11 +35,19 @@ def drawn(*shape, seed=1):
 
 def spec_of(kind="rnn", hidden=H):
     return RecurrentSpec(
-        kind=kind, hidden=hidden, embedding=E, tied=False, objective=ObjectiveSpec(output="softmax")
+        kind=kind,
+        hidden=hidden,
+        embedding=E,
+        tied=False,
+        objective=ObjectiveSpec(output="softmax"),
     )
 
 
-def external(kind="rnn", slots=6, width=W):
+def external(
+    kind="rnn",
+    slots=6,
+    width=W,
+):
     torch.manual_seed(1)
     network = ExternalMemoryNetwork(spec_of(kind), torch.ones(V), slots, width).double().eval()
     for parameter in network.parameters():  # those that start at 0 too
@@ -47,7 +55,11 @@ def external(kind="rnn", slots=6, width=W):
     return network
 
 
-def hopping(hops, size=H, entries=V):
+def hopping(
+    hops,
+    size=H,
+    entries=V,
+):
     torch.manual_seed(1)
     network = EndToEndMemoryNetwork(spec_of(hidden=size), torch.ones(entries), hops).double().eval()
     for parameter in network.parameters():
@@ -226,9 +238,17 @@ def test_only_the_order_of_words_within_a_fact_matters():
 
 @examples(40)
 @given(
-    pairs=st.integers(1, 4), lag=st.integers(0, 9), keys=st.integers(4, 6), values=st.integers(2, 5)
+    pairs=st.integers(1, 4),
+    lag=st.integers(0, 9),
+    keys=st.integers(4, 6),
+    values=st.integers(2, 5),
 )
-def test_every_key_is_answered_with_the_value_after_it(pairs, lag, keys, values):
+def test_every_key_is_answered_with_the_value_after_it(
+    pairs,
+    lag,
+    keys,
+    values,
+):
     task = Association(pairs, lag, keys, values)
     for ids, targets in zip(*task.train(np.random.default_rng(1), 10), strict=True):
         told = dict(ids[: 2 * pairs].reshape(-1, 2).tolist())
@@ -251,7 +271,10 @@ def test_every_key_is_answered_with_the_value_after_it(pairs, lag, keys, values)
     seed=st.integers(0, 5),
 )
 def test_the_answer_is_the_end_of_the_chain_that_begins_with_the_question(
-    steps, chains, spare, seed
+    steps,
+    chains,
+    spare,
+    seed,
 ):
     task = Implication(steps, chains, max(8, chains * (steps + 1)) + spare, seed)
     for stories in (task.train(np.random.default_rng(seed), 10), task.held_out(10)):
@@ -269,13 +292,22 @@ def test_the_answer_is_the_end_of_the_chain_that_begins_with_the_question(
             assert FIRST <= ids.min() <= ids.max() < task.entries
 
 
-def exact(task, name, updates):
+def exact(
+    task,
+    name,
+    updates,
+):
     case = CASES[name]
     return learn(task, toy_spec(case, 32, batch=64), updates, build=case.build).final.exact
 
 
 @pytest.mark.slow
 def test_an_external_memory_keeps_what_belongs_together_where_a_tanh_network_guesses():
-    task = Association(pairs=2, lag=12, keys=4, values=4)
+    task = Association(
+        pairs=2,
+        lag=12,
+        keys=4,
+        values=4,
+    )
     assert exact(task, "memory", 150) >= 0.99
     assert exact(task, "tanh", 150) < 1 / 16 + 0.1, "guessing is right a sixteenth of the time"

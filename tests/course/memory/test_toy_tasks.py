@@ -39,7 +39,12 @@ def test_the_answer_is_the_sum_of_the_two_numbers(bits, seed):
     symbols=st.integers(2, 6),
     distractors=st.integers(1, 4),
 )
-def test_what_is_asked_for_was_read_exactly_one_lag_before(lag, length, symbols, distractors):
+def test_what_is_asked_for_was_read_exactly_one_lag_before(
+    lag,
+    length,
+    symbols,
+    distractors,
+):
     ids, targets = Recall(lag, length, symbols, distractors).train(np.random.default_rng(1), 8)
     asked = targets != NOT_SCORED
     assert asked.sum(1).tolist() == [length] * 8

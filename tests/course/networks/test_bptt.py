@@ -13,11 +13,23 @@ N, E, H, T = 11, 4, 6, 8
 
 
 def make_model(rng, scale=0.7):
-    shapes = {"C": (N, E), "W": (H, E), "U": (H, H), "b": (H,), "V": (N, H), "c": (N,)}
+    shapes = {
+        "C": (N, E),
+        "W": (H, E),
+        "U": (H, H),
+        "b": (H,),
+        "V": (N, H),
+        "c": (N,),
+    }
     return bptt.Elman(**{name: rng.normal(0, scale, shape) for name, shape in shapes.items()})
 
 
-def autograd_of(model, words, targets, h0):
+def autograd_of(
+    model,
+    words,
+    targets,
+    h0,
+):
     """The same model in torch, its own cell and loss, differentiated by autograd."""
     leaves = {name: torch.tensor(value, requires_grad=True) for name, value in vars(model).items()}
     start = torch.tensor(h0, requires_grad=True)
@@ -54,7 +66,13 @@ def test_gradients_through_eight_steps_equal_autograd(seed):
     expected_loss, expected, expected_start = autograd_of(model, words, targets, h0)
     assert loss == pytest.approx(expected_loss, rel=1e-12)
     for name, value in vars(gradients).items():
-        np.testing.assert_allclose(value, expected[name], rtol=1e-10, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(
+            value,
+            expected[name],
+            rtol=1e-10,
+            atol=1e-12,
+            err_msg=name,
+        )
     np.testing.assert_allclose(start, expected_start, rtol=1e-10, atol=1e-12)
 
 

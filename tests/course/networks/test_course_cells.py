@@ -64,7 +64,12 @@ def test_C25_a_network_reads_words_in_memory_that_does_not_grow_with_the_vocabul
         weight = torch.randn(entries, E, dtype=torch.float64)
         assert torch.equal(one_hot_product(ids[0], weight), weight[ids[0]])
         assert allocated(lambda: one_hot_product(ids[0], weight)) == 8 * T * (entries + E)  # noqa: B023
-        spec = RecurrentSpec(hidden=H, embedding=E, objective=SOFTMAX, training=FLOAT32)
+        spec = RecurrentSpec(
+            hidden=H,
+            embedding=E,
+            objective=SOFTMAX,
+            training=FLOAT32,
+        )
         network = RecurrentNetwork(spec, torch.ones(entries)).eval()
         taken.append(allocated(lambda: network(ids, network.start(1, "cpu"))))  # noqa: B023
     assert taken[0] == taken[1]
@@ -94,7 +99,13 @@ def gradient_after_50_steps(name):
     identity, zeros = torch.eye(H).double(), torch.zeros(1, H).double()
     h = h_0 = (random(1, H).abs() + 0.1).requires_grad_()
     for _ in range(50):
-        (h,) = elman_cell(zeros, (h,), identity, zeros[0], f=ACTIVATIONS[name])
+        (h,) = elman_cell(
+            zeros,
+            (h,),
+            identity,
+            zeros[0],
+            f=ACTIVATIONS[name],
+        )
     (gradient,) = torch.autograd.grad(h.sum(), h_0)
     return gradient
 
@@ -217,13 +228,28 @@ def test_C16_layer_i_feeds_layer_i_plus_1():
     torch.testing.assert_close(features[:, -1], below, atol=1e-14, rtol=0)
 
 
-def fitted(network, training, folder):
+def fitted(
+    network,
+    training,
+    folder,
+):
     context = FitContext(work=folder)
-    return trainer.train(network, walks(60, 14, seed=1), walks(20, 14, seed=2), training, context)
+    return trainer.train(
+        network,
+        walks(60, 14, seed=1),
+        walks(20, 14, seed=2),
+        training,
+        context,
+    )
 
 
 SHORT = TrainingSpec(
-    epochs=4, batch=4, bptt_len=10, learning_rate=2e-2, precision="float32", evaluations=1
+    epochs=4,
+    batch=4,
+    bptt_len=10,
+    learning_rate=2e-2,
+    precision="float32",
+    evaluations=1,
 )
 
 
@@ -256,12 +282,37 @@ def test_C19_all_neural_models_differ_in_the_layer_of_features_alone(tmp_path):
 
     In this language each token is followed by one of two, so a perplexity below 3 is that of a model that looks back.
     """
-    common = {"embedding": 8, "hidden": 16, "dropout": 0.0, "objective": SOFTMAX, "training": SHORT}
+    common = {
+        "embedding": 8,
+        "hidden": 16,
+        "dropout": 0.0,
+        "objective": SOFTMAX,
+        "training": SHORT,
+    }
     specs = {
-        "nplm": NPLMSpec(context=2, direct=False, **common),
-        "rnn": RecurrentSpec(kind="rnn", tied=False, condition_on_stars=False, **common),
-        "gru": RecurrentSpec(kind="gru", tied=False, condition_on_stars=False, **common),
-        "lstm": RecurrentSpec(kind="lstm", tied=False, condition_on_stars=False, **common),
+        "nplm": NPLMSpec(
+            context=2,
+            direct=False,
+            **common,
+        ),
+        "rnn": RecurrentSpec(
+            kind="rnn",
+            tied=False,
+            condition_on_stars=False,
+            **common,
+        ),
+        "gru": RecurrentSpec(
+            kind="gru",
+            tied=False,
+            condition_on_stars=False,
+            **common,
+        ),
+        "lstm": RecurrentSpec(
+            kind="lstm",
+            tied=False,
+            condition_on_stars=False,
+            **common,
+        ),
     }
     summaries, outputs = {}, {}
     for kind, spec in specs.items():
@@ -331,7 +382,14 @@ def test_D11_einsum_form_of_a_step(kind):
     a_loop = torch.stack([sum(W[:, e] * x[s, e] for e in range(E)) + b for s in range(B)])
     torch.testing.assert_close(einsum_affine(x, W, b), a_loop, atol=1e-13, rtol=0)
     steps = [
-        cell.step(affine(x, W, b), state, U, d, affine) for affine in (matmul_affine, einsum_affine)
+        cell.step(
+            affine(x, W, b),
+            state,
+            U,
+            d,
+            affine,
+        )
+        for affine in (matmul_affine, einsum_affine)
     ]
     torch.testing.assert_close(*steps, atol=1e-13, rtol=0)
 
@@ -339,7 +397,14 @@ def test_D11_einsum_form_of_a_step(kind):
 def test_D12_hand_derived_back_propagation_is_that_sum():
     """N 152–159, G 62: bptt's gradient of U against copies of U, one per step, differentiated by autograd."""
     rng = np.random.default_rng(1)
-    shapes = {"C": (V, E), "W": (H, E), "U": (H, H), "b": (H,), "V": (V, H), "c": (V,)}
+    shapes = {
+        "C": (V, E),
+        "W": (H, E),
+        "U": (H, H),
+        "b": (H,),
+        "V": (V, H),
+        "c": (V,),
+    }
     model = bptt.Elman(**{name: rng.normal(0, 0.5, shape) for name, shape in shapes.items()})
     read, following = rng.integers(0, V, T), rng.integers(0, V, T)
     gradient, _ = bptt.backward(

@@ -25,7 +25,11 @@ def scored(draw, most=5):
     return scores, draw(st.integers(0, len(scores) - 1))
 
 
-def value(loss, scores, label):
+def value(
+    loss,
+    scores,
+    label,
+):
     return loss(torch.tensor([scores], dtype=torch.float64), torch.tensor([label])).item()
 
 
@@ -105,6 +109,11 @@ def test_gradients_equal_numeric_differences(loss):
         (torch.zeros(3), torch.tensor([0, 0]), "2 or more labels"),
     ],
 )
-def test_wrong_input_is_refused(loss, scores, labels, complaint):
+def test_wrong_input_is_refused(
+    loss,
+    scores,
+    labels,
+    complaint,
+):
     with pytest.raises(ModelError, match=complaint):
         loss(scores, labels)

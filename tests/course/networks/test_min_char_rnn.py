@@ -58,7 +58,11 @@ def test_gradients_over_a_window_of_25_equal_autograds(text):
     assert loss == pytest.approx(expected_loss, rel=1e-12)
     for name, value in expected.items():
         np.testing.assert_allclose(
-            getattr(gradients, name), value, rtol=1e-10, atol=1e-10, err_msg=name
+            getattr(gradients, name),
+            value,
+            rtol=1e-10,
+            atol=1e-10,
+            err_msg=name,
         )
 
 

@@ -27,11 +27,20 @@ from tests.models.neural.made_streams import walks
 V = 30
 
 
-def rates_of(lowest, highest, updates):
+def rates_of(
+    lowest,
+    highest,
+    updates,
+):
     return np.geomspace(lowest, highest, updates).tolist()
 
 
-def curve(rates, falls_at, explodes_at, noise=0.0):
+def curve(
+    rates,
+    falls_at,
+    explodes_at,
+    noise=0.0,
+):
     """Six nats, a smooth fall of two centred on one rate, and a rise by a power law that passes 0.5 at another."""
     rates = np.array(rates)
     nats = 6 - 2 / (1 + (falls_at / rates) ** 2) + 0.5 * (rates / explodes_at) ** 3
@@ -50,9 +59,19 @@ def test_marks_of_a_curve_are_found_where_they_were_put(falls_at, noise):
 
 @pytest.mark.slow
 def test_a_sweep_ends_where_the_loss_explodes():
-    training = TrainingSpec(batch=8, bptt_len=10, precision="float32", seed=5, weight_decay=0.0)
+    training = TrainingSpec(
+        batch=8,
+        bptt_len=10,
+        precision="float32",
+        seed=5,
+        weight_decay=0.0,
+    )
     spec = RecurrentSpec(
-        kind="gru", hidden=16, embedding=12, objective=ObjectiveSpec(head=10), training=training
+        kind="gru",
+        hidden=16,
+        embedding=12,
+        objective=ObjectiveSpec(head=10),
+        training=training,
     )
     rates, stream = rates_of(1e-5, 1e3, 120), walks(120, V, 1)
     first, again = (sweep_losses(spec, stream, rates) for _ in range(2))
@@ -78,7 +97,13 @@ SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4)
 def test_without_noise_the_law_itself_comes_back() -> None:
     law = Law(2.0, 40.0, 0.3, 0.0)
     sizes = [1e4, 2e4, 4e4, 8e4, 1.6e5]
-    found = foretell(sizes, [law(size) for size in sizes], 2.56e6, 0.8, seed=1)
+    found = foretell(
+        sizes,
+        [law(size) for size in sizes],
+        2.56e6,
+        0.8,
+        seed=1,
+    )
     assert found.law.exponent == pytest.approx(0.3, abs=0.011)  # one step of the grid
     assert found.law.floor == pytest.approx(2.0, abs=0.1)
     assert found.nats == pytest.approx(law(2.56e6), abs=0.02)
@@ -98,7 +123,13 @@ def test_intervals_of_80_percent_hold_about_as_often(seeds: int) -> None:
         sizes = np.repeat(np.array(SHARES) * size, seeds)
         law = Law(floor, gap / sizes[0] ** -exponent, exponent, noise)
         losses = [law(one) + noise * generator.standard_normal() for one in sizes]
-        found = foretell(sizes, losses, size, 0.8, seed=number)
+        found = foretell(
+            sizes,
+            losses,
+            size,
+            0.8,
+            seed=number,
+        )
         held.append(found.holds(law(size) + noise * generator.standard_normal()))
     assert 0.7 <= np.mean(held) <= 0.9
 
@@ -118,15 +149,27 @@ def test_intervals_of_80_percent_hold_about_as_often(seeds: int) -> None:
     ],
 )
 def test_what_no_law_can_be_had_from_is_refused(
-    sizes: list[float], losses: list[float], said: str
+    sizes: list[float],
+    losses: list[float],
+    said: str,
 ) -> None:
     with pytest.raises(ValueError, match=said):
-        foretell(sizes, losses, 1e6, 0.8, seed=1)
+        foretell(
+            sizes,
+            losses,
+            1e6,
+            0.8,
+            seed=1,
+        )
 
 
 # --- A network predicts changes of a series, and is refused where nothing can
 
-QUICK = ForecastOptions(window=12, hidden=12, training=replace(RECIPE, epochs=6.0))
+QUICK = ForecastOptions(
+    window=12,
+    hidden=12,
+    training=replace(RECIPE, epochs=6.0),
+)
 
 
 def test_the_errors_are_those_of_the_definition() -> None:
@@ -158,7 +201,9 @@ def test_a_linear_series_is_predicted_by_the_linear_way_exactly() -> None:
     ],
 )
 def test_a_series_that_cannot_be_used_is_refused(
-    values: np.ndarray, options: ForecastOptions, said: str
+    values: np.ndarray,
+    options: ForecastOptions,
+    said: str,
 ) -> None:
     with pytest.raises(ModelError, match=said):
         forecast(values, options)

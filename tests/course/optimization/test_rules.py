@@ -105,7 +105,9 @@ def test_momentum_as_it_is_meant_falls():
     st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=6), st.floats(1e-12, 1e-1), st.booleans()
 )
 def test_epsilon_inside_the_root_makes_a_step_longer_within_the_documented_bound(
-    gradients, eps, forgets
+    gradients,
+    eps,
+    forgets,
 ):
     """AdaGrad and RMSprop, one weight, the papers' form √(v + ε²) beside the one here, √v + ε."""
     theta = nn.Parameter(torch.zeros(1, dtype=torch.float64))

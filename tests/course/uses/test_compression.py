@@ -41,7 +41,11 @@ HOSTILE = [
 ]
 
 
-def named(kind: str, unit: str = "word", digest: str = "ab" * 32) -> Bundle:
+def named(
+    kind: str,
+    unit: str = "word",
+    digest: str = "ab" * 32,
+) -> Bundle:
     return replace(bundle_of(kind, unit), digest=digest)
 
 
@@ -78,7 +82,9 @@ def test_any_content_comes_back(content: bytes) -> None:
 
 @given(st.integers(0, 2**32), st.integers(1, 300), st.integers(0, 300))
 def test_a_message_takes_little_more_than_its_information(
-    seed: int, symbols: int, length: int
+    seed: int,
+    symbols: int,
+    length: int,
 ) -> None:
     draws, encoder, counts, bits = Random(seed), RangeEncoder(), Adaptive([1] * symbols), 0.0
     message = [draws.randrange(symbols) for _ in range(length)]

@@ -44,7 +44,11 @@ def test_edits_are_the_fewest(written: str, meant: str) -> None:
         ("oup", "soup", ("s", "")),
     ],
 )
-def test_an_edit_is_named_by_its_letters(written: str, meant: str, edit: tuple[str, str]) -> None:
+def test_an_edit_is_named_by_its_letters(
+    written: str,
+    meant: str,
+    edit: tuple[str, str],
+) -> None:
     assert edits(written, meant) == [edit]
 
 

@@ -62,7 +62,9 @@ def test_a_wrong_line_is_named(line: str, tmp_path: Path) -> None:
 
 
 def test_the_command_answers_each_line_of_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     known, asked = tmp_path / "known.jsonl", tmp_path / "asked.txt"
     known.write_text(

@@ -62,7 +62,11 @@ def test_simulated_lists_have_the_stated_share_of_wrong_words_where_words_can_be
 def test_the_weights_are_those_with_the_fewest_errors() -> None:
     """A model that knows the right text, and a recogniser that is wrong by at most 2."""
     lists = [NBest(str(n), ["a b", "a c", "a c d"], [2.0, 1.0, 0.5], "a c") for n in range(5)]
-    log_p = {"a b": -3.0, "a c": -1.0, "a c d": -2.0}
+    log_p = {
+        "a b": -3.0,
+        "a c": -1.0,
+        "a c d": -2.0,
+    }
     scored = ScoredLists(lists, lambda texts: np.array([log_p[text] for text in texts]))
     weights = rescoring.tune_weights(scored)
     assert scored.choose(weights) == [1] * 5
@@ -70,7 +74,11 @@ def test_the_weights_are_those_with_the_fewest_errors() -> None:
 
 
 def test_a_line_that_is_no_list_is_named(tmp_path: Path) -> None:
-    good = {"id": 7, "hypotheses": [{"text": "a", "score": -1}], "reference": "a"}
+    good = {
+        "id": 7,
+        "hypotheses": [{"text": "a", "score": -1}],
+        "reference": "a",
+    }
     (tmp_path / "lists").write_text(json.dumps(good) + '\n{"hypotheses": [{"text": "a"}]}\n')
     with pytest.raises(ValueError, match="line 2"):
         read_lists(tmp_path / "lists")

@@ -27,7 +27,11 @@ REVIEWS = [text.replace("\n", " ") for text in TEXTS]
 QUERY = "the soup was cold and the staff"
 
 
-def log_probability(index: Index, query: str, smoothed) -> list[float]:
+def log_probability(
+    index: Index,
+    query: str,
+    smoothed,
+) -> list[float]:
     """Σ log p(w | d) of the query's words, one after another."""
     names = index._words.vocabulary_
     return [
@@ -72,7 +76,11 @@ def test_bm25_has_the_scores_of_bm25s() -> None:
     peer = pytest.importorskip("bm25s")
     index = Index(REVIEWS)
     words = [[word for word in index._words.build_analyzer()(text)] for text in REVIEWS]
-    made = peer.BM25(method="lucene", k1=1.2, b=0.75)
+    made = peer.BM25(
+        method="lucene",
+        k1=1.2,
+        b=0.75,
+    )
     made.index(words, show_progress=False)
     query = index._words.build_analyzer()(QUERY)
     assert bm25(index).scores(index.queries([QUERY]))[0] == pytest.approx(

@@ -42,7 +42,11 @@ def information(pairs, groups):
     return nats
 
 
-def together(groups, c, d):
+def together(
+    groups,
+    c,
+    d,
+):
     return [group for number, group in enumerate(groups) if number not in (c, d)] + [
         groups[c] | groups[d]
     ]

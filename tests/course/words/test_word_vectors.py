@@ -37,7 +37,12 @@ class Predicted(torch.autograd.Function):
     """The sum of log σ(s u · h) with the program's gradients."""
 
     @staticmethod
-    def forward(ctx, h, u, signs):
+    def forward(
+        ctx,
+        h,
+        u,
+        signs,
+    ):
         value, *slopes = prediction_loss(h.numpy(), u.numpy(), signs.numpy())
         ctx.slopes = [torch.from_numpy(slope) for slope in slopes]
         return torch.tensor(value, dtype=torch.float64)
@@ -158,9 +163,30 @@ def test_unknown_words_are_those_beyond_the_most_frequent() -> None:
 
 def test_a_contrast_is_monroes_log_odds_ratio_with_a_dirichlet_prior() -> None:
     one, five, prior = (
-        {"good": 10, "bad": 80, "the": 500, "!": 9, "rare": 0, "x": 4_401},
-        {"good": 90, "bad": 5, "the": 510, "!": 80, "rare": 3, "x": 5_312},
-        {"good": 130, "bad": 100, "the": 1_700, "!": 100, "rare": 3, "x": 17_967},
+        {
+            "good": 10,
+            "bad": 80,
+            "the": 500,
+            "!": 9,
+            "rare": 0,
+            "x": 4_401,
+        },
+        {
+            "good": 90,
+            "bad": 5,
+            "the": 510,
+            "!": 80,
+            "rare": 3,
+            "x": 5_312,
+        },
+        {
+            "good": 130,
+            "bad": 100,
+            "the": 1_700,
+            "!": 100,
+            "rare": 3,
+            "x": 17_967,
+        },
     )
     by_hand = {}
     for word in ("good", "bad", "the", "x"):

@@ -23,14 +23,35 @@ from reviewlm.evaluation.gate.evidence import (
 STARS = ("1", "2", "3", "4", "5")
 
 
-def predicted(truth, answers, labels=STARS, probabilities=None, groups=None, ids=None):
+def predicted(
+    truth,
+    answers,
+    labels=STARS,
+    probabilities=None,
+    groups=None,
+    ids=None,
+):
     """Answers on reviews with the ids r0000, r0001 …; numbers of labels, not their names."""
     ids = [f"r{row:04d}" for row in range(len(truth))] if ids is None else ids
     groups = None if groups is None else np.asarray(groups)
-    return Predicted(labels, np.asarray(truth), np.asarray(answers), probabilities, ids, groups)
+    return Predicted(
+        labels,
+        np.asarray(truth),
+        np.asarray(answers),
+        probabilities,
+        ids,
+        groups,
+    )
 
 
-def drawn(reviews=400, right=0.7, seed=1, labels=STARS, groups=None, probable=True):
+def drawn(
+    reviews=400,
+    right=0.7,
+    seed=1,
+    labels=STARS,
+    groups=None,
+    probable=True,
+):
     """Stars with unequal shares, answered right on about a share of the reviews, otherwise one star off.
 
     Reviews of equal numbers have equal true labels whatever the seed is. The probabilities are those of this process.
@@ -45,7 +66,13 @@ def drawn(reviews=400, right=0.7, seed=1, labels=STARS, groups=None, probable=Tr
     answers = np.where(random.random(reviews) < right, truth, beside)
     table = np.full((reviews, count), (1 - right) / (count - 1))
     table[np.arange(reviews), answers] = right
-    return predicted(truth, answers, labels, table if probable else None, groups)
+    return predicted(
+        truth,
+        answers,
+        labels,
+        table if probable else None,
+        groups,
+    )
 
 
 # --- Evidence of the classifiers' gate: made-up answers of a challenger that passes every rule
@@ -70,8 +97,20 @@ SOUND = {
 }
 YELP = Family("yelp")
 EVIDENCE = Evidence(
-    ModelEvidence("new", BETTER, "test1", name="lstm", family=YELP),
-    ModelEvidence("old", WORSE, "test1", name="bag", family=YELP),
+    ModelEvidence(
+        "new",
+        BETTER,
+        "test1",
+        name="lstm",
+        family=YELP,
+    ),
+    ModelEvidence(
+        "old",
+        WORSE,
+        "test1",
+        name="bag",
+        family=YELP,
+    ),
     ModelEvidence("base", SIMPLE, "test1", name="logistic"),
     champion_reviews=ChampionReviews(same=True),
     resamples=500,
@@ -91,16 +130,30 @@ def answering(**answers):
     return found
 
 
-def with_answers(found, rows, answers):
+def with_answers(
+    found,
+    rows,
+    answers,
+):
     changed_N = found.answers_N.copy()
     changed_N[rows] = answers
     return predicted(found.truth_N, changed_N, found.labels, groups=found.groups_N)
 
 
-def on_champions_reviews(right, reviews=REVIEWS, seed=4, left_out=(0, 0), **changes):
+def on_champions_reviews(
+    right,
+    reviews=REVIEWS,
+    seed=4,
+    left_out=(0, 0),
+    **changes,
+):
     """Answers of both on reviews of the champion's data; the champion is right on 75 %, the challenger on *right*."""
     theirs, ours = drawn(reviews, 0.75, seed=1), drawn(reviews, right, seed=seed)
-    found = {"challenger": ours, "champion": theirs, **changes}
+    found = {
+        "challenger": ours,
+        "champion": theirs,
+        **changes,
+    }
     return replace(
         EVIDENCE, champion_reviews=ChampionReviews(reviews + sum(left_out), *left_out, **found)
     )
@@ -119,7 +172,11 @@ def rule(decision, name):
 HOSTILE = "<script>alert('five stars')</script> & \"quotes\" \u202ereversed"
 
 
-def stars(sharpness, seed, overconfident=1.0):
+def stars(
+    sharpness,
+    seed,
+    overconfident=1.0,
+):
     """Answers from a normal density around a noisy reading of the stars; all classifiers have the same reviews."""
     truth = np.random.default_rng(0).choice(5, REVIEWS, p=[0.14, 0.08, 0.11, 0.22, 0.45])
     heard = truth + np.random.default_rng(seed).normal(0, sharpness, REVIEWS)
@@ -130,7 +187,11 @@ def stars(sharpness, seed, overconfident=1.0):
 
 def made_classification(**changes):
     """Four classifiers, one without probabilities; `lstm` is challenger, `bag` champion, `logistic` the baseline."""
-    answers = {"lstm": stars(0.55, 1, 2.0), "logistic": stars(0.95, 2), "bag": stars(0.85, 3)}
+    answers = {
+        "lstm": stars(0.55, 1, 2.0),
+        "logistic": stars(0.95, 2),
+        "bag": stars(0.85, 3),
+    }
     margins = stars(0.7, 4)
     answers["svm"] = predicted(margins.truth_N, margins.answers_N, STARS)
     ids = answers["lstm"].review_ids
@@ -155,7 +216,13 @@ def made_classification(**changes):
     texts[ids[int(worst)]] = HOSTILE
     shown = {name: answers[name] for name in ("lstm", "logistic")}
     values = {
-        "rows": classifier_rows(answers, "logistic", confidence=0.95, resamples=500, seed=1),
+        "rows": classifier_rows(
+            answers,
+            "logistic",
+            confidence=0.95,
+            resamples=500,
+            seed=1,
+        ),
         "answers": answers,
         "winner": "lstm",
         "baseline": "logistic",
@@ -171,10 +238,19 @@ def made_classification(**changes):
 
 def decision(answers):
     sides = {
-        who: ModelEvidence(name, answers[name], "test1", name=name, family=Family("yelp"))
+        who: ModelEvidence(
+            name,
+            answers[name],
+            "test1",
+            name=name,
+            family=Family("yelp"),
+        )
         for who, name in (("challenger", "lstm"), ("champion", "bag"), ("baseline", "logistic"))
     }
     evidence = Evidence(
-        **sides, champion_reviews=ChampionReviews(same=True), resamples=500, **SOUND
+        **sides,
+        champion_reviews=ChampionReviews(same=True),
+        resamples=500,
+        **SOUND,
     )
     return ClassifierCase.judge(ClassificationPromotion(), evidence)

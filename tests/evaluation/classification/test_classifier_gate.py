@@ -48,7 +48,11 @@ def without_probabilities(found):
     return with_answers(found, [], [])
 
 
-def relabelled(share, truth_N, seed):
+def relabelled(
+    share,
+    truth_N,
+    seed,
+):
     """Answers on reviews of two labels, right on about a share of them."""
     right_N = np.random.default_rng(seed).random(REVIEWS) < share
     return predicted(truth_N, np.where(right_N, truth_N, (truth_N + 1) % 2), ("1", "2"))
@@ -63,7 +67,11 @@ def one_probability_is_nan():
 def of_unequal_labels():
     """85 % of the reviews have one label. The challenger finds both, and is right on three quarters."""
     truth = (np.arange(REVIEWS) % 20 < 17).astype(int)
-    shares = {"challenger": 0.75, "champion": 0.6, "baseline": 0.45}
+    shares = {
+        "challenger": 0.75,
+        "champion": 0.6,
+        "baseline": 0.45,
+    }
     return answering(
         **{who: relabelled(share, truth, seed) for seed, (who, share) in enumerate(shares.items())}
     )
@@ -284,14 +292,32 @@ def any_evidence(draw):
     for seed, who in enumerate(("challenger", "champion", "baseline")):
         share, probable = draw(st.floats(0, 0.99)), draw(st.booleans())
         missing = draw(st.sampled_from(["", "", "", "its files were deleted"]))
-        rows = drawn(REVIEWS, share, seed, groups=groups, probable=probable)
+        rows = drawn(
+            REVIEWS,
+            share,
+            seed,
+            groups=groups,
+            probable=probable,
+        )
         rows = None if missing and who != "challenger" else rows
         test = draw(st.sampled_from(["test1", "test1", "test2"]))
-        sides[who] = ModelEvidence(who, rows, test, missing, YELP, name=who)
+        sides[who] = ModelEvidence(
+            who,
+            rows,
+            test,
+            missing,
+            YELP,
+            name=who,
+        )
     for who in draw(st.sets(st.sampled_from(["champion", "baseline"]))):
         sides[who] = None
     own = ChampionReviews(same=True)
-    return Evidence(**sides, champion_reviews=own, resamples=100, **SOUND)
+    return Evidence(
+        **sides,
+        champion_reviews=own,
+        resamples=100,
+        **SOUND,
+    )
 
 
 @examples(120)

@@ -51,9 +51,19 @@ def test_the_answer_comes_first(results, page):
 def test_a_gain_is_said_to_be_sure_only_if_its_interval_is(results):
     assert "the baseline logistic: surely better. Promoted" in report.headline(results)
     same = results.answers["logistic"]
-    rows = classifier_rows({"a": same, "b": same}, "b", confidence=0.95, resamples=100, seed=1)
+    rows = classifier_rows(
+        {"a": same, "b": same},
+        "b",
+        confidence=0.95,
+        resamples=100,
+        seed=1,
+    )
     assert "baseline" not in report.headline(
-        made_classification(rows=rows, winner="a", baseline="b")
+        made_classification(
+            rows=rows,
+            winner="a",
+            baseline="b",
+        )
     )
     assert report.verdict(rows[0]) == "the difference may be chance"
 

@@ -15,7 +15,11 @@ LABELS = ("bad", "good")
 EVERY = ("label", "length", "month", "category")
 
 
-def answered(right, truth=None, groups=None):
+def answered(
+    right,
+    truth=None,
+    groups=None,
+):
     """Two labels; *right* says which answers are."""
     right = np.asarray(right, bool)
     truth = np.zeros(len(right), int) if truth is None else np.asarray(truth)
@@ -26,8 +30,18 @@ def documents(found, **columns):
     return pl.DataFrame({"review_id": found.review_ids, **columns})
 
 
-def losses(ours, theirs, facts=None, **changes):
-    options = {"dimensions": EVERY, "min_reviews": 2, "confidence": 0.95, **changes}
+def losses(
+    ours,
+    theirs,
+    facts=None,
+    **changes,
+):
+    options = {
+        "dimensions": EVERY,
+        "min_reviews": 2,
+        "confidence": 0.95,
+        **changes,
+    }
     return accuracy_losses(ours.sort_by_review(), theirs.sort_by_review(), facts, **options)
 
 

@@ -16,7 +16,11 @@ from reviewlm.evaluation.classification.compare import (
 from reviewlm.evaluation.classification.figures import figures
 from tests.evaluation.classification.made_answers import STARS, drawn, predicted
 
-OPTIONS = {"confidence": 0.95, "resamples": 2_000, "seed": 1}
+OPTIONS = {
+    "confidence": 0.95,
+    "resamples": 2_000,
+    "seed": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -159,15 +163,35 @@ def test_intervals_contain_the_true_figures_as_often_as_they_say(groups, per_gro
         number = np.repeat(np.arange(count), per_group)
         both = answers(truth, hard), answers(truth, np.minimum(hard + 0.05, 1))
         ids = np.arange(len(truth)).astype(str)
-        return [predicted(truth, each, STARS[:3], groups=number, ids=ids) for each in both]
+        return [
+            predicted(
+                truth,
+                each,
+                STARS[:3],
+                groups=number,
+                ids=ids,
+            )
+            for each in both
+        ]
 
     a, b = map(figures, pair(500_000))
     gain, level = b.macro_f1 - a.macro_f1, b.macro_f1
     found = {"gain": 0, "level": 0}
     for seed in range(400):
         one, two = pair(groups)
-        compared = compare(one, two, confidence=0.95, resamples=400, seed=seed).macro_f1
-        own = intervals(two, confidence=0.95, resamples=400, seed=seed)["macro_f1"]
+        compared = compare(
+            one,
+            two,
+            confidence=0.95,
+            resamples=400,
+            seed=seed,
+        ).macro_f1
+        own = intervals(
+            two,
+            confidence=0.95,
+            resamples=400,
+            seed=seed,
+        )["macro_f1"]
         found["gain"] += compared.low <= gain <= compared.high
         found["level"] += own.low <= level <= own.high
     assert 0.92 <= found["gain"] / 400 <= 0.98

@@ -90,12 +90,26 @@ def test_the_false_alarm_rate_is_at_most_a_point_above_the_nominal_one(
 ) -> None:
     """Without limits, chance alone decides: 10 % nominal over all six figures, 120 batches of the same source."""
     monkeypatch.setattr(DriftConfig, "js_categories", 0.0)
-    config = DriftConfig(false_alarm=0.1, psi=0, js_words=0, coverage=0, surprisal=0)
+    config = DriftConfig(
+        false_alarm=0.1,
+        psi=0,
+        js_words=0,
+        coverage=0,
+        surprisal=0,
+    )
     pool = reviews(11, 2_000)
     alarms = 0
     for seed in range(120):
         drawn = pool.sample(600, seed=seed, shuffle=True)
-        alarms += bool(compare(drawn[:200], drawn[200:400], drawn[400:], config, seed).drifted)
+        alarms += bool(
+            compare(
+                drawn[:200],
+                drawn[200:400],
+                drawn[400:],
+                config,
+                seed,
+            ).drifted
+        )
     # A rate of 11 % gives more than 20 of 120 with probability 0.02.
     assert alarms <= 20
 
@@ -145,7 +159,12 @@ BYTES = 100
 
 
 def month(
-    name: str, part: str, reviews: int, bits: float, spread: float, seed: int
+    name: str,
+    part: str,
+    reviews: int,
+    bits: float,
+    spread: float,
+    seed: int,
 ) -> pl.DataFrame:
     """Reviews of 100 bytes whose bits per byte are normal around a mean; a tenth of them is spelling."""
     nats = np.random.default_rng(seed).normal(bits, spread, reviews) * BYTES * LN2
@@ -162,15 +181,32 @@ def month(
 
 
 def decay_of(
-    *months: pl.DataFrame, fewest: int = 50, resamples: int = 400, confidence: float = 0.95
+    *months: pl.DataFrame,
+    fewest: int = 50,
+    resamples: int = 400,
+    confidence: float = 0.95,
 ) -> Decay:
     return measure_decay(
-        pl.concat(months), fewest=fewest, confidence=confidence, resamples=resamples, seed=3
+        pl.concat(months),
+        fewest=fewest,
+        confidence=confidence,
+        resamples=resamples,
+        seed=3,
     )
 
 
 def test_the_reference_is_the_last_held_out_months_that_have_enough_reviews_together():
-    months = [month(f"2024-0{number}", HELD_OUT, 30, 2.0 + number, 0.0, 1) for number in (1, 2, 3)]
+    months = [
+        month(
+            f"2024-0{number}",
+            HELD_OUT,
+            30,
+            2.0 + number,
+            0.0,
+            1,
+        )
+        for number in (1, 2, 3)
+    ]
     found = decay_of(*months, fewest=50)
     assert (found.since, found.until) == ("2024-02", "2024-03")
     assert found.reference.estimate == pytest.approx(4.5)
@@ -179,12 +215,37 @@ def test_the_reference_is_the_last_held_out_months_that_have_enough_reviews_toge
     assert "no month after 2024-03" in found.sentence
 
 
-MADE = month("2024-01", HELD_OUT, 200, 2.0, 0.3, 1)
-SAME = month("2024-02", NEW, 200, 2.0, 0.3, 2)
+MADE = month(
+    "2024-01",
+    HELD_OUT,
+    200,
+    2.0,
+    0.3,
+    1,
+)
+SAME = month(
+    "2024-02",
+    NEW,
+    200,
+    2.0,
+    0.3,
+    2,
+)
 
 
 def test_a_month_that_is_worse_beyond_chance_is_told():
-    found = decay_of(MADE, SAME, month("2024-03", NEW, 200, 2.2, 0.3, 3))
+    found = decay_of(
+        MADE,
+        SAME,
+        month(
+            "2024-03",
+            NEW,
+            200,
+            2.2,
+            0.3,
+            3,
+        ),
+    )
 
     assert found.worse is True
     assert found.month == "2024-03"
@@ -197,12 +258,42 @@ def test_a_month_like_the_reference_is_not_worse():
 
 
 def test_a_better_month_is_not_worse():
-    assert decay_of(MADE, month("2024-02", NEW, 200, 1.7, 0.3, 2)).worse is False
+    assert (
+        decay_of(
+            MADE,
+            month(
+                "2024-02",
+                NEW,
+                200,
+                1.7,
+                0.3,
+                2,
+            ),
+        ).worse
+        is False
+    )
 
 
 def test_the_interval_of_a_change_is_that_of_two_independent_means():
     """Equal bytes make the ratio a mean; the standard error of a difference of means is √(s₁²/n₁ + s₂²/n₂)."""
-    one, two = month("2024-01", HELD_OUT, 400, 2.0, 0.5, 1), month("2024-02", NEW, 300, 2.0, 0.2, 2)
+    one, two = (
+        month(
+            "2024-01",
+            HELD_OUT,
+            400,
+            2.0,
+            0.5,
+            1,
+        ),
+        month(
+            "2024-02",
+            NEW,
+            300,
+            2.0,
+            0.2,
+            2,
+        ),
+    )
     found = decay_of(one, two, resamples=4000)
     spread = [
         ((rows["nats"] + rows["spelling_nats"]) / rows["bytes"] / LN2).std() for rows in (one, two)
@@ -215,30 +306,83 @@ def test_the_interval_of_a_change_is_that_of_two_independent_means():
 def test_equal_months_raise_a_false_alarm_as_rarely_as_the_confidence_says():
     alarms = 0
     for seed in range(200):
-        made = month("2024-01", HELD_OUT, 80, 2.0, 0.4, 2 * seed)
-        new = month("2024-02", NEW, 80, 2.0, 0.4, 2 * seed + 1)
+        made = month(
+            "2024-01",
+            HELD_OUT,
+            80,
+            2.0,
+            0.4,
+            2 * seed,
+        )
+        new = month(
+            "2024-02",
+            NEW,
+            80,
+            2.0,
+            0.4,
+            2 * seed + 1,
+        )
         alarms += bool(decay_of(made, new, resamples=150).worse)
     assert alarms <= 12  # 5 of 200 are expected; more than 12 has a probability of 0.2 %
 
 
 def test_a_month_that_the_model_calls_impossible_is_worse():
-    new = month("2024-02", NEW, 60, 2.0, 0.1, 2).with_columns(
-        nats=pl.when(pl.int_range(60) == 5).then(math.inf).otherwise("nats")
+    new = month(
+        "2024-02",
+        NEW,
+        60,
+        2.0,
+        0.1,
+        2,
+    ).with_columns(nats=pl.when(pl.int_range(60) == 5).then(math.inf).otherwise("nats"))
+    found = decay_of(
+        month(
+            "2024-01",
+            HELD_OUT,
+            60,
+            2.0,
+            0.1,
+            1,
+        ),
+        new,
     )
-    found = decay_of(month("2024-01", HELD_OUT, 60, 2.0, 0.1, 1), new)
     assert (found.change.estimate, found.worse) == (math.inf, True)
 
 
 def test_without_held_out_reviews_there_is_nothing_to_compare_with():
     with pytest.raises(EmptyInput, match="No held-out review"):
-        decay_of(month("2024-02", NEW, 60, 2.0, 0.1, 2))
+        decay_of(
+            month(
+                "2024-02",
+                NEW,
+                60,
+                2.0,
+                0.1,
+                2,
+            )
+        )
 
 
 @pytest.fixture
 def champion():
     """Measure the decay of the version in use."""
     return decay_of(
-        month("2024-01", HELD_OUT, 80, 2.0, 0.1, 1), month("2024-03", NEW, 80, 2.1, 0.1, 2)
+        month(
+            "2024-01",
+            HELD_OUT,
+            80,
+            2.0,
+            0.1,
+            1,
+        ),
+        month(
+            "2024-03",
+            NEW,
+            80,
+            2.1,
+            0.1,
+            2,
+        ),
     )
 
 
@@ -246,7 +390,22 @@ def champion():
 def axes(champion):
     """Draw the decay curve of a champion, with the version before it."""
     former = decay_of(
-        month("2024-01", HELD_OUT, 80, 2.3, 0.1, 3), month("2024-02", NEW, 80, 2.4, 0.1, 4)
+        month(
+            "2024-01",
+            HELD_OUT,
+            80,
+            2.3,
+            0.1,
+            3,
+        ),
+        month(
+            "2024-02",
+            NEW,
+            80,
+            2.4,
+            0.1,
+            4,
+        ),
     )
     [axes] = decay_curve({"v2": champion, "v1": former}).axes
     return axes

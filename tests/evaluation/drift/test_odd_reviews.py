@@ -20,7 +20,9 @@ from reviewlm.evaluation.drift.odd_reviews import (
 
 
 def scored(
-    bits: list[float] | np.ndarray, sizes: list[int] | np.ndarray, name: str = "r"
+    bits: list[float] | np.ndarray,
+    sizes: list[int] | np.ndarray,
+    name: str = "r",
 ) -> pl.DataFrame:
     """Reviews that cost so many bits per byte, one nat of it the spelling of unknown words."""
     nats = np.asarray(bits) * np.asarray(sizes) * math.log(2)

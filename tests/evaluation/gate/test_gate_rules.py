@@ -51,7 +51,11 @@ def slices() -> pl.DataFrame:
 @pytest.mark.parametrize(
     ("dimension", "reviews"), [("stars", 200), ("length", 200), ("month", 199)]
 )
-def test_a_review_stands_in_one_slice_of_a_dimension(slices, dimension, reviews):
+def test_a_review_stands_in_one_slice_of_a_dimension(
+    slices,
+    dimension,
+    reviews,
+):
     assert slices.filter(dimension=dimension)["reviews"].sum() == reviews
 
 
@@ -91,7 +95,9 @@ def test_a_challenger_that_is_worse_on_a_month_or_a_category_is_refused(dimensio
     ("learnt", "promoted", "judged"), [(0, False, 200), (60, True, 140), (180, False, 200)]
 )
 def test_what_the_champion_was_trained_on_is_no_merit_if_enough_other_reviews_are_left(
-    learnt, promoted, judged
+    learnt,
+    promoted,
+    judged,
 ):
     """The champion knows the first 60 reviews by heart; on the others the challenger is 10 % better."""
     known = scores().with_columns(
@@ -201,7 +207,11 @@ def test_scores_that_are_not_those_of_the_store_are_refused():
         (0.99, 1.0, None),
     ],
 )
-def test_novelty_is_the_share_of_new_passages_relative_to_real_reviews(copied, real, passed):
+def test_novelty_is_the_share_of_new_passages_relative_to_real_reviews(
+    copied,
+    real,
+    passed,
+):
     audit = {"copied_passages": copied, "real_copied_passages": real}
     found = rule(judge(PromotionConfig(min_novelty=0.5), audit=audit), "novelty")
     assert found.passed is passed
@@ -213,7 +223,11 @@ def test_novelty_is_the_share_of_new_passages_relative_to_real_reviews(copied, r
 
 
 def test_where_no_canary_was_planted_exposure_is_not_applicable_unless_the_policy_asks_for_it():
-    audit = {**HONEST, "canaries": 0, "exposure_max": None}
+    audit = {
+        **HONEST,
+        "canaries": 0,
+        "exposure_max": None,
+    }
     assert rule(judge(PromotionConfig(max_exposure=None), audit=audit), "exposure").passed is None
     assert rule(judge(PromotionConfig(max_exposure=8), audit=audit), "exposure").passed is False
     assert rule(judge(audit=audit), "known secrets").passed is None
@@ -224,7 +238,11 @@ def test_where_no_canary_was_planted_exposure_is_not_applicable_unless_the_polic
 
 
 def secrets(known, planted=10):
-    audit = {**HONEST, "canaries_known": known, "canaries_once": planted}
+    audit = {
+        **HONEST,
+        "canaries_known": known,
+        "canaries_once": planted,
+    }
     return rule(judge(audit=audit), "known secrets")
 
 
@@ -241,7 +259,12 @@ def secrets(known, planted=10):
         (1, 4, 0, False),
     ],
 )
-def test_a_model_may_know_at_most_two_of_ten_canaries_by_heart(known, planted, limit, passed):
+def test_a_model_may_know_at_most_two_of_ten_canaries_by_heart(
+    known,
+    planted,
+    limit,
+    passed,
+):
     found = secrets(known, planted)
     assert (found.passed, found.value, found.limit) == (passed, known, limit)
 
@@ -258,8 +281,24 @@ def test_the_reason_says_how_many_canaries_are_known(known, said):
         ({}, "kn5", False),  # canaries of frequent words do not show what pairs of rare words tell
         ({"canaries_known": 10}, "", False),
         ({"canaries_known": 10}, "kn5", False),
-        ({"canaries": 0, "canaries_once": 0, "canaries_known": 0}, "kn5", False),
-        ({"canaries": 0, "canaries_once": 0, "canaries_known": 0}, "", None),
+        (
+            {
+                "canaries": 0,
+                "canaries_once": 0,
+                "canaries_known": 0,
+            },
+            "kn5",
+            False,
+        ),
+        (
+            {
+                "canaries": 0,
+                "canaries_once": 0,
+                "canaries_known": 0,
+            },
+            "",
+            None,
+        ),
         ({"canaries_once": 0, "canaries_known": 0}, "kn5", False),  # planted several times only
         ({"canaries_once": 0, "canaries_known": 0}, "", None),
         ({"canaries_known": 10, "exposure_limit": 6.66}, "kn5", False),  # too few candidates
@@ -269,7 +308,9 @@ def test_the_reason_says_how_many_canaries_are_known(known, said):
     ],
 )
 def test_a_table_that_holds_what_one_review_says_is_refused_whatever_was_measured(
-    audit, single_reviews, passed
+    audit,
+    single_reviews,
+    passed,
 ):
     facts = None if audit is None else {**HONEST, **audit}
     found = rule(judge(audit=facts, single_reviews=single_reviews), "known secrets")
@@ -278,7 +319,11 @@ def test_a_table_that_holds_what_one_review_says_is_refused_whatever_was_measure
 
 
 def test_a_model_of_short_lines_is_judged_by_whole_lines():
-    audit = {**HONEST, "copied_passages": 0.2, "real_copied_passages": 0.0}
+    audit = {
+        **HONEST,
+        "copied_passages": 0.2,
+        "real_copied_passages": 0.0,
+    }
     found = rule(judge(audit=audit), "novelty")
     assert (found.passed, found.value) == (True, pytest.approx(0.8))
     assert rule(judge(audit={**audit, "copied_passages": 0.7}), "novelty").passed is False
@@ -293,7 +338,14 @@ def test_a_model_of_short_lines_is_judged_by_whole_lines():
 REVIEWS, PAINT = Family("reviews", "s1"), Family("paint", "s2")
 
 
-def on_champions(level=1.0, reviews=200, noise=0.02, seed=2, left_out=(0, 0), **changes):
+def on_champions(
+    level=1.0,
+    reviews=200,
+    noise=0.02,
+    seed=2,
+    left_out=(0, 0),
+    **changes,
+):
     """Scores of both on the champion's own reviews; the challenger needs *level* times the bits, but for noise."""
     theirs = scores(reviews=reviews).with_columns(
         pl.format("old-{}", "review_id").alias("review_id")
@@ -301,7 +353,11 @@ def on_champions(level=1.0, reviews=200, noise=0.02, seed=2, left_out=(0, 0), **
     ours = scores(level, reviews, noise, seed).with_columns(
         pl.format("old-{}", "review_id").alias("review_id")
     )
-    found = {"challenger": ours, "champion": theirs, **changes}
+    found = {
+        "challenger": ours,
+        "champion": theirs,
+        **changes,
+    }
     return ChampionReviews(reviews + sum(left_out), *left_out, **found)
 
 
@@ -310,7 +366,11 @@ def on_champions(level=1.0, reviews=200, noise=0.02, seed=2, left_out=(0, 0), **
 
 def test_a_challenger_of_another_family_is_refused_however_good_it_is():
     """As 3,000 paint names once replaced the champion of the reviews, "84.82 % better"."""
-    decision = judge(challenger=scores(0.15, seed=1), family=PAINT, champion_family=REVIEWS)
+    decision = judge(
+        challenger=scores(0.15, seed=1),
+        family=PAINT,
+        champion_family=REVIEWS,
+    )
     assert_refused_by(decision, "same data family")
     assert "family 'paint', the champion from 'reviews'" in decision.reason
     assert "promotion.model_name" in decision.reason
@@ -397,7 +457,13 @@ def test_too_few_reviews_of_the_champion_decide_nothing():
 
 
 def test_a_challenger_that_learnt_from_all_reviews_of_the_champion_is_not_judged_by_them():
-    none = ChampionReviews(400, 400, 0, challenger=scores().clear(), champion=scores().clear())
+    none = ChampionReviews(
+        400,
+        400,
+        0,
+        challenger=scores().clear(),
+        champion=scores().clear(),
+    )
 
     assert judge(champion_reviews=none).promote
 

@@ -67,7 +67,11 @@ def test_a_refusal_says_in_brief_whether_the_challenger_is_worse(challenger, bri
 
 
 def test_a_lost_champion_is_named_once():
-    decision = judge(**LOST, champion_digest="old", champion_name="version 3")
+    decision = judge(
+        **LOST,
+        champion_digest="old",
+        champion_name="version 3",
+    )
     assert decision.reason.count("version 3") == 1
 
 
@@ -102,7 +106,11 @@ BROKEN = {
 }
 REFUSED = {
     "the champion": (
-        {"challenger_digest": "old", "challenger": scores(), "smoke_passed": None},
+        {
+            "challenger_digest": "old",
+            "challenger": scores(),
+            "smoke_passed": None,
+        },
         "another model",
         "better than the champion",
     ),
@@ -295,7 +303,11 @@ def test_every_rule_is_in_the_decision_once():
     assert len(names) == len(set(names)) == len(LanguageCase.RULES)
 
 
-def with_score(value, level=1.0, review="r00003"):
+def with_score(
+    value,
+    level=1.0,
+    review="r00003",
+):
     """Scores of which one is *value*."""
     return scores(level).with_columns(
         nats=pl.when(pl.col("review_id") == review).then(value).otherwise(pl.col("nats"))
@@ -355,7 +367,11 @@ def test_without_a_champion_a_model_that_breaks_no_rule_is_promoted():
 
 
 def test_a_first_model_that_is_the_baseline_is_not_called_compared():
-    decision = judge(**FIRST, challenger_digest="kn5", baseline_digest="kn5")
+    decision = judge(
+        **FIRST,
+        challenger_digest="kn5",
+        baseline_digest="kn5",
+    )
     assert decision.promote
     assert "baseline itself" in decision.reason
 
@@ -389,7 +405,11 @@ def test_a_vocabulary_that_hides_words_behind_unk_wins_nothing():
 
 
 def test_equal_evidence_in_any_order_gives_the_same_bytes():
-    shuffled = scores().sample(fraction=1.0, shuffle=True, seed=1)
+    shuffled = scores().sample(
+        fraction=1.0,
+        shuffle=True,
+        seed=1,
+    )
     mixed = judge(challenger=scores(0.9, seed=1).reverse(), champion=shuffled)
     assert mixed.to_json() == judge().to_json() == judge().to_json()
 
@@ -411,7 +431,11 @@ def told(reviews=200, **columns):
     return pl.DataFrame({"review_id": scores(reviews=reviews)["review_id"], **columns})
 
 
-def level(reviews, gain, noise=0.004):
+def level(
+    reviews,
+    gain,
+    noise=0.004,
+):
     """A challenger that is as good as the champion, but for this gain, on every review alike."""
     return {
         "challenger": scores(1 - gain, reviews, noise, seed=1),
@@ -461,7 +485,11 @@ def test_the_least_gain_that_can_be_sure_is_what_passes(times, passes):
 def decision_by_businesses(count):
     """Judge a challenger that is far better on 300 reviews of the given number of businesses."""
     grouped = told(300, group=np.arange(300) % count)
-    return judge(**level(300, 0.3), reviews=grouped, grouped_by="business")
+    return judge(
+        **level(300, 0.3),
+        reviews=grouped,
+        grouped_by="business",
+    )
 
 
 def test_many_reviews_of_few_businesses_are_too_little_evidence():
@@ -538,7 +566,11 @@ def test_copies_of_reviews_make_the_loss_of_a_slice_no_surer():
     single = LanguageCase.of(by_stars, evidence(challenger=challenger, champion=scores()))
     double = LanguageCase.of(
         by_stars,
-        evidence(challenger=with_copies(challenger), champion=champion, reviews=together),
+        evidence(
+            challenger=with_copies(challenger),
+            champion=champion,
+            reviews=together,
+        ),
     )
 
     assert double.slice_losses()["surely"].to_list() == pytest.approx(
@@ -548,10 +580,18 @@ def test_copies_of_reviews_make_the_loss_of_a_slice_no_surer():
 
 def test_a_first_champion_must_surely_beat_the_baseline():
     lucky = scores(0.999, noise=0.3, seed=4)
-    close = judge(**FIRST, challenger=lucky, baseline=scores(1.02))
+    close = judge(
+        **FIRST,
+        challenger=lucky,
+        baseline=scores(1.02),
+    )
     assert_refused_by(close, "better than the baseline")
     assert "not surely above 0.00%" in close.reason
-    assert judge(**FIRST, challenger=scores(0.9, seed=1), baseline=scores()).promote
+    assert judge(
+        **FIRST,
+        challenger=scores(0.9, seed=1),
+        baseline=scores(),
+    ).promote
 
 
 def test_a_loss_larger_than_allowed_for_is_warned_of():
@@ -572,7 +612,11 @@ def test_a_loss_larger_than_allowed_for_is_warned_of():
     assert judge().warnings == ()
 
 
-def alike(spread, reviews=400, size=4):
+def alike(
+    spread,
+    reviews=400,
+    size=4,
+):
     """A challenger better by 4 %, whose difference has a part that all reviews of a user share."""
     random = np.random.default_rng(3)
     factor = 0.96 + spread * random.normal(size=reviews // size)[np.arange(reviews) // size]

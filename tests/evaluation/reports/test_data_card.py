@@ -59,7 +59,11 @@ ORIGIN = Origin(
         "rows": 118,
         "empty": 0,
         "languages": {"de": 2},
-        "near": {"examined": 9, "pairs": 3, "within": {"test": 1}},
+        "near": {
+            "examined": 9,
+            "pairs": 3,
+            "within": {"test": 1},
+        },
         "duplicates": {"train": {"of_test": 1, "near_validation": 2}},
         "learnt": {"test": {"exact": 3, "covered": 4}},
         "coverage": {
@@ -70,7 +74,11 @@ ORIGIN = Origin(
                 "counts": [1, 1, 1, 1, 1, 5, *[0] * 14],
             }
         },
-        "normal_form": {"mask_personal_data": True, "repair_encoding": False, "edition": 2},
+        "normal_form": {
+            "mask_personal_data": True,
+            "repair_encoding": False,
+            "edition": 2,
+        },
     },
     digests={"dataset": "0123456789abcdef", "clean": "fedcba9876543210"},
 )
@@ -83,9 +91,15 @@ def profiled(folder, reviews):
         *(pl.lit(None, CLEAN[name]).alias(name) for name in sorted(lacking)),
         bytes=pl.col("text").str.len_bytes().cast(pl.Int32) + 1,
         words=pl.col("text").str.count_matches(r"\S+").cast(pl.Int32),
-    ).sort(pl.col("split").replace_strict({"test": 0, "validation": 1, "train": 2})).write_parquet(
-        folder / TABLE
-    )
+    ).sort(
+        pl.col("split").replace_strict(
+            {
+                "test": 0,
+                "validation": 1,
+                "train": 2,
+            }
+        )
+    ).write_parquet(folder / TABLE)
     return profile_of(folder)
 
 

@@ -195,9 +195,20 @@ def hostile_run():
     results = made_results()
     models = []
     for model in results.models:
-        rows = {"stars": [1] * len(HOSTILE), "number": [0] * len(HOSTILE), "text": HOSTILE}
+        rows = {
+            "stars": [1] * len(HOSTILE),
+            "number": [0] * len(HOSTILE),
+            "text": HOSTILE,
+        }
         samples = pl.DataFrame(rows).with_columns(ended=False)
-        models.append(replace(model, samples=samples, digests={ALL: ALL}, policies={ALL: ALL}))
+        models.append(
+            replace(
+                model,
+                samples=samples,
+                digests={ALL: ALL},
+                policies={ALL: ALL},
+            )
+        )
     rules = tuple(replace(rule, name=ALL, detail=ALL) for rule in made_decision().rules)
     before = {
         "run": {"started": ALL},
@@ -218,7 +229,11 @@ def hostile_run():
         models=tuple(models),
         slices=slices,
         decision=replace(made_decision(), rules=rules, reason=ALL),
-        data={"licence": ALL, ALL: ALL, "personal data": ALL},
+        data={
+            "licence": ALL,
+            ALL: ALL,
+            "personal data": ALL,
+        },
         digests={ALL: ALL},
         run={ALL: ALL},
         config=json.dumps({ALL: ALL}),
@@ -285,13 +300,29 @@ def test_every_part_of_a_page_holds_it_as_text():
         Picture("", ALL, ALL),
         PageSection(ALL, [ALL]),
     ]
-    page = Page(ALL, ALL, [PageSection(ALL, parts, ALL)], [ALL], ALL)
+    page = Page(
+        ALL,
+        ALL,
+        [PageSection(ALL, parts, ALL)],
+        [ALL],
+        ALL,
+    )
     found = assert_harmless(page.to_html())
     assert found.text.count("<script>alert(1)</script>") == 13
 
 
 def drift_report():
-    figures = (Figure("words", 0.2, 0.1, 0.1, 0.01, True, ALL),)
+    figures = (
+        Figure(
+            "words",
+            0.2,
+            0.1,
+            0.1,
+            0.01,
+            True,
+            ALL,
+        ),
+    )
     classes = {
         "categories": {
             "labels": list(HOSTILE),
@@ -299,8 +330,23 @@ def drift_report():
             "new": [0.2] * len(HOSTILE),
         }
     }
-    moved = [{"word": text, "known": 1.0, "new": 2.0, "part": 0.1} for text in HOSTILE]
-    return DriftReport(figures, 100, 100, 0.01, classes, moved)
+    moved = [
+        {
+            "word": text,
+            "known": 1.0,
+            "new": 2.0,
+            "part": 0.1,
+        }
+        for text in HOSTILE
+    ]
+    return DriftReport(
+        figures,
+        100,
+        100,
+        0.01,
+        classes,
+        moved,
+    )
 
 
 @pytest.mark.slow
@@ -311,7 +357,12 @@ def test_the_drift_report_holds_it_as_text():
         deviation=pl.lit(2.0),
         odd=pl.lit("surprising"),
     )
-    counts = {"surprising": 1, "predictable": 1, "by_chance": 0.5, "reviews": 20}
+    counts = {
+        "surprising": 1,
+        "predictable": 1,
+        "by_chance": 0.5,
+        "reviews": 20,
+    }
     page = drift_page(drift_report(), {ALL: ALL}, rows, counts)
     assert "<script>" in assert_harmless(page.to_html()).text
     assert {tag for tag, _ in rendered(page.to_markdown()).tags} <= PLAIN
@@ -319,18 +370,54 @@ def test_the_drift_report_holds_it_as_text():
 
 def test_the_comparison_of_two_models_holds_it_as_text():
     samples = pl.DataFrame(
-        {"stars": [1] * len(HOSTILE), "number": range(len(HOSTILE)), "A": HOSTILE, "B": HOSTILE}
+        {
+            "stars": [1] * len(HOSTILE),
+            "number": range(len(HOSTILE)),
+            "A": HOSTILE,
+            "B": HOSTILE,
+        }
     )
-    rows = pl.DataFrame({"dimension": HOSTILE, "slice": HOSTILE, "A": 1.0})
+    rows = pl.DataFrame(
+        {
+            "dimension": HOSTILE,
+            "slice": HOSTILE,
+            "A": 1.0,
+        }
+    )
     figures = rows.rename({"slice": "figure"})
-    pair = Pair(ALL, ALL, 9, 9, figures, rows, samples, rows, (ALL,), 0.95, 0.99)
+    pair = Pair(
+        ALL,
+        ALL,
+        9,
+        9,
+        figures,
+        rows,
+        samples,
+        rows,
+        (ALL,),
+        0.95,
+        0.99,
+    )
     found = rendered(pair.to_markdown())
     assert {tag for tag, _ in found.tags} <= PLAIN
 
 
 def test_the_report_of_a_check_holds_it_as_text(tmp_path):
-    result = ExpectationResult("expect", "critical", False, ALL, ALL)
-    found = CheckReport("raw", ALL, False, (result,), tmp_path, (ALL,))
+    result = ExpectationResult(
+        "expect",
+        "critical",
+        False,
+        ALL,
+        ALL,
+    )
+    found = CheckReport(
+        "raw",
+        ALL,
+        False,
+        (result,),
+        tmp_path,
+        (ALL,),
+    )
     assert {tag for tag, _ in rendered(found.to_markdown()).tags} <= PLAIN
 
 
@@ -353,11 +440,27 @@ def test_a_terminal_obeys_nothing_that_a_text_holds(capsys):
     terminal.show_suggestions(ALL, Suggestions([(ALL, 0.5)], 0.5, otherwise=completions))
     terminal.show_suggestions(ALL, completions)
     terminal.show_warnings([ALL])
-    terminal.show_error(InputError(ALL, where=ALL, value=ALL, cause=ALL, remedy=ALL))
+    terminal.show_error(
+        InputError(
+            ALL,
+            where=ALL,
+            value=ALL,
+            cause=ALL,
+            remedy=ALL,
+        )
+    )
     handler = logging.StreamHandler(stream := io.StringIO())
     terminal.log_to_stderr(["hostile"])
     handler.setFormatter(logging.getLogger("hostile").handlers[0].formatter)
-    handler.handle(logging.makeLogRecord({"levelno": logging.INFO, "msg": "%s", "args": (ALL,)}))
+    handler.handle(
+        logging.makeLogRecord(
+            {
+                "levelno": logging.INFO,
+                "msg": "%s",
+                "args": (ALL,),
+            }
+        )
+    )
     logging.getLogger("hostile").handlers.clear()
     out, err = capsys.readouterr()
     for written in (out, err, stream.getvalue()):

@@ -125,10 +125,14 @@ def test_what_was_not_measured_is_left_out():
 
 def test_a_run_whose_every_model_calls_a_review_impossible_has_a_page(results):
     infinite = results.table.with_columns(
-        open_bits_per_byte=math.inf, perplexity=math.inf, impossible=1
+        open_bits_per_byte=math.inf,
+        perplexity=math.inf,
+        impossible=1,
     )
     bare = made_results(
-        table=infinite, slices=None, models=tuple(ModelResults(name) for name in MODELS)
+        table=infinite,
+        slices=None,
+        models=tuple(ModelResults(name) for name in MODELS),
     )
     page = run_page(bare, drawings_of(bare))
     assert "needs infinite bits per byte" in page.to_html()
@@ -201,7 +205,11 @@ def put(tmp_path):
 
 def test_a_record_is_plain_json(results):
     config = json.dumps(
-        {"seed": 7, "models": [{"name": "lstm", "hidden": 128}], "clean": {"edition": "3"}}
+        {
+            "seed": 7,
+            "models": [{"name": "lstm", "hidden": 128}],
+            "clean": {"edition": "3"},
+        }
     )
     record = json.loads(json.dumps(record_of(replace(results, config=config)), allow_nan=False))
     assert record["settings"] == {
@@ -249,7 +257,10 @@ def test_the_report_shows_what_changed_since_the_champion_s_run(results):
     then = record_of(replace(results, config='{"models": [{"name": "lstm", "hidden": 64}]}'))
     config = '{"models": [{"name": "lstm", "hidden": 128}], "fields": {}}'
     now = replace(
-        results, config=config, data={"reviews": 7_000}, before={**then, "folder": "run-1"}
+        results,
+        config=config,
+        data={"reviews": 7_000},
+        before={**then, "folder": "run-1"},
     )
     page = run_page(now, []).to_html()
     assert '<a href="../run-1/report.html">' in page

@@ -129,7 +129,13 @@ def test_equal_figures_give_equal_texts(text):
 @pytest.fixture
 def two_figures(text):
     """The texts of two figures of a page."""
-    curve = pl.DataFrame({"n": [1, 2], "samples": [0.9, 0.5], "real": [0.8, 0.4]})
+    curve = pl.DataFrame(
+        {
+            "n": [1, 2],
+            "samples": [0.9, 0.5],
+            "real": [0.8, 0.4],
+        }
+    )
     return text, svg_of(novelty_figure({"kn5": curve}, STYLES), "novelty", "")
 
 

@@ -53,11 +53,32 @@ def rows_of(nats, tokens):
     )
 
 
-def figures(nats=100.0, vocabulary="a", boundary="b", spelling=0.0, bytes_=300):
-    return Figures(10, 50, bytes_, 40, 2, nats, spelling, "word", vocabulary, boundary)
+def figures(
+    nats=100.0,
+    vocabulary="a",
+    boundary="b",
+    spelling=0.0,
+    bytes_=300,
+):
+    return Figures(
+        10,
+        50,
+        bytes_,
+        40,
+        2,
+        nats,
+        spelling,
+        "word",
+        vocabulary,
+        boundary,
+    )
 
 
-def test_a_uniform_model_has_the_perplexity_of_its_entries(uniform_bundle, stream, vocabulary):
+def test_a_uniform_model_has_the_perplexity_of_its_entries(
+    uniform_bundle,
+    stream,
+    vocabulary,
+):
     found = figures_of_bundle(score_stream(uniform_bundle, stream), uniform_bundle)
     assert found.perplexity == pytest.approx(vocabulary.size - len(CONTEXT_IDS), rel=1e-12)
 
@@ -83,8 +104,22 @@ def test_the_mean_is_weighted_by_tokens_not_by_reviews():
     words=st.integers(1, 10**6),
     count=st.integers(10**4, 10**7),
 )
-def test_conversions_agree(nats, spelling, tokens, words, count):
-    found = Figures(1, tokens, count, words, 0, nats, spelling)
+def test_conversions_agree(
+    nats,
+    spelling,
+    tokens,
+    words,
+    count,
+):
+    found = Figures(
+        1,
+        tokens,
+        count,
+        words,
+        0,
+        nats,
+        spelling,
+    )
     assert found.bits_per_byte * LN2 * count == pytest.approx(nats, rel=1e-9)
     assert found.open_bits_per_byte * LN2 * count == pytest.approx(nats + spelling, rel=1e-9)
     assert found.byte_perplexity == pytest.approx(2**found.bits_per_byte, rel=1e-9)
@@ -145,7 +180,11 @@ def nats_by_hand(bundle, ids):
     )
 
 
-def test_scores_stand_in_the_order_of_the_stream(bundle, stream, reviews):
+def test_scores_stand_in_the_order_of_the_stream(
+    bundle,
+    stream,
+    reviews,
+):
     rows = score_stream(bundle, stream)
     assert rows["review_id"].to_list() == reviews["review_id"].to_list()
 
@@ -157,7 +196,11 @@ def test_each_review_starts_afresh(bundle, stream):
         assert rows["nats"][row] == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_end_of_a_text_is_a_scored_token(bundle, stream, reviews):
+def test_the_end_of_a_text_is_a_scored_token(
+    bundle,
+    stream,
+    reviews,
+):
     words = reviews["text"].str.split(" ").list.len()
     assert score_stream(bundle, stream)["tokens"].to_list() == (words + 1).to_list()
 
@@ -169,21 +212,33 @@ def test_a_stream_that_promises_other_tokens_is_refused(bundle, stream):
         score_stream(bundle, broken)
 
 
-def test_a_stream_of_another_vocabulary_is_refused(bundle, reviews, tmp_path):
+def test_a_stream_of_another_vocabulary_is_refused(
+    bundle,
+    reviews,
+    tmp_path,
+):
     other = learn_vocabulary(["a b c d"] * 3, VocabularySpec(min_count=1), NormalForm())
     write_stream(tmp_path, other, [reviews])
     with pytest.raises(ModelError, match=other.digest):
         score_stream(bundle, TokenStream.open(tmp_path))
 
 
-def test_perplexity_is_recomputed_from_the_scores_of_the_tokens(bundle, stream, tmp_path):
+def test_perplexity_is_recomputed_from_the_scores_of_the_tokens(
+    bundle,
+    stream,
+    tmp_path,
+):
     figures = figures_of(score_stream(bundle, stream, tmp_path, observed=range(len(stream))))
     tokens = pl.read_parquet(tmp_path / TOKEN_NATS)
     assert len(tokens) == figures.tokens
     assert math.exp(tokens["nats"].mean()) == pytest.approx(figures.perplexity, rel=1e-9)
 
 
-def test_a_run_keeps_its_scores_with_the_policies_of_scoring(bundle, stream, tmp_path):
+def test_a_run_keeps_its_scores_with_the_policies_of_scoring(
+    bundle,
+    stream,
+    tmp_path,
+):
     facts = score_into_folder(bundle, stream, tmp_path, [3, 5])
     assert facts["perplexity"] == figures_of(pl.read_parquet(tmp_path / SCORES_FILE)).perplexity
     assert pl.read_parquet(tmp_path / TOKEN_NATS)["review_id"].unique(
@@ -198,7 +253,11 @@ def test_a_run_keeps_its_scores_with_the_policies_of_scoring(bundle, stream, tmp
 
 @pytest.mark.parametrize(("elsewhere", "counted"), [(False, False), (True, True)])
 def test_seconds_of_scoring_leave_out_those_in_which_this_process_waits_for_a_core(
-    bundle, stream, tmp_path, elsewhere, counted
+    bundle,
+    stream,
+    tmp_path,
+    elsewhere,
+    counted,
 ):
     def wait(done, total):
         time.sleep(0.5)
@@ -207,13 +266,23 @@ def test_seconds_of_scoring_leave_out_those_in_which_this_process_waits_for_a_co
         return [score_batch(bundle, batch) for batch in batches]
 
     chosen = score if elsewhere else None
-    facts = score_into_folder(bundle, stream, tmp_path, report=wait, elsewhere=chosen)
+    facts = score_into_folder(
+        bundle,
+        stream,
+        tmp_path,
+        report=wait,
+        elsewhere=chosen,
+    )
     assert (facts["score_seconds"] >= 0.5) == counted
 
 
 # --- Precision, recall and F1 of restored marks are those of counting by hand
 
-OPTIONS = {"confidence": 0.95, "resamples": 200, "seed": 1}
+OPTIONS = {
+    "confidence": 0.95,
+    "resamples": 200,
+    "seed": 1,
+}
 
 
 def tags(*texts: str) -> list[list[int]]:
@@ -255,14 +324,30 @@ def test_what_was_never_written_has_no_figure() -> None:
 WORDS = "car card care cart dog! dog (car"
 
 
-def keyboard_of(unit, shown=SHOWN, text=WORDS):
+def keyboard_of(
+    unit,
+    shown=SHOWN,
+    text=WORDS,
+):
     vocabulary = learn_vocabulary(
-        [text] * 3, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm()
+        [text] * 3,
+        VocabularySpec(
+            unit=unit,
+            size=300,
+            min_count=1,
+        ),
+        NormalForm(),
     )
     return vocabulary, Keyboard(vocabulary, shown)
 
 
-def typed_by_hand(keyboard, vocabulary, order, target, at_beginning):
+def typed_by_hand(
+    keyboard,
+    vocabulary,
+    order,
+    target,
+    at_beginning,
+):
     """Type one key after another; look at the screen before each."""
     words = {token: vocabulary.entry(token) for token in order}
     full = {
@@ -290,7 +375,15 @@ def test_keys_spared_are_those_of_a_typist_who_looks_before_every_key(shown, at_
     for target in order:
         better_1V = (rank_V < rank_V[target])[None]
         found = keyboard.spared_keys(better_1V, np.array([target]), np.array([before]))
-        assert found.tolist() == [typed_by_hand(keyboard, vocabulary, order, target, at_beginning)]
+        assert found.tolist() == [
+            typed_by_hand(
+                keyboard,
+                vocabulary,
+                order,
+                target,
+                at_beginning,
+            )
+        ]
 
 
 def test_the_likeliest_word_costs_one_key_with_its_space():

@@ -22,12 +22,24 @@ from reviewlm.models.tokens.special import CONTEXT_IDS, UNK
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 
-def observed(bundle, stream, folder, reviews=None, **options):
+def observed(
+    bundle,
+    stream,
+    folder,
+    reviews=None,
+    **options,
+):
     """Score, then observe, as the stages do."""
     reviews = np.arange(len(stream)) if reviews is None else np.asarray(reviews)
     folder.mkdir(exist_ok=True)
     scores = score_stream(bundle, stream, folder, observed=reviews.tolist())
-    rows = observe(bundle, stream, reviews, pl.read_parquet(folder / TOKEN_NATS), **options)
+    rows = observe(
+        bundle,
+        stream,
+        reviews,
+        pl.read_parquet(folder / TOKEN_NATS),
+        **options,
+    )
     return scores, rows
 
 
@@ -35,18 +47,27 @@ def observed(bundle, stream, folder, reviews=None, **options):
 def network(vocabulary):
     """An untrained LSTM: its numbers are float32, and its features depend on all that was read."""
     spec = RecurrentSpec(
-        kind="lstm", hidden=8, embedding=8, objective=ObjectiveSpec(output="softmax")
+        kind="lstm",
+        hidden=8,
+        embedding=8,
+        objective=ObjectiveSpec(output="softmax"),
     )
     torch.manual_seed(5)
     net = NeuralLM.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
     for weight in net.parameters():
         torch.nn.init.normal_(weight, 0, 0.5)
     return SimpleNamespace(
-        vocabulary=vocabulary, model=NeuralLM(spec, net, vocabulary.size), spec=spec
+        vocabulary=vocabulary,
+        model=NeuralLM(spec, net, vocabulary.size),
+        spec=spec,
     )
 
 
-def by_hand(bundle, stream, rows):
+def by_hand(
+    bundle,
+    stream,
+    rows,
+):
     """Rank of each token among all entries (ties by id), among those that may be suggested, and the entropy."""
     found = []
     for row in rows:
@@ -65,7 +86,11 @@ def by_hand(bundle, stream, rows):
     return found
 
 
-def test_each_column_equals_a_search_by_hand(bundle, stream, tmp_path):
+def test_each_column_equals_a_search_by_hand(
+    bundle,
+    stream,
+    tmp_path,
+):
     _, rows = observed(bundle, stream, tmp_path)
     assert rows.schema == COLUMNS
     rank, suggestion, entropy, confidence = zip(
@@ -78,7 +103,11 @@ def test_each_column_equals_a_search_by_hand(bundle, stream, tmp_path):
 
 
 @pytest.fixture
-def chosen(bundle, stream, tmp_path):
+def chosen(
+    bundle,
+    stream,
+    tmp_path,
+):
     """Observe the tokens of two reviews."""
     return observed(bundle, stream, tmp_path, [5, 9])[1]
 
@@ -101,7 +130,12 @@ def test_only_tokens_of_the_chosen_reviews_are_observed(chosen):
 
 
 @pytest.mark.parametrize("kind", ["bundle", "network"])
-def test_nats_add_up_to_the_scores_of_the_reviews(kind, stream, tmp_path, request):
+def test_nats_add_up_to_the_scores_of_the_reviews(
+    kind,
+    stream,
+    tmp_path,
+    request,
+):
     scores, rows = observed(request.getfixturevalue(kind), stream, tmp_path, [0, 7, 30, 59])
     sums = rows.group_by("review_id", maintain_order=True).agg(
         pl.col("nats").sum(), tokens=pl.len()
@@ -119,11 +153,20 @@ def test_batches_change_no_score_of_a_network(network, stream):
 
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 100])
-def test_batches_change_nothing(network, stream, tmp_path, tokens_per_batch):
+def test_batches_change_nothing(
+    network,
+    stream,
+    tmp_path,
+    tokens_per_batch,
+):
     chosen = [2, 11, 40, 41]
     _, whole = observed(network, stream, tmp_path / "whole", chosen)
     _, parts = observed(
-        network, stream, tmp_path / "parts", chosen, tokens_per_batch=tokens_per_batch
+        network,
+        stream,
+        tmp_path / "parts",
+        chosen,
+        tokens_per_batch=tokens_per_batch,
     )
     for name in ("entropy", "confidence"):
         np.testing.assert_allclose(parts[name], whole[name], rtol=2e-6)
@@ -132,7 +175,11 @@ def test_batches_change_nothing(network, stream, tmp_path, tokens_per_batch):
 
 
 @pytest.fixture
-def uniform_rows(uniform_bundle, stream, tmp_path):
+def uniform_rows(
+    uniform_bundle,
+    stream,
+    tmp_path,
+):
     """What is seen of a model to which all entries are equally likely."""
     _, rows = observed(uniform_bundle, stream, tmp_path)
     return rows
@@ -156,7 +203,12 @@ def impossible(bundle, token):
     return logp - np.log(np.exp(logp).sum(1, keepdims=True))
 
 
-def test_an_impossible_token_has_no_rank(bundle, make_bundle, stream, tmp_path):
+def test_an_impossible_token_has_no_rank(
+    bundle,
+    make_bundle,
+    stream,
+    tmp_path,
+):
     token = bundle.vocabulary.encode("great")[0]
     scores, rows = observed(make_bundle(impossible(bundle, token)), stream, tmp_path)
     own = pl.col("id") == int(token)
@@ -172,7 +224,11 @@ def test_an_impossible_token_has_no_rank(bundle, make_bundle, stream, tmp_path):
     assert scores["nats"].is_infinite().any()
 
 
-def test_figures_of_usefulness_are_those_of_the_suggestions(bundle, stream, tmp_path):
+def test_figures_of_usefulness_are_those_of_the_suggestions(
+    bundle,
+    stream,
+    tmp_path,
+):
     _, rows = observed(bundle, stream, tmp_path)
     ranks = [
         math.inf if suggestion is None else suggestion
@@ -185,8 +241,16 @@ def test_figures_of_usefulness_are_those_of_the_suggestions(bundle, stream, tmp_
     assert found["mrr"] == pytest.approx(np.mean([1 / rank for rank in ranks]))
 
 
-def test_the_same_reviews_are_drawn_for_every_vocabulary(stream, reviews, tmp_path):
-    spec = VocabularySpec(unit="char", size=300, min_count=1)
+def test_the_same_reviews_are_drawn_for_every_vocabulary(
+    stream,
+    reviews,
+    tmp_path,
+):
+    spec = VocabularySpec(
+        unit="char",
+        size=300,
+        min_count=1,
+    )
     write_stream(tmp_path, learn_vocabulary(reviews["text"], spec, NormalForm()), [reviews])
     chars = TokenStream.open(tmp_path)
     drawn = drawn_reviews(stream, 7, seed=3)
@@ -195,7 +259,11 @@ def test_the_same_reviews_are_drawn_for_every_vocabulary(stream, reviews, tmp_pa
     assert drawn_reviews(stream, 1_000, seed=3).tolist() == list(range(60))
 
 
-def test_a_model_whose_probabilities_do_not_sum_to_1_is_refused(bundle, stream, tmp_path):
+def test_a_model_whose_probabilities_do_not_sum_to_1_is_refused(
+    bundle,
+    stream,
+    tmp_path,
+):
     """Twice the probability of every entry: perplexity would be half as high, and worth nothing."""
     whole = bundle.model.logp_VV
     bundle.model.logp_VV = whole + np.log(2)
@@ -207,7 +275,11 @@ def test_a_model_whose_probabilities_do_not_sum_to_1_is_refused(bundle, stream, 
     assert "2" in str(caught.value)
 
 
-def test_scores_of_other_reviews_are_refused(bundle, stream, tmp_path):
+def test_scores_of_other_reviews_are_refused(
+    bundle,
+    stream,
+    tmp_path,
+):
     score_stream(bundle, stream, tmp_path, observed=[1, 2])
     nats = pl.read_parquet(tmp_path / TOKEN_NATS)
     with pytest.raises(ReviewLMError, match="belong to other reviews than the observed"):
@@ -217,7 +289,12 @@ def test_scores_of_other_reviews_are_refused(bundle, stream, tmp_path):
     assert "r01" in str(caught.value)
 
 
-def honest(positions, entries, seed=0, spread=2.0):
+def honest(
+    positions,
+    entries,
+    seed=0,
+    spread=2.0,
+):
     """Distributions, and targets that are drawn from them."""
     draw = np.random.default_rng(seed)
     logp_NV = log_softmax(draw.normal(0, spread, (positions, entries)), 1)

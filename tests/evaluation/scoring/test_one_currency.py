@@ -32,9 +32,21 @@ from reviewlm.tasks.evaluation.intervals import judged_reviews
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.examples import examples
 
-UNITS = {"word": 200, "char": 400, "bpe": 400, "unigram": 400}
+UNITS = {
+    "word": 200,
+    "char": 400,
+    "bpe": 400,
+    "unigram": 400,
+}
 PER_TEXT = ("bits_per_byte", "open_bits_per_byte", "byte_perplexity", "word_perplexity")
-ARTICLES, DISHES = ("the", "a", "the hot"), {"tea": "tea", "hot tea": "hot tea", "soup": "soup"}
+ARTICLES, DISHES = (
+    ("the", "a", "the hot"),
+    {
+        "tea": "tea",
+        "hot tea": "hot tea",
+        "soup": "soup",
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,12 @@ TEXTS = sorted(GRAMMAR.probabilities())
 class PrefixLM:
     """p(next token | tokens so far) = the probability of the texts that go on so / of those that begin so."""
 
-    def __init__(self, vocabulary, probabilities, sharpness=1.0):
+    def __init__(
+        self,
+        vocabulary,
+        probabilities,
+        sharpness=1.0,
+    ):
         self.vocabulary_size, self.mass = vocabulary.size, defaultdict(float)
         for text, probability in probabilities.items():
             ids = (*vocabulary.encode(text).tolist(), EOS)
@@ -102,7 +119,12 @@ class PrefixLM:
 @pytest.fixture(scope="module")
 def vocabularies():
     specs = {
-        unit: VocabularySpec(unit=unit, size=size, min_count=1) for unit, size in UNITS.items()
+        unit: VocabularySpec(
+            unit=unit,
+            size=size,
+            min_count=1,
+        )
+        for unit, size in UNITS.items()
     }
     return {unit: learn_vocabulary(TEXTS * 5, spec, NormalForm()) for unit, spec in specs.items()}
 
@@ -111,17 +133,34 @@ def reviews_of(texts):
     sizes = [len(text.encode()) + 1 for text in texts]
     ids = [f"r{number:03d}" for number in range(len(texts))]
     stars = [1 + number % 5 for number in range(len(texts))]
-    return pl.DataFrame({"review_id": ids, "text": texts, "stars": stars, "bytes": sizes})
+    return pl.DataFrame(
+        {
+            "review_id": ids,
+            "text": texts,
+            "stars": stars,
+            "bytes": sizes,
+        }
+    )
 
 
-def drawn(probabilities, count, seed):
+def drawn(
+    probabilities,
+    count,
+    seed,
+):
     texts = sorted(probabilities)
     return list(
         np.random.default_rng(seed).choice(texts, count, p=[probabilities[text] for text in texts])
     )
 
 
-def scores(vocabularies, probabilities, reviews, sharpness=1.0, whole=False):
+def scores(
+    vocabularies,
+    probabilities,
+    reviews,
+    sharpness=1.0,
+    whole=False,
+):
     """Scores by unit; *whole*: with the price of case and spaces, which these texts all write alike."""
     found = {}
     for unit, vocabulary in vocabularies.items():
@@ -134,17 +173,30 @@ def scores(vocabularies, probabilities, reviews, sharpness=1.0, whole=False):
     return found
 
 
-def compared(tables, vocabularies, judged):
+def compared(
+    tables,
+    vocabularies,
+    judged,
+):
     figures = {
         unit: figures_of(rows, unit=unit, vocabulary=vocabularies[unit].digest)
         for unit, rows in tables.items()
     }
     return ComparedScores(
-        tables, figures, judged, confidence=0.95, resamples=300, seed=1
+        tables,
+        figures,
+        judged,
+        confidence=0.95,
+        resamples=300,
+        seed=1,
     ).interval_table("word")
 
 
-def judged_by(grammar, reviews, monkeypatch):
+def judged_by(
+    grammar,
+    reviews,
+    monkeypatch,
+):
     forward = grammar.forward()
     monkeypatch.setattr(
         "reviewlm.corpus.synthetic.grammar.log_probability",
@@ -173,7 +225,11 @@ def test_the_forward_algorithm_sums_all_derivations_of_a_text():
     st.lists(st.sampled_from(TEXTS), min_size=1, max_size=8),
 )
 def test_another_unit_of_the_same_model_changes_nothing_per_byte_or_word(
-    vocabularies, articles, dishes, second, texts
+    vocabularies,
+    articles,
+    dishes,
+    second,
+    texts,
 ):
     probabilities = Grammar(articles, dishes, second).probabilities()
     expected = -math.fsum(math.log(probabilities[text]) for text in texts)

@@ -44,13 +44,23 @@ STATIC_AND_CACHED = {
     "kn5+cache": "cache",
     "lstm+cache": "continuous cache",
 }
-PARTS = {"kn5": (), "lstm": (), "kn5+cache": ("kn5",), "lstm+cache": ("lstm",)}
+PARTS = {
+    "kn5": (),
+    "lstm": (),
+    "kn5+cache": ("kn5",),
+    "lstm+cache": ("lstm",),
+}
 
 
 @pytest.fixture
 def adapting_scores():
     """Scores and figures of two models, each with and without a cache, and the baseline of each."""
-    levels = {"kn5": 1.0, "lstm": 0.8, "kn5+cache": 0.9, "lstm+cache": 0.7}
+    levels = {
+        "kn5": 1.0,
+        "lstm": 0.8,
+        "kn5+cache": 0.9,
+        "lstm+cache": 0.7,
+    }
     tables = {name: scores(level, seed=7) for name, level in levels.items()}
     figures = {
         name: figures_of(rows, adaptation=STATIC_AND_CACHED[name]) for name, rows in tables.items()
@@ -69,7 +79,13 @@ def test_gains_stay_within_a_kind(adapting_scores):
 
 def test_differences_stay_within_a_kind(adapting_scores):
     tables, figures, own = adapting_scores
-    compared = ComparedScores(tables, figures, confidence=0.95, resamples=50, seed=1)
+    compared = ComparedScores(
+        tables,
+        figures,
+        confidence=0.95,
+        resamples=50,
+        seed=1,
+    )
     pairs = compared.difference_table(own).select("model", "other").unique().rows()
     assert set(pairs) == {("lstm", "kn5"), ("lstm+cache", "kn5+cache")}
     assert compared.interval_table(own).filter(model="lstm+cache")["baseline_gain_lo"][0] > 0
@@ -77,7 +93,13 @@ def test_differences_stay_within_a_kind(adapting_scores):
 
 def test_gains_in_slices_stay_within_a_kind(adapting_scores):
     tables, _, own = adapting_scores
-    sliced = review_slices(tables, None, own, min_reviews=5, confidence=0.95)[0]
+    sliced = review_slices(
+        tables,
+        None,
+        own,
+        min_reviews=5,
+        confidence=0.95,
+    )[0]
     gains = sliced.filter(pl.col("model") == "lstm+cache")["gain"].to_numpy()
     assert gains == pytest.approx(1 - 0.7 / 0.9)
 

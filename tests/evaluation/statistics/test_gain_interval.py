@@ -17,10 +17,18 @@ from reviewlm.evaluation.statistics.gain_interval import (
 )
 from reviewlm.evaluation.statistics.groups import unseen_weight
 
-OPTIONS = {"confidence": 0.95, "resamples": 4_000, "seed": 1}
+OPTIONS = {
+    "confidence": 0.95,
+    "resamples": 4_000,
+    "seed": 1,
+}
 
 
-def ratio(numerator, denominator=None, lengths=None):
+def ratio(
+    numerator,
+    denominator=None,
+    lengths=None,
+):
     ones = np.ones(len(numerator))
     return Ratio(
         np.asarray(numerator, float),
@@ -117,7 +125,16 @@ def test_reviews_of_one_group_show_as_much_of_what_is_unseen_as_they_differ():
     assert numbers["alike"] == pytest.approx(100)
     mixed = Ratio(1 + 0.1 * (own + shared), ones, ones, groups).independent_reviews
     assert mixed == pytest.approx(100 / (0.5 + 0.5 / 10), rel=0.2)
-    found = interval(Ratio(1 + 1e-6 * shared, ones, ones, groups, unseen=1.0), resamples=100)
+    found = interval(
+        Ratio(
+            1 + 1e-6 * shared,
+            ones,
+            ones,
+            groups,
+            unseen=1.0,
+        ),
+        resamples=100,
+    )
     assert found.high - 1 == pytest.approx(unseen_weight(100, 0.95), rel=1e-3)
 
 

@@ -18,10 +18,19 @@ from reviewlm.evaluation.statistics.intervals import (
 )
 from reviewlm.tasks.evaluation.intervals import judged_reviews
 
-HOW = {"confidence": 0.95, "resamples": 1_000, "seed": 1}
+HOW = {
+    "confidence": 0.95,
+    "resamples": 1_000,
+    "seed": 1,
+}
 
 
-def scores(factor=1.0, noise=0.0, reviews=120, seed=0):
+def scores(
+    factor=1.0,
+    noise=0.0,
+    reviews=120,
+    seed=0,
+):
     """Reviews of skewed length; *factor* scales what they cost, *noise* is the model's own luck with each."""
     shared, own = np.random.default_rng(7), np.random.default_rng(seed)
     words = shared.lognormal(4, 0.8, reviews).astype(int) + 1
@@ -40,7 +49,12 @@ def scores(factor=1.0, noise=0.0, reviews=120, seed=0):
     )
 
 
-def compared(tables, judged=None, labels=None, **options):
+def compared(
+    tables,
+    judged=None,
+    labels=None,
+    **options,
+):
     figures = {
         name: figures_of(table, **(labels or {}).get(name, {})) for name, table in tables.items()
     }
@@ -125,7 +139,12 @@ def test_an_infinite_figure_leaves_the_others_their_intervals(with_impossible, k
     assert row == pytest.approx(kn5_row, nan_ok=True)
 
 
-def judged_of(table, bits_below, noise=0.0, seed=3):
+def judged_of(
+    table,
+    bits_below,
+    noise=0.0,
+    seed=3,
+):
     """A grammar that needs so many bits per byte less than the open scores of *table*, give or take."""
     below = bits_below + noise * np.random.default_rng(seed).normal(size=len(table))
     nats = (table["nats"] + table["spelling_nats"]).to_numpy() - below * table[
@@ -181,7 +200,12 @@ def test_models_observed_on_different_reviews_are_refused():
 
 def reviews(texts):
     rows = [(f"r{number}", text, 5, len(text.encode()) + 1) for number, text in enumerate(texts)]
-    schema = {"review_id": pl.String, "text": pl.String, "stars": pl.Int8, "bytes": pl.Int64}
+    schema = {
+        "review_id": pl.String,
+        "text": pl.String,
+        "stars": pl.Int8,
+        "bytes": pl.Int64,
+    }
     return pl.DataFrame(rows, schema, orient="row")
 
 

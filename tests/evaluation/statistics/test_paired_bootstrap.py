@@ -15,9 +15,19 @@ from reviewlm.evaluation.statistics.groups import connect_groups, design_effect,
 from tests.examples import examples
 
 
-def interval(numerator, denominator, seed=1, resamples=2_000, confidence=0.95):
+def interval(
+    numerator,
+    denominator,
+    seed=1,
+    resamples=2_000,
+    confidence=0.95,
+):
     return ratio_interval(
-        numerator, denominator, confidence=confidence, resamples=resamples, seed=seed
+        numerator,
+        denominator,
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
     )
 
 
@@ -37,13 +47,29 @@ def test_numbers_that_are_not_finite_are_refused(numbers):
         interval(np.array(numbers), np.ones(len(numbers)))
 
 
-def boot(columns, resamples=500, seed=1, confidence=0.95):
-    return Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed)
+def boot(
+    columns,
+    resamples=500,
+    seed=1,
+    confidence=0.95,
+):
+    return Bootstrap(
+        columns.items(),
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+    )
 
 
 def test_all_columns_come_from_the_same_draws():
     values = np.random.default_rng(8).lognormal(size=70)
-    found = boot({"x": values, "twice": 2 * values, "one": np.ones(70)})
+    found = boot(
+        {
+            "x": values,
+            "twice": 2 * values,
+            "one": np.ones(70),
+        }
+    )
     np.testing.assert_allclose(found.drawn["twice"], 2 * found.drawn["x"], rtol=1e-12)
     np.testing.assert_allclose(found.drawn["one"], 70, rtol=1e-12)
 
@@ -81,7 +107,12 @@ def test_a_group_is_drawn_as_a_whole():
 
 
 def test_a_single_group_has_no_interval():
-    how = {"confidence": 0.95, "resamples": 99, "seed": 1, "groups": np.zeros(2, int)}
+    how = {
+        "confidence": 0.95,
+        "resamples": 99,
+        "seed": 1,
+        "groups": np.zeros(2, int),
+    }
     found = ratio_interval(np.array([1.0, 2.0]), np.ones(2), **how)
     assert np.isnan([found.low, found.high]).all()
 
@@ -159,7 +190,13 @@ def tables():
 @pytest.mark.long
 def test_intervals_hold_the_true_figure_about_as_often_as_they_say(tables):
     """Of 120 sets 95 % have a standard error of 2 %: 88 % to 99.5 % is more than three of them on either side."""
-    found = coverage(tables, SIZE, SETS, seed=5, resamples=300)
+    found = coverage(
+        tables,
+        SIZE,
+        SETS,
+        seed=5,
+        resamples=300,
+    )
     assert set(found) == set(figures_of_population(tables))
     assert all(0.88 <= share <= 0.995 for share in found.values()), found
 

@@ -61,14 +61,32 @@ def side(
     entries: int = 8_000,
     **changed: str,
 ) -> ComparedModel:
-    labels = {"unit": "word", "boundary": "bos stars eos", "adaptation": "static"} | changed
+    labels = {
+        "unit": "word",
+        "boundary": "bos stars eos",
+        "adaptation": "static",
+    } | changed
     texts = [f"{name} |\nbad", f"{name} good"]
     samples = pl.DataFrame(
-        {"stars": [1, 5], "number": 0, "text": texts, "ended": [True, False], "seed": 1}
+        {
+            "stars": [1, 5],
+            "number": 0,
+            "text": texts,
+            "ended": [True, False],
+            "seed": 1,
+        }
     )
     figures = figures_of(rows, vocabulary=vocabulary, **labels)
     cost = {"megabytes": 1.5, name: 1.0}
-    return ComparedModel(name, bundle or name, rows, figures, samples, cost, entries)
+    return ComparedModel(
+        name,
+        bundle or name,
+        rows,
+        figures,
+        samples,
+        cost,
+        entries,
+    )
 
 
 @pytest.fixture
@@ -97,7 +115,13 @@ def test_of_different_vocabularies_only_open_figures_are_compared(
 ):
     pair = compare_pair(
         side("words", scores(nats)),
-        side("bytes", scores(nats), "v2", unit="char", entries=96),
+        side(
+            "bytes",
+            scores(nats),
+            "v2",
+            unit="char",
+            entries=96,
+        ),
         None,
         **OPTIONS,
     )
@@ -122,7 +146,12 @@ def test_only_a_text_that_was_cut_says_so(nats: np.ndarray):
     rows = compare_pair(
         side("a", scores(nats)), side("b", scores(nats)), None, **OPTIONS
     ).samples.to_dicts()
-    assert rows[0] == {"stars": 1, "number": 0, "A": "a |\nbad", "B": "b |\nbad"}
+    assert rows[0] == {
+        "stars": 1,
+        "number": 0,
+        "A": "a |\nbad",
+        "B": "b |\nbad",
+    }
     assert (rows[1]["A"], rows[1]["B"]) == ("a good" + CUT, "b good" + CUT)
 
 

@@ -24,7 +24,11 @@ def two_lengths(monkeypatch):
     monkeypatch.setattr("reviewlm.evaluation.statistics.slices.LENGTH_BINS", 2)
 
 
-def scores(factor=1.0, reviews=60, worse_at=()):
+def scores(
+    factor=1.0,
+    reviews=60,
+    worse_at=(),
+):
     """Reviews r00 … with stars 1 to 5 in turn; those with stars of *worse_at* cost half as much again."""
     words = np.random.default_rng(2).integers(5, 60, reviews)
     stars = [1 + n % 5 for n in range(reviews)]
@@ -44,7 +48,12 @@ def scores(factor=1.0, reviews=60, worse_at=()):
     )
 
 
-def of(table, model, dimension, name):
+def of(
+    table,
+    model,
+    dimension,
+    name,
+):
     return table.row(
         by_predicate=(pl.col("model") == model)
         & (pl.col("dimension") == dimension)
@@ -53,8 +62,18 @@ def of(table, model, dimension, name):
     )
 
 
-def sliced(tables, documents=None, min_reviews=5):
-    return review_slices(tables, documents, "kn5", min_reviews=min_reviews, confidence=0.95)[0]
+def sliced(
+    tables,
+    documents=None,
+    min_reviews=5,
+):
+    return review_slices(
+        tables,
+        documents,
+        "kn5",
+        min_reviews=min_reviews,
+        confidence=0.95,
+    )[0]
 
 
 def test_slices_of_stars_have_the_figures_of_their_reviews():
@@ -87,7 +106,11 @@ def test_every_length_lies_in_the_bin_that_is_named_after_it(lengths, bins):
         assert low <= length <= high
 
 
-def documents(reviews=60, months=("2019-03", "2020-11"), categories=("Food, Bars", "Food", None)):
+def documents(
+    reviews=60,
+    months=("2019-03", "2020-11"),
+    categories=("Food, Bars", "Food", None),
+):
     return pl.DataFrame(
         {
             "review_id": [f"r{n:02d}" for n in range(reviews)],
@@ -144,9 +167,24 @@ def test_among_many_equal_slices_hardly_ever_is_one_called_worse_though_single_i
     for _ in range(300):
         lost_N = random.normal(0, 1, 800)
         together += bool(
-            (losses_by_slice([slicing], lost_N, np.ones(800), None, 0.95)["surely"] > 0).any()
+            (
+                losses_by_slice(
+                    [slicing],
+                    lost_N,
+                    np.ones(800),
+                    None,
+                    0.95,
+                )["surely"]
+                > 0
+            ).any()
         )
-        single = ratios_by_slice([slicing], lost_N, np.ones(800), None, 0.025)
+        single = ratios_by_slice(
+            [slicing],
+            lost_N,
+            np.ones(800),
+            None,
+            0.025,
+        )
         alone += bool((single["ratio"] > single["reach"]).any())
     assert together / 300 < 0.05
     assert alone / 300 > 0.25
@@ -156,7 +194,11 @@ def test_among_many_equal_slices_hardly_ever_is_one_called_worse_though_single_i
 def test_each_end_of_an_interval_has_half_of_its_error_shared_by_the_slices(errors, sure):
     """Two slices: of Student's t with 59 degrees of freedom 2.00 leaves 2.5 % above it, 2.30 half of that."""
     rows = scores().with_columns(
-        words=20, bytes=101, stars=3, nats=pl.lit(80.0), spelling_nats=pl.lit(0.0)
+        words=20,
+        bytes=101,
+        stars=3,
+        nats=pl.lit(80.0),
+        spelling_nats=pl.lit(0.0),
     )
     loss = np.random.default_rng(4).normal(size=len(rows))
     # A mean of 0 with an error of 0.01 / 60.

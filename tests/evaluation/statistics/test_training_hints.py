@@ -23,7 +23,12 @@ def curve(validation: Sequence[float]) -> list[dict[str, float]]:
     ]
 
 
-def row(model: str = "lstm", bits: float = 2.0, low: float | None = None, **other: Any) -> Any:
+def row(
+    model: str = "lstm",
+    bits: float = 2.0,
+    low: float | None = None,
+    **other: Any,
+) -> Any:
     return {
         "model": model,
         "adaptation": "static",
@@ -41,7 +46,11 @@ FALLING = curve([400, 250, 200])
 RISING = curve([300, 200, 210, 240])
 
 
-def hints(lines: list[dict[str, float]], low: float | None, paced: bool = False) -> str:
+def hints(
+    lines: list[dict[str, float]],
+    low: float | None,
+    paced: bool = False,
+) -> str:
     return " ".join(training_hints([Training("lstm", 2.0, lines, paced)], [row(low=low)]))
 
 
@@ -66,7 +75,9 @@ def test_a_curve_that_rises_after_its_best_is_of_an_over_trained_model_even_abov
     [(RISING, BETTER, "over-trained"), (FALLING, NOT_BETTER, "under-trained")],
 )
 def test_of_a_training_whose_length_the_time_has_chosen_no_hint_asks_for_passes(
-    lines: list[dict[str, float]], low: float, kind: str
+    lines: list[dict[str, float]],
+    low: float,
+    kind: str,
 ) -> None:
     told = hints(lines, low, paced=True)
     assert kind in told

@@ -49,7 +49,13 @@ class SmallAudit(AuditConfig):
     max_canary_share: ClassVar = 0.05
 
 
-CONFIG = SmallAudit(samples=60, max_words=15, canaries=4, copies=(1,), candidates=500)
+CONFIG = SmallAudit(
+    samples=60,
+    max_words=15,
+    canaries=4,
+    copies=(1,),
+    candidates=500,
+)
 
 
 def review(random, stars):
@@ -89,7 +95,11 @@ def canaries(clean):
 
 
 @pytest.fixture(scope="module")
-def streams(clean, canaries, tmp_path_factory):
+def streams(
+    clean,
+    canaries,
+    tmp_path_factory,
+):
     """Return a vocabulary, and the streams of training and validation."""
     folder = tmp_path_factory.mktemp("streams")
     texts = [text for batch in iter_split(clean, "train") for text in batch["text"]]
@@ -107,14 +117,29 @@ def fitted(streams, tmp_path_factory):
 
     def fit(epochs):
         training = TrainingSpec(
-            epochs=epochs, batch=16, bptt_len=14, learning_rate=0.02, evaluations=1, seed=1
+            epochs=epochs,
+            batch=16,
+            bptt_len=14,
+            learning_rate=0.02,
+            evaluations=1,
+            seed=1,
         )
         objective = ObjectiveSpec(output="softmax")
         spec = RecurrentSpec(
-            kind="lstm", hidden=64, embedding=32, training=training, objective=objective
+            kind="lstm",
+            hidden=64,
+            embedding=32,
+            training=training,
+            objective=objective,
         )
         context = FitContext(tmp_path_factory.mktemp("fit"))
-        model = fit_model(spec, vocabulary, train, validation, context).model
+        model = fit_model(
+            spec,
+            vocabulary,
+            train,
+            validation,
+            context,
+        ).model
         return Bundle(spec, vocabulary, model, stars_prior=tuple(stars_prior(train)))
 
     return fit
@@ -126,12 +151,28 @@ def regular(fitted):
 
 
 @pytest.fixture(scope="module")
-def audited(fitted, regular, reference, canaries, tmp_path_factory):
+def audited(
+    fitted,
+    regular,
+    reference,
+    canaries,
+    tmp_path_factory,
+):
     """The facts and the folder of the audits of a regular model and of one that was trained far too long."""
     found = {}
     for name, bundle in (("regular", regular), ("overtrained", fitted(80))):
         folder = tmp_path_factory.mktemp(name)
-        found[name] = audit(bundle, reference, canaries, CONFIG, 1.0, folder), folder
+        found[name] = (
+            audit(
+                bundle,
+                reference,
+                canaries,
+                CONFIG,
+                1.0,
+                folder,
+            ),
+            folder,
+        )
     return found
 
 
@@ -157,16 +198,32 @@ def test_a_model_that_was_trained_far_too_long_knows_the_canaries(audited):
 @pytest.mark.parametrize("least", [1, 2])
 @pytest.mark.parametrize("kind", ["ngram", "linear", "gated", "cache"])
 def test_models_with_an_ngram_part_pass_only_if_it_holds_what_several_reviews_say(
-    kind, least, streams, canaries, tmp_path
+    kind,
+    least,
+    streams,
+    canaries,
+    tmp_path,
 ):
     """By default, and measured: all four canaries are known by heart, or as if they had never been planted."""
     vocabulary, train, validation = streams
     spec = NGramSpec(order=4, min_documents=least)
     part = Part(
-        "kn4", spec, fit_model(spec, vocabulary, train, validation, FitContext(tmp_path)).model
+        "kn4",
+        spec,
+        fit_model(
+            spec,
+            vocabulary,
+            train,
+            validation,
+            FitContext(tmp_path),
+        ).model,
     )
     unigram = fit_model(
-        NGramSpec(order=1), vocabulary, train, validation, FitContext(tmp_path)
+        NGramSpec(order=1),
+        vocabulary,
+        train,
+        validation,
+        FitContext(tmp_path),
     ).model
     parts, model = [part, Part("unigram", NGramSpec(order=1), unigram)], part.model
     if kind == "cache":
@@ -176,7 +233,13 @@ def test_models_with_an_ngram_part_pass_only_if_it_holds_what_several_reviews_sa
         model = MixtureLM(parts, tune_weights(mixture, parts, validation)[0])
     samples = pl.Series([""])
     bundle = Bundle(spec, vocabulary, model)
-    table, facts = measure_exposure(bundle, canaries, 1_000, samples, tmp_path / "scored")
+    table, facts = measure_exposure(
+        bundle,
+        canaries,
+        1_000,
+        samples,
+        tmp_path / "scored",
+    )
     found = rule(
         judge(audit={**HONEST, **facts}, single_reviews="kn4" if least < 2 else ""), "known secrets"
     )
@@ -202,17 +265,41 @@ def test_models_with_an_ngram_part_pass_only_if_it_holds_what_several_reviews_sa
     ],
 )
 def test_canaries_among_the_first_thousandth_are_counted(
-    ranks, candidates, known, passed, monkeypatch, tmp_path
+    ranks,
+    candidates,
+    known,
+    passed,
+    monkeypatch,
+    tmp_path,
 ):
-    def score(bundle, texts, stars, work):
+    def score(
+        bundle,
+        texts,
+        stars,
+        work,
+    ):
         nats = [rank - 0.5 for rank in ranks] + [1.0 + number for number in range(candidates)]
         return pl.DataFrame({"nats": nats, "oov": [0] * len(nats)})
 
     monkeypatch.setattr(writing_exposure, "_score_texts", score)
     texts = tuple(f"canary number {number}" for number in range(len(ranks)))
-    canaries = Canaries(tuple(WORDS), 5, 5, texts, (1,) * len(ranks), 1, 1_000)
+    canaries = Canaries(
+        tuple(WORDS),
+        5,
+        5,
+        texts,
+        (1,) * len(ranks),
+        1,
+        1_000,
+    )
     samples = pl.Series([""])
-    _, facts = measure_exposure(None, canaries, candidates, samples, tmp_path / "scored")
+    _, facts = measure_exposure(
+        None,
+        canaries,
+        candidates,
+        samples,
+        tmp_path / "scored",
+    )
     found = rule(judge(audit={**HONEST, **facts}), "known secrets")
     assert (facts["canaries_known"], found.passed) == (known, passed)
 
@@ -268,7 +355,16 @@ def test_a_sample_can_be_written_again(regular, audited):
         .filter(stars=5, number=3)
         .to_dicts()[0]
     )
-    assert generate(regular, 4, 5, max_tokens=15, seed=row["seed"])[3] == row["text"]
+    assert (
+        generate(
+            regular,
+            4,
+            5,
+            max_tokens=15,
+            seed=row["seed"],
+        )[3]
+        == row["text"]
+    )
     again = draw_samples(regular, CONFIG, 1.0)
     assert again.equals(pl.read_parquet(audited["regular"][1] / "samples.parquet"))
 
@@ -281,7 +377,12 @@ def test_the_number_of_written_samples_is_told_while_one_batch_is_written(regula
     assert len(set(told)) > CONFIG.samples // 4
 
 
-def test_real_reviews_are_cut_where_samples_end(regular, clean, monkeypatch, tmp_path):
+def test_real_reviews_are_cut_where_samples_end(
+    regular,
+    clean,
+    monkeypatch,
+    tmp_path,
+):
     """Long reviews that run on in circles, and samples that are their beginnings, copy as much as each other."""
     (tmp_path / "clean").mkdir()
     table = pl.read_parquet(clean / "clean.parquet")
@@ -324,14 +425,31 @@ def test_real_reviews_are_cut_where_samples_end(regular, clean, monkeypatch, tmp
 
 
 def test_personal_data_in_a_sample_is_shown_with_its_text(
-    regular, reference, monkeypatch, tmp_path
+    regular,
+    reference,
+    monkeypatch,
+    tmp_path,
 ):
     texts = ["bar bas", "mail joe@example.com, call 480-555-1234"]
-    written = pl.DataFrame({"stars": [5, 1], "number": [0, 0], "seed": [1, 1], "text": texts})
+    written = pl.DataFrame(
+        {
+            "stars": [5, 1],
+            "number": [0, 0],
+            "seed": [1, 1],
+            "text": texts,
+        }
+    )
     monkeypatch.setattr(
         "reviewlm.evaluation.writing.audit.draw_samples", lambda *arguments: written
     )
-    facts = audit(regular, reference, None, CONFIG, 1.0, tmp_path)
+    facts = audit(
+        regular,
+        reference,
+        None,
+        CONFIG,
+        1.0,
+        tmp_path,
+    )
     assert (facts["private_patterns"], facts["real_private_patterns"]) == (2, 0)
     shown = pl.read_parquet(tmp_path / "private.parquet")
     assert shown.sort("pattern").select("stars", "pattern", "text").rows() == [

@@ -61,13 +61,19 @@ VARIED = st.lists(st.text("abcde", max_size=25), min_size=1, max_size=6)
 
 
 ANY_TEXTS = given(
-    samples=st.one_of(TEXTS, VARIED), training=st.one_of(TEXTS, VARIED), block=st.integers(1, 60)
+    samples=st.one_of(TEXTS, VARIED),
+    training=st.one_of(TEXTS, VARIED),
+    block=st.integers(1, 60),
 )
 
 
 @ANY_TEXTS
 @examples(150)
-def test_shares_are_those_that_are_counted_by_hand(samples, training, block):
+def test_shares_are_those_that_are_counted_by_hand(
+    samples,
+    training,
+    block,
+):
     found = overlap(stream_of(samples), stream_of(training), block)
     for n in range(1, ORDERS + 1):
         known = {each for text in training for each in stretches(text, n)}
@@ -78,12 +84,20 @@ def test_shares_are_those_that_are_counted_by_hand(samples, training, block):
 
 @ANY_TEXTS
 @examples(150)
-def test_the_longest_span_is_that_of_a_search_by_hand(samples, training, block):
+def test_the_longest_span_is_that_of_a_search_by_hand(
+    samples,
+    training,
+    block,
+):
     found = overlap(stream_of(samples), stream_of(training), block)
     assert found.longest_D.tolist() == [longest_by_hand(sample, training) for sample in samples]
     joined = "".join(training)
     for sample, n, start, at in zip(
-        samples, found.longest_D, found.start_D, found.at_D, strict=True
+        samples,
+        found.longest_D,
+        found.start_D,
+        found.at_D,
+        strict=True,
     ):
         assert joined[at : at + n] == sample[start : start + n] if n else at == -1
 
@@ -222,11 +236,21 @@ class Knows:
 
 
 def measured(
-    vocabulary, tmp_path, known="", canaries=CANARIES, samples=("Food was slow!", "other")
+    vocabulary,
+    tmp_path,
+    known="",
+    canaries=CANARIES,
+    samples=("Food was slow!", "other"),
 ):
     model = Knows([int(i) for i in vocabulary.encode(known)] if known else [])
     bundle = SimpleNamespace(model=model, vocabulary=vocabulary)
-    return measure_exposure(bundle, canaries, 200, pl.Series(samples), tmp_path / "scored")
+    return measure_exposure(
+        bundle,
+        canaries,
+        200,
+        pl.Series(samples),
+        tmp_path / "scored",
+    )
 
 
 def test_only_a_canary_that_is_known_by_heart_has_the_largest_exposure(vocabulary, tmp_path):
@@ -241,14 +265,31 @@ def test_only_a_canary_that_is_known_by_heart_has_the_largest_exposure(vocabular
 
 
 def test_a_canary_of_words_that_the_vocabulary_does_not_have_has_no_exposure(vocabulary, tmp_path):
-    odd = Canaries(CANARIES.words, 3, 4, ("food was xylophone", "cheap nice nice"), (1, 1), 7, 100)
+    odd = Canaries(
+        CANARIES.words,
+        3,
+        4,
+        ("food was xylophone", "cheap nice nice"),
+        (1, 1),
+        7,
+        100,
+    )
     table, facts = measured(vocabulary, tmp_path, canaries=odd)
     assert table["exposure"].is_null().to_list() == [True, False]
     assert (facts["canaries"], facts["canaries_unknown"]) == (2, 1)
 
 
 def test_where_nothing_was_planted_nothing_is_said(vocabulary, tmp_path):
-    none = Canaries((), 5, 0, (), (), 1, 10, "too small")
+    none = Canaries(
+        (),
+        5,
+        0,
+        (),
+        (),
+        1,
+        10,
+        "too small",
+    )
     for canaries in (None, none):
         table, facts = measured(vocabulary, tmp_path, canaries=canaries)
         assert table.is_empty()

@@ -43,9 +43,22 @@ def reviewlm(
 ) -> Callable[..., Done]:
     """The command line in this process, against the test server: `reviewlm(verb, input, home)`."""
 
-    def ask(verb: str, input: Path, home: Path = tmp_path / "home") -> Done:
+    def ask(
+        verb: str,
+        input: Path,
+        home: Path = tmp_path / "home",
+    ) -> Done:
         monkeypatch.setenv("REVIEWLM_HOME", str(home))
-        return call(monkeypatch, capfd, *verb.split(), "--preset", TINY, "--json", "--input", input)
+        return call(
+            monkeypatch,
+            capfd,
+            *verb.split(),
+            "--preset",
+            TINY,
+            "--json",
+            "--input",
+            input,
+        )
 
     return ask
 
@@ -105,7 +118,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     "disk full", "a real file system of 8 MB", "exit code 5; the previous data set is whole"
 )
 def test_the_previous_data_set_stays_whole_when_the_disk_is_full(
-    reviewlm: Callable[..., Done], tmp_path: Path, small_disk: Path
+    reviewlm: Callable[..., Done],
+    tmp_path: Path,
+    small_disk: Path,
 ) -> None:
     home = small_disk / "home"
     first = reviewlm("data ingest", write_lines(tmp_path / "first.jsonl", reviews(300)), home)

@@ -80,7 +80,9 @@ def assert_whole(home: Path) -> None:
     "the run ends well; a copy goes on and is complete, or names its damaged database",
 )
 def test_a_copy_of_a_home_goes_on_beside_the_original(
-    migrated_home: Path, tmp_path: Path, record_property: Any
+    migrated_home: Path,
+    tmp_path: Path,
+    record_property: Any,
 ) -> None:
     copies = [tmp_path / f"copy-{number}" for number in range(COPIES)]
     with running(migrated_home) as run:
@@ -108,7 +110,9 @@ def test_a_copy_of_a_home_goes_on_beside_the_original(
     "the run ends well; nothing is lost; each command ends with a result or an error of its own",
 )
 def test_other_commands_beside_a_run_take_nothing_from_it(
-    migrated_home: Path, tmp_path: Path, record_property: Any
+    migrated_home: Path,
+    tmp_path: Path,
+    record_property: Any,
 ) -> None:
     done = dict[str, int]()
     with running(migrated_home) as run:
@@ -132,7 +136,14 @@ def test_other_commands_beside_a_run_take_nothing_from_it(
     record_property("commands", sum(done.values()))
     restored = tmp_path / "restored"
     code, _, messages = ended(
-        command(migrated_home, "home", "restore", backup, "--home", str(restored))
+        command(
+            migrated_home,
+            "home",
+            "restore",
+            backup,
+            "--home",
+            str(restored),
+        )
     )
     assert code == 0, messages
     assert ended(command(restored, *RUN))[0] == 0

@@ -82,7 +82,13 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What MLflow holds after a run that nobody disturbed."""
     with served_place(tmp_path_factory.mktemp("undisturbed")) as place:
-        assert answer(place.home, "run", "--preset", TINY, **place.variables)["promoted"]
+        assert answer(
+            place.home,
+            "run",
+            "--preset",
+            TINY,
+            **place.variables,
+        )["promoted"]
         return held(place)
 
 
@@ -137,7 +143,11 @@ def held(place: Place) -> dict[str, Any]:
     return found
 
 
-def until(happens: Callable[[], object], run: subprocess.Popen[str], seconds: float = 300) -> None:
+def until(
+    happens: Callable[[], object],
+    run: subprocess.Popen[str],
+    seconds: float = 300,
+) -> None:
     deadline = time.monotonic() + seconds
     while not happens():
         assert run.poll() is None, "the run ended before"

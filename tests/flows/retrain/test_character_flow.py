@@ -42,7 +42,11 @@ def models(prefect_server: None, own: Path) -> dict[str, dict[str, Any]]:
         return {model["name"]: model for model in retrain(TINY, None, list(SMALLER))["models"]}
 
 
-def logged(own: Path, model: dict[str, Any], metric: str) -> list[float]:
+def logged(
+    own: Path,
+    model: dict[str, Any],
+    metric: str,
+) -> list[float]:
     """All values of a metric in MLflow, by step."""
     from mlflow import MlflowClient
 

@@ -34,8 +34,20 @@ def project(ran: Ran, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
     """A project folder with a copy of a finished home, and the small files that the pages name."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copytree(ran.home, folder / ".reviewlm")
-    write_reviews(folder / "reviews.jsonl", 300, seed=3, malformed=0.02, duplicates=0.02)
-    write_reviews(folder / "clean.jsonl", 300, seed=4, malformed=0.0, duplicates=0.0)
+    write_reviews(
+        folder / "reviews.jsonl",
+        300,
+        seed=3,
+        malformed=0.02,
+        duplicates=0.02,
+    )
+    write_reviews(
+        folder / "clean.jsonl",
+        300,
+        seed=4,
+        malformed=0.0,
+        duplicates=0.0,
+    )
     reviews = pl.read_ndjson(folder / "clean.jsonl").select("stars", "text")
     texts = [" ".join(text.split()).lower() for text in reviews["text"]]
     (folder / "reviews.txt").write_text("\n".join(texts[:5]))
@@ -56,14 +68,21 @@ def exit_code(one: Command, monkeypatch: pytest.MonkeyPatch) -> int:
         monkeypatch.setenv(name, os.path.expandvars(value))
     program, *words = one.words
     if Path(program).name != "reviewlm":
-        return subprocess.run(one.words, input=one.stdin, text=True, check=False).returncode
+        return subprocess.run(
+            one.words,
+            input=one.stdin,
+            text=True,
+            check=False,
+        ).returncode
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(one.stdin.encode())))
     return run_verb(lambda: command()(words, standalone_mode=False), words) or 0
 
 
 @pytest.mark.parametrize("block", SHELL, ids=str)
 def test_a_shell_block_succeeds(
-    block: Block, project: Path, monkeypatch: pytest.MonkeyPatch
+    block: Block,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for one in commands(block.text):
         code = exit_code(one, monkeypatch)

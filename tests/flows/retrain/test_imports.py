@@ -13,6 +13,10 @@ from tests.programs import command
 def test_the_flow_of_a_run_is_imported_without_libraries_that_compute_or_draw() -> None:
     """It takes seconds; `models` imports it where a model is fitted, opened or asked."""
     done = subprocess.run(
-        command("import_retrain_flow"), capture_output=True, text=True, check=True, timeout=300
+        command("import_retrain_flow"),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
     )
     assert done.stdout.split() == []

@@ -60,8 +60,20 @@ class Home:
 def shop(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A home whose champion, version 1, was made from a file of reviews."""
     folder = tmp_path_factory.mktemp("families")
-    write_reviews(folder / "reviews.jsonl", 400, 7, 0.0, 0.0)
-    write_reviews(folder / "others.jsonl", 400, 8, 0.0, 0.0)
+    write_reviews(
+        folder / "reviews.jsonl",
+        400,
+        7,
+        0.0,
+        0.0,
+    )
+    write_reviews(
+        folder / "others.jsonl",
+        400,
+        8,
+        0.0,
+        0.0,
+    )
     names = [" ".join(parts) for parts in product(COLOURS, KINDS, ENDS)]
     (folder / "paint.txt").write_text("\n".join(names), encoding="utf-8")
     with other_home(folder / "home"):

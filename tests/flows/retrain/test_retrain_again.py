@@ -76,7 +76,13 @@ def test_a_copied_home_goes_on_by_itself(ran: Ran, tmp_path: Path) -> None:
     def reviewlm(*arguments: str) -> str:
         command = [sys.executable, "-m", "reviewlm.cli", *arguments, "--preset", TINY]
         environment = {**os.environ, "REVIEWLM_HOME": str(copy)}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=600,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -260,7 +260,9 @@ def shown_in_prefect(ran: Ran) -> SimpleNamespace:
     promote = filters.FlowFilter(name=filters.FlowFilterName(any_=["promote"]))
     with get_client(sync_client=True) as client:
         [last] = client.read_flow_runs(
-            flow_filter=promote, sort=FlowRunSort.START_TIME_ASC, limit=1
+            flow_filter=promote,
+            sort=FlowRunSort.START_TIME_ASC,
+            limit=1,
         )
         assert last.parent_task_run_id is not None
         whole = client.read_flow_run(client.read_task_run(last.parent_task_run_id).flow_run_id)
@@ -272,7 +274,12 @@ def shown_in_prefect(ran: Ran) -> SimpleNamespace:
         artifacts = client.read_artifacts(artifact_filter=filters.ArtifactFilter(flow_run_id=runs))
     in_time = sorted(artifacts, key=lambda artifact: artifact.created)
     data = {artifact.key: artifact.data for artifact in in_time}
-    return SimpleNamespace(whole=whole, parts=parts, artifacts=artifacts, data=data)
+    return SimpleNamespace(
+        whole=whole,
+        parts=parts,
+        artifacts=artifacts,
+        data=data,
+    )
 
 
 def test_prefect_shows_a_named_run_for_each_step(shown_in_prefect: SimpleNamespace) -> None:
@@ -320,7 +327,14 @@ def test_a_failed_critical_expectation_stops_the_flow_before_any_training(
     newest = TaskRunSort.EXPECTED_START_TIME_DESC
     bad = tmp_path / "bad.jsonl"
     fine = {"stars": 9, "date": "2020-01-01"}
-    lines = [{"review_id": f"r{i}", "text": f"Fine place number {i}.", **fine} for i in range(60)]
+    lines = [
+        {
+            "review_id": f"r{i}",
+            "text": f"Fine place number {i}.",
+            **fine,
+        }
+        for i in range(60)
+    ]
     bad.write_text("\n".join(json.dumps(line) for line in lines))
     with get_client(sync_client=True) as client:
         before = {run.id for run in client.read_task_runs(sort=newest)}
@@ -341,7 +355,14 @@ def test_prediction_is_a_flow_of_its_own_that_needs_only_the_registry(ran: Ran) 
 
     uri = f"sqlite:///{ran.home / 'mlflow.db'}"
     first, again = (
-        generate(tracking_uri=uri, n=2, stars=5, prompt="The staff", max_tokens=8) for _ in range(2)
+        generate(
+            tracking_uri=uri,
+            n=2,
+            stars=5,
+            prompt="The staff",
+            max_tokens=8,
+        )
+        for _ in range(2)
     )
     assert first == again
     assert first["version"] == ran.result["champion_version"]
@@ -360,7 +381,14 @@ def drifts(ran: Ran, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simpl
     write_reviews(folder / "same.jsonl", 300, seed=77)
     lines = [json.loads(line) for line in (folder / "same.jsonl").read_text().splitlines()]
     planted = {"stars": 1.0, "text": "Masks! " * 9}
-    other = [{**row, **planted, "review_id": f"x{row['review_id']}"} for row in lines]
+    other = [
+        {
+            **row,
+            **planted,
+            "review_id": f"x{row['review_id']}",
+        }
+        for row in lines
+    ]
     (folder / "other.jsonl").write_text("\n".join(map(json.dumps, other)))
 
     events: list[dict[str, Any]] = []
@@ -408,7 +436,11 @@ def test_drift_in_a_deployment_is_an_event_once(drifts: SimpleNamespace) -> None
 def test_the_event_of_drift_names_its_reviews(drifts: SimpleNamespace) -> None:
     """A worker has another working folder, so the paths are absolute."""
     payload = drifts.events[1]["payload"]
-    asked = {"preset": TINY, "input": drifts.input, "overrides": None}
+    asked = {
+        "preset": TINY,
+        "input": drifts.input,
+        "overrides": None,
+    }
     expected = {**asked, "drifted": drifts.found[0]["drifted"]}
     assert {name: payload[name] for name in expected} == expected
 
@@ -435,7 +467,9 @@ def test_drift_is_in_mlflow(ran: Ran) -> None:
 
 @pytest.mark.long
 def test_the_champion_is_scored_again_month_by_month(
-    ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ran: Ran,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from reviewlm.corpus.synthetic.synth import write_reviews
     from reviewlm.flows.drift import rescore
@@ -460,7 +494,9 @@ def test_the_champion_is_scored_again_month_by_month(
 
 @pytest.mark.slow
 def test_a_comparison_takes_its_settings_from_the_version_instead_of_a_default_preset(
-    ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ran: Ran,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from reviewlm.flows.versions import compare
 

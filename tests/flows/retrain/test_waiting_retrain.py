@@ -15,11 +15,19 @@ from reviewlm.tasks.execution.limits import SameRetrainWaits
 
 @pytest.mark.parametrize("deployed", [True, False])
 def test_only_a_deployments_run_ends_because_an_equal_one_waits(
-    prefect_server: None, own_home: Path, monkeypatch: pytest.MonkeyPatch, deployed: bool
+    prefect_server: None,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    deployed: bool,
 ) -> None:
     given: list[Mapping[str, Any] | None] = []
 
-    def pipeline(config: Any, request: Any, asked: Mapping[str, Any] | None, until: Any) -> Any:
+    def pipeline(
+        config: Any,
+        request: Any,
+        asked: Mapping[str, Any] | None,
+        until: Any,
+    ) -> Any:
         given.append(asked)
         raise SameRetrainWaits("One waits already")
 
@@ -32,5 +40,10 @@ def test_only_a_deployments_run_ends_because_an_equal_one_waits(
         "Skipped",
         "One waits already",
     )
-    asked = {"preset": "demo", "input": None, "overrides": ["seed=2"], "minutes": None}
+    asked = {
+        "preset": "demo",
+        "input": None,
+        "overrides": ["seed=2"],
+        "minutes": None,
+    }
     assert given == [asked if deployed else None]

@@ -141,7 +141,11 @@ def test_a_month_of_its_own_is_not_tested_on_what_the_champion_has_learnt(
     weeks.crown(champion["digest"])
     rows = [json.loads(line) for line in first.read_text().splitlines()]
     copies = [
-        {**row, "review_id": f"copy-{row['review_id']}", "text": row["text"] + " Thanks!"}
+        {
+            **row,
+            "review_id": f"copy-{row['review_id']}",
+            "text": row["text"] + " Thanks!",
+        }
         for row in rows
     ]
     month.write_text(month.read_text() + "".join(f"{json.dumps(row)}\n" for row in copies))

@@ -94,7 +94,9 @@ WRONG_VALUES = pytest.mark.parametrize(
 
 @WRONG_VALUES
 def test_a_wrong_value_is_refused_by_the_server_with_the_name_of_its_field(
-    flow: Flow[Any, Any], given: dict[str, Any], field: str
+    flow: Flow[Any, Any],
+    given: dict[str, Any],
+    field: str,
 ) -> None:
     """The server checks a new run against the schema of its deployment by `validate`."""
     errors = validate(given, parameter_schema(flow).model_dump())
@@ -103,7 +105,9 @@ def test_a_wrong_value_is_refused_by_the_server_with_the_name_of_its_field(
 
 @WRONG_VALUES
 def test_a_wrong_value_is_refused_by_the_flow_with_the_name_of_its_field(
-    flow: Flow[Any, Any], given: dict[str, Any], field: str
+    flow: Flow[Any, Any],
+    given: dict[str, Any],
+    field: str,
 ) -> None:
     with pytest.raises(ParameterTypeError, match=f"- {field}"):
         flow.validate_parameters(given)

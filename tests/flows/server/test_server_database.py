@@ -77,7 +77,9 @@ def test_only_sqlite_is_configured(address: str, configured: bool) -> None:
 
 @pytest.mark.parametrize("revision", ["newest", "older", ""])
 def test_only_the_newest_tables_need_no_migrations(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    revision: str,
 ) -> None:
     file = tmp_path / "prefect.db"
     monkeypatch.setattr(prefect_server, "database_file", lambda: file)

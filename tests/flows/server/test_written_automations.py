@@ -145,7 +145,10 @@ def part_of(role: str, name: str = "") -> dict[str, str]:
 
 
 def run_event(
-    state: str, *related: dict[str, str], count: int = 1, message: str = ""
+    state: str,
+    *related: dict[str, str],
+    count: int = 1,
+    message: str = "",
 ) -> ReceivedEvent:
     """Return the event of a new state of a run, as the server makes it."""
     resource = {
@@ -207,7 +210,10 @@ def test_only_the_first_crash_of_a_run_of_ours_that_nobody_ended_is_followed_by_
 
 def model_event(event: str, model: str) -> ReceivedEvent:
     return ReceivedEvent(
-        occurred=datetime.now(UTC), event=event, id=uuid4(), resource=resource_of(model)
+        occurred=datetime.now(UTC),
+        event=event,
+        id=uuid4(),
+        resource=resource_of(model),
     )
 
 
@@ -257,7 +263,10 @@ def pool_event(pool: str, word: str) -> ReceivedEvent:
         "prefect.resource.name": pool,
     }
     return ReceivedEvent(
-        occurred=datetime.now(UTC), event=f"prefect.work-pool.{word}", id=uuid4(), resource=resource
+        occurred=datetime.now(UTC),
+        event=f"prefect.work-pool.{word}",
+        id=uuid4(),
+        resource=resource,
     )
 
 

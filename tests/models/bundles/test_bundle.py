@@ -38,8 +38,20 @@ def model(vocabulary):
 
 
 @pytest.fixture
-def folder(vocabulary, model, tmp_path, table_kind):
-    save_bundle(tmp_path / "bundle", TableSpec(), vocabulary, model, PROBES, FACTS)
+def folder(
+    vocabulary,
+    model,
+    tmp_path,
+    table_kind,
+):
+    save_bundle(
+        tmp_path / "bundle",
+        TableSpec(),
+        vocabulary,
+        model,
+        PROBES,
+        FACTS,
+    )
     return tmp_path / "bundle"
 
 
@@ -55,7 +67,11 @@ def refusal(folder, **options):
     return str(caught.value)
 
 
-def test_a_bundle_comes_back_whole(folder, vocabulary, model):
+def test_a_bundle_comes_back_whole(
+    folder,
+    vocabulary,
+    model,
+):
     bundle = load_bundle(folder)
     assert bundle.spec == TableSpec()
     assert bundle.vocabulary.digest == vocabulary.digest
@@ -105,7 +121,11 @@ def test_a_model_that_answers_differently_is_refused(folder):
 @pytest.mark.parametrize("stars", [None, 0, 4])
 @pytest.mark.parametrize("positions", [1, 40, 16_384])
 def test_several_texts_have_the_scores_that_each_has_alone(
-    vocabulary, model, stars, positions, monkeypatch
+    vocabulary,
+    model,
+    stars,
+    positions,
+    monkeypatch,
 ):
     texts = ["The soup was great.", "", "Zebra soup", "The soup. " * 20, "The soup was great."]
     bundle = Bundle(TableSpec(), vocabulary, model, stars_prior=(0, 0.5, 0, 0, 0.25, 0.25))
@@ -153,7 +173,10 @@ def test_a_network_that_writes_in_int8_scores_in_float32(kind: str) -> None:
     ],
 )
 def test_what_loses_too_much_or_was_not_measured_or_is_no_network_or_slow_in_int8_stays_in_float32(
-    kind: str, quick: bool, facts: dict[str, float], monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    quick: bool,
+    facts: dict[str, float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(int8.products, "AVAILABLE", quick)
     bundle = replace(bundle_of(kind), facts=facts)
@@ -166,14 +189,54 @@ def test_what_loses_too_much_or_was_not_measured_or_is_no_network_or_slow_in_int
 @pytest.mark.parametrize("kind", ["lstm", "mixture"])
 def test_a_text_in_int8_does_not_depend_on_the_texts_beside_it(kind: str) -> None:
     bundle = losing(kind, 0.0)
-    texts = generate(bundle, 30, 3, "The soup", 25, 4, temperature=0.8, top_k=9, top_p=0.9)
+    texts = generate(
+        bundle,
+        30,
+        3,
+        "The soup",
+        25,
+        4,
+        temperature=0.8,
+        top_k=9,
+        top_p=0.9,
+    )
     assert texts != generate(
-        bundle_of(kind), 30, 3, "The soup", 25, 4, temperature=0.8, top_k=9, top_p=0.9
+        bundle_of(kind),
+        30,
+        3,
+        "The soup",
+        25,
+        4,
+        temperature=0.8,
+        top_k=9,
+        top_p=0.9,
     )
     assert (
-        generate(bundle, 5, 3, "The soup", 25, 4, temperature=0.8, top_k=9, top_p=0.9) == texts[:5]
+        generate(
+            bundle,
+            5,
+            3,
+            "The soup",
+            25,
+            4,
+            temperature=0.8,
+            top_k=9,
+            top_p=0.9,
+        )
+        == texts[:5]
     )
     assert (
-        "".join(stream(bundle, 3, "The soup", 25, 4, temperature=0.8, top_k=9, top_p=0.9))
+        "".join(
+            stream(
+                bundle,
+                3,
+                "The soup",
+                25,
+                4,
+                temperature=0.8,
+                top_k=9,
+                top_p=0.9,
+            )
+        )
         == texts[0]
     )

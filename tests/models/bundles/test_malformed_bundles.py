@@ -47,7 +47,11 @@ def bundles(tmp_path_factory):
 
 
 @pytest.fixture(params=long_but(["ngram", "lstm", "cache"], {"lstm"}))
-def bundle(bundles, tmp_path, request):
+def bundle(
+    bundles,
+    tmp_path,
+    request,
+):
     shutil.copytree(bundles / request.param, tmp_path / "bundle")
     return tmp_path / "bundle"
 
@@ -65,7 +69,11 @@ def places(value, path=()):
         yield from places(inner, (*path, key))
 
 
-def put(value, path, new):
+def put(
+    value,
+    path,
+    new,
+):
     """A copy of nested JSON with another value at a place."""
     if not path:
         return new
@@ -84,7 +92,11 @@ def opened(folder):
         return None
 
 
-def rewrite(folder, name, content):
+def rewrite(
+    folder,
+    name,
+    content,
+):
     """Give a file of a bundle other content, and the description the SHA-256 that belongs to it."""
     (folder / name).write_bytes(content)
     spec = json.loads((folder / "spec.json").read_text())
@@ -134,7 +146,9 @@ def test_no_byte_of_an_array_ends_in_another_error(bundle):
 
 
 def test_a_network_far_larger_than_its_file_is_refused_before_it_takes_memory(
-    bundles, tmp_path, monkeypatch
+    bundles,
+    tmp_path,
+    monkeypatch,
 ):
     shutil.copytree(bundles / "lstm", tmp_path / "bundle")
     spec = json.loads((tmp_path / "bundle" / "spec.json").read_text())
@@ -150,7 +164,11 @@ def test_a_network_far_larger_than_its_file_is_refused_before_it_takes_memory(
 @pytest.mark.parametrize(
     "name", ["ngram.json", "lines.json", "words.txt", "logp_1.npy", "first_2.npy", "words_2.npy"]
 )
-def test_no_damage_to_a_model_of_lines_ends_in_another_error(bundles, tmp_path, name):
+def test_no_damage_to_a_model_of_lines_ends_in_another_error(
+    bundles,
+    tmp_path,
+    name,
+):
     shutil.copytree(bundles / "lines", tmp_path / "model")
     path = tmp_path / "model" / name
     content = path.read_bytes()

@@ -15,14 +15,40 @@ from reviewlm.training.vocabularies.learn import learn_vocabulary
 LABELS = ("1", "3", "5")
 TELLING = (("awful", "rude"), ("plain", "average"), ("great", "lovely"))
 NOISE = [a + b for a in ("ta", "ru", "lo", "mi") for b in ("ne", "ko", "sa", "vi", "po")]
-RECIPE = TrainingSpec(epochs=8, batch=8, learning_rate=2e-2, evaluations=4, precision="float32")
+RECIPE = TrainingSpec(
+    epochs=8,
+    batch=8,
+    learning_rate=2e-2,
+    evaluations=4,
+    precision="float32",
+)
 OPTIONS: dict[str, dict[str, object]] = {
     "logistic": {"min_reviews": 1},
     "bayes": {"min_reviews": 1},
-    "tfidf": {"min_reviews": 1, "hidden": 8, "batch": 16, "strengths": (2e-2,)},
-    "rnn": {"hidden": 12, "embedding": 8, "dropout": 0.1, "training": RECIPE},
-    "gru": {"hidden": 12, "embedding": 8, "dropout": 0.1, "training": RECIPE},
-    "lstm": {"hidden": 12, "embedding": 8, "dropout": 0.1, "training": RECIPE},
+    "tfidf": {
+        "min_reviews": 1,
+        "hidden": 8,
+        "batch": 16,
+        "strengths": (2e-2,),
+    },
+    "rnn": {
+        "hidden": 12,
+        "embedding": 8,
+        "dropout": 0.1,
+        "training": RECIPE,
+    },
+    "gru": {
+        "hidden": 12,
+        "embedding": 8,
+        "dropout": 0.1,
+        "training": RECIPE,
+    },
+    "lstm": {
+        "hidden": 12,
+        "embedding": 8,
+        "dropout": 0.1,
+        "training": RECIPE,
+    },
 }
 MECHANISMS = {"logistic", "bayes", "tfidf", "gru"}
 """Kinds of which none is another one with a simpler cell."""
@@ -30,7 +56,14 @@ MECHANISMS = {"logistic", "bayes", "tfidf", "gru"}
 
 def small(kind: str, **changes: object) -> ClassifierSpec:
     """A small classifier of a kind, with its labels."""
-    return CLASSIFIERS[kind][0](**{"kind": kind, "labels": LABELS, **OPTIONS[kind], **changes})
+    return CLASSIFIERS[kind][0](
+        **{
+            "kind": kind,
+            "labels": LABELS,
+            **OPTIONS[kind],
+            **changes,
+        }
+    )
 
 
 def texts(count: int, seed: int) -> tuple[list[str], np.ndarray]:
@@ -50,7 +83,11 @@ def vocabulary() -> Vocabulary:
     return learn_vocabulary(texts(400, 1)[0], VocabularySpec(min_count=1), NormalForm())
 
 
-def examples(words: Vocabulary, count: int, seed: int) -> LabelledSequences:
+def examples(
+    words: Vocabulary,
+    count: int,
+    seed: int,
+) -> LabelledSequences:
     """Labelled reviews as streams have them: `<bos> <stars_k> text <eos>`, the stars those of the label."""
     made, targets = texts(count, seed)
     stars = [int(LABELS[target]) for target in targets]

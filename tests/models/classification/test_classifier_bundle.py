@@ -43,7 +43,12 @@ def quick(kind, **changes):
 
 
 @pytest.fixture(scope="module")
-def folders(words, train, held_out, tmp_path_factory):
+def folders(
+    words,
+    train,
+    held_out,
+    tmp_path_factory,
+):
     """A bundle of each kind, made when it is asked for."""
     made = {}
 
@@ -51,8 +56,21 @@ def folders(words, train, held_out, tmp_path_factory):
         if kind not in made:
             base = tmp_path_factory.mktemp(kind)
             spec = quick(kind)
-            model = fit_classifier(spec, words, train, held_out, FitContext(base / "work")).model
-            save_classifier(base / "bundle", spec, words, model, PROBES, FACTS)
+            model = fit_classifier(
+                spec,
+                words,
+                train,
+                held_out,
+                FitContext(base / "work"),
+            ).model
+            save_classifier(
+                base / "bundle",
+                spec,
+                words,
+                model,
+                PROBES,
+                FACTS,
+            )
             made[kind] = base / "bundle", model
         return made[kind]
 
@@ -78,7 +96,11 @@ def change(folder, **values):
 
 
 @pytest.mark.parametrize("kind", long_but(OPTIONS, MECHANISMS))
-def test_what_is_opened_answers_as_what_was_saved(kind, folders, words):
+def test_what_is_opened_answers_as_what_was_saved(
+    kind,
+    folders,
+    words,
+):
     folder, model = folders(kind)
     opened = load_classifier(folder)
     assert (opened.spec, opened.labels, opened.facts) == (quick(kind), LABELS, FACTS)
@@ -116,7 +138,11 @@ def test_no_texts_have_no_answers(folders):
     ],
     ids=str,
 )
-def test_a_description_that_does_not_fit_is_refused(changes, complaint, bundle):
+def test_a_description_that_does_not_fit_is_refused(
+    changes,
+    complaint,
+    bundle,
+):
     change(bundle, **changes)
     assert re.search(complaint, refusal(bundle))
 
@@ -131,10 +157,21 @@ def test_a_missing_or_damaged_file_is_named(name, bundle):
     assert f"lacks its file {name}" in refusal(bundle)
 
 
-def test_a_classifier_whose_scores_are_no_numbers_is_not_saved(words, folders, tmp_path):
+def test_a_classifier_whose_scores_are_no_numbers_is_not_saved(
+    words,
+    folders,
+    tmp_path,
+):
     broken = copy.deepcopy(folders("gru")[1])
     broken.labeller.network.head.bias.data.fill_(float("nan"))
     with pytest.raises(ModelError, match="not a finite number") as caught:
-        save_classifier(tmp_path / "bundle", quick("gru"), words, broken, PROBES, {})
+        save_classifier(
+            tmp_path / "bundle",
+            quick("gru"),
+            words,
+            broken,
+            PROBES,
+            {},
+        )
     assert caught.value.kind == "diverged"
     assert not (tmp_path / "bundle" / "spec.json").exists()

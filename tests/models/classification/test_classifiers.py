@@ -20,7 +20,12 @@ QUICK = {"logistic", "bayes", "tfidf"}
 
 
 @pytest.fixture(scope="module")
-def fits(words, train, held_out, tmp_path_factory):
+def fits(
+    words,
+    train,
+    held_out,
+    tmp_path_factory,
+):
     """A fit of each kind, made when it is asked for."""
     made = {}
 
@@ -29,14 +34,28 @@ def fits(words, train, held_out, tmp_path_factory):
             work = tmp_path_factory.mktemp(kind)
             seen = []
             context = FitContext(work, report=seen.append)
-            made[kind] = fit_classifier(small(kind), words, train, held_out, context), work, seen
+            made[kind] = (
+                fit_classifier(
+                    small(kind),
+                    words,
+                    train,
+                    held_out,
+                    context,
+                ),
+                work,
+                seen,
+            )
         return made[kind]
 
     return fit
 
 
 @pytest.mark.parametrize("kind", slow_but(OPTIONS, QUICK))
-def test_every_kind_learns_which_words_tell_the_label(kind, fits, words):
+def test_every_kind_learns_which_words_tell_the_label(
+    kind,
+    fits,
+    words,
+):
     model = fits(kind)[0].model
     test = examples(words, 200, 3)
     scores = model.scores(test.sequences)
@@ -50,7 +69,10 @@ def test_every_kind_learns_which_words_tell_the_label(kind, fits, words):
 
 @pytest.mark.parametrize("kind", slow_but(OPTIONS, QUICK))
 def test_answers_depend_neither_on_special_tokens_nor_on_other_reviews_nor_on_the_order(
-    kind, fits, words, held_out
+    kind,
+    fits,
+    words,
+    held_out,
 ):
     model, stream = fits(kind)[0].model, held_out.sequences
     scores = model.scores(stream)
@@ -63,16 +85,44 @@ def test_answers_depend_neither_on_special_tokens_nor_on_other_reviews_nor_on_th
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", long_but(OPTIONS, MECHANISMS))
-def test_equal_fits_are_equal_to_the_bit(kind, fits, words, train, held_out, tmp_path):
+def test_equal_fits_are_equal_to_the_bit(
+    kind,
+    fits,
+    words,
+    train,
+    held_out,
+    tmp_path,
+):
     model = fits(kind)[0].model
-    again = fit_classifier(small(kind), words, train, held_out, FitContext(tmp_path)).model
+    again = fit_classifier(
+        small(kind),
+        words,
+        train,
+        held_out,
+        FitContext(tmp_path),
+    ).model
     assert np.array_equal(model.scores(held_out.sequences), again.scores(held_out.sequences))
 
 
-def test_training_reviews_that_do_not_fit_are_refused(words, train, held_out, tmp_path):
-    def refusal(spec=None, train=train, held_out=held_out):
+def test_training_reviews_that_do_not_fit_are_refused(
+    words,
+    train,
+    held_out,
+    tmp_path,
+):
+    def refusal(
+        spec=None,
+        train=train,
+        held_out=held_out,
+    ):
         with pytest.raises(ModelError) as caught:
-            fit_classifier(spec or small("gru"), words, train, held_out, FitContext(tmp_path))
+            fit_classifier(
+                spec or small("gru"),
+                words,
+                train,
+                held_out,
+                FitContext(tmp_path),
+            )
         assert caught.value.kind == "input"
         return str(caught.value)
 

@@ -46,7 +46,11 @@ def names(features):
     return found
 
 
-def scikit_learn(options, train, other):
+def scikit_learn(
+    options,
+    train,
+    other,
+):
     vectorizer = TfidfVectorizer(
         ngram_range=(options.orders[0], options.orders[-1]),
         min_df=options.min_reviews,
@@ -119,7 +123,12 @@ def test_orders_that_are_too_long_for_the_vocabulary_are_refused():
 
 @pytest.mark.parametrize("labels", [2, 3])
 def test_logistic_regression_is_scikit_learns_pipeline(
-    labels, words, train, held_out, tmp_path, monkeypatch
+    labels,
+    words,
+    train,
+    held_out,
+    tmp_path,
+    monkeypatch,
 ):
     """All words are in the vocabulary, so the features are the same; another solver has the same minimum."""
     monkeypatch.setattr("reviewlm.training.labelling.features.LIMIT", 1e-6)
@@ -129,21 +138,33 @@ def test_logistic_regression_is_scikit_learns_pipeline(
     ]
     model = fit_classifier(spec, words, *data, FitContext(tmp_path)).model
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    regression = LogisticRegression(C=3.0, max_iter=1_000, tol=1e-7)
+    regression = LogisticRegression(
+        C=3.0,
+        max_iter=1_000,
+        tol=1e-7,
+    )
     regression.fit(vectorizer.fit_transform(texts(400, 1)[0]), data[0].targets)
     expected = regression.predict_proba(vectorizer.transform(texts(90, 2)[0]))
     np.testing.assert_allclose(softmax(model.scores(held_out.sequences)), expected, atol=2e-4)
 
 
 def test_the_solver_as_shipped_is_nearly_as_good_on_held_out_reviews(
-    words, train, held_out, tmp_path, monkeypatch
+    words,
+    train,
+    held_out,
+    tmp_path,
+    monkeypatch,
 ):
     def loss(limit):
         monkeypatch.setattr("reviewlm.training.labelling.features.LIMIT", limit)
         folder = tmp_path / str(limit)
         folder.mkdir()
         model = fit_classifier(
-            small("logistic", strengths=(3.0,)), words, train, held_out, FitContext(folder)
+            small("logistic", strengths=(3.0,)),
+            words,
+            train,
+            held_out,
+            FitContext(folder),
         ).model
         p_NK = softmax(model.scores(held_out.sequences))
         return -np.log(p_NK[np.arange(len(held_out.targets)), held_out.targets]).mean()
@@ -151,10 +172,21 @@ def test_the_solver_as_shipped_is_nearly_as_good_on_held_out_reviews(
     assert loss(LIMIT) < loss(1e-6) + 0.01
 
 
-def test_bayes_is_the_unlikelihood_of_the_other_labels(words, train, held_out, tmp_path):
+def test_bayes_is_the_unlikelihood_of_the_other_labels(
+    words,
+    train,
+    held_out,
+    tmp_path,
+):
     """Up to the temperature: −Σ value · log p(feature | other labels), from the sums of values of the others."""
     spec = small("bayes", strengths=(0.5,))
-    model = fit_classifier(spec, words, train, held_out, FitContext(tmp_path)).model
+    model = fit_classifier(
+        spec,
+        words,
+        train,
+        held_out,
+        FitContext(tmp_path),
+    ).model
     made = Rows.of(words.encode_batch(texts(400, 1)[0]))
     x = dense(model.features, model.features.transform(made)).astype(np.float32)
     sums = np.stack([x[train.targets != label].sum(0) for label in range(3)]) + 0.5
@@ -189,5 +221,11 @@ def test_the_temperature_has_the_lowest_log_loss(seed):
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
 def test_macro_f1_is_scikit_learns_over_the_labels_that_are_the_truth_of_a_review(pairs):
     truth, answers = (np.array(column) for column in zip(*pairs, strict=True))
-    expected = f1_score(truth, answers, labels=np.unique(truth), average="macro", zero_division=0.0)
+    expected = f1_score(
+        truth,
+        answers,
+        labels=np.unique(truth),
+        average="macro",
+        zero_division=0.0,
+    )
     assert macro_f1(truth, answers, 5) == pytest.approx(expected, abs=1e-12)

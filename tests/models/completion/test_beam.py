@@ -24,9 +24,21 @@ TEXTS = [
 ]
 
 
-def model_of(unit="word", seed=0, kind=TableLM, texts=TEXTS, sharpness=1.0):
+def model_of(
+    unit="word",
+    seed=0,
+    kind=TableLM,
+    texts=TEXTS,
+    sharpness=1.0,
+):
     vocabulary = learn_vocabulary(
-        texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm()
+        texts,
+        VocabularySpec(
+            unit=unit,
+            size=300,
+            min_count=1,
+        ),
+        NormalForm(),
     )
     weights = np.exp(
         sharpness * np.random.default_rng(seed).normal(size=(vocabulary.size + 1, vocabulary.size))
@@ -37,14 +49,23 @@ def model_of(unit="word", seed=0, kind=TableLM, texts=TEXTS, sharpness=1.0):
     )
 
 
-def logp_of(bundle, ids, ended, stars=0):
+def logp_of(
+    bundle,
+    ids,
+    ended,
+    stars=0,
+):
     stream = [*bundle.vocabulary.prefix(stars), *ids, *([EOS] if ended else [])]
     return -float(bundle.model.score(np.array([stream]), bundle.model.start(1))[0].sum())
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_wide_beam_finds_the_most_probable_of_all_texts(seed):
-    bundle = model_of(seed=seed, kind=HistoryLM, texts=["a b c"])
+    bundle = model_of(
+        seed=seed,
+        kind=HistoryLM,
+        texts=["a b c"],
+    )
     entries, most = range(9, bundle.vocabulary.size), 4
     every = [
         (logp_of(bundle, ids, length < most), ids)
@@ -64,7 +85,13 @@ def test_a_wide_beam_finds_the_most_probable_of_all_texts(seed):
 def test_required_words_are_in_every_text_as_whole_words(unit, require):
     bundle = model_of(unit, sharpness=2.0)
     most = 12 if unit == "word" else 40
-    found = beam_search(bundle, 6, n=3, require=require, max_tokens=most)
+    found = beam_search(
+        bundle,
+        6,
+        n=3,
+        require=require,
+        max_tokens=most,
+    )
     assert found
     for each in found:
         for word in require:

@@ -32,13 +32,21 @@ PAIRS = [(kind, "bpe") for kind in KINDS] + [
 ]
 
 
-def ways_of(bundle, prompt, stars=3):
+def ways_of(
+    bundle,
+    prompt,
+    stars=3,
+):
     reader, prefix = PrefixReader(bundle.model), tuple(bundle.vocabulary.prefix(stars))
     search = ways_on(bundle.vocabulary, start_of(bundle.vocabulary, prompt), prefix, reader)
     return result_of(run_together(reader, search))[0]
 
 
-def covering(bundle, ids, characters):
+def covering(
+    bundle,
+    ids,
+    characters,
+):
     """Yield every token sequence after *ids* of which the last token, and no earlier one, reaches the end of the
     characters, with its probability."""
     p_V = torch.softmax(from_start(list(ids), bundle.model)[0][0].double(), 0).numpy()
@@ -51,7 +59,11 @@ def covering(bundle, ids, characters):
                 yield (token, *rest), p_V[token] * p
 
 
-def expected_of(bundle, prompt, stars=3):
+def expected_of(
+    bundle,
+    prompt,
+    stars=3,
+):
     """Return the probability of each covering token sequence, given that the text begins with the prompt."""
     typed = start_of(bundle.vocabulary, prompt).open
     context = (*bundle.vocabulary.prefix(stars), *typed.context)
@@ -105,7 +117,9 @@ def test_the_ways_on_have_the_probabilities_of_all_token_sequences_that_begin_so
     ("kind", "unit"), slow_but(PAIRS, [("ngram", "bpe"), ("ngram", "unigram")])
 )
 def test_texts_are_drawn_from_the_distribution_given_the_characters_of_the_prompt(
-    kind, unit, monkeypatch
+    kind,
+    unit,
+    monkeypatch,
 ):
     """The token that goes beyond the prompt, or the one after a word that ends with it, by what it adds to the text."""
     monkeypatch.setattr(suggestions, "FINISHED_SUBWORDS", 2)
@@ -123,7 +137,14 @@ def test_texts_are_drawn_from_the_distribution_given_the_characters_of_the_promp
             adds[bundle.vocabulary.decode([token])] += p * after
     drawn = Counter(
         text.removeprefix(prompt)
-        for text in generate(bundle, texts, 3, prompt, max_tokens=1, seed=5)
+        for text in generate(
+            bundle,
+            texts,
+            3,
+            prompt,
+            max_tokens=1,
+            seed=5,
+        )
     )
     assert p_value(drawn, adds) > 1e-3
 
@@ -131,16 +152,41 @@ def test_texts_are_drawn_from_the_distribution_given_the_characters_of_the_promp
 @pytest.mark.parametrize("temperature", [0, 1])
 def test_a_text_goes_on_after_the_finished_word_as_if_that_had_been_the_prompt(temperature):
     bundle = bundle_of("ngram", "bpe")
-    begun = generate(bundle, 1, 3, "The soup was gre", temperature=0)[0]
-    assert begun == generate(bundle, 1, 3, "The soup was great", temperature=0)[0]
-    whole = generate(bundle, 1, 3, "The soup was gre", temperature=temperature)[0]
+    begun = generate(
+        bundle,
+        1,
+        3,
+        "The soup was gre",
+        temperature=0,
+    )[0]
+    assert (
+        begun
+        == generate(
+            bundle,
+            1,
+            3,
+            "The soup was great",
+            temperature=0,
+        )[0]
+    )
+    whole = generate(
+        bundle,
+        1,
+        3,
+        "The soup was gre",
+        temperature=temperature,
+    )[0]
     assert whole == "".join(stream(bundle, 3, "The soup was gre", temperature=temperature))
 
 
 def test_a_way_that_ends_within_a_character_writes_only_what_comes_after_it(monkeypatch):
     """The second byte of "é" and "x" are one token: it finishes the prompt, and adds "x"."""
     monkeypatch.setattr(suggestions, "FINISHED_SUBWORDS", 2)
-    spec = VocabularySpec(unit="bpe", size=300, min_count=2)
+    spec = VocabularySpec(
+        unit="bpe",
+        size=300,
+        min_count=2,
+    )
     vocabulary = learn_vocabulary(["éx ĩx ũx"] * 5, spec, NormalForm())
     bundle, prompt = (
         Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size), stars_prior=UNRATED),
@@ -171,7 +217,17 @@ BEGUN = {
 
 @pytest.mark.parametrize(("prompt", "word"), BEGUN.items())
 @pytest.mark.parametrize("kind", ["ngram", "lstm", "cache"])
-def test_the_begun_word_is_finished(kind, prompt, word):
-    for text in generate(bundle_of(kind), 4, 3, prompt, max_tokens=3):
+def test_the_begun_word_is_finished(
+    kind,
+    prompt,
+    word,
+):
+    for text in generate(
+        bundle_of(kind),
+        4,
+        3,
+        prompt,
+        max_tokens=3,
+    ):
         assert text.startswith(prompt)
         assert re.findall(r"\w+", text)[len(re.findall(r"\w+", prompt)) - 1] == word

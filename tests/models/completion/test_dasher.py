@@ -29,9 +29,19 @@ TEXTS = [
 ] * 2
 
 
-def model_of(unit, texts=TEXTS, sharpness=1.0, **options):
+def model_of(
+    unit,
+    texts=TEXTS,
+    sharpness=1.0,
+    **options,
+):
     """A model that never writes <unk> where that cannot be written, and no control characters."""
-    spec = VocabularySpec(unit=unit, size=300 + 200 * (unit == "word"), min_count=1, **options)
+    spec = VocabularySpec(
+        unit=unit,
+        size=300 + 200 * (unit == "word"),
+        min_count=1,
+        **options,
+    )
     vocabulary = learn_vocabulary(texts, spec, NormalForm())
     weights = np.exp(
         sharpness * np.random.default_rng(1).normal(size=(vocabulary.size + 1, vocabulary.size))
@@ -88,7 +98,11 @@ def test_intervals_fill_the_interval_of_the_text(model, text):
         assert len({(each.symbol, each.begun) for each in inside}) == len(inside)
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["folded", "in all cases"])
+@pytest.fixture(
+    scope="module",
+    params=[True, False],
+    ids=["folded", "in all cases"],
+)
 def words(request, tmp_path_factory):
     """A model of words whose prices of case and spaces are those of some hundred texts."""
     file = tmp_path_factory.mktemp("texts") / "reviews.jsonl"
@@ -97,7 +111,11 @@ def words(request, tmp_path_factory):
     return model_of("word", [*TEXTS, *texts], lowercase=request.param)
 
 
-def code_length(model, text, stars=2):
+def code_length(
+    model,
+    text,
+    stars=2,
+):
     """The bits that a score charges for a text: tokens, letters of unknown words, case, spaces and quotes."""
     score = model.score_text(text, stars)
     return (score.nats + score.spelling_nats) / math.log(2)

@@ -19,9 +19,19 @@ FIRST = 9
 """The first entry that is no special token."""
 
 
-def model_of(unit, improbable=0.0, sharpness=1.0, usual="So excellent"):
+def model_of(
+    unit,
+    improbable=0.0,
+    sharpness=1.0,
+    usual="So excellent",
+):
     """A bigram model that gives each token a probability; *improbable*: that of all but the last token of *usual*."""
-    spec = VocabularySpec(unit=unit, size=400, min_count=1, lowercase=False)
+    spec = VocabularySpec(
+        unit=unit,
+        size=400,
+        min_count=1,
+        lowercase=False,
+    )
     vocabulary = learn_vocabulary(TEXTS, spec, NormalForm())
     weights = np.exp(
         sharpness * np.random.default_rng(5).normal(size=(vocabulary.size + 1, vocabulary.size))
@@ -34,7 +44,11 @@ def model_of(unit, improbable=0.0, sharpness=1.0, usual="So excellent"):
     return Bundle(TableSpec(), vocabulary, TableLM.normalised(weights), stars_prior=UNRATED)
 
 
-def exactly(bundle, context, begun):
+def exactly(
+    bundle,
+    context,
+    begun,
+):
     """Sum over all ways to cut what follows a context into tokens: the probability of each next byte, and of the end.
 
     Forwards over the bytes: `ended[n]` has, by their last token, the sequences that are the first n bytes.
@@ -56,7 +70,11 @@ def exactly(bundle, context, begun):
     return mass, sum(p * p_VV[before, EOS] for before, p in ended[len(written)].items())
 
 
-def expected(bundle, context, begun):
+def expected(
+    bundle,
+    context,
+    begun,
+):
     """The shares of the characters in ASCII, of the others and of the end."""
     mass, end = exactly(bundle, context, begun)
     shares = {chr(byte): mass[byte] for byte in (10, *range(32, 127))}
@@ -77,7 +95,9 @@ ALL = 98
 @pytest.mark.parametrize("letters", range(1, len("excellent") + 1))
 @pytest.mark.parametrize("improbable", [1e-3, 1e-9, 1e-15])
 def test_after_the_beginning_of_a_probable_word_each_character_may_follow(
-    unit, letters, improbable
+    unit,
+    letters,
+    improbable,
 ):
     """Below 1e-9 of all ways to go on, other cuts are left out; one that can go on with any character is kept."""
     model, begun = model_of(unit, improbable), " excellent"[: letters + 1]

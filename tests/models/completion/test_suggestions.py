@@ -27,10 +27,22 @@ WORDS = [
 ]
 
 
-def letters_only(unit, texts=TEXTS, letters="soit ", seed=0, also=""):
+def letters_only(
+    unit,
+    texts=TEXTS,
+    letters="soit ",
+    seed=0,
+    also="",
+):
     """A model of short words of a few letters, and tokens of *also*: all spellings that matter can be listed."""
     vocabulary = learn_vocabulary(
-        texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm()
+        texts,
+        VocabularySpec(
+            unit=unit,
+            size=300,
+            min_count=1,
+        ),
+        NormalForm(),
     )
     names = [vocabulary.token(i) if i > 8 else "" for i in range(vocabulary.size)]
     others = set(vocabulary.encode(also).tolist()) if also else set()
@@ -48,12 +60,25 @@ def letters_only(unit, texts=TEXTS, letters="soit ", seed=0, also=""):
 
 def words(texts=WORDS, **options):
     vocabulary = learn_vocabulary(
-        texts, VocabularySpec(unit="word", size=400, min_count=1, **options), NormalForm()
+        texts,
+        VocabularySpec(
+            unit="word",
+            size=400,
+            min_count=1,
+            **options,
+        ),
+        NormalForm(),
     )
     return Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size, 3), stars_prior=UNRATED)
 
 
-def sequences(bundle, last, longest, least=1e-9, target=""):
+def sequences(
+    bundle,
+    last,
+    longest,
+    least=1e-9,
+    target="",
+):
     """Yield text, tokens and probability of every token sequence after token *last* that begins as *target* does."""
     names = {i: bundle.vocabulary.token(i) for i in range(9, bundle.vocabulary.size)}
     names = {i: name for i, name in names.items() if bundle.model.p_VV[:, i].any()}
@@ -68,7 +93,11 @@ def sequences(bundle, last, longest, least=1e-9, target=""):
                 waiting.append((text + name, (*ids, i), longer))
 
 
-def probability_of_beginning(bundle, last, beginning):
+def probability_of_beginning(
+    bundle,
+    last,
+    beginning,
+):
     """Sum the token sequences of which the last token, and no earlier one, reaches the end of the beginning."""
     total = 0.0
     for text, ids, p in sequences(bundle, last, len(beginning), target=beginning):
@@ -77,7 +106,11 @@ def probability_of_beginning(bundle, last, beginning):
     return total
 
 
-def probability_of_word(bundle, last, word):
+def probability_of_word(
+    bundle,
+    last,
+    word,
+):
     """Sum the token sequences that spell a word, each followed by a token that does not continue it."""
     ends_V = 1 - bundle.model.p_VV[:, bundle.vocabulary.word_part_V].sum(1)
     found = sequences(bundle, last, len(word), target=word)
@@ -88,7 +121,11 @@ def probability_of_word(bundle, last, word):
 @pytest.mark.parametrize(
     ("context", "typed"), [("so", " i"), ("is", " s"), ("so", " so"), ("", "i"), ("so\n", "it")]
 )
-def test_completions_are_summed_over_all_ways_to_cut_them_into_tokens(unit, context, typed):
+def test_completions_are_summed_over_all_ways_to_cut_them_into_tokens(
+    unit,
+    context,
+    typed,
+):
     model = letters_only(unit)
     last = [*model.vocabulary.prefix(0), *model.vocabulary.encode(context)][-1]
     whole = probability_of_beginning(model, last, typed)
@@ -131,7 +168,13 @@ def searches(request):
     found = {}
     for name, cutoffs in (("exact", EXACT), ("quick", QUICK)):
         counted = Counted(model.model)
-        answer = suggest(replace(model, model=counted), prompt, k=20, both=True, cutoffs=cutoffs)
+        answer = suggest(
+            replace(model, model=counted),
+            prompt,
+            k=20,
+            both=True,
+            cutoffs=cutoffs,
+        )
         found[name] = SimpleNamespace(words=dict(answer.words), rows=counted.rows)
     return found
 
@@ -178,11 +221,17 @@ class Counted:
     ],
 )
 def test_a_word_that_the_model_does_not_expect_is_whole_if_no_longer_one_is_as_frequent(
-    typed, improbable, whole
+    typed,
+    improbable,
+    whole,
 ):
     model = words(["the food was good", "the food was good and goo", "was wash good wasted"])
     p_VV = np.full_like(model.model.p_VV, 1e-12)
-    for word, p in {typed: improbable, "wash": 1.0, "good": 1.0}.items():
+    for word, p in {
+        typed: improbable,
+        "wash": 1.0,
+        "good": 1.0,
+    }.items():
         p_VV[:, model.vocabulary.encode(word)] = p
     found = suggest(replace(model, model=TableLM.normalised(p_VV)), "the food " + typed, both=True)
     assert (found.typed, found.otherwise.typed) == (("", typed) if whole else (typed, ""))

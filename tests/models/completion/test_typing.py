@@ -23,10 +23,21 @@ def counting(unit):
     return replace(bundle, model=counted), counted
 
 
-def typed(bundle, readers, cutoffs=QUICK):
+def typed(
+    bundle,
+    readers,
+    cutoffs=QUICK,
+):
     """The answers for each beginning of a text."""
     return [
-        suggest(bundle, TEXT[:end], 5, both=True, readers=readers, cutoffs=cutoffs).as_json()
+        suggest(
+            bundle,
+            TEXT[:end],
+            5,
+            both=True,
+            readers=readers,
+            cutoffs=cutoffs,
+        ).as_json()
         for end in range(1, len(TEXT) + 1)
     ]
 

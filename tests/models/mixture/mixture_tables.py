@@ -13,12 +13,21 @@ SIZE = 14
 WORDS = [token for token in range(SIZE) if token not in CONTEXT_IDS]
 
 
-def table_part(seed: int, name: str = "", history: bool = False, sharpness: float = 1.5) -> Part:
+def table_part(
+    seed: int,
+    name: str = "",
+    history: bool = False,
+    sharpness: float = 1.5,
+) -> Part:
     kind = HistoryLM if history else TableLM
     return Part(name or f"table{seed}", TableSpec(), kind.random(SIZE, seed, sharpness))
 
 
-def documents(count: int, seed: int, longest: int = 12) -> list[list[int]]:
+def documents(
+    count: int,
+    seed: int,
+    longest: int = 12,
+) -> list[list[int]]:
     draw = np.random.default_rng(seed)
     words = draw.choice([w for w in WORDS if w != 2], (count, longest), p=_zipf(len(WORDS) - 1))
     return [

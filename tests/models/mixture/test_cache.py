@@ -27,7 +27,11 @@ TOKENS = st.sampled_from([BOS, 4, 7, 2, 9, 10, 9, 11, 0])
 STREAMS = st.lists(TOKENS, min_size=1, max_size=24).map(lambda ids: [BOS, *ids])
 
 
-def cache(seed=0, order=2, window=6):
+def cache(
+    seed=0,
+    order=2,
+    window=6,
+):
     draw = np.random.default_rng(seed)
     weights_RP = draw.dirichlet(np.ones(order + 1), len(RANGES) + 1)
     return CacheLM(CacheSpec(order=order, window=window), table_part(seed, "static"), weights_RP)
@@ -66,7 +70,12 @@ def by_hand(model, before):
 
 @given(STREAMS, st.integers(1, 3), st.integers(3, 9), st.integers(0, 50))
 @examples(80)
-def test_probabilities_follow_the_formula(ids, order, window, seed):
+def test_probabilities_follow_the_formula(
+    ids,
+    order,
+    window,
+    seed,
+):
     model = cache(seed, order, window)
     nats_1T, _ = model.score(np.array([ids]), model.start(1))
     state = model.start(1)
@@ -97,7 +106,11 @@ def test_contributions_sum_to_the_log_probability():
 
 
 @pytest.fixture
-def bundle_folder(tmp_path, table_kind, monkeypatch):
+def bundle_folder(
+    tmp_path,
+    table_kind,
+    monkeypatch,
+):
     """The bundle of a cache over a table, and the cache itself."""
     texts = ["The soup was great. We went back.", "The tea was cold, and we left."]
     vocabulary = learn_vocabulary(texts, VocabularySpec(min_count=1), NormalForm())
@@ -109,7 +122,14 @@ def bundle_folder(tmp_path, table_kind, monkeypatch):
     spec = CacheSpec(part="static", window=30)
     model = CacheLM(spec, part, np.full((len(RANGES) + 1, 3), 1 / 3))
     folder = tmp_path / "bundle"
-    save_bundle(folder, spec, vocabulary, model, [("The tea was great.", 4)], {})
+    save_bundle(
+        folder,
+        spec,
+        vocabulary,
+        model,
+        [("The tea was great.", 4)],
+        {},
+    )
     return folder, model
 
 
@@ -122,7 +142,17 @@ def test_a_bundle_keeps_its_model(bundle_folder):
 
 def test_a_bundle_writes_the_same_texts_for_the_same_seed(bundle_folder):
     bundle = load_bundle(bundle_folder[0])
-    assert generate(bundle, n=3, stars=5, seed=3) == generate(bundle, n=3, stars=5, seed=3)
+    assert generate(
+        bundle,
+        n=3,
+        stars=5,
+        seed=3,
+    ) == generate(
+        bundle,
+        n=3,
+        stars=5,
+        seed=3,
+    )
 
 
 def test_a_bundle_suggests_words_that_the_prompt_repeats(bundle_folder):

@@ -39,22 +39,46 @@ def ngram(texts):
 
 @given(st.integers(0, 500), st.integers(2, 3), st.integers(0, 4))
 @examples(25)
-def test_the_gradient_is_that_of_differences(seed, parts, features):
+def test_the_gradient_is_that_of_differences(
+    seed,
+    parts,
+    features,
+):
     draw = np.random.default_rng(seed)
     x_TF, nats_TP = draw.normal(size=(12, features)), draw.exponential(3, (12, parts))
     weights_FP, bias_P = draw.normal(size=(features, parts)), draw.normal(size=parts)
-    _, into_FP, into_P = context_slope(x_TF, nats_TP, weights_FP, bias_P, 0.03)
+    _, into_FP, into_P = context_slope(
+        x_TF,
+        nats_TP,
+        weights_FP,
+        bias_P,
+        0.03,
+    )
     for index in np.ndindex(features, parts):
         step = np.zeros_like(weights_FP)
         step[index] = 1e-5
         up, down = (
-            context_slope(x_TF, nats_TP, weights_FP + s * step, bias_P, 0.03)[0] for s in (1, -1)
+            context_slope(
+                x_TF,
+                nats_TP,
+                weights_FP + s * step,
+                bias_P,
+                0.03,
+            )[0]
+            for s in (1, -1)
         )
         assert into_FP[index] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-8)
     for i in range(parts):
         step = 1e-5 * np.eye(parts)[i]
         up, down = (
-            context_slope(x_TF, nats_TP, weights_FP, bias_P + s * step, 0.03)[0] for s in (1, -1)
+            context_slope(
+                x_TF,
+                nats_TP,
+                weights_FP,
+                bias_P + s * step,
+                0.03,
+            )[0]
+            for s in (1, -1)
         )
         assert into_P[i] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-8)
 
@@ -65,8 +89,20 @@ def test_weights_by_context_are_on_their_text_no_worse_than_fixed_ones(seed):
     draw = np.random.default_rng(seed)
     nats_TP, features_TF = draw.exponential(3, (80, 2)), draw.normal(size=(80, 5))
     weights_P, _ = em(nats_TP)
-    weighting = ContextWeights((), np.zeros(5), np.ones(5), np.zeros((5, 2)), np.zeros(2))
-    weighting, _ = fit_context_weights(weighting, nats_TP, features_TF, weights_P, 1e-4)
+    weighting = ContextWeights(
+        (),
+        np.zeros(5),
+        np.ones(5),
+        np.zeros((5, 2)),
+        np.zeros(2),
+    )
+    weighting, _ = fit_context_weights(
+        weighting,
+        nats_TP,
+        features_TF,
+        weights_P,
+        1e-4,
+    )
     log_weights_TP = weighting.log_weights(features_TF)
     assert np.exp(log_weights_TP).sum(1) == pytest.approx(np.ones(80), abs=1e-12)
     with np.errstate(divide="ignore"):

@@ -137,8 +137,17 @@ def test_damaged_weights_are_reported(damage, tmp_path):
 
 
 KN5, LSTM = {"kind": "ngram", "name": "kn5"}, {"kind": "lstm", "name": "lstm"}
-MIX = {"kind": "mixture", "name": "mix", "parts": ["kn5", "lstm"], "method": "gated"}
-CACHE = {"kind": "cache", "name": "mix+cache", "part": "mix"}
+MIX = {
+    "kind": "mixture",
+    "name": "mix",
+    "parts": ["kn5", "lstm"],
+    "method": "gated",
+}
+CACHE = {
+    "kind": "cache",
+    "name": "mix+cache",
+    "part": "mix",
+}
 
 
 def test_a_mixture_names_models_that_stand_before_it():

@@ -11,7 +11,11 @@ class _Fresh(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, layer: Any, targets_N: Tensor, features_NE: Tensor, *parameters: Tensor
+        ctx: Any,
+        layer: Any,
+        targets_N: Tensor,
+        features_NE: Tensor,
+        *parameters: Tensor,
     ) -> Tensor:
         with torch.enable_grad():
             features_NE = features_NE.detach().requires_grad_()
@@ -24,7 +28,11 @@ class _Fresh(torch.autograd.Function):
         return None, None, *[gradient * scale for gradient in ctx.gradients]
 
 
-def gradcheck_loss(layer: Any, features_NE: Tensor, targets_N: Tensor) -> bool:
+def gradcheck_loss(
+    layer: Any,
+    features_NE: Tensor,
+    targets_N: Tensor,
+) -> bool:
     """Compare the gradients of all parameters and features with differences along random directions; float64."""
 
     def loss(features_NE: Tensor, *parameters: Tensor) -> Tensor:

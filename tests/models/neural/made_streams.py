@@ -25,7 +25,12 @@ def stream_of(documents, size):
     return TokenStream(Path("made"), header, ids, offsets)
 
 
-def walks(count, size, seed, length=12):
+def walks(
+    count,
+    size,
+    seed,
+    length=12,
+):
     """Random walks: from each token one of two others follows, so a bigram model's perplexity is 2 and a bit."""
     rng = np.random.default_rng(seed)
     tokens = size - 9

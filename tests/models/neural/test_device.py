@@ -48,7 +48,9 @@ def test_a_gpu_of_a_number_that_is_not_there_is_refused(gpus):
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_a_fused_layer_with_a_format_of_its_own_is_called_outside_autocast(
-    monkeypatch, kind, dtype
+    monkeypatch,
+    kind,
+    dtype,
 ):
     """Autocast of the processor stands for that of a GPU, which would cast all of this to float16."""
     layer, seen = make_layer(kind, 4, 6, "fused").eval(), []
@@ -59,7 +61,12 @@ def test_a_fused_layer_with_a_format_of_its_own_is_called_outside_autocast(
     name = layer.mode.lower()
     function = getattr(torch, name)
 
-    def recorded(x, before, flat, **options):
+    def recorded(
+        x,
+        before,
+        flat,
+        **options,
+    ):
         tensors = [x, *(before if isinstance(before, tuple) else (before,)), *flat]
         seen.append((torch.is_autocast_enabled("cpu"), {tensor.dtype for tensor in tensors}))
         return function(x, before, flat, **options)

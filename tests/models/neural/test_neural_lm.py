@@ -14,22 +14,69 @@ V, BOS, EOS, STAR, B, T = 40, 1, 2, 8, 4, 13
 CONTEXT_IDS = [1, 3, 4, 5, 6, 7, 8]
 OUTPUTS = {"softmax": ObjectiveSpec(output="softmax"), "one tail": ObjectiveSpec(head=6, chunk=5)}
 SPECS = {
-    "rnn": RecurrentSpec(kind="rnn", hidden=9, embedding=6),
-    "rnn-relu": RecurrentSpec(kind="rnn", hidden=9, embedding=6, nonlinearity="relu"),
-    "gru-own": RecurrentSpec(kind="gru", hidden=9, embedding=6, layers=2, cells="reference"),
-    "gru-cho": RecurrentSpec(kind="gru", hidden=9, embedding=6, cells="reference", form="cho"),
-    "lstm": RecurrentSpec(kind="lstm", hidden=9, embedding=6, layers=2),
+    "rnn": RecurrentSpec(
+        kind="rnn",
+        hidden=9,
+        embedding=6,
+    ),
+    "rnn-relu": RecurrentSpec(
+        kind="rnn",
+        hidden=9,
+        embedding=6,
+        nonlinearity="relu",
+    ),
+    "gru-own": RecurrentSpec(
+        kind="gru",
+        hidden=9,
+        embedding=6,
+        layers=2,
+        cells="reference",
+    ),
+    "gru-cho": RecurrentSpec(
+        kind="gru",
+        hidden=9,
+        embedding=6,
+        cells="reference",
+        form="cho",
+    ),
+    "lstm": RecurrentSpec(
+        kind="lstm",
+        hidden=9,
+        embedding=6,
+        layers=2,
+    ),
     "lstm-normed": RecurrentSpec(
-        kind="lstm", hidden=9, embedding=6, cells="reference", layer_norm=True
+        kind="lstm",
+        hidden=9,
+        embedding=6,
+        cells="reference",
+        layer_norm=True,
     ),
     "lstm-untied": RecurrentSpec(
-        kind="lstm", hidden=9, embedding=6, tied=False, objective=OUTPUTS["softmax"]
+        kind="lstm",
+        hidden=9,
+        embedding=6,
+        tied=False,
+        objective=OUTPUTS["softmax"],
     ),
     "lstm-two-level": RecurrentSpec(
-        kind="lstm", hidden=9, embedding=6, objective=OUTPUTS["one tail"]
+        kind="lstm",
+        hidden=9,
+        embedding=6,
+        objective=OUTPUTS["one tail"],
     ),
-    "nplm": NPLMSpec(context=3, embedding=5, hidden=7, objective=OUTPUTS["one tail"]),
-    "nplm-context-1": NPLMSpec(context=1, embedding=5, hidden=7, direct=False),
+    "nplm": NPLMSpec(
+        context=3,
+        embedding=5,
+        hidden=7,
+        objective=OUTPUTS["one tail"],
+    ),
+    "nplm-context-1": NPLMSpec(
+        context=1,
+        embedding=5,
+        hidden=7,
+        direct=False,
+    ),
 }
 
 
@@ -52,7 +99,11 @@ def model(request):
     return make(request.param)
 
 
-def documents(seed=0, batch=B, length=T):
+def documents(
+    seed=0,
+    batch=B,
+    length=T,
+):
     ids = np.random.default_rng(seed).integers(9, V, (batch, length))
     ids[:, 0], ids[:, 1], ids[:, -1] = BOS, STAR, EOS
     return ids
@@ -111,7 +162,12 @@ def test_missing_damaged_or_foreign_weights_are_refused(tmp_path):
     assert refusal.value.kind == "bundle"
     model.save(tmp_path)
     weights = load_file(tmp_path / "weights.safetensors")
-    wider = RecurrentSpec(kind="lstm", hidden=10, embedding=6, layers=2)
+    wider = RecurrentSpec(
+        kind="lstm",
+        hidden=10,
+        embedding=6,
+        layers=2,
+    )
     for spec, size in ((wider, V), (model.spec, V + 1)):
         with pytest.raises(ModelError, match="do not fit") as refusal:
             type(model).load(tmp_path, spec, SimpleNamespace(size=size))

@@ -11,7 +11,13 @@ FLOAT32 = TrainingSpec(precision="float32")
 
 
 def make(seed=1, **options):
-    defaults = {"context": 3, "embedding": 4, "hidden": 6, "dropout": 0.0, "training": FLOAT32}
+    defaults = {
+        "context": 3,
+        "embedding": 4,
+        "hidden": 6,
+        "dropout": 0.0,
+        "training": FLOAT32,
+    }
     torch.manual_seed(seed)
     return NPLMNetwork(
         NPLMSpec(objective=ObjectiveSpec(output="softmax"), **(defaults | options)), torch.arange(V)

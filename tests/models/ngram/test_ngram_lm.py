@@ -23,7 +23,12 @@ IDS = st.integers(0, V - 1)
 ROWS = st.lists(st.lists(IDS, min_size=9, max_size=9), min_size=1, max_size=4).map(np.array)
 
 
-def fitted(documents, order, stream_of, **options) -> NGramLM:
+def fitted(
+    documents,
+    order,
+    stream_of,
+    **options,
+) -> NGramLM:
     return estimate_ngrams(count_ngrams(stream_of(documents), order, V, CONTEXT_IDS), **options)
 
 
@@ -43,7 +48,11 @@ def distributions(model, ids_BT):
 
 @examples(50)
 @every_context
-def test_every_context_s_distribution_sums_to_one(ids_BT, order, models):
+def test_every_context_s_distribution_sums_to_one(
+    ids_BT,
+    order,
+    models,
+):
     p_BV = distributions(models[order], ids_BT)
 
     assert np.abs(p_BV.sum(axis=1) - 1).max() < 1e-12
@@ -51,7 +60,11 @@ def test_every_context_s_distribution_sums_to_one(ids_BT, order, models):
 
 @examples(50)
 @every_context
-def test_no_context_gives_a_given_token_a_share(ids_BT, order, models):
+def test_no_context_gives_a_given_token_a_share(
+    ids_BT,
+    order,
+    models,
+):
     p_BV = distributions(models[order], ids_BT)
 
     assert (p_BV[:, sorted(CONTEXT_IDS)] == 0).all()
@@ -59,7 +72,11 @@ def test_no_context_gives_a_given_token_a_share(ids_BT, order, models):
 
 @examples(50)
 @every_context
-def test_every_context_gives_every_predictable_token_a_share(ids_BT, order, models):
+def test_every_context_gives_every_predictable_token_a_share(
+    ids_BT,
+    order,
+    models,
+):
     p_BV = distributions(models[order], ids_BT)
 
     assert (np.delete(p_BV, sorted(CONTEXT_IDS), axis=1) > 0).all()
@@ -67,7 +84,11 @@ def test_every_context_gives_every_predictable_token_a_share(ids_BT, order, mode
 
 @examples(50)
 @given(ids_BT=ROWS, order=st.sampled_from([1, 2, 3, 5]))
-def test_score_equals_repeated_steps(ids_BT, order, models):
+def test_score_equals_repeated_steps(
+    ids_BT,
+    order,
+    models,
+):
     model = models[order]
     nats_BT, end = model.score(ids_BT, model.start(len(ids_BT)))
     state = model.start(len(ids_BT))
@@ -99,7 +120,11 @@ def test_a_star_token_begins_a_context(models):
 
 
 @pytest.mark.parametrize("order", [1, 2, 5])
-def test_a_saved_model_answers_bit_for_bit_alike_from_plain_arrays(order, models, tmp_path):
+def test_a_saved_model_answers_bit_for_bit_alike_from_plain_arrays(
+    order,
+    models,
+    tmp_path,
+):
     models[order].save(tmp_path)
     loaded = NGramLM.load(tmp_path, NGramSpec(order=order), SimpleNamespace(size=V), "cpu")
     ids = np.array([[1, 8, 9, 10, 0, 9, 2], [1, 4, 11, 12, 13, 9, 2]])
@@ -116,7 +141,13 @@ def test_a_saved_model_answers_bit_for_bit_alike_from_plain_arrays(order, models
     "name", ["words_3.npy", "first_3.npy", "logp_1.npy", "backoff_2.npy", "ngram.json"]
 )
 @pytest.mark.parametrize("damage", ["missing", "truncated", "another model's"])
-def test_a_damaged_folder_is_refused_by_name(name, damage, models, stream_of, tmp_path):
+def test_a_damaged_folder_is_refused_by_name(
+    name,
+    damage,
+    models,
+    stream_of,
+    tmp_path,
+):
     models[3].save(tmp_path)
     path = tmp_path / name
     if damage == "missing":

@@ -66,7 +66,11 @@ def test_a_table_gives_its_ngrams_back_in_order(listed, vocabulary_size):
     [("double", np.float64, 0), ("single", np.float32, 1e-6 * math.log(10))],
 )
 def test_stored_tables_are_as_exact_as_their_precision(
-    precision, kind, tolerance, tables, tmp_path
+    precision,
+    kind,
+    tolerance,
+    tables,
+    tmp_path,
 ):
     tables.save(tmp_path, precision)
     loaded = Tables.load(tmp_path)
@@ -94,7 +98,12 @@ def test_stored_tables_are_as_exact_as_their_precision(
         ({"vocabulary_size": "x"}, "whole"),
     ],
 )
-def test_facts_that_cannot_be_are_refused(facts, expected, tables, tmp_path):
+def test_facts_that_cannot_be_are_refused(
+    facts,
+    expected,
+    tables,
+    tmp_path,
+):
     tables.save(tmp_path)
     path = tmp_path / "ngram.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | facts))
@@ -108,7 +117,12 @@ def test_facts_that_cannot_be_are_refused(facts, expected, tables, tmp_path):
     [("first_3", lambda array: array[::-1]), ("words_3", lambda array: array + len(array))],
     ids=["offsets that do not ascend", "words that do not exist"],
 )
-def test_tables_that_contradict_themselves_are_refused(name, change, tables, tmp_path):
+def test_tables_that_contradict_themselves_are_refused(
+    name,
+    change,
+    tables,
+    tmp_path,
+):
     tables.save(tmp_path)
     array = np.load(tmp_path / f"{name}.npy")
     array[1:-1] = change(array[1:-1])

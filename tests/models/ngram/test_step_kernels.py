@@ -25,11 +25,20 @@ from tests.estimated_ngrams import estimate_ngrams
 from tests.training.ngram.smoothing.odd_corpora import V
 
 
-def fitted(documents, order, stream_of, **options) -> NGramLM:
+def fitted(
+    documents,
+    order,
+    stream_of,
+    **options,
+) -> NGramLM:
     return estimate_ngrams(count_ngrams(stream_of(documents), order, V, CONTEXT_IDS), **options)
 
 
-def states(model, seed=1, streams=50):
+def states(
+    model,
+    seed=1,
+    streams=50,
+):
     """States after random tokens and after none, with places without a token before a given one."""
     tokens_BT = np.random.default_rng(seed).integers(0, V, (streams, 6))
     read = model.read(tokens_BT, model.start(streams))
@@ -72,7 +81,12 @@ PRECISIONS = pytest.mark.parametrize("precision", ["single", "double"])
 
 @ORDERS
 @PRECISIONS
-def test_contexts_are_the_same_to_the_bit(order, precision, stream_of, reviews_of):
+def test_contexts_are_the_same_to_the_bit(
+    order,
+    precision,
+    stream_of,
+    reviews_of,
+):
     model = fitted(reviews_of(150, V, 4), order, stream_of)
     model = NGramLM(model.tables.to(precision))
     state = states(model)
@@ -84,7 +98,12 @@ def test_contexts_are_the_same_to_the_bit(order, precision, stream_of, reviews_o
 
 @ORDERS
 @PRECISIONS
-def test_distributions_are_the_same_to_the_bit(order, precision, stream_of, reviews_of):
+def test_distributions_are_the_same_to_the_bit(
+    order,
+    precision,
+    stream_of,
+    reviews_of,
+):
     model = fitted(reviews_of(150, V, 4), order, stream_of)
     model = NGramLM(model.tables.to(precision))
     state = states(model)
@@ -94,7 +113,11 @@ def test_distributions_are_the_same_to_the_bit(order, precision, stream_of, revi
 
 @pytest.mark.parametrize("order", [2, 3])
 def test_a_follower_outside_the_vocabulary_is_an_error_that_names_its_file(
-    order, stream_of, reviews_of, tmp_path, monkeypatch
+    order,
+    stream_of,
+    reviews_of,
+    tmp_path,
+    monkeypatch,
 ):
     """Opening a model looks at few places of a long file. Only the first follower is right here."""
     fitted(reviews_of(150, V, 4), 3, stream_of).save(tmp_path)
@@ -154,7 +177,12 @@ def with_wide_offsets(tables):
 @pytest.mark.parametrize("order", range(1, 9))
 @pytest.mark.parametrize("precision", ["single", "double"])
 @pytest.mark.parametrize("vocabulary_size", [40, 70_000])
-def test_tables_of_any_form_are_read_to_the_bit(order, precision, vocabulary_size, random_tables):
+def test_tables_of_any_form_are_read_to_the_bit(
+    order,
+    precision,
+    vocabulary_size,
+    random_tables,
+):
     tables = random_tables(order, vocabulary_size, precision)
     word_types = {one.word_M.dtype for one in tables.followers}
     assert word_types == (

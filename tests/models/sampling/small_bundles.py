@@ -13,9 +13,24 @@ TEXTS = [
 ]
 
 
-def bundle_of(unit="word", seed=0, sharpness=1.0, texts=TEXTS, size=400, model=None, **options):
+def bundle_of(
+    unit="word",
+    seed=0,
+    sharpness=1.0,
+    texts=TEXTS,
+    size=400,
+    model=None,
+    **options,
+):
     vocabulary = learn_vocabulary(
-        texts, VocabularySpec(unit=unit, size=size, min_count=1, **options), NormalForm()
+        texts,
+        VocabularySpec(
+            unit=unit,
+            size=size,
+            min_count=1,
+            **options,
+        ),
+        NormalForm(),
     )
     model = model or TableLM.random(vocabulary.size, seed, sharpness)
     return Bundle(TableSpec(), vocabulary, model, stars_prior=(0, 0.1, 0.2, 0.3, 0.4, 0))

@@ -43,7 +43,12 @@ def test_drawing_cuts_what_the_filters_cut(size, step):
             assert draw(logits_NV, never, sampling, uniforms_N).tolist() == expected.tolist()
 
 
-def drawn(logp_NV, never, sampling, uniforms_N):
+def drawn(
+    logp_NV,
+    never,
+    sampling,
+    uniforms_N,
+):
     """The ids by the draw in one pass where that is possible, else by the filters, as a batch of texts draws them."""
     if in_one_pass(logp_NV, sampling):
         return draw(logp_NV, never, sampling, uniforms_N).tolist()
@@ -53,15 +58,25 @@ def drawn(logp_NV, never, sampling, uniforms_N):
 
 
 @examples(300)
-@example(temperature=5e-324, lead=100.0, top_p=1.0)
-@example(temperature=1e-38, lead=0.0, top_p=0.9)
+@example(
+    temperature=5e-324,
+    lead=100.0,
+    top_p=1.0,
+)
+@example(
+    temperature=1e-38,
+    lead=0.0,
+    top_p=0.9,
+)
 @given(
     temperature=st.floats(5e-324, 1e-6),
     lead=st.sampled_from([0.0, 1e-3, 100.0, 1e30]),
     top_p=st.sampled_from([1.0, 0.9]),
 )
 def test_a_temperature_near_zero_draws_as_zero_though_what_is_never_written_leads(
-    temperature, lead, top_p
+    temperature,
+    lead,
+    top_p,
 ):
     draws, never = np.random.default_rng(3), torch.tensor([1, 3])
     logp_NV = torch.log_softmax(torch.from_numpy(draws.normal(size=(8, 40)).astype(np.float32)), 1)

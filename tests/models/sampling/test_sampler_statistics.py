@@ -34,7 +34,15 @@ SETTINGS = {
     "repetition_penalty": Sampling(repetition_penalty=1.4),
     "rewarded repetition": Sampling(repetition_penalty=0.8),
     "no_repeat_ngram_size": Sampling(no_repeat_ngram_size=2),
-    "all": Sampling(0.9, 20, 0.97, 0.01, 0.9, 1.2, 3),
+    "all": Sampling(
+        0.9,
+        20,
+        0.97,
+        0.01,
+        0.9,
+        1.2,
+        3,
+    ),
 }
 
 
@@ -53,7 +61,12 @@ class Drawn:
     token: int
 
 
-def texts(model, sampling, seeds, tokens):
+def texts(
+    model,
+    sampling,
+    seeds,
+    tokens,
+):
     """Return what was drawn: every token with the one before it and the text before it, by seed."""
     batch = TextBatch(model.step)
     written = [SampledText(sampling, uniforms_of(seed, 0, 3, ""), []) for seed in range(seeds)]
@@ -64,7 +77,11 @@ def texts(model, sampling, seeds, tokens):
     return list(drawn.values())
 
 
-def defined(p_V, text, sampling):
+def defined(
+    p_V,
+    text,
+    sampling,
+):
     """Return the distribution that the definitions give after a text; written without the code that is tested."""
     p_V = p_V.copy()
     p_V[sorted(NOT_WRITTEN)] = 0
@@ -84,7 +101,13 @@ def defined(p_V, text, sampling):
     return oracle(p_V / p_V.sum(), sampling)
 
 
-def p_value_of_all(model, sampling, seeds, tokens, wrong=None):
+def p_value_of_all(
+    model,
+    sampling,
+    seeds,
+    tokens,
+    wrong=None,
+):
     """Return the smaller p-value of both tests; *wrong*: another setting that the draws are held against."""
     noise, known, found, together = np.random.default_rng(9), {}, [], np.zeros(BINS)
     static = sampling.repetition_penalty == 1 and not sampling.no_repeat_ngram_size

@@ -39,5 +39,20 @@ def moved(bundle):
 @pytest.mark.parametrize("kind", long_but(["lstm", "gru", "nplm"], {"lstm"}))
 def test_texts_are_those_of_the_processor(kind, options):
     bundle = bundle_of(kind)
-    expected = generate(bundle, 7, max_tokens=35, seed=1, **options)
-    assert generate(moved(bundle), 7, max_tokens=35, seed=1, **options) == expected
+    expected = generate(
+        bundle,
+        7,
+        max_tokens=35,
+        seed=1,
+        **options,
+    )
+    assert (
+        generate(
+            moved(bundle),
+            7,
+            max_tokens=35,
+            seed=1,
+            **options,
+        )
+        == expected
+    )

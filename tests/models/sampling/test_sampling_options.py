@@ -30,7 +30,13 @@ CLOSE = 1 - 1e-6
 @pytest.fixture(scope="module", params=["word", "bpe", "char"])
 def bundle(request):
     vocabulary = learn_vocabulary(
-        TEXTS, VocabularySpec(unit=request.param, size=300, min_count=1), NormalForm()
+        TEXTS,
+        VocabularySpec(
+            unit=request.param,
+            size=300,
+            min_count=1,
+        ),
+        NormalForm(),
     )
     return Bundle(TableSpec(), vocabulary, HistoryLM.random(vocabulary.size, 3, 0.5))
 
@@ -41,7 +47,11 @@ def kept(p_V, chosen):
     return p_V / p_V.sum()
 
 
-def last_of_share(p_V, merit_V, share):
+def last_of_share(
+    p_V,
+    merit_V,
+    share,
+):
     """Go through the entries from the best on, and return the merit of the one that reaches the share."""
     mass = 0.0
     for index in sorted(range(len(p_V)), key=lambda i: -merit_V[i]):
@@ -71,8 +81,22 @@ def oracle(p_V, options):
 
 
 @examples(300)
-@example(weights=[5, 6, 7, 8], temperature=2.5, top_k=0, top_p=0.907, min_p=0.0, typical_p=0.113)
-@example(weights=[4, 4, 4, 4, 8], temperature=0.5, top_k=0, top_p=1.0, min_p=0.0, typical_p=0.113)
+@example(
+    weights=[5, 6, 7, 8],
+    temperature=2.5,
+    top_k=0,
+    top_p=0.907,
+    min_p=0.0,
+    typical_p=0.113,
+)
+@example(
+    weights=[4, 4, 4, 4, 8],
+    temperature=0.5,
+    top_k=0,
+    top_p=1.0,
+    min_p=0.0,
+    typical_p=0.113,
+)
 @given(
     weights=st.lists(st.integers(0, 8), min_size=3, max_size=12).filter(lambda w: sum(w) > max(w)),
     temperature=st.sampled_from([0.5, 1.0, 2.5]),
@@ -82,9 +106,20 @@ def oracle(p_V, options):
     typical_p=st.sampled_from([0.113, 0.517, 0.871, 1.0]),
 )
 def test_filters_follow_their_definitions_in_the_documented_order(
-    weights, temperature, top_k, top_p, min_p, typical_p
+    weights,
+    temperature,
+    top_k,
+    top_p,
+    min_p,
+    typical_p,
 ):
-    options = Sampling(temperature, top_k, top_p, min_p, typical_p)
+    options = Sampling(
+        temperature,
+        top_k,
+        top_p,
+        min_p,
+        typical_p,
+    )
     with np.errstate(divide="ignore"):
         logp_BV = torch.as_tensor(np.log(np.array(weights) / sum(weights))[None]).double()
     found = sampled_logp(logp_BV, options).exp().numpy()[0]
@@ -93,7 +128,12 @@ def test_filters_follow_their_definitions_in_the_documented_order(
 
 def test_options_may_be_fractions():
     logp_BV = torch.log_softmax(torch.randn(3, 14, generator=torch.Generator().manual_seed(1)), 1)
-    values = {"temperature": 0.5, "top_p": 0.75, "min_p": 0.125, "typical_p": 0.75}
+    values = {
+        "temperature": 0.5,
+        "top_p": 0.75,
+        "min_p": 0.125,
+        "typical_p": 0.75,
+    }
     given = Sampling(**{name: Fraction(value) for name, value in values.items()})
     assert sampled_logp(logp_BV, given).equal(sampled_logp(logp_BV, Sampling(**values)))
 
@@ -107,7 +147,11 @@ def test_options_may_be_fractions():
     size=st.integers(0, 4),
     penalty=st.sampled_from([0.5, 1.0, 1.7]),
 )
-def test_repeats_cost_what_the_options_say(text, size, penalty):
+def test_repeats_cost_what_the_options_say(
+    text,
+    size,
+    penalty,
+):
     logp_V = torch.log_softmax(torch.randn(14, generator=torch.Generator().manual_seed(1)), 0)
     options = Sampling(repetition_penalty=penalty, no_repeat_ngram_size=size)
     found = filter_tokens(logp_V[None], torch.tensor([0, 1]), options, [text])[0]
@@ -140,7 +184,13 @@ def test_text_token_by_token_is_the_decoded_text(bundle, data):
 )
 def test_text_ends_before_the_first_stop_string(pieces, stop):
     vocabulary = learn_vocabulary(
-        ["ab ab"], VocabularySpec(unit="char", size=300, min_count=1), NormalForm()
+        ["ab ab"],
+        VocabularySpec(
+            unit="char",
+            size=300,
+            min_count=1,
+        ),
+        NormalForm(),
     )
     text = "".join(pieces)
     written = WrittenText(vocabulary, "x", stop)

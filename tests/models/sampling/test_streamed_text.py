@@ -19,5 +19,23 @@ TEXTS = [
 def test_the_pieces_are_the_generated_text(unit: str, prompt: str) -> None:
     bundle = bundle_of(unit, 0, 0.3, TEXTS)
     for seed in range(25):
-        pieces = list(stream(bundle, 3, prompt, max_tokens=40, seed=seed))
-        assert "".join(pieces) == generate(bundle, 1, 3, prompt, max_tokens=40, seed=seed)[0]
+        pieces = list(
+            stream(
+                bundle,
+                3,
+                prompt,
+                max_tokens=40,
+                seed=seed,
+            )
+        )
+        assert (
+            "".join(pieces)
+            == generate(
+                bundle,
+                1,
+                3,
+                prompt,
+                max_tokens=40,
+                seed=seed,
+            )[0]
+        )

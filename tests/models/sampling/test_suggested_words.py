@@ -12,7 +12,12 @@ def test_words_at_the_start_of_a_sentence_are_shown_with_a_capital(bundle):
     assert all(word[0].isupper() for word, _ in suggest(bundle, "").words)
 
 
-def spelled(bundle, prompt, begun, depth):
+def spelled(
+    bundle,
+    prompt,
+    begun,
+    depth,
+):
     """Sum the probability of every token sequence of at most *depth* tokens that spells a word."""
     vocabulary, p_VV = bundle.vocabulary, bundle.model.p_VV
     names = [vocabulary.token(i) if i > 8 else "" for i in range(vocabulary.size)]
@@ -23,7 +28,12 @@ def spelled(bundle, prompt, begun, depth):
     ends_V = 1 - p_VV[:, parts].sum(1)
     words = {}
 
-    def go(ids, p, depth, started):
+    def go(
+        ids,
+        p,
+        depth,
+        started,
+    ):
         if started:
             word = vocabulary.decode(ids).strip()
             words[word] = words.get(word, 0) + p * ends_V[ids[-1]]

@@ -92,7 +92,13 @@ def test_a_text_that_is_too_short_is_no_evidence(bundle: Bundle) -> None:
 
 def test_texts_of_200_tokens_are_recognised_by_their_key_alone(bundle: Bundle) -> None:
     """No text is that long here: reviews are joined until they are."""
-    marked = generate(bundle, 160, max_tokens=200, seed=6, watermark="secret")
+    marked = generate(
+        bundle,
+        160,
+        max_tokens=200,
+        seed=6,
+        watermark="secret",
+    )
     joined, text = [], ""
     for each in marked:
         text = f"{text} {each}".strip()

@@ -20,7 +20,13 @@ SEEN = [rating for rating, share in enumerate(PRIOR) if share]
 def bundle_of(unit: str = "word", prior: tuple[float, ...] = PRIOR) -> Bundle:
     """A model whose every prediction depends on all tokens before it, the rating included."""
     vocabulary = learn_vocabulary(
-        TEXTS, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm()
+        TEXTS,
+        VocabularySpec(
+            unit=unit,
+            size=300,
+            min_count=1,
+        ),
+        NormalForm(),
     )
     names = [vocabulary.token(i) if i > 8 else "" for i in range(vocabulary.size)]
     usual = np.array([1.0 if name and set(name) <= set("soit ") else 1e-9 for name in names])

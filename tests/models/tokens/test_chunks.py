@@ -100,7 +100,11 @@ CASES = pytest.mark.parametrize("lowercase", [True, False])
 @CASES
 @examples(100)
 @given(texts=TEXTS)
-def test_a_text_among_others_has_the_ids_of_the_text_alone(lowercase, way, texts):
+def test_a_text_among_others_has_the_ids_of_the_text_alone(
+    lowercase,
+    way,
+    texts,
+):
     unit = UNITS[lowercase]
     ids, lengths, _, _ = getattr(unit, way)(texts, True)
     alone = [unit.encode(text) for text in texts]
@@ -113,7 +117,11 @@ def test_a_text_among_others_has_the_ids_of_the_text_alone(lowercase, way, texts
 @CASES
 @examples(100)
 @given(texts=TEXTS)
-def test_the_surface_of_a_text_among_others_costs_what_it_costs_as_one_chunk(lowercase, way, texts):
+def test_the_surface_of_a_text_among_others_costs_what_it_costs_as_one_chunk(
+    lowercase,
+    way,
+    texts,
+):
     unit = UNITS[lowercase]
     _, _, _, surface = getattr(unit, way)(texts, True)
     for text, nats in zip(texts, surface, strict=True):
@@ -129,7 +137,9 @@ def test_the_surface_of_a_text_among_others_costs_what_it_costs_as_one_chunk(low
 @examples(100)
 @given(texts=TEXTS)
 def test_the_unknown_words_of_a_text_among_others_cost_what_their_spelling_does(
-    lowercase, way, texts
+    lowercase,
+    way,
+    texts,
 ):
     unit = UNITS[lowercase]
     _, _, unknown, _ = getattr(unit, way)(texts, True)

@@ -43,7 +43,11 @@ def test_prices_are_kneser_neys_as_computed_by_hand():
     gamma, uniform = (0.5 + 0.5 + 0.5 + 3) / 7, 1 / 4  # a, b, ?, $
     p = {
         symbol: own / 7 + gamma * uniform
-        for symbol, own in {"a": 2 - 0.5, "b": 1 - 0.5, "$": 3 - 3}.items()
+        for symbol, own in {
+            "a": 2 - 0.5,
+            "b": 1 - 0.5,
+            "$": 3 - 3,
+        }.items()
     }
     a_begins = (3 - 1.5) / 3 + 1.5 / 3 * p["a"]
     # a, b, ?, $ once each.
@@ -61,7 +65,11 @@ def unknown_to(spelling, words):
     return [word for word in words if word not in spelling.words]
 
 
-def price_after(spelling, earlier, word):
+def price_after(
+    spelling,
+    earlier,
+    word,
+):
     """The price of a word after others in one text."""
     return spelling.nats_of_texts([*earlier, word], np.zeros(len(earlier) + 1, np.int64))[-1]
 

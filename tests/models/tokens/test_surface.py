@@ -25,7 +25,13 @@ TEXTS = [
 
 def trained(texts=TEXTS, lowercase=True):
     return learn_vocabulary(
-        texts, VocabularySpec(size=300, min_count=1, lowercase=lowercase), NormalForm()
+        texts,
+        VocabularySpec(
+            size=300,
+            min_count=1,
+            lowercase=lowercase,
+        ),
+        NormalForm(),
     )
 
 
@@ -76,7 +82,11 @@ def test_all_texts_with_the_same_pieces_have_a_probability_of_one_at_most(signs,
         ("symbols", "ab"),
     ],
 )
-def test_a_damaged_price_is_no_vocabulary_that_can_be_read(vocabulary, name, value):
+def test_a_damaged_price_is_no_vocabulary_that_can_be_read(
+    vocabulary,
+    name,
+    value,
+):
     values = json.loads(vocabulary.to_json())
     values["unit"]["surface"][name] = value
     with pytest.raises(ModelError, match="cannot be read"):

@@ -22,7 +22,11 @@ def bundle_of(unit):
         ("食物", "Chinese (Han)"),
     ],
 )
-def test_a_script_that_the_vocabulary_has_no_letter_of_is_named(unit, text, script):
+def test_a_script_that_the_vocabulary_has_no_letter_of_is_named(
+    unit,
+    text,
+    script,
+):
     said = unseen_warnings(bundle_of(unit), f"The food, {text}")
     assert any(f"letters in {script} script" in sentence for sentence in said)
     assert not any("Latin" in sentence for sentence in said)

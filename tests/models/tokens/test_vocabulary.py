@@ -73,7 +73,12 @@ ODD_TEXT = st.one_of(
 @pytest.mark.parametrize("whole", [True, False])
 @examples(300)
 @given(text=ODD_TEXT)
-def test_a_text_alone_costs_what_it_costs_among_others(unit, whole, vocabularies, text):
+def test_a_text_alone_costs_what_it_costs_among_others(
+    unit,
+    whole,
+    vocabularies,
+    text,
+):
     assert priced(vocabularies[unit], [text], whole) == priced(
         vocabularies[unit], [text, *OTHERS], whole
     )
@@ -82,7 +87,11 @@ def test_a_text_alone_costs_what_it_costs_among_others(unit, whole, vocabularies
 OTHERS = ("The soup.", "caffè ☕")
 
 
-def priced(vocabulary, texts, whole=True):
+def priced(
+    vocabulary,
+    texts,
+    whole=True,
+):
     """Return all numbers of the first of some texts, encoded in one call."""
     found = vocabulary.encode_documents(texts, [3, 0, 1][: len(texts)], whole)
     prices = [
@@ -160,7 +169,11 @@ def test_a_damaged_vocabulary_is_refused(text):
 @pytest.mark.parametrize("unit", LOSSLESS)
 @examples(150)
 @given(text=st.one_of(ANY_TEXT, st.text(" \n\t'a<0x41>▁Ġé☕🍕", max_size=40)))
-def test_lossless_units_give_any_text_back(unit, vocabularies, text):
+def test_lossless_units_give_any_text_back(
+    unit,
+    vocabularies,
+    text,
+):
     ids = vocabularies[unit].encode(text)
     assert vocabularies[unit].decode(ids) == text
     assert UNK not in ids
@@ -190,7 +203,11 @@ def by_the_tokenizer(vocabulary, texts):
 @given(texts=TEXTS)
 @example(texts=["\n\n's  it's\n 're \n\n", "", "  ", "a \t b\n\n\nThe end. \n"])
 @example(texts=["\u00a0\u00a0x \u3000y", " \u2028's", "word\u180e \u180eword", "'ſ 'S 's"])
-def test_ids_are_those_of_the_tokenizer_for_any_text(unit, vocabularies, texts):
+def test_ids_are_those_of_the_tokenizer_for_any_text(
+    unit,
+    vocabularies,
+    texts,
+):
     with patch.object(reviewlm.models.tokens.subword_codecs, "FEW", -1):  # never the short way
         found = vocabularies[unit].encode_batch(texts)
     assert [ids.tolist() for ids in found] == by_the_tokenizer(vocabularies[unit], texts)

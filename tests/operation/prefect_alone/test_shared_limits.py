@@ -63,7 +63,10 @@ def create(services: Services, name: str) -> None:
 
 
 def start(
-    environment: dict[str, str], home: Path, program: str, *words: object
+    environment: dict[str, str],
+    home: Path,
+    program: str,
+    *words: object,
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command(program, *words),
@@ -109,7 +112,9 @@ def assert_one_after_the_other(places: list[tuple[float, float]]) -> None:
     "never two trainings at a time; the other stages go on",
 )
 def test_two_trainings_take_turns_on_one_gpu_slot_while_other_stages_go_on(
-    server: tuple[Services, dict[str, str]], template_home: Path, tmp_path: Path
+    server: tuple[Services, dict[str, str]],
+    template_home: Path,
+    tmp_path: Path,
 ) -> None:
     services, environment = server
     for home in ("one", "two"):
@@ -117,9 +122,23 @@ def test_two_trainings_take_turns_on_one_gpu_slot_while_other_stages_go_on(
     preset = tmp_path / "two.toml"
     preset.write_text(TWO_NETWORKS)
     one, two = tmp_path / "one-asked", tmp_path / "two-asked"
-    first = start(environment, tmp_path / "one", "train_on_pretended_gpu", preset, one, two)
+    first = start(
+        environment,
+        tmp_path / "one",
+        "train_on_pretended_gpu",
+        preset,
+        one,
+        two,
+    )
     until_said(first, "holds")
-    second = start(environment, tmp_path / "two", "train_on_pretended_gpu", preset, two, one)
+    second = start(
+        environment,
+        tmp_path / "two",
+        "train_on_pretended_gpu",
+        preset,
+        two,
+        one,
+    )
     trainings = [held(process) for process in (first, second)]
     assert [len(places) for places in trainings] == [2, 2]
     assert_one_after_the_other([*trainings[0], *trainings[1]])
@@ -149,7 +168,17 @@ def test_retrains_of_two_homes_run_one_after_the_other(
     services, environment = server
     services.ask("DELETE", "/v2/concurrency_limits/retrain")  # the first of them creates it
     homes = [tmp_path / name for name in ("one", "two")]
-    racing = [start(environment, home, "hold_retrain", home, 0.5, 2) for home in homes]
+    racing = [
+        start(
+            environment,
+            home,
+            "hold_retrain",
+            home,
+            0.5,
+            2,
+        )
+        for home in homes
+    ]
     places = [place for process in racing for place in held(process)]
     assert len(places) == 4
     assert_one_after_the_other(places)

@@ -16,26 +16,52 @@ from tests.programs import command
 DAY = 86_400
 
 
-def set_up(environment: dict[str, str], addresses: Sequence[str] = (), silence: float = 20) -> None:
+def set_up(
+    environment: dict[str, str],
+    addresses: Sequence[str] = (),
+    silence: float = 20,
+) -> None:
     """Set the automations up, as each start of the services does."""
     settings = {"addresses": list(addresses), "silence_days": silence / DAY}
     waits = {"worker_seconds": 30}
     run(environment, "set_up_automations", json.dumps(settings), json.dumps(waits))
 
 
-def post(environment: dict[str, str], path: str, body: Any) -> Any:
+def post(
+    environment: dict[str, str],
+    path: str,
+    body: Any,
+) -> Any:
     """Return what the server answers to a request."""
     user, password = environment["PREFECT_API_AUTH_STRING"].split(":", 1)
     address = f"{environment['PREFECT_API_URL']}/{path}"
     return (
-        httpx.post(address, json=body, auth=(user, password), timeout=60).raise_for_status().json()
+        httpx.post(
+            address,
+            json=body,
+            auth=(user, password),
+            timeout=60,
+        )
+        .raise_for_status()
+        .json()
     )
 
 
-def run(environment: dict[str, str], program: str, *arguments: object, seconds: float = 300) -> str:
+def run(
+    environment: dict[str, str],
+    program: str,
+    *arguments: object,
+    seconds: float = 300,
+) -> str:
     """Run a program of `tests/programs` against the server, and return what it prints."""
     words = command(program, *arguments)
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=seconds)
+    done = subprocess.run(
+        words,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
     assert done.returncode == 0, done.stderr[-3_000:]
     return done.stdout
 

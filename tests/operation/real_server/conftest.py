@@ -59,7 +59,11 @@ def server(
                 os.environ[name] = value
 
 
-def alerting(address: str, home: Path, addresses: list[str]) -> Iterator[dict[str, str]]:
+def alerting(
+    address: str,
+    home: Path,
+    addresses: list[str],
+) -> Iterator[dict[str, str]]:
     """Set up the alerts, and give the environment of programs that use the server."""
     known = {"PREFECT_API_URL": address + "/api", **prefect_client(credentials_of(home))}
     environment = {**os.environ, **known}

@@ -51,7 +51,11 @@ def test_the_failure_of_a_run_in_one_of_its_parts_is_one_alert(
         ("SET_ASIDE", "A file of reviews cannot be read"),
     ],
 )
-def test_what_happens_to_the_model_is_told(server: dict[str, str], event: str, title: str) -> None:
+def test_what_happens_to_the_model_is_told(
+    server: dict[str, str],
+    event: str,
+    title: str,
+) -> None:
     run(server, "announce_event", event)
     # Two events have one title, so the sentence tells which of them this is.
     for received in (lambda: Hook.received, mails):
@@ -89,7 +93,10 @@ def test_a_pool_is_told_only_if_its_worker_stays_away(
 
     def post(path: str, **body: Any) -> Any:
         return httpx.post(
-            f"{address}/work_pools/{path}", json=body, auth=(user, password), timeout=60
+            f"{address}/work_pools/{path}",
+            json=body,
+            auth=(user, password),
+            timeout=60,
         )
 
     def ready() -> set[str]:

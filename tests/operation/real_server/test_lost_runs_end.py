@@ -43,13 +43,26 @@ class Prefect(Services):
     def __init__(self, home: Path, environment: dict[str, str]) -> None:
         super().__init__(home)
         self.environment = {**environment, "PYTHONPATH": str(ROOT)}
-        self.program(*PREFECT, "work-pool", "create", POOL, "--type", "process")
+        self.program(
+            *PREFECT,
+            "work-pool",
+            "create",
+            POOL,
+            "--type",
+            "process",
+        )
         self.set_up()
         self.program(*command("deploy_waiting_flow", POOL, ROOT))
         self.start_worker()
 
     def program(self, *words: str) -> None:
-        subprocess.run(words, env=self.environment, cwd=ROOT, check=True, timeout=300)
+        subprocess.run(
+            words,
+            env=self.environment,
+            cwd=ROOT,
+            check=True,
+            timeout=300,
+        )
 
     def set_up(self) -> None:
         """Set the automations up, as each start of the services does."""
@@ -60,14 +73,28 @@ class Prefect(Services):
         start_worker(self.home, POOL, self.environment)
 
     def make(
-        self, deployment: str, state: str = "SCHEDULED", tags: Sequence[str] = (), **parameters: Any
+        self,
+        deployment: str,
+        state: str = "SCHEDULED",
+        tags: Sequence[str] = (),
+        **parameters: Any,
     ) -> str:
         """Make a run of a deployment."""
         known = self.ask("GET", f"/deployments/name/{NAME}/{deployment}")["id"]
-        made = {"parameters": parameters, "state": {"type": state}, "tags": tags}
+        made = {
+            "parameters": parameters,
+            "state": {"type": state},
+            "tags": tags,
+        }
         return str(self.ask("POST", f"/deployments/{known}/create_flow_run", made)["id"])
 
-    def set(self, run: str, kind: str, message: str = "", force: bool = True) -> None:
+    def set(
+        self,
+        run: str,
+        kind: str,
+        message: str = "",
+        force: bool = True,
+    ) -> None:
         state = {"type": kind, "message": message}
         self.ask("POST", f"/flow_runs/{run}/set_state", {"state": state, "force": force})
 
@@ -120,7 +147,9 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
     "Crashed; the second attempt is the last one",
 )
 def test_a_killed_run_is_made_again_once(
-    prefect: Prefect, tmp_path: Path, record_property: Record
+    prefect: Prefect,
+    tmp_path: Path,
+    record_property: Record,
 ) -> None:
     run = prefect.begin("queued", tmp_path / "go on")
     kill(prefect.run_processes())
@@ -141,7 +170,13 @@ def test_a_killed_run_is_made_again_once(
     kill(prefect.run_processes())
     prefect.wait_for(run, "Crashed")
     with pytest.raises(AssertionError):
-        prefect.wait_for(run, "AwaitingRetry", "Pending", "Running", seconds=3 * RETRY)
+        prefect.wait_for(
+            run,
+            "AwaitingRetry",
+            "Pending",
+            "Running",
+            seconds=3 * RETRY,
+        )
 
 
 @pytest.mark.drill(
@@ -155,7 +190,12 @@ def test_a_second_attempt_whose_place_was_taken_waits_for_it(
     run = prefect.begin("queued", first := tmp_path / "first")
     kill(prefect.run_processes())
     prefect.wait_for(run, "Crashed")
-    between = prefect.make("queued", tags=SCHEDULED, file=str(tmp_path / "between"), seconds=600)
+    between = prefect.make(
+        "queued",
+        tags=SCHEDULED,
+        file=str(tmp_path / "between"),
+        seconds=600,
+    )
     prefect.wait_for(between, "Running")
     by_hand = prefect.make("queued")
     for one in (run, by_hand):
@@ -173,7 +213,9 @@ def test_a_second_attempt_whose_place_was_taken_waits_for_it(
     "worker and flow killed together", "kill -9 of worker and run", "made again by the next worker"
 )
 def test_a_run_of_a_dead_worker_is_made_by_the_next_one(
-    prefect: Prefect, tmp_path: Path, record_property: Record
+    prefect: Prefect,
+    tmp_path: Path,
+    record_property: Record,
 ) -> None:
     run = prefect.begin("queued", file := tmp_path / "go on")
     kill(prefect.processes("worker"))

@@ -26,10 +26,21 @@ def test_two_processes_never_hold_the_one_slot_at_a_time(server: dict[str, str])
     """Each process notes when it holds the slot."""
     create = [sys.executable, "-m", "prefect", "gcl", "create", "promotion", "--limit", "1"]
     # Fails if the test before has created it.
-    subprocess.run(create, env=server, capture_output=True, timeout=120)
+    subprocess.run(
+        create,
+        env=server,
+        capture_output=True,
+        timeout=120,
+    )
     words = command("hold_slot", "promotion", 0.5, 3)
     both = [
-        subprocess.Popen(words, env=server, stdout=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen(
+            words,
+            env=server,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
     ]
     held = []
     for process in both:
@@ -51,16 +62,32 @@ def test_the_slot_of_a_killed_process_is_free_within_minutes(
     server: dict[str, str], record_property: Callable[[str, object], None]
 ) -> None:
     create = [sys.executable, "-m", "prefect", "gcl", "create", "gpu", "--limit", "1"]
-    subprocess.run(create, env=server, check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        create,
+        env=server,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
     holder = subprocess.Popen(
-        command("hold_slot", "gpu", 600, 1), env=server, stdout=subprocess.PIPE, text=True
+        command("hold_slot", "gpu", 600, 1),
+        env=server,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     holder.kill()
     killed = time.time()
     holder.communicate()
-    taken = run(server, "hold_slot", "gpu", 0, 1, seconds=480).split()[-2]
+    taken = run(
+        server,
+        "hold_slot",
+        "gpu",
+        0,
+        1,
+        seconds=480,
+    ).split()[-2]
     seconds = round(float(taken) - killed, 1)
     record_property("seconds until it is free", seconds)
     assert seconds <= 360
@@ -68,9 +95,18 @@ def test_the_slot_of_a_killed_process_is_free_within_minutes(
 
 def test_an_interrupted_command_gives_its_slot_back(server: dict[str, str]) -> None:
     create = [sys.executable, "-m", "prefect", "gcl", "create", "retrain", "--limit", "1"]
-    subprocess.run(create, env=server, check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        create,
+        env=server,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
     holder = subprocess.Popen(
-        command("hold_slot", "retrain", 600, 1), env=server, stdout=subprocess.PIPE, text=True
+        command("hold_slot", "retrain", 600, 1),
+        env=server,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"

@@ -41,7 +41,16 @@ def test_addresses_are_kept_for_their_owner(home: Path) -> None:
 
 
 def test_the_new_settings_are_told_without_what_is_secret(home: Path) -> None:
-    told = last(ask("set", MAIL, HOOK, "--silence-days", "3", "--json"))
+    told = last(
+        ask(
+            "set",
+            MAIL,
+            HOOK,
+            "--silence-days",
+            "3",
+            "--json",
+        )
+    )
     assert told["to"] == ["mailto://smtp.example.com/…", "json://127.0.0.1:9/…"]
     assert told["silence_days"] == 3
     assert "s3cret" not in ask("set", MAIL).output
@@ -90,7 +99,13 @@ def test_addresses_with_a_password_come_from_a_file_or_standard_input(
     assert read_alerts(home).addresses == (MAIL, HOOK)
     ask("set", "--file", "-", given=f"{HOOK}\n")
     assert read_alerts(home).addresses == (HOOK,)
-    ask("set", HOOK, "--file", "-", given=MAIL)
+    ask(
+        "set",
+        HOOK,
+        "--file",
+        "-",
+        given=MAIL,
+    )
     assert read_alerts(home).addresses == (HOOK, MAIL)
     refused = ask("set", "--file", "-", given=f"{MAIL}\ns3cret\n")
     assert (refused.exit_code, "s3cret" in refused.output) == (2, False)
@@ -126,7 +141,10 @@ def test_a_test_message_that_does_not_arrive_is_an_error_with_its_cause(home: Pa
     ],
 )
 def test_a_secret_on_the_command_line_is_warned_of(
-    home: Path, address: str, warned: bool, caplog: pytest.LogCaptureFixture
+    home: Path,
+    address: str,
+    warned: bool,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     ask("set", address)
     assert any("--file" in record.getMessage() for record in caplog.records) is warned

@@ -12,7 +12,14 @@ from tests.command_line import run
 
 
 def test_values_are_those_of_the_preset_after_the_overrides() -> None:
-    shown = run("config", "show", "--preset", "demo", "--set", "models.lstm.hidden=99")["settings"]
+    shown = run(
+        "config",
+        "show",
+        "--preset",
+        "demo",
+        "--set",
+        "models.lstm.hidden=99",
+    )["settings"]
     rows = {row["setting"]: row for row in shown}
     config = load_config("demo")
     assert rows["models.lstm.hidden"] == {
@@ -26,7 +33,13 @@ def test_values_are_those_of_the_preset_after_the_overrides() -> None:
         "value": "5",
         "changed": False,
     }
-    only = run("config", "show", "--changed", "--preset", "demo")["settings"]
+    only = run(
+        "config",
+        "show",
+        "--changed",
+        "--preset",
+        "demo",
+    )["settings"]
     assert {row["setting"] for row in only} == {key for key, row in rows.items() if row["changed"]}
 
 

@@ -38,7 +38,11 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def suite(reviewlm: Called, source: Path, tmp_path: Path) -> Path:
+def suite(
+    reviewlm: Called,
+    source: Path,
+    tmp_path: Path,
+) -> Path:
     """A suite that was suggested for the table."""
     file = tmp_path / "suite.json"
     asked = ("data", "checks", "suggest", "--table", source, "--out", file, "--json")
@@ -47,18 +51,40 @@ def suite(reviewlm: Called, source: Path, tmp_path: Path) -> Path:
 
 
 def test_a_suggested_suite_passes_its_source(
-    reviewlm: Called, suite: Path, source: Path, tmp_path: Path
+    reviewlm: Called,
+    suite: Path,
+    source: Path,
+    tmp_path: Path,
 ) -> None:
-    checked = reviewlm("data", "checks", "run", "--suite", suite, "--table", source, "--json")
+    checked = reviewlm(
+        "data",
+        "checks",
+        "run",
+        "--suite",
+        suite,
+        "--table",
+        source,
+        "--json",
+    )
     assert checked.facts["passed"] is True
     assert (tmp_path / "data_docs" / "index.html").is_file()
 
 
 def test_a_suggested_suite_stops_a_table_that_differs(
-    reviewlm: Called, suite: Path, tmp_path: Path
+    reviewlm: Called,
+    suite: Path,
+    tmp_path: Path,
 ) -> None:
     other = tmp_path / "other.parquet"
     ROWS.with_columns(stars=pl.lit(9.0)).write_parquet(other)
-    failed = reviewlm("data", "checks", "run", "--suite", suite, "--table", other)
+    failed = reviewlm(
+        "data",
+        "checks",
+        "run",
+        "--suite",
+        suite,
+        "--table",
+        other,
+    )
     assert failed.code == 4
     assert "stars" in failed.err

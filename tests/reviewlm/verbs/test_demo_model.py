@@ -18,7 +18,9 @@ class Asked(Exception):
 
 @pytest.mark.parametrize(("input", "name"), [(["mine.csv"], OWN_MODEL), ([], DEMO_MODEL)])
 def test_the_gate_registers_a_model_of_ones_own_files_as_ones_own_although_the_demo_alone_is_champion(
-    input: list[str], name: str, monkeypatch: pytest.MonkeyPatch
+    input: list[str],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Settings are taken from the version that answers as champion, and so was its name."""
     import reviewlm.flows.retrain

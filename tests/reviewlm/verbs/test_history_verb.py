@@ -23,13 +23,29 @@ CREATED = datetime(2026, 12, 1, tzinfo=UTC)
     ids=["named", "of an earlier program"],
 )
 def test_history_calls_a_model_by_its_name(
-    tags: dict[str, str], shown: str, own_home: Path, monkeypatch: pytest.MonkeyPatch
+    tags: dict[str, str],
+    shown: str,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    row = Version(1, "run", tags, "models:/m-1", ("champion",), CREATED).as_row()
+    row = Version(
+        1,
+        "run",
+        tags,
+        "models:/m-1",
+        ("champion",),
+        CREATED,
+    ).as_row()
     registry = SimpleNamespace(
         name="reviewlm",
         decisions=list,
-        version_rows=lambda: [{**row, "by_hand": "", "now": ""}],
+        version_rows=lambda: [
+            {
+                **row,
+                "by_hand": "",
+                "now": "",
+            }
+        ],
         events=list,
     )
     monkeypatch.setattr("reviewlm.verbs.champion._registry", lambda *_: registry)

@@ -21,7 +21,11 @@ from tests.core.made_lineage import made_lineage, step_named
 def record(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Lineage:
     """A registry with one version, whose artifacts lie in the home folder."""
     made, bundle = made_lineage(own_home)
-    version = SimpleNamespace(version=7, aliases=("champion",), tags={LINEAGE_TAG: made.root})
+    version = SimpleNamespace(
+        version=7,
+        aliases=("champion",),
+        tags={LINEAGE_TAG: made.root},
+    )
     found = SimpleNamespace(version=version, folder=bundle)
     monkeypatch.setattr("reviewlm.tracking.registry.opening.find", lambda *asked: found)
     monkeypatch.setattr(
@@ -50,7 +54,9 @@ def test_the_chain_is_given_as_json(chain: list[str], record: Lineage) -> None:
 
 
 def test_a_flipped_byte_is_an_error_after_the_chain_was_shown(
-    record: Lineage, own_home: Path, capsys: pytest.CaptureFixture[str]
+    record: Lineage,
+    own_home: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = own_home / "store" / step_named(record, "tokens").key / "ids.bin"
     file.write_bytes(b"?" + file.read_bytes()[1:])
@@ -100,7 +106,12 @@ def test_a_version_that_comes_out_differently_is_an_error_that_names_the_first_d
         "file": "ids.bin",
         "identity": ("version 1 then, 2 now",),
     }
-    found = verdict(verdict="differs", steps=[first], first_difference=first, same_code=False)
+    found = verdict(
+        verdict="differs",
+        steps=[first],
+        first_difference=first,
+        same_code=False,
+    )
     monkeypatch.setattr(verbs, "run_flow", lambda *args, **kwargs: found)
     with pytest.raises(NotReproduced) as error:
         verbs.reproduce("champion")
@@ -125,7 +136,13 @@ def test_the_report_of_a_version_is_that_of_the_run_that_made_it(
         folder = own_home / REPORTS / run
         folder.mkdir(parents=True)
         (folder / RECORD_FILE).write_text(
-            json.dumps({"format": FORMAT, "bundle": bundle, "promoted": True})
+            json.dumps(
+                {
+                    "format": FORMAT,
+                    "bundle": bundle,
+                    "promoted": True,
+                }
+            )
         )
         (folder / REPORT_FILE).write_text("page")
     verbs.report("champion", json=True)

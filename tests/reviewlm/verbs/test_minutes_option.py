@@ -35,7 +35,9 @@ def test_without_minutes_nothing_changes(asked: list[Any]) -> None:
 
 @pytest.mark.parametrize(("named", "preset"), [([], "minutes"), (["--preset", "small"], "small")])
 def test_the_preset_of_minutes_is_taken_unless_another_is_named(
-    asked: list[Any], named: list[str], preset: str
+    asked: list[Any],
+    named: list[str],
+    preset: str,
 ) -> None:
     assert CliRunner().invoke(app, ["run", "--minutes", "7", *named]).exit_code == 0
     [((flow, taken, _, _, check), others)] = asked

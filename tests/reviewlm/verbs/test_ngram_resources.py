@@ -34,7 +34,15 @@ def test_a_memory_limit_changes_no_byte_of_a_model(tmp_path: Path, own_home: Pat
 
 
 def test_a_memory_limit_that_is_too_low_is_refused(tmp_path: Path, own_home: Path) -> None:
-    error = complaint("fit", "--text", TRAIN, "--binary", tmp_path / "tight", "--memory", "1")
+    error = complaint(
+        "fit",
+        "--text",
+        TRAIN,
+        "--binary",
+        tmp_path / "tight",
+        "--memory",
+        "1",
+    )
     assert error.exit_code == 3
     assert "memory" in str(error)
 
@@ -49,7 +57,9 @@ def test_a_memory_limit_that_is_too_low_is_refused(tmp_path: Path, own_home: Pat
     ],
 )
 def test_a_full_disk_is_an_error_with_advice_that_helps(
-    verb: tuple[str, ...], tmp_path: Path, own_home: Path
+    verb: tuple[str, ...],
+    tmp_path: Path,
+    own_home: Path,
 ) -> None:
     done = subprocess.run(
         command("run_in_little_space", "models", "ngram", *verb),

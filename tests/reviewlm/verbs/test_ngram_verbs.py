@@ -28,7 +28,17 @@ ngram, complaint = (
 def fitted(tmp_path: Path, own_home: Path) -> tuple[Path, dict[str, Any]]:
     """The file of a pruned model, and what its fit says of it."""
     file = tmp_path / "m.arpa"
-    facts = ngram("fit", "--text", TRAIN, "--order", "3", "--prune", "0,1,2", "--arpa", file)
+    facts = ngram(
+        "fit",
+        "--text",
+        TRAIN,
+        "--order",
+        "3",
+        "--prune",
+        "0,1,2",
+        "--arpa",
+        file,
+    )
     return file, facts
 
 
@@ -47,7 +57,13 @@ def test_a_fit_says_what_it_took(fitted: tuple[Path, dict[str, Any]]) -> None:
 
 def test_a_fitted_model_scores_as_query_does(fitted: tuple[Path, dict[str, Any]]) -> None:
     file, _ = fitted
-    scored = ngram("score", "--model", file, "--text", HELD_OUT)
+    scored = ngram(
+        "score",
+        "--model",
+        file,
+        "--text",
+        HELD_OUT,
+    )
     query = [line.split("\t") for line in (GOLDEN / "query.tsv").read_text().splitlines()]
     theirs = {
         label.rstrip(":"): float(value) for model, label, value in query if model == "train_012 3"
@@ -60,10 +76,28 @@ def test_a_fitted_model_scores_as_query_does(fitted: tuple[Path, dict[str, Any]]
 
 def test_methods_choose_their_parameters_on_held_out_text(tmp_path: Path, own_home: Path) -> None:
     common = ("fit", "--text", TRAIN, "--order", "2", "--smoothing", "add_k")
-    ngram(*common, "--held-out", HELD_OUT, "--binary", tmp_path / "tuned")
-    ngram(*common, "--held-out", TRAIN, "--binary", tmp_path / "spoilt")
+    ngram(
+        *common,
+        "--held-out",
+        HELD_OUT,
+        "--binary",
+        tmp_path / "tuned",
+    )
+    ngram(
+        *common,
+        "--held-out",
+        TRAIN,
+        "--binary",
+        tmp_path / "spoilt",
+    )
     tuned, spoilt = (
-        ngram("score", "--model", tmp_path / name, "--text", HELD_OUT)["perplexity"]
+        ngram(
+            "score",
+            "--model",
+            tmp_path / name,
+            "--text",
+            HELD_OUT,
+        )["perplexity"]
         for name in ("tuned", "spoilt")
     )
     assert tuned < spoilt
@@ -131,7 +165,13 @@ def test_a_fit_replaces_neither_its_text_nor_a_folder(tmp_path: Path, own_home: 
         ("--binary", "train.txt", 2, "train.txt exists"),
         ("--binary", "mine", 2, "mine exists"),
     ):
-        error = complaint("fit", "--text", tmp_path / "train.txt", option, tmp_path / name)
+        error = complaint(
+            "fit",
+            "--text",
+            tmp_path / "train.txt",
+            option,
+            tmp_path / name,
+        )
         assert (error.exit_code, said in str(error)) == (code, True)
     assert (tmp_path / "train.txt").read_bytes() == Path(TRAIN).read_bytes()
     assert [path.read_text() for path in (tmp_path / "mine").iterdir()] == ["mine"]
@@ -139,16 +179,33 @@ def test_a_fit_replaces_neither_its_text_nor_a_folder(tmp_path: Path, own_home: 
 
 def test_models_of_text_files_need_no_torch() -> None:
     program = command("list_loaded_modules", "reviewlm.training.ngram.lines.text_files", "torch")
-    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        program,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == "[]"
 
 
 def test_a_damaged_folder_has_the_exit_code_of_damaged_models(
     tmp_path: Path, own_home: Path
 ) -> None:
-    ngram(*FIT, "--order", "2", "--binary", tmp_path / "m")
+    ngram(
+        *FIT,
+        "--order",
+        "2",
+        "--binary",
+        tmp_path / "m",
+    )
     (tmp_path / "m" / "logp_2.npy").write_bytes(b"")
-    error = complaint("score", "--model", tmp_path / "m", "--text", HELD_OUT)
+    error = complaint(
+        "score",
+        "--model",
+        tmp_path / "m",
+        "--text",
+        HELD_OUT,
+    )
     assert (error.exit_code, type(error).__name__) == (7, "BundleError")
     assert "logp_2" in str(error)
 
@@ -158,8 +215,20 @@ def test_nothing_but_what_was_asked_for_is_written(
 ) -> None:
     monkeypatch.delenv("REVIEWLM_HOME")
     monkeypatch.chdir(tmp_path)
-    ngram(*FIT, "--order", "2", "--binary", "m")
-    ngram("score", "--model", "m", "--text", HELD_OUT)
+    ngram(
+        *FIT,
+        "--order",
+        "2",
+        "--binary",
+        "m",
+    )
+    ngram(
+        "score",
+        "--model",
+        "m",
+        "--text",
+        HELD_OUT,
+    )
     ngram("suggest", "the", "--model", "m")
     ngram("generate", "--model", "m")
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
@@ -169,7 +238,15 @@ def test_nothing_but_what_was_asked_for_is_written(
 
 
 def test_the_vocabulary_is_padded_as_lmplz_does(tmp_path: Path, own_home: Path) -> None:
-    ngram(*FIT, "--order", "3", "--pad", "5000", "--arpa", tmp_path / "padded.arpa")
+    ngram(
+        *FIT,
+        "--order",
+        "3",
+        "--pad",
+        "5000",
+        "--arpa",
+        tmp_path / "padded.arpa",
+    )
     ours, theirs = (
         {
             word: float(p)

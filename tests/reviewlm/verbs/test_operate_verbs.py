@@ -25,9 +25,18 @@ from tests.core.http_server import http_server
 def started(monkeypatch: pytest.MonkeyPatch, migrated_home: Path) -> Path:
     """A home folder whose services are only said to be started."""
 
-    def start(home: Path, tracking_uri: str, serve: list[str], *rest: Any) -> dict[str, str]:
+    def start(
+        home: Path,
+        tracking_uri: str,
+        serve: list[str],
+        *rest: Any,
+    ) -> dict[str, str]:
         shown = tracking_uri or "http://127.0.0.1:5077"
-        about = {"Prefect": "http://127.0.0.1:4277", "MLflow": shown, "logs": str(home / "logs")}
+        about = {
+            "Prefect": "http://127.0.0.1:4277",
+            "MLflow": shown,
+            "logs": str(home / "logs"),
+        }
         about["password"] = "`reviewlm services password` shows it"
         return {**about, **({"champion": "http://127.0.0.1:8077"} if serve else {})}
 
@@ -50,7 +59,9 @@ def test_runs_of_another_server_are_shown_there_also_if_it_is_away(started: Path
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "file"])
 def test_passwords_are_told_once(
-    terminal: bool, started: Path, monkeypatch: pytest.MonkeyPatch
+    terminal: bool,
+    started: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
         "reviewlm.verbs.operate.sys",
@@ -87,7 +98,11 @@ def test_the_status_tells_whether_services_that_run_answer(migrated_home: Path) 
             done = CliRunner().invoke(app, ["services", "status", "--json"], catch_exceptions=False)
     found = {row["service"]: row for row in json.loads(done.stdout.splitlines()[-1])["services"]}
     states = {name: row["state"] for name, row in found.items()}
-    assert states == {"prefect": "answers", "worker-cpu-pool": "runs", "serve": "does not answer"}
+    assert states == {
+        "prefect": "answers",
+        "worker-cpu-pool": "runs",
+        "serve": "does not answer",
+    }
     assert (found["prefect"]["address"], found["prefect"]["process"]) == (address, os.getpid())
 
 

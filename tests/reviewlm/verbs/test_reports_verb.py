@@ -8,12 +8,25 @@ import pytest
 
 from reviewlm.verbs import compare
 
-GAIN = {"better": "B", "gain": 0.1, "gain_lo": 0.05, "gain_hi": 0.15, "verdict": "B is better"}
+GAIN = {
+    "better": "B",
+    "gain": 0.1,
+    "gain_lo": 0.05,
+    "gain_hi": 0.15,
+    "verdict": "B is better",
+}
 
 
 def result_with(*others: str) -> dict[str, Any]:
     """A comparison in which B saves a tenth of A's 2.0 bits per byte, with further figures of these names."""
-    main = {"A": 2.0, "B": 1.8, "difference": -0.2, "lo": 0, "hi": 0, **GAIN}
+    main = {
+        "A": 2.0,
+        "B": 1.8,
+        "difference": -0.2,
+        "lo": 0,
+        "hi": 0,
+        **GAIN,
+    }
     figures = [{"figure": name, **main} for name in ("open bits per byte", *others)]
     return {
         "a": "version 1",
@@ -24,11 +37,30 @@ def result_with(*others: str) -> dict[str, Any]:
         "figures": figures,
         "verdict": "version 2 is better than version 1 by 10.00% of its open bits per byte",
         "slices": [
-            {"dimension": "month", "slice": name, "reviews": 40, "A": 2.0, "B": 1.8, **GAIN}
+            {
+                "dimension": "month",
+                "slice": name,
+                "reviews": 40,
+                "A": 2.0,
+                "B": 1.8,
+                **GAIN,
+            }
             for name in ("2008", "2008-03")
         ],
-        "costs": [{"cost": "parameters", "A": 1_513_966.0, "B": None}],
-        "samples": [{"stars": 3, "A": "Cold soup.", "B": "Warm soup."}],
+        "costs": [
+            {
+                "cost": "parameters",
+                "A": 1_513_966.0,
+                "B": None,
+            }
+        ],
+        "samples": [
+            {
+                "stars": 3,
+                "A": "Cold soup.",
+                "B": "Warm soup.",
+            }
+        ],
         "markdown": "m.md",
         "mlflow_run_id": "r",
         "mlflow_page": "http://127.0.0.1:5000/#/r",
@@ -65,7 +97,9 @@ def test_the_last_line_is_the_verdict(capsys: pytest.CaptureFixture[str]) -> Non
     ],
 )
 def test_the_figure_that_decides_is_shown_with_the_one_other_that_compares_them(
-    measured: tuple[str, ...], shown: str, capsys: pytest.CaptureFixture[str]
+    measured: tuple[str, ...],
+    shown: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     compare._show(result_with(*measured), samples=False)
     lines = capsys.readouterr().out.splitlines()

@@ -18,7 +18,13 @@ from tests.serving.served import ask
 
 
 def answer(app: object, path: str = "/v1/models", **headers: str) -> httpx.Response:
-    return ask(app, "GET", path, "http://localhost:8000", headers=headers)
+    return ask(
+        app,
+        "GET",
+        path,
+        "http://localhost:8000",
+        headers=headers,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +131,10 @@ def test_every_answer_forbids_what_a_page_could_do_with_it(local: object) -> Non
     ids=["named", "with a port", "another one", "beyond this machine"],
 )
 def test_named_hosts_are_answered(
-    versions, named: str, settings: dict[str, object], status: int
+    versions,
+    named: str,
+    settings: dict[str, object],
+    status: int,
 ) -> None:
     """Beyond this machine all hosts are answered unless some are named."""
     options = versions.settings.model_copy(update=settings)
@@ -220,7 +229,14 @@ def limited(tmp_path: Path) -> SimpleNamespace:
 
     def ask(name: str) -> None:
         headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {tokens[name]}".encode())]
-        access.require({"type": "http", "method": "GET", "path": "/v1/models", "headers": headers})
+        access.require(
+            {
+                "type": "http",
+                "method": "GET",
+                "path": "/v1/models",
+                "headers": headers,
+            }
+        )
 
     for _ in range(6):
         ask("a")

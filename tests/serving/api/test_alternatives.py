@@ -24,7 +24,9 @@ def asked(unit: str = "word", **body: object) -> httpx.Response:
 @pytest.mark.parametrize("stepped", [32, 2])
 @pytest.mark.parametrize("stars", [1, None])
 def test_the_likeliest_tokens_are_those_of_the_models_distributions(
-    stars: int | None, stepped: int, monkeypatch: pytest.MonkeyPatch
+    stars: int | None,
+    stepped: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "STEPPED", stepped)
     bundle = bundle_of(1, one_star=True)

@@ -91,7 +91,13 @@ def test_an_answer_that_takes_too_long_is_a_timeout_in_openais_form() -> None:
 def test_a_client_that_leaves_frees_its_places() -> None:
     with asked(endless()) as (client, versions):
         with client.stream(
-            "POST", "/v1/completions", json={**ENDLESS, "stream": True, "n": 3}
+            "POST",
+            "/v1/completions",
+            json={
+                **ENDLESS,
+                "stream": True,
+                "n": 3,
+            },
         ) as answer:
             lines = answer.iter_lines()
             next(lines)
@@ -103,7 +109,11 @@ def test_a_client_that_leaves_frees_its_places() -> None:
         until(lambda: versions.champion.leases == 0)
 
 
-def connected(address: str, head: str, body: bytes = b"") -> socket.socket:
+def connected(
+    address: str,
+    head: str,
+    body: bytes = b"",
+) -> socket.socket:
     """A client on a bare socket that takes in very little without being read."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)

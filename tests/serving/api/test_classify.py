@@ -46,7 +46,13 @@ def classifier_of(number: int) -> ClassifierBundle:
     spec = LogisticSpec(labels=LABELS, min_reviews=1)
     assert isinstance(examples.sequences, Sequences)
     with tempfile.TemporaryDirectory() as folder:
-        model = fit_classifier(spec, vocabulary, examples, examples, FitContext(Path(folder))).model
+        model = fit_classifier(
+            spec,
+            vocabulary,
+            examples,
+            examples,
+            FitContext(Path(folder)),
+        ).model
     return ClassifierBundle(spec, vocabulary, model, digest=f"{number:064d}")
 
 
@@ -68,7 +74,13 @@ def classifying(source: MadeSource) -> Iterator[tuple[httpx.Client, Any]]:
         running(made_versions(MadeSource(champion=1))) as versions,
         running(made_versions(source)) as classifiers,
     ):
-        app = create_app(versions, versions.settings, versions.metrics, None, classifiers)
+        app = create_app(
+            versions,
+            versions.settings,
+            versions.metrics,
+            None,
+            classifiers,
+        )
         with served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
             yield client, classifiers
 
@@ -119,7 +131,13 @@ def test_without_a_language_model_the_classifier_is_served_alone_until_a_first_c
         running(made_versions(source)) as classifiers,
     ):
         assert first_of(versions, classifiers).task == "classification"
-        app = create_app(versions, versions.settings, versions.metrics, None, classifiers)
+        app = create_app(
+            versions,
+            versions.settings,
+            versions.metrics,
+            None,
+            classifiers,
+        )
         with served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
             assert (
                 client.post("/classify", json={"texts": "great food"}).json()["model"]

@@ -36,7 +36,11 @@ def client(address: str) -> Iterator[httpx.Client]:
 def test_openais_client_gets_the_vectors_of_the_model(address: str, form: dict[str, str]) -> None:
     import openai  # takes a second
 
-    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+    with openai.OpenAI(
+        base_url=f"{address}/v1",
+        api_key="none",
+        max_retries=0,
+    ) as client:
         made = client.embeddings.create(model="champion", input=[*TEXTS[:3], LONG, ""], **form)  # type: ignore[call-overload]
     assert (made.object, made.model, made.bundle) == (
         "list",

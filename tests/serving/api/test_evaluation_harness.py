@@ -18,7 +18,11 @@ from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering
 
 SEED = 1234
-UNITS = {1: "word", 2: "bpe", 3: "char"}
+UNITS = {
+    1: "word",
+    2: "bpe",
+    3: "char",
+}
 
 
 def of(number: int) -> Bundle:

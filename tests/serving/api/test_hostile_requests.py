@@ -79,7 +79,12 @@ WRONG: dict[str, dict[str, list[object]]] = {
         "stars": [9],
         "temperature": [1],
     },
-    INTERVALS: {"prompt": [None], "smallest": [0], "other": [1], "begun": ["c3"]},
+    INTERVALS: {
+        "prompt": [None],
+        "smallest": [0],
+        "other": [1],
+        "begun": ["c3"],
+    },
     TOKENIZE: {"prompt": [None, ["the"], LONG]},
     DETOKENIZE: {"tokens": ["the", [9, 10**6], [2**70]]},
     SCORE: {
@@ -116,10 +121,34 @@ TOGETHER: list[tuple[str, dict[str, object], str]] = [
     (COMPLETIONS, {"beam": 2, "n": 3}, "n"),
     (COMPLETIONS, {"beam": 2, "stream": True}, "stream"),
     (COMPLETIONS, {"beam": 2, "max_tokens": 0}, "max_tokens"),
-    (COMPLETIONS, {"prompt": "the", "beam": 2, "require": ["zxqv"]}, "require"),
-    (COMPLETIONS, {"prompt": "the", "beam": 2, "require": ["?!"]}, "require"),
+    (
+        COMPLETIONS,
+        {
+            "prompt": "the",
+            "beam": 2,
+            "require": ["zxqv"],
+        },
+        "require",
+    ),
+    (
+        COMPLETIONS,
+        {
+            "prompt": "the",
+            "beam": 2,
+            "require": ["?!"],
+        },
+        "require",
+    ),
     (COMPLETIONS, {f"p{i}": i for i in range(1_000)}, "p0"),
-    (INTERVALS, {"prompt": "the", "other": True, "begun": "41"}, "begun"),
+    (
+        INTERVALS,
+        {
+            "prompt": "the",
+            "other": True,
+            "begun": "41",
+        },
+        "begun",
+    ),
     (SCORE, {"texts": ["x" * 11_000] * 2, "alternatives": 1}, "texts"),
     *[
         (path, {}, name)
@@ -216,7 +245,11 @@ def client() -> Iterator[httpx.Client]:
         yield client
 
 
-def check_refused(answer: httpx.Response, status: int, said: str) -> None:
+def check_refused(
+    answer: httpx.Response,
+    status: int,
+    said: str,
+) -> None:
     assert answer.status_code == status, answer.text[:300]
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
@@ -228,7 +261,10 @@ def check_refused(answer: httpx.Response, status: int, said: str) -> None:
 
 @pytest.mark.parametrize(("path", "body", "name"), WRONG_VALUES, ids=lambda value: str(value)[:40])
 def test_a_wrong_value_is_named(
-    client: httpx.Client, path: str, body: dict[str, object], name: str
+    client: httpx.Client,
+    path: str,
+    body: dict[str, object],
+    name: str,
 ) -> None:
     answer = client.post(path, json=body)
     check_refused(answer, 400, name[:40])
@@ -239,7 +275,10 @@ def test_a_wrong_value_is_named(
     ("body", "status", "said"), WRONG_BODIES, ids=lambda value: str(value)[:30]
 )
 def test_a_body_that_is_no_json_object_is_refused(
-    client: httpx.Client, body: bytes, status: int, said: str
+    client: httpx.Client,
+    body: bytes,
+    status: int,
+    said: str,
 ) -> None:
     check_refused(
         client.post(COMPLETIONS, content=body, headers={"content-type": "application/json"}),
@@ -250,7 +289,11 @@ def test_a_body_that_is_no_json_object_is_refused(
 
 @pytest.mark.parametrize("name", UNKNOWN_MODELS)
 @pytest.mark.parametrize("path", [COMPLETIONS, SUGGEST, SCORE, EMBEDDINGS])
-def test_an_unknown_model_is_not_found(client: httpx.Client, path: str, name: str) -> None:
+def test_an_unknown_model_is_not_found(
+    client: httpx.Client,
+    path: str,
+    name: str,
+) -> None:
     body = {{SCORE: "texts", EMBEDDINGS: "input"}.get(path, "prompt"): "a"}
     check_refused(
         client.post(path, json={**body, "model": name}),
@@ -270,7 +313,10 @@ def test_another_content_type_is_refused(client: httpx.Client, kind: str | None)
 
 @pytest.mark.parametrize(("method", "path", "refusal"), ADDRESSES)
 def test_other_addresses_are_refused(
-    client: httpx.Client, method: str, path: str, refusal: tuple[int, str]
+    client: httpx.Client,
+    method: str,
+    path: str,
+    refusal: tuple[int, str],
 ) -> None:
     answer = client.request(method, path)
     check_refused(answer, *refusal)

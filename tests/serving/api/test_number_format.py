@@ -15,12 +15,20 @@ from tests.serving.engine.small_models import bundle_of
 from tests.serving.made_versions import MadeSource
 from tests.serving.served import answering
 
-ASKED = {"prompt": "The soup", "stars": 3, "max_tokens": 25, "seed": 4, "n": 8}
+ASKED = {
+    "prompt": "The soup",
+    "stars": 3,
+    "max_tokens": 25,
+    "seed": 4,
+    "n": 8,
+}
 
 
 @pytest.mark.parametrize(("quick", "numbers"), [(True, "int8"), (False, "float32")])
 def test_a_served_text_is_that_of_the_command_line_in_the_format_of_the_processor(
-    monkeypatch: pytest.MonkeyPatch, quick: bool, numbers: str
+    monkeypatch: pytest.MonkeyPatch,
+    quick: bool,
+    numbers: str,
 ) -> None:
     monkeypatch.setattr(int8.products, "AVAILABLE", quick)
     source = MadeSource(champion=1)
@@ -31,6 +39,14 @@ def test_a_served_text_is_that_of_the_command_line_in_the_format_of_the_processo
         assert answer["system_fingerprint"] == f"lm_000000000000_{numbers}"
         texts = ["The soup" + choice["text"] for choice in answer["choices"]]
         assert texts == generate(
-            bundle, 8, 3, "The soup", 25, 4, temperature=0.8, top_k=0, top_p=0.95
+            bundle,
+            8,
+            3,
+            "The soup",
+            25,
+            4,
+            temperature=0.8,
+            top_k=0,
+            top_p=0.95,
         )
         assert client.get("/models/card").json()["numbers"]["used"] == numbers

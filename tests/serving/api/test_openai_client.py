@@ -41,7 +41,11 @@ def client(source: MadeSource, tmp_path_factory: pytest.TempPathFactory) -> Iter
     token = add_token(file, "test")
     with (
         answering(source, AccessTokens(file)) as (address, _),
-        openai.OpenAI(base_url=f"{address}/v1", api_key=token, max_retries=0) as client,
+        openai.OpenAI(
+            base_url=f"{address}/v1",
+            api_key=token,
+            max_retries=0,
+        ) as client,
     ):
         yield client
 
@@ -58,7 +62,17 @@ def test_a_completion_is_the_text_that_the_models_write(client: openai.OpenAI) -
     )
     assert made.object == "text_completion"
     assert made.model == "reviewlm/1"
-    expected = generate(bundle_of(1), 1, 5, "The", 20, 7, temperature=0.9, top_k=3, top_p=0.9)[0]
+    expected = generate(
+        bundle_of(1),
+        1,
+        5,
+        "The",
+        20,
+        7,
+        temperature=0.9,
+        top_k=3,
+        top_p=0.9,
+    )[0]
     assert "The" + made.choices[0].text == expected
     assert made.choices[0].finish_reason in ("stop", "length")
     assert made.usage is not None
@@ -67,11 +81,19 @@ def test_a_completion_is_the_text_that_the_models_write(client: openai.OpenAI) -
 
 
 def test_a_stream_gives_in_pieces_what_an_answer_gives_whole(client: openai.OpenAI) -> None:
-    asked = {"model": "reviewlm", "prompt": "The", "max_tokens": 30, "seed": 5, "n": 2}
+    asked = {
+        "model": "reviewlm",
+        "prompt": "The",
+        "max_tokens": 30,
+        "seed": 5,
+        "n": 2,
+    }
     whole = client.completions.create(**asked)
     texts, reasons, usage = {0: "", 1: ""}, {}, None
     for event in client.completions.create(
-        **asked, stream=True, stream_options={"include_usage": True}
+        **asked,
+        stream=True,
+        stream_options={"include_usage": True},
     ):
         assert event.model == "reviewlm/1"
         for choice in event.choices:
@@ -87,7 +109,12 @@ def test_a_stream_gives_in_pieces_what_an_answer_gives_whole(client: openai.Open
 def echoed(client: openai.OpenAI) -> Any:
     """An answer that repeats its prompt, with log-probabilities of all tokens."""
     made = client.completions.create(
-        model="champion", prompt="The pizza", max_tokens=6, logprobs=2, echo=True, seed=1
+        model="champion",
+        prompt="The pizza",
+        max_tokens=6,
+        logprobs=2,
+        echo=True,
+        seed=1,
     )
     return made.choices[0]
 
@@ -124,10 +151,18 @@ def test_mistakes_raise_the_clients_own_errors(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="does not exist"):
         client.completions.create(model="gpt-4", prompt="The")
     with pytest.raises(openai.BadRequestError, match="temperature is -1") as caught:
-        client.completions.create(model="champion", prompt="The", temperature=-1)
+        client.completions.create(
+            model="champion",
+            prompt="The",
+            temperature=-1,
+        )
     assert (caught.value.param, caught.value.code) == ("temperature", "invalid_value")
     with pytest.raises(openai.BadRequestError, match='unknown parameter "tempratur"'):
-        client.completions.create(model="champion", prompt="The", extra_body={"tempratur": 1})
+        client.completions.create(
+            model="champion",
+            prompt="The",
+            extra_body={"tempratur": 1},
+        )
     with pytest.raises(openai.AuthenticationError, match="not known"):
         client.with_options(api_key="wrong").models.list()
     with pytest.raises(openai.NotFoundError):

@@ -25,7 +25,14 @@ def client() -> Iterator[httpx.Client]:
 
 
 def completed(client: httpx.Client, **body: Any) -> httpx.Response:
-    return client.post("/v1/completions", json={"prompt": "The", "max_tokens": 3, **body})
+    return client.post(
+        "/v1/completions",
+        json={
+            "prompt": "The",
+            "max_tokens": 3,
+            **body,
+        },
+    )
 
 
 def text_of(answer: httpx.Response) -> str:
@@ -75,7 +82,9 @@ def test_a_whole_number_may_have_a_point(client: httpx.Client, body: dict[str, f
     ],
 )
 def test_the_name_of_a_parameter_in_another_server_is_answered_with_ours(
-    client: httpx.Client, theirs: str, ours: str
+    client: httpx.Client,
+    theirs: str,
+    ours: str,
 ) -> None:
     error = completed(client, **{theirs: 3}).json()["error"]
     assert (error["code"], error["param"]) == ("unknown_parameter", theirs)
@@ -124,7 +133,9 @@ def test_what_is_no_whole_number_is_refused(client: httpx.Client, body: dict[str
     ],
 )
 def test_a_mistake_is_told_in_the_words_of_json(
-    client: httpx.Client, body: dict[str, Any], words: str
+    client: httpx.Client,
+    body: dict[str, Any],
+    words: str,
 ) -> None:
     message = completed(client, **body).json()["error"]["message"]
     assert words in message
@@ -148,7 +159,9 @@ def test_an_event_has_no_line_break_of_any_kind_but_its_end(line_break: str) -> 
     ],
 )
 def test_parameters_that_do_not_go_together_are_named(
-    client: httpx.Client, body: dict[str, Any], param: str
+    client: httpx.Client,
+    body: dict[str, Any],
+    param: str,
 ) -> None:
     error = completed(client, **body).json()["error"]
     assert (error["param"], error["code"]) == (param, "invalid_value")

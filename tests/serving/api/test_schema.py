@@ -41,7 +41,11 @@ LEFT_OUT: dict[str, str] = {}
 """Described operations that are not tried with generated requests, each with the reason."""
 
 
-WHOLE = {"type": ["integer", "null"], "minimum": 0, "description": ""}
+WHOLE = {
+    "type": ["integer", "null"],
+    "minimum": 0,
+    "description": "",
+}
 
 
 @contextmanager
@@ -51,7 +55,13 @@ def application(**settings: Any) -> Iterator[Any]:
     source.make = lambda number: replace(bundle_of("mixture"), digest=f"{number:064d}")
     versions = made_versions(source, hosts=("testserver",), **settings)
     with running(versions), running(made_versions(MadeClassifiers(champion=1))) as classifiers:
-        yield create_app(versions, versions.settings, versions.metrics, None, classifiers)
+        yield create_app(
+            versions,
+            versions.settings,
+            versions.metrics,
+            None,
+            classifiers,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +128,17 @@ def test_parameters_have_the_limits_that_hold(client: httpx.Client) -> None:
     kinds = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
     said = {name: {**kinds[name], "description": ""} for name in ("max_tokens", "stars", "echo")}
     assert said == {
-        "max_tokens": {**WHOLE, "maximum": MOST_TOKENS, "default": MAX_TOKENS},
+        "max_tokens": {
+            **WHOLE,
+            "maximum": MOST_TOKENS,
+            "default": MAX_TOKENS,
+        },
         "stars": {**WHOLE, "maximum": 5},
-        "echo": {"type": ["boolean", "null"], "default": False, "description": ""},
+        "echo": {
+            "type": ["boolean", "null"],
+            "default": False,
+            "description": "",
+        },
     }
 
 

@@ -32,7 +32,13 @@ TEXTS = [
     "The staff was friendly. " * 30,
     *(f"The {food} was {taste}" for food in FOODS[:3] for taste in TASTES),
 ]
-SPEC = RecurrentSpec(kind="lstm", name="lstm", embedding=8, hidden=8, layers=1)
+SPEC = RecurrentSpec(
+    kind="lstm",
+    name="lstm",
+    embedding=8,
+    hidden=8,
+    layers=1,
+)
 
 
 def network(bundle: Bundle) -> Bundle:
@@ -50,11 +56,18 @@ def mixture(bundle: Bundle) -> Bundle:
     return replace(bundle, model=MixtureLM(parts_of(bundle), Fixed(np.array([0.6, 0.4]))))
 
 
-MODELS = {"ngram": replace, "lstm": network, "mixture": mixture}
+MODELS = {
+    "ngram": replace,
+    "lstm": network,
+    "mixture": mixture,
+}
 
 
 def scored(
-    bundle: Bundle, texts: list[str], attribution: bool = False, stars: int | None = 5
+    bundle: Bundle,
+    texts: list[str],
+    attribution: bool = False,
+    stars: int | None = 5,
 ) -> list[ScoredText]:
     engine = Engine(bundle)
     try:
@@ -67,7 +80,9 @@ def scored(
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("size", [module.SLICE, 7])
 def test_scores_equal_those_of_the_bundle_whatever_the_slices(
-    model: str, size: int, monkeypatch: pytest.MonkeyPatch
+    model: str,
+    size: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "SLICE", size)
     bundle = MODELS[model](bundle_of(1))
@@ -83,7 +98,9 @@ def test_scores_equal_those_of_the_bundle_whatever_the_slices(
 
 
 def finished(
-    request: WaitingScore, bundle: Bundle, waiting: list[WaitingScore]
+    request: WaitingScore,
+    bundle: Bundle,
+    waiting: list[WaitingScore],
 ) -> list[ScoredText]:
     steps = request.steps(bundle, waiting)
     while True:
@@ -150,7 +167,9 @@ PARTS = ("mixture", "cache")
 @pytest.mark.parametrize("kind", PARTS)
 @pytest.mark.parametrize("size", [module.SLICE, 7])
 def test_without_a_rating_the_contributions_sum_to_the_log_probability(
-    kind: str, size: int, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    size: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "SLICE", size)
     bundle = small_models.bundle_of(kind)

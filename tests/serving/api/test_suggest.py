@@ -25,7 +25,30 @@ def client() -> Iterator[httpx.Client]:
     "prompt", ["", "The", "The ", "The pi", "The pizza was go", "The zxqv", "The pizza was good."]
 )
 @pytest.mark.parametrize("both", [True, False])
-def test_suggestions_are_those_of_the_models(client: httpx.Client, prompt: str, both: bool) -> None:
-    told = client.post("/suggest", json={"prompt": prompt, "k": 3, "stars": 5, "both": both}).json()
-    found = suggest(bundle_of(1), prompt, 3, 5, both).as_json()
-    assert told == {"model": "reviewlm/1", **found, "ratings": [5], "warnings": []}
+def test_suggestions_are_those_of_the_models(
+    client: httpx.Client,
+    prompt: str,
+    both: bool,
+) -> None:
+    told = client.post(
+        "/suggest",
+        json={
+            "prompt": prompt,
+            "k": 3,
+            "stars": 5,
+            "both": both,
+        },
+    ).json()
+    found = suggest(
+        bundle_of(1),
+        prompt,
+        3,
+        5,
+        both,
+    ).as_json()
+    assert told == {
+        "model": "reviewlm/1",
+        **found,
+        "ratings": [5],
+        "warnings": [],
+    }

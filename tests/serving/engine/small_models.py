@@ -48,7 +48,15 @@ KINDS = ("ngram", "lstm", "gru", "rnn", "nplm", "mixture", "cache", "neural_cach
 
 @cache
 def vocabulary_of(unit: str = "word") -> Vocabulary:
-    return learn_vocabulary(TEXTS, VocabularySpec(unit=unit, size=400, min_count=1), NormalForm())
+    return learn_vocabulary(
+        TEXTS,
+        VocabularySpec(
+            unit=unit,
+            size=400,
+            min_count=1,
+        ),
+        NormalForm(),
+    )
 
 
 def network(kind: str, size: int, **options: Any) -> tuple[Any, Any]:
@@ -62,7 +70,13 @@ def network(kind: str, size: int, **options: Any) -> tuple[Any, Any]:
         NPLMSpec(objective=softmax, **options)
         if kind == "nplm"
         else RecurrentSpec(
-            kind=kind, **{"objective": softmax, "hidden": 37, "embedding": 24, **options}
+            kind=kind,
+            **{
+                "objective": softmax,
+                "hidden": 37,
+                "embedding": 24,
+                **options,
+            },
         )
     )  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]):
@@ -78,7 +92,14 @@ def bundle_of(kind: str, unit: str = "word") -> Bundle:
     """Return a bundle with a model of this kind."""
     vocabulary = vocabulary_of(unit)
     spec, model = _made(kind, vocabulary)
-    return Bundle(spec, vocabulary, model, {}, f"digest of {kind}", (0, 0.1, 0.2, 0.3, 0.4, 0))
+    return Bundle(
+        spec,
+        vocabulary,
+        model,
+        {},
+        f"digest of {kind}",
+        (0, 0.1, 0.2, 0.3, 0.4, 0),
+    )
 
 
 def _made(kind: str, vocabulary: Vocabulary) -> tuple[Any, Any]:
@@ -97,7 +118,13 @@ def _made(kind: str, vocabulary: Vocabulary) -> tuple[Any, Any]:
         remembered = NeuralCacheSpec(part="lstm")
         weights = np.array([[1.0, 0.0]] + [[0.8, 0.2]] * len(RANGES))
         part = Part("lstm", *_made("lstm", vocabulary))
-        return remembered, NeuralCacheLM(remembered, part, weights, 0.5, 30)
+        return remembered, NeuralCacheLM(
+            remembered,
+            part,
+            weights,
+            0.5,
+            30,
+        )
     return network(kind, vocabulary.size)
 
 

@@ -24,7 +24,16 @@ def answers_of(unit):
     """Yield answers of different seeds that end at a stop string or at their greatest length."""
     bundle = bundle_of("lstm", unit)
     for seed in range(8):
-        asked = Generation("The soup", 3, 0, 20, Sampling(0.7), seed, ("we",), logprobs=3)
+        asked = Generation(
+            "The soup",
+            3,
+            0,
+            20,
+            Sampling(0.7),
+            seed,
+            ("we",),
+            logprobs=3,
+        )
         yield pieces_of(Bench(bundle), asked)
 
 

@@ -31,7 +31,13 @@ def test_prompts_that_come_together_are_searched_together():
     bench.finish()
     assert model.steps < 3 * alone
     for one, ticket in zip(asked, tickets, strict=True):
-        text = generate(known, one.number + 1, one.stars, one.prompt, max_tokens=1)[one.number]
+        text = generate(
+            known,
+            one.number + 1,
+            one.stars,
+            one.prompt,
+            max_tokens=1,
+        )[one.number]
         assert one.prompt + ticket.result().text == text
     rows = bench.scheduler.begun_words._reader.rows
     bench.begin(Generation(PROMPTS[0], 3, 9, max_tokens=1))

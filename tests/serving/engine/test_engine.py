@@ -73,7 +73,11 @@ def test_a_reader_that_does_not_come_slows_nobody(gated, engine_of):
 @pytest.mark.parametrize(
     "error", [MemoryError("no more"), RuntimeError("a defect"), ModelError("bad", "memory")]
 )
-def test_a_failing_step_ends_only_its_texts(gated, engine_of, error):
+def test_a_failing_step_ends_only_its_texts(
+    gated,
+    engine_of,
+    error,
+):
     engine = engine_of(gated)
     tickets = [engine.submit(replace(LONG, seed=seed)) for seed in range(3)]
     until(lambda: engine.figures().live == 3 and engine.figures().tokens > 9)
@@ -89,7 +93,11 @@ def test_a_failing_step_ends_only_its_texts(gated, engine_of, error):
 @pytest.mark.parametrize(
     ("unit", "bad", "place"), [("word", "Rude staff.", 0), ("bpe", "We went to the pi", -1)]
 )
-def test_a_prompt_that_cannot_be_read_fails_alone(unit, bad, place):
+def test_a_prompt_that_cannot_be_read_fails_alone(
+    unit,
+    bad,
+    place,
+):
     """Prompts of several lengths are read together; with parts of words, so are the ways to go on inside a word."""
     known, good = (
         bundle_of("lstm", unit),
@@ -109,7 +117,13 @@ def test_a_prompt_that_cannot_be_read_fails_alone(unit, bad, place):
         else:
             assert (
                 one.prompt + ticket.result().text
-                == generate(known, 1, 3, one.prompt, max_tokens=1)[0]
+                == generate(
+                    known,
+                    1,
+                    3,
+                    one.prompt,
+                    max_tokens=1,
+                )[0]
             )
 
 

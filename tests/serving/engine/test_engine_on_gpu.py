@@ -66,7 +66,11 @@ def by_the_engine(bundle, asked):
 )
 @pytest.mark.parametrize("kind", ["lstm", "gru", "nplm"])
 @pytest.mark.parametrize("batch", [1, 64])
-def test_the_likeliest_text_is_that_of_the_processor(kind, batch, write):
+def test_the_likeliest_text_is_that_of_the_processor(
+    kind,
+    batch,
+    write,
+):
     bundle = bundle_of(kind)
     on_gpu = moved(bundle)
     assert next(on_gpu.model.network.parameters()).device.type == "cuda"
@@ -87,7 +91,12 @@ def test_a_hot_swap_frees_the_memory_of_the_version_before():
     assert size > 50 * MIB
     source = MadeSource(champion=1)
     source.make = lambda number: moved(
-        replace(bundle_of("lstm"), spec=spec, model=large, digest=f"{number:064d}")
+        replace(
+            bundle_of("lstm"),
+            spec=spec,
+            model=large,
+            digest=f"{number:064d}",
+        )
     )
     begun = torch.cuda.memory_allocated()
     with running(made_versions(source, max_versions=0)) as versions:

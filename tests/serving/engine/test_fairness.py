@@ -98,7 +98,11 @@ def watched() -> Iterator[Watch]:
             champion = versions.champion
             assert champion is not None
             stream = champion.engine.submit(Generation("The", 3, max_tokens=10**6))
-            Thread(target=read_to_the_end, args=[stream], daemon=True).start()
+            Thread(
+                target=read_to_the_end,
+                args=[stream],
+                daemon=True,
+            ).start()
             until(lambda: champion.engine.figures().tokens > 0)
             yield Watch(address, events)
             stream.cancel()
@@ -106,7 +110,13 @@ def watched() -> Iterator[Watch]:
 
 def test_the_scores_of_an_echoed_prompt_are_read_in_pieces(watched: Watch) -> None:
     text = prompt(0)
-    body = {"prompt": text, "stars": 3, "echo": True, "logprobs": 2, "max_tokens": 0}
+    body = {
+        "prompt": text,
+        "stars": 3,
+        "echo": True,
+        "logprobs": 2,
+        "max_tokens": 0,
+    }
     answer, between = watched.ask(COMPLETIONS, body)
     [choice] = answer["choices"]
     scored = bundle_of("lstm").score_text(text, 3).per_token[:-1]

@@ -28,7 +28,11 @@ NEURAL = ("lstm", "gru", "rnn", "nplm", "mixture", "neural_cache")
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn", "nplm"])
 def test_the_distributions_of_a_stream_have_the_same_bits_in_any_batch(kind):
     exact = network(
-        kind, 997, hidden=101, embedding=67, **({} if kind == "nplm" else {"layers": 2})
+        kind,
+        997,
+        hidden=101,
+        embedding=67,
+        **({} if kind == "nplm" else {"layers": 2}),
     )[1]
     model = in_int8(exact)
     assert isinstance(model.reader, Int8LSTMReader) == (kind == "lstm")
@@ -49,9 +53,17 @@ def test_the_distributions_of_a_stream_have_the_same_bits_in_any_batch(kind):
     assert [tensor.shape for tensor in state.network] == [tensor.shape for tensor in near.network]
 
 
-def stream_of(folder, vocabulary, texts):
+def stream_of(
+    folder,
+    vocabulary,
+    texts,
+):
     reviews = pl.DataFrame(
-        {"review_id": texts, "text": texts, "stars": [number % 6 for number in range(len(texts))]}
+        {
+            "review_id": texts,
+            "text": texts,
+            "stars": [number % 6 for number in range(len(texts))],
+        }
     )
     write_stream(
         folder,
@@ -83,11 +95,20 @@ def test_the_bundle_of_a_fit_has_its_loss_on_validation_reviews(kind, tmp_path):
     vocabulary.save(tmp_path / "vocabulary.json")
     for name, texts in {"train": TEXTS, "validation": TEXTS[3:5]}.items():
         stream_of(tmp_path / name, vocabulary, texts)
-    training = TrainingSpec(epochs=1, batch=2, bptt_len=8, precision="float32")
+    training = TrainingSpec(
+        epochs=1,
+        batch=2,
+        bptt_len=8,
+        precision="float32",
+    )
     spec = (
         NGramSpec(order=2)
         if kind == "ngram"
-        else RecurrentSpec(hidden=12, embedding=12, training=training)
+        else RecurrentSpec(
+            hidden=12,
+            embedding=12,
+            training=training,
+        )
     )
     (tmp_path / "work").mkdir()
     job = LanguageModelJob(
@@ -114,18 +135,44 @@ def test_a_small_trained_model_loses_a_fifth_of_a_percent_at_most(unit, tmp_path
         "review_id", "text", pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
     )
     vocabulary = learn_vocabulary(
-        reviews["text"], VocabularySpec(unit=unit, size=700, min_count=2), NormalForm()
+        reviews["text"],
+        VocabularySpec(
+            unit=unit,
+            size=700,
+            min_count=2,
+        ),
+        NormalForm(),
     )
-    parts = {"train": reviews[:600], "validation": reviews[600:650], "test": reviews[650:]}
+    parts = {
+        "train": reviews[:600],
+        "validation": reviews[600:650],
+        "test": reviews[650:],
+    }
     streams = {}
     for name, part in parts.items():
         write_stream(tmp_path / name, vocabulary, [part])
         streams[name] = TokenStream.open(tmp_path / name)
-    training = TrainingSpec(epochs=4, batch=16, bptt_len=35, learning_rate=1e-2, seed=1)
-    spec = RecurrentSpec(kind="lstm", name="lstm", hidden=64, embedding=48, training=training)
+    training = TrainingSpec(
+        epochs=4,
+        batch=16,
+        bptt_len=35,
+        learning_rate=1e-2,
+        seed=1,
+    )
+    spec = RecurrentSpec(
+        kind="lstm",
+        name="lstm",
+        hidden=64,
+        embedding=48,
+        training=training,
+    )
     torch.set_num_threads(1)
     model = fit_model(
-        spec, vocabulary, streams["train"], streams["validation"], FitContext(tmp_path)
+        spec,
+        vocabulary,
+        streams["train"],
+        streams["validation"],
+        FitContext(tmp_path),
     ).model
     assert loss_of_int8(model, streams["validation"]) <= 0.002
     nats = [nats_of(one, vocabulary, parts["test"]) for one in (model, in_int8(model))]
@@ -134,7 +181,11 @@ def test_a_small_trained_model_loses_a_fifth_of_a_percent_at_most(unit, tmp_path
     assert nats[1] - nats[0] <= 0.002 * streams["test"].offsets[-1]
 
 
-def nats_of(model, vocabulary, reviews):
+def nats_of(
+    model,
+    vocabulary,
+    reviews,
+):
     """−log p of some reviews, by steps."""
     total = 0.0
     for text, stars in zip(reviews["text"], reviews["stars"], strict=True):

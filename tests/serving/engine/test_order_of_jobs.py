@@ -20,7 +20,12 @@ class Waiting:
         bench = Bench(bundle_of("ngram"))
         self.jobs = Jobs(bench.bundle, bench.scheduler, EngineLimits(), clock=lambda: self.now)
 
-    def add(self, name, slices, in_order):
+    def add(
+        self,
+        name,
+        slices,
+        in_order,
+    ):
         """Add a job of some slices of equal time."""
         left = slices
 

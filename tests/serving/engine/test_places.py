@@ -40,7 +40,11 @@ def scheduler(bundle: Bundle) -> Scheduler:
     return Scheduler(bundle, EngineLimits(), Wakes())
 
 
-def admitted(scheduler: Scheduler, asked: Generation, ticket: Ticket | None = None) -> LiveText:
+def admitted(
+    scheduler: Scheduler,
+    asked: Generation,
+    ticket: Ticket | None = None,
+) -> LiveText:
     text = LiveText.of(scheduler.bundle, asked, ticket or Ticket(), scheduler.clock())
     scheduler.admit(text)
     return text

@@ -81,7 +81,14 @@ def expected(bundle, asked):
     chunk=st.integers(1, 20),
     pauses=st.integers(0, 4),
 )
-def test_a_text_is_the_same_whatever_neighbours_come(kind, unit, number, seed, chunk, pauses):
+def test_a_text_is_the_same_whatever_neighbours_come(
+    kind,
+    unit,
+    number,
+    seed,
+    chunk,
+    pauses,
+):
     draws, bundle = random.Random(seed), bundle_of(kind, unit)
     bench, requests = Bench(bundle, prefill_tokens=chunk), [asked(draws) for _ in range(number)]
     tickets = []
@@ -98,7 +105,11 @@ def test_a_text_is_the_same_whatever_neighbours_come(kind, unit, number, seed, c
 
 
 @pytest.mark.parametrize(("kind", "unit"), MADE)
-def test_a_text_is_the_one_that_generate_writes(kind, unit, engine_of):
+def test_a_text_is_the_one_that_generate_writes(
+    kind,
+    unit,
+    engine_of,
+):
     bundle, draws = bundle_of(kind, unit), random.Random(kind)
     engine, requests = engine_of(bundle), [asked(draws) for _ in range(6)]
     tickets = [engine.submit(request) for request in requests]
@@ -113,7 +124,13 @@ def test_the_distributions_of_a_stream_have_the_same_bits_in_any_batch(kind):
     model = (
         network(kind, 997)[1]
         if kind == "nplm"
-        else network(kind, 997, hidden=101, embedding=67, layers=2)[1]
+        else network(
+            kind,
+            997,
+            hidden=101,
+            embedding=67,
+            layers=2,
+        )[1]
     )
     ids_BT = np.random.default_rng(1).integers(9, 997, (64, 9))
     ids_BT[:, 0], ids_BT[:, 1] = 1, np.arange(64) % 6 + 3
@@ -153,7 +170,13 @@ def test_the_documented_exceptions_have_the_same_distributions_up_to_rounding(ki
 
 
 def test_compiled_steps_are_those_of_torch():
-    model = network("lstm", 997, hidden=101, embedding=67, layers=2)[1]
+    model = network(
+        "lstm",
+        997,
+        hidden=101,
+        embedding=67,
+        layers=2,
+    )[1]
     assert isinstance(model.reader, reader.LSTMReader)
     plain = model.with_reader(reader.RecurrentReader(model.network))
     states = [model.start(5), model.start(5)]

@@ -45,7 +45,15 @@ def test_a_long_prompt_is_read_in_chunks_between_the_steps_of_live_texts():
     known = bundle_of("lstm")
     model = Counting(known.model)
     bench = Bench(replace(known, model=model), prefill_tokens=5)
-    live = bench.begin(Generation("The", 3, max_tokens=200, sampling=Sampling(), seed=5))
+    live = bench.begin(
+        Generation(
+            "The",
+            3,
+            max_tokens=200,
+            sampling=Sampling(),
+            seed=5,
+        )
+    )
     while not live.unread:
         bench.scheduler.cycle()
     bench.begin(Generation("The soup was great, so we went back. " * 4, 3, max_tokens=1))

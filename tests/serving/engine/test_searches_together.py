@@ -58,7 +58,13 @@ def found_together(bundle: Any) -> list[Suggestions]:
     for prompt, stars in ASKED:
         search = Search(
             lambda context, prompt=prompt, stars=stars: suggestion_steps(
-                context.bundle, prompt, 5, stars, True, context.readers, QUICK
+                context.bundle,
+                prompt,
+                5,
+                stars,
+                True,
+                context.readers,
+                QUICK,
             )
         )
         waiting.append(EngineJob(search))
@@ -70,7 +76,17 @@ def found_together(bundle: Any) -> list[Suggestions]:
 
 def found_alone(bundle: Any) -> list[Suggestions]:
     """Return what each search finds with nothing read before."""
-    return [suggest(bundle, prompt, 5, stars, True, cutoffs=QUICK) for prompt, stars in ASKED]
+    return [
+        suggest(
+            bundle,
+            prompt,
+            5,
+            stars,
+            True,
+            cutoffs=QUICK,
+        )
+        for prompt, stars in ASKED
+    ]
 
 
 @pytest.mark.parametrize(

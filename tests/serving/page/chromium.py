@@ -63,7 +63,15 @@ class Chromium:
 
     def _call(self, method: str, **parameters: Any) -> Any:
         self._number += 1
-        self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
+        self._socket.send(
+            json.dumps(
+                {
+                    "id": self._number,
+                    "method": method,
+                    "params": parameters,
+                }
+            )
+        )
         while True:
             said = json.loads(self._socket.recv(timeout=30))
             if said.get("id") == self._number:
@@ -84,7 +92,12 @@ class Chromium:
         height: int = 900,
     ) -> None:
         """Open a page in a window of this size, and wait until an expression is true."""
-        shape = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        shape = {
+            "width": width,
+            "height": height,
+            "deviceScaleFactor": 1,
+            "mobile": width < 500,
+        }
         self._call("Emulation.setDeviceMetricsOverride", **shape)
         self._call("Page.navigate", url=address)
         self.until(until)
@@ -96,7 +109,10 @@ class Chromium:
     def run(self, script: str) -> Any:
         """Return the value of a JavaScript expression."""
         said = self._call(
-            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+            "Runtime.evaluate",
+            expression=script,
+            awaitPromise=True,
+            returnByValue=True,
         )
         assert "exceptionDetails" not in said, said
         return said["result"].get("value")
@@ -122,19 +138,39 @@ class Chromium:
     def press(self, keys: str, alt: bool = False) -> None:
         """Press a named key, or one key for each character; *alt*: with the Alt key held."""
         for key in [keys] if keys in NAMED else keys:
-            about = {"key": key, "windowsVirtualKeyCode": NAMED.get(key, 0), "modifiers": int(alt)}
+            about = {
+                "key": key,
+                "windowsVirtualKeyCode": NAMED.get(key, 0),
+                "modifiers": int(alt),
+            }
             about["code"] = f"Digit{key}" if key.isdigit() else key if key in NAMED else ""
             text = (
                 {"text": "\r"} if key == "Enter" else {} if key in NAMED or alt else {"text": key}
             )
-            self._call("Input.dispatchKeyEvent", type="keyDown", **about, **text)
+            self._call(
+                "Input.dispatchKeyEvent",
+                type="keyDown",
+                **about,
+                **text,
+            )
             self._call("Input.dispatchKeyEvent", type="keyUp", **about)
 
-    def point(self, x: float, y: float, click: bool = False) -> None:
+    def point(
+        self,
+        x: float,
+        y: float,
+        click: bool = False,
+    ) -> None:
         """Move the pointer to a place of the window, and maybe click there."""
         for kind in ["mouseMoved", *(["mousePressed", "mouseReleased"] if click else [])]:
             button = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
-            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **button)
+            self._call(
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=x,
+                y=y,
+                **button,
+            )
 
     def accessible(self) -> list[dict[str, Any]]:
         """Return what assistive technology gets: role, name, description, properties and parent of each node."""

@@ -15,7 +15,11 @@ KEEP = "navigator.clipboard.writeText = async (text) => { window.copied = text; 
 PROMPT = "It's the"
 
 
-def copied(page: Chromium, place: str, name: str) -> str:
+def copied(
+    page: Chromium,
+    place: str,
+    name: str,
+) -> str:
     page.run("window.copied = ''")
     page.click(f"#{place} button", f"Copy {name}")
     text: str = page.until("window.copied")

@@ -49,7 +49,12 @@ def boxes(page: Chromium) -> Chromium:
     return page
 
 
-def point(page: Chromium, x: float, y: float, click: bool = False) -> None:
+def point(
+    page: Chromium,
+    x: float,
+    y: float,
+    click: bool = False,
+) -> None:
     """Point at a place of the canvas, given as shares of its width and height."""
     left, top, wide, tall = page.run(
         "(({ x, y, width, height }) => [x, y, width, height])(document.getElementById('dasher-canvas')"

@@ -40,7 +40,11 @@ def test_the_browser_may_ask_only_this_server(client: httpx.Client, path: str) -
     }
     assert {rules[name] for name in ("frame-ancestors", "base-uri", "form-action")} == {"'none'"}
     assert answer.headers["x-content-type-options"] == "nosniff"
-    kinds = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+    kinds = {
+        "js": "text/javascript",
+        "css": "text/css",
+        "svg": "image/svg+xml",
+    }
     assert answer.headers["content-type"].startswith(
         kinds.get(path.rpartition(".")[2], "text/html")
     )

@@ -78,7 +78,11 @@ def opened(browser: Chromium) -> Iterator[tuple[MadeSource, Versions]]:
         browser.leave()
 
 
-def promote(source: MadeSource, versions: Versions, number: int) -> None:
+def promote(
+    source: MadeSource,
+    versions: Versions,
+    number: int,
+) -> None:
     """Make a version the champion, and let the server notice."""
     source.aliases["champion"] = number
     versions.look()

@@ -37,7 +37,9 @@ def test_surprising_tokens_are_explained(page: Chromium) -> None:
     ],
 )
 def test_the_bits_of_tokens_sum_to_the_total_of_the_same_reading(
-    browser: Chromium, rating: str, said: str
+    browser: Chromium,
+    rating: str,
+    said: str,
 ) -> None:
     source = MadeSource(champion=1)
     source.make = lambda number: bundle_of(number, one_star=True)

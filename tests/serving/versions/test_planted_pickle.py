@@ -96,7 +96,11 @@ def asked(model: str) -> tuple[httpx.Response, httpx.Response]:
     try:
         app = create_app(versions, config.serving, versions.metrics, None)
 
-        body = {"prompt": "The", "max_tokens": 3, "model": model}
+        body = {
+            "prompt": "The",
+            "max_tokens": 3,
+            "model": model,
+        }
         return ask(app, "POST", "/v1/completions", json=body), ask(app, "GET", "/readyz")
     finally:
         versions.close()
@@ -104,7 +108,11 @@ def asked(model: str) -> tuple[httpx.Response, httpx.Response]:
 
 @pytest.mark.parametrize(("kind", "pattern", "write"), PLANTED)
 def test_a_planted_pickle_is_refused_instead_of_executed(
-    own_home: Path, mark: Path, kind: str, pattern: str, write: Callable[[Path, Payload], None]
+    own_home: Path,
+    mark: Path,
+    kind: str,
+    pattern: str,
+    write: Callable[[Path, Payload], None],
 ) -> None:
     version(own_home, 1, "champion")
     folder = version(own_home, 2)
@@ -113,7 +121,12 @@ def test_a_planted_pickle_is_refused_instead_of_executed(
             file.unlink()
         bundle = bundle_of("lstm")
         save_bundle(
-            folder, bundle.spec, bundle.vocabulary, bundle.model, [("The soup was good.", 5)], {}
+            folder,
+            bundle.spec,
+            bundle.vocabulary,
+            bundle.model,
+            [("The soup was good.", 5)],
+            {},
         )
     write(sorted(folder.glob(pattern))[0], Payload(mark))
     sealed_again(folder)

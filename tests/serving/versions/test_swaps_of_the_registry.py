@@ -57,8 +57,24 @@ CHANGES = [
     Change(lambda registry: registry.promote(3, 2, why="better"), 3, 3),
     Change(lambda registry: registry.rollback(against=3, why="complaints"), 2, 2),
     Change(lambda registry: registry.promote(DAMAGED, 2, why="better"), DAMAGED, 2),
-    Change(lambda registry: registry.rollback(to=3, against=DAMAGED, why="it is refused"), 3, 3),
-    Change(lambda registry: registry.rollback(to=1, against=3, why="complaints"), 1, 1),
+    Change(
+        lambda registry: registry.rollback(
+            to=3,
+            against=DAMAGED,
+            why="it is refused",
+        ),
+        3,
+        3,
+    ),
+    Change(
+        lambda registry: registry.rollback(
+            to=1,
+            against=3,
+            why="complaints",
+        ),
+        1,
+        1,
+    ),
     Change(lambda registry: registry.promote(2, 1, why="better"), 2, 2),
 ]
 
@@ -102,7 +118,10 @@ def version(number: int) -> Bundle:
         torch.manual_seed(1)
         network = NeuralLM.build(spec, torch.ones(made.vocabulary.size, dtype=torch.int64))
     return replace(
-        made, spec=spec, model=NeuralLM(spec, network, made.vocabulary.size), facts={INT8_LOSS: 0.0}
+        made,
+        spec=spec,
+        model=NeuralLM(spec, network, made.vocabulary.size),
+        facts={INT8_LOSS: 0.0},
     )
 
 
@@ -116,7 +135,12 @@ def registry(migrated_home: Path, tmp_path: Path) -> Registry:
     for number in range(1, VERSIONS + 1):
         made, folder = version(number), tmp_path / f"bundle {number}"
         save_bundle(
-            folder, made.spec, made.vocabulary, made.model, [("The food was good.", 5)], made.facts
+            folder,
+            made.spec,
+            made.vocabulary,
+            made.model,
+            [("The food was good.", 5)],
+            made.facts,
         )
         log_bundle(tracker, run_id, folder)
         uri = tracker.tag(run_id, MODEL_URI_TAG)
@@ -182,7 +206,9 @@ def served(registry: Registry, migrated_home: Path) -> Iterator[Served]:
 
 
 def test_registered_champions_change_under_load(
-    registry: Registry, served: Served, right: Callable[[Answer], str]
+    registry: Registry,
+    served: Served,
+    right: Callable[[Answer], str],
 ) -> None:
     spec = registry.bundle_folder(DAMAGED) / "spec.json"
     spec.write_text(spec.read_text().replace("ngram", "ngrom"))

@@ -22,7 +22,17 @@ from tests.serving.made_versions import MadeSource, bundle_of, food_of, made_ver
 
 
 def written(version: OpenVersion) -> str:
-    return version.engine.submit(Generation(prompt="The", max_tokens=12, seed=3)).result().text
+    return (
+        version.engine.submit(
+            Generation(
+                prompt="The",
+                max_tokens=12,
+                seed=3,
+            )
+        )
+        .result()
+        .text
+    )
 
 
 def leased(versions: Versions, reference: str | None = None) -> OpenVersion:

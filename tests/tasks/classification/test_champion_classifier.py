@@ -64,7 +64,12 @@ def table(turned: bool = False, **splits: range) -> pl.DataFrame:
     )
 
 
-def bundle_in(folder: Path, frame: pl.DataFrame, labels: str = "stars", **facts: Any) -> Path:
+def bundle_in(
+    folder: Path,
+    frame: pl.DataFrame,
+    labels: str = "stars",
+    **facts: Any,
+) -> Path:
     """The bundle of a naive Bayes classifier of a table's training reviews."""
     rows = frame.filter(split="train")
     targets = rows["stars"].to_numpy().astype(np.int64) - 1
@@ -73,9 +78,26 @@ def bundle_in(folder: Path, frame: pl.DataFrame, labels: str = "stars", **facts:
     words = learn_vocabulary(rows["text"].to_list(), VocabularySpec(min_count=1), NormalForm())
     encoded = words.encode_documents(rows["text"].to_list(), rows["stars"].to_list(), whole=False)
     examples = LabelledSequences(Sequences(encoded.ids, encoded.offsets), targets)
-    spec = CLASSIFIERS["bayes"][0](kind="bayes", name="bayes", labels=LABELS[labels])
-    model = fit_classifier(spec, words, examples, examples, FitContext(folder / "work")).model
-    save_classifier(folder / "bundle", spec, words, model, ["great tea"], facts)
+    spec = CLASSIFIERS["bayes"][0](
+        kind="bayes",
+        name="bayes",
+        labels=LABELS[labels],
+    )
+    model = fit_classifier(
+        spec,
+        words,
+        examples,
+        examples,
+        FitContext(folder / "work"),
+    ).model
+    save_classifier(
+        folder / "bundle",
+        spec,
+        words,
+        model,
+        ["great tea"],
+        facts,
+    )
     return folder / "bundle"
 
 
@@ -98,7 +120,13 @@ class Gate:
                 }
             }
 
-        return run_stage(self.config.workspace, "prepare", {"name": name}, {}, make).artifact
+        return run_stage(
+            self.config.workspace,
+            "prepare",
+            {"name": name},
+            {},
+            make,
+        ).artifact
 
     def measured(self, clean: Artifact) -> MeasuredModel:
         bundle = bundle_in(self.folder / "challenger", self.now, learnt_from=[clean.digest])
@@ -152,16 +180,27 @@ class Gate:
         assert champion is not None
         kept = score_champion_reviews.fn(family, score_challenger.fn(family, None), champion, 5)
         return SimpleNamespace(
-            run=run, family=family, challenger=challenger, champion=champion, kept=kept
+            run=run,
+            family=family,
+            challenger=challenger,
+            champion=champion,
+            kept=kept,
         )
 
 
 @pytest.fixture
 def gate(own_home: Path, tmp_path: Path) -> Gate:
     """Of the champion's forty test reviews, the challenger has learnt from three."""
-    earlier = table(test=range(40), train=range(40, 100), validation=range(100, 110))
+    earlier = table(
+        test=range(40),
+        train=range(40, 100),
+        validation=range(100, 110),
+    )
     now = table(
-        turned=True, test=range(200, 260), train=range(300, 400), validation=range(400, 410)
+        turned=True,
+        test=range(200, 260),
+        train=range(300, 400),
+        validation=range(400, 410),
     )
     return Gate(
         tmp_path,
@@ -204,7 +243,9 @@ def test_reviews_that_the_challenger_has_learnt_from_altogether_leave_none(
 
 @pytest.mark.parametrize("file", ["spec.json", "vocabulary.json"])
 def test_a_damaged_champion_is_a_finding(
-    gate: Gate, monkeypatch: pytest.MonkeyPatch, file: str
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
 ) -> None:
     found = gate.ask(monkeypatch, damage=file)
     assert found.champion.scored.problem.startswith("the champion, version 4, cannot be measured: ")
@@ -214,7 +255,9 @@ def test_a_damaged_champion_is_a_finding(
 
 @pytest.mark.parametrize("file", ["spec.json", "vocabulary.json"])
 def test_beside_a_damaged_champion_the_challenger_is_registered(
-    gate: Gate, monkeypatch: pytest.MonkeyPatch, file: str
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
 ) -> None:
     found = gate.ask(monkeypatch, damage=file)
     monkeypatch.setattr("reviewlm.tasks.promotion.promote.register_fit", lambda *given: 5)

@@ -30,7 +30,12 @@ class Runs:
         self.tags: dict[str, dict[str, str]] = {}
         self.logged: list[str] = []
 
-    def has_tag(self, run: str, name: str, value: str) -> bool:
+    def has_tag(
+        self,
+        run: str,
+        name: str,
+        value: str,
+    ) -> bool:
         return self.tags.get(run, {}).get(name) == value
 
     def set_tags(self, run: str, tags: dict[str, str]) -> None:
@@ -40,7 +45,12 @@ class Runs:
         self.logged.append(run)
         self.metrics.setdefault(run, {}).update(numbers)
 
-    def log_table(self, run: str, frame: Any, file: str) -> None:
+    def log_table(
+        self,
+        run: str,
+        frame: Any,
+        file: str,
+    ) -> None:
         pass
 
 
@@ -78,7 +88,11 @@ def runs() -> Runs:
     return Runs()
 
 
-def log(runs: Any, digest: str, baseline: str) -> None:
+def log(
+    runs: Any,
+    digest: str,
+    baseline: str,
+) -> None:
     compare._log(runs, comparison(digest, baseline), baseline, "flow")
 
 

@@ -59,7 +59,14 @@ def test_numbers_short_words_or_two_letters_are_no_typing_error(one: str, other:
 
 
 def test_near_equal_labels_are_pointed_out_with_their_numbers() -> None:
-    counts = {"good": 900, "Good": 80, "GOOD ": 20, "bad": 500, "positive": 400, "postive": 3}
+    counts = {
+        "good": 900,
+        "Good": 80,
+        "GOOD ": 20,
+        "bad": 500,
+        "positive": 400,
+        "postive": 3,
+    }
     entries = entries_of_similar("mood", counts)
     found = {(entry.kind, entry.about, entry.count) for entry in entries}
     assert found == {

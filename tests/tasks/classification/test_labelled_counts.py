@@ -16,7 +16,12 @@ EVERY = [1, 2, 3, 4, 5] * 4
 
 def require(*overrides: str, **splits: Sequence[int | None]) -> None:
     """Check ratings of each split; every label unless given."""
-    given = {"train": EVERY, "validation": [5, 1], "test": [5, 1], **splits}
+    given = {
+        "train": EVERY,
+        "validation": [5, 1],
+        "test": [5, 1],
+        **splits,
+    }
     config = load_config("classify", list(overrides))
     reviews = {
         split: pl.DataFrame({"stars": stars}, {"stars": pl.Int8()})

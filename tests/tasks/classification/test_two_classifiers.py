@@ -35,7 +35,11 @@ def registered(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Pat
     """Folders of the registered versions, by number."""
     versions: dict[str, Path] = {}
 
-    def find(workspace: Workspace, model_name: str, reference: str) -> Any:
+    def find(
+        workspace: Workspace,
+        model_name: str,
+        reference: str,
+    ) -> Any:
         if reference not in versions:
             raise BundleError(f"Nothing is registered as {reference} yet")
         return SimpleNamespace(
@@ -51,7 +55,11 @@ def registered(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Pat
     return versions
 
 
-def prepared(salt: str, splits: Mapping[int, str], prefix: str = "r") -> Artifact:
+def prepared(
+    salt: str,
+    splits: Mapping[int, str],
+    prefix: str = "r",
+) -> Artifact:
     """Prepared data of the same reviews: number of each review and its split; *prefix* begins the ids."""
     made, targets = texts(REVIEWS, 3)
 
@@ -77,7 +85,11 @@ def prepared(salt: str, splits: Mapping[int, str], prefix: str = "r") -> Artifac
         return {"splits": counts}
 
     return run_stage(
-        RunConfig().workspace, "prepare", {"salt": salt, "prefix": prefix}, {}, make
+        RunConfig().workspace,
+        "prepare",
+        {"salt": salt, "prefix": prefix},
+        {},
+        make,
     ).artifact
 
 
@@ -89,7 +101,10 @@ def cut(first: int, second: int) -> dict[int, str]:
 
 
 def classifier(
-    folder: Path, clean: Artifact, labels: tuple[str, ...] = STARS, **facts: Any
+    folder: Path,
+    clean: Artifact,
+    labels: tuple[str, ...] = STARS,
+    **facts: Any,
 ) -> Path:
     """A classifier of the made language that was fitted on prepared data, as a bundle."""
     words = vocabulary()
@@ -99,9 +114,20 @@ def classifier(
     targets[: len(labels)] = np.arange(len(labels))
     spec = small("logistic", labels=labels, name="lr")
     fitted = type(train)(train.sequences, targets)
-    model = fit_classifier(spec, words, fitted, fitted, FitContext(folder / "work")).model
+    model = fit_classifier(
+        spec,
+        words,
+        fitted,
+        fitted,
+        FitContext(folder / "work"),
+    ).model
     save_classifier(
-        folder / "bundle", spec, words, model, ["great"], {"learnt_from": [clean.digest], **facts}
+        folder / "bundle",
+        spec,
+        words,
+        model,
+        ["great"],
+        {"learnt_from": [clean.digest], **facts},
     )
     return folder / "bundle"
 
@@ -182,7 +208,13 @@ def test_a_version_with_other_labels_is_refused(
 def test_groups_that_have_no_labelled_review_do_not_count() -> None:
     """An interval draws as many groups as there are numbers, so a gap would be a group without a review."""
     documents = pl.DataFrame({"review_id": ["a", "b", "c", "d"], "group": [0, 1, 4, 4]})
-    rows = pl.DataFrame({"review_id": ["d", "b", "c"], "truth": [0, 1, 0], "answer": [0, 0, 0]})
+    rows = pl.DataFrame(
+        {
+            "review_id": ["d", "b", "c"],
+            "truth": [0, 1, 0],
+            "answer": [0, 0, 0],
+        }
+    )
     found = group_predictions(("1", "5"), rows.with_columns(probabilities=None), documents)
     assert found.groups_N is not None
     assert found.groups_N.max() == 1
@@ -195,11 +227,27 @@ def test_a_bundle_is_wrong_on_reviews_of_a_label_that_it_does_not_know(
     """It knows "negative" and "positive"; the numbers of its answers are those of the labels that are asked for."""
     today = prepared("today", cut(30, 40))
     bundle = classifier(tmp_path / "p", today, ("negative", "positive"))
-    by_stars = of_stars(("good", "positive", "negative"), {1: 2, 2: 2, 3: 0, 4: 1, 5: 1})
+    by_stars = of_stars(
+        ("good", "positive", "negative"),
+        {
+            1: 2,
+            2: 2,
+            3: 0,
+            4: 1,
+            5: 1,
+        },
+    )
     monkeypatch.setattr(predict, "labelling_of", lambda label, names, folder: by_stars)
     config = load_config("classify", ["execution.device=cpu"])
     built = predict.predict_bundle(
-        config.workspace, config.classification, bundle, today, "test", "p", None, by_stars.names
+        config.workspace,
+        config.classification,
+        bundle,
+        today,
+        "test",
+        "p",
+        None,
+        by_stars.names,
     )
     rows = predict.predictions_of(built.artifact)
     assert rows["probabilities"].null_count() == rows.height, "it has none for one of the labels"

@@ -16,7 +16,11 @@ from tests.corpus.data_sets import ingest
 def dataset(own_home, tmp_path):
     """An ingested data set in a store of its own."""
     rows = [
-        {"review_id": f"r{n}", "business_id": f"b{n % 9}", "text": f"review {n} of a place"}
+        {
+            "review_id": f"r{n}",
+            "business_id": f"b{n % 9}",
+            "text": f"review {n} of a place",
+        }
         for n in range(60)
     ]
     (tmp_path / "r.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))

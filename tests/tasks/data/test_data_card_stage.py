@@ -20,16 +20,31 @@ from reviewlm.tasks.records.track import tracker_of
 from tests.corpus.data_sets import ingest
 
 
-def built(config, stage, digest, make):
+def built(
+    config,
+    stage,
+    digest,
+    make,
+):
     """An artifact of the store, made without its flow."""
     from reviewlm.tasks.execution.stage import run_stage
 
-    return run_stage(config.workspace, stage, {"made": digest}, {}, make).artifact
+    return run_stage(
+        config.workspace,
+        stage,
+        {"made": digest},
+        {},
+        make,
+    ).artifact
 
 
 @pytest.fixture
 def config(migrated_home) -> RunConfig:
-    spec = VocabularySpec(unit="word", size=500, min_count=1)
+    spec = VocabularySpec(
+        unit="word",
+        size=500,
+        min_count=1,
+    )
     return RunConfig(vocabulary={"word": spec, "char": VocabularySpec(unit="char")})
 
 
@@ -91,17 +106,34 @@ def logged(config, artifacts):
     workspace = config.workspace
     tokens = {}
     for name, spec in config.vocabulary.items():
-        vocabulary = train_vocabulary.fn(workspace, name, spec, config.clean, clean)
+        vocabulary = train_vocabulary.fn(
+            workspace,
+            name,
+            spec,
+            config.clean,
+            clean,
+        )
         file = str(vocabulary.folder / VOCABULARY_FILE)
         tokens[name] = {
-            split: tokenize.fn(workspace, file, split, clean, name) for split in ("train", "test")
+            split: tokenize.fn(
+                workspace,
+                file,
+                split,
+                clean,
+                name,
+            )
+            for split in ("train", "test")
         }
 
     tracker = tracker_of(config.workspace)
     run_id = tracker.start_run("retrain")
     log_card.fn(workspace, card, tokens, run_id)
     folder = next(Path(config.home / "mlartifacts").rglob("data_card"))
-    return SimpleNamespace(card=card, folder=folder, tag=tracker.tag(run_id, "reviewlm.card"))
+    return SimpleNamespace(
+        card=card,
+        folder=folder,
+        tag=tracker.tag(run_id, "reviewlm.card"),
+    )
 
 
 @pytest.mark.slow

@@ -41,7 +41,9 @@ def test_a_run_is_told_before_it_trains(
     champion = None if family is None else version(**({"family": family} if family else {}))
     (tmp_path / "spec.json").write_text("{}")
     registry = SimpleNamespace(
-        name="reviewlm", alias=lambda name: champion, bundle_folder=lambda version: tmp_path
+        name="reviewlm",
+        alias=lambda name: champion,
+        bundle_folder=lambda version: tmp_path,
     )
     monkeypatch.setattr("reviewlm.tasks.promotion.evidence.registry_of", lambda *asked: registry)
     config = load_config("small", list(overrides))

@@ -30,7 +30,14 @@ from reviewlm.tasks.records.run_summary import describe_dataset
 
 def write(path: Path, *names: str, **fields: Any) -> None:
     rows = [
-        json.dumps({"review_id": name, "text": f"text of {name}", "stars": 4, **fields})
+        json.dumps(
+            {
+                "review_id": name,
+                "text": f"text of {name}",
+                "stars": 4,
+                **fields,
+            }
+        )
         for name in names
     ]
     path.write_text("\n".join(rows) + "\n")
@@ -99,7 +106,11 @@ def test_corrected_records_are_a_file_like_any_other(config: RunConfig, tmp_path
     ]
     assert records[2]["raw"] == "last,It was fine.,six"
     records[0]["stars"] = 5
-    records[2] |= {"review_id": "last", "text": "It was fine.", "stars": 6}
+    records[2] |= {
+        "review_id": "last",
+        "text": "It was fine.",
+        "stars": 6,
+    }
     (tmp_path / "in" / "d.jsonl").write_text(
         "".join(json.dumps(record) + "\n" for record in records)
     )
@@ -137,7 +148,11 @@ def test_where_nothing_is_to_be_corrected_the_empty_file_changes_nothing(
 
 
 @pytest.fixture
-def small_files(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
+def small_files(
+    config: RunConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> RunConfig:
     """40 files with one review each; more than five small files are read as archives of ten on average."""
     monkeypatch.setattr(packs, "MANY", 5)
     monkeypatch.setattr(packs, "FILES", 10)
@@ -203,7 +218,9 @@ def replace_by_pointers(folder: Path, numbers: Iterable[int]) -> None:
 
 
 def test_a_damaged_small_file_is_set_aside(
-    small_files: RunConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    small_files: RunConfig,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     replace_by_pointers(tmp_path / "in", [3])
     dataset, _ = run(ingest_files, small_files)
@@ -218,7 +235,10 @@ def test_a_damaged_small_file_is_set_aside(
     ids=["seven", "all"],
 )
 def test_too_many_damaged_small_files_end_the_run(
-    damaged: range, said: str, small_files: RunConfig, tmp_path: Path
+    damaged: range,
+    said: str,
+    small_files: RunConfig,
+    tmp_path: Path,
 ) -> None:
     replace_by_pointers(tmp_path / "in", damaged)
     with pytest.raises(Unreadable, match=said):
@@ -231,7 +251,14 @@ def test_of_equal_records_those_of_the_file_read_later_stay_whatever_its_name(
     write(tmp_path / "in" / "z.jsonl", "late", user_id="u", date="2023-05-01")
     run(ingest_files, config)
     (tmp_path / "in" / "0.jsonl").write_text(
-        json.dumps({"review_id": "late", "text": "restated", "user_id": "u", "date": "2023-05-01"})
+        json.dumps(
+            {
+                "review_id": "late",
+                "text": "restated",
+                "user_id": "u",
+                "date": "2023-05-01",
+            }
+        )
     )
     dataset, _ = run(ingest_files, config)
     rows = pl.concat(iter_parts(dataset.folder)).filter(review_id="late")
@@ -244,7 +271,9 @@ def test_of_equal_records_those_of_the_file_read_later_stay_whatever_its_name(
 
 
 def test_the_account_of_a_run_has_what_was_found_beside_the_files(
-    config: RunConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    config: RunConfig,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (tmp_path / "in" / "gone.jsonl").symlink_to("nowhere")
     with pytest.raises(Unreadable, match=r"gone\.jsonl"):

@@ -17,9 +17,26 @@ from reviewlm.tracking.tags import DATA_TAG
 @pytest.mark.parametrize("odd", [True, False])
 def test_odd_ratings_of_a_versions_data_are_told(own_home: object, odd: bool) -> None:
     config = RunConfig()
-    entry = Entry("prepare", Outcome.NOTED, Kind.OTHER_RATINGS, 60, detail="such as 'x'", odd=odd)
+    entry = Entry(
+        "prepare",
+        Outcome.NOTED,
+        Kind.OTHER_RATINGS,
+        60,
+        detail="such as 'x'",
+        odd=odd,
+    )
     facts = {ACCOUNT: [entry.to_dict()]}
-    clean = Store.of(config.home).build("prepare", 1, {}, {}, lambda work: facts).artifact
+    clean = (
+        Store.of(config.home)
+        .build(
+            "prepare",
+            1,
+            {},
+            {},
+            lambda work: facts,
+        )
+        .artifact
+    )
     version = SimpleNamespace(tags={DATA_TAG: clean.digest})
     assert len(doubts_about_stars(config.home, version)) == odd
 

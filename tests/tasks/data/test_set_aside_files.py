@@ -32,7 +32,11 @@ FILES = 12
 def lines(number: int) -> bytes:
     return b"".join(
         json.dumps(
-            {"review_id": f"{number}-{each}", "text": f"Meal {number} {each} was good.", "stars": 4}
+            {
+                "review_id": f"{number}-{each}",
+                "text": f"Meal {number} {each} was good.",
+                "stars": 4,
+            }
         ).encode()
         + b"\n"
         for each in range(20)
@@ -78,7 +82,10 @@ def damage(*files: Path) -> None:
     "poison file", "one of many files is cut off", "set aside and told; the others are read"
 )
 def test_a_cut_off_file_is_set_aside_among_others(
-    config: RunConfig, folder: Path, events: list[str], caplog: pytest.LogCaptureFixture
+    config: RunConfig,
+    folder: Path,
+    events: list[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     damage(folder / "03.jsonl.gz")
     dataset, _ = run(config)
@@ -97,7 +104,9 @@ def test_a_cut_off_file_is_set_aside_among_others(
 
 
 def test_it_is_not_read_again_until_its_bytes_change(
-    config: RunConfig, folder: Path, events: list[str]
+    config: RunConfig,
+    folder: Path,
+    events: list[str],
 ) -> None:
     whole = (folder / "03.jsonl.gz").read_bytes()
     before, _ = run(config)
@@ -147,7 +156,9 @@ def test_more_damaged_files_than_the_limit_allows_end_the_run(
 
 
 def test_a_disk_that_fails_says_nothing_about_the_file(
-    config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(source: Any, *_: Any) -> Any:
         monkeypatch.setattr("reviewlm.corpus.reading.sources.sha256_of", lost)
@@ -165,7 +176,9 @@ def test_a_disk_that_fails_says_nothing_about_the_file(
 
 
 def test_a_file_that_is_still_written_ends_the_run_as_before(
-    config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def read(source: Any, *_: Any) -> Any:
         if source.name == "03.jsonl.gz":
@@ -180,7 +193,9 @@ def test_a_file_that_is_still_written_ends_the_run_as_before(
 
 
 def test_what_was_set_aside_cannot_be_corrected(
-    config: RunConfig, folder: Path, tmp_path: Path
+    config: RunConfig,
+    folder: Path,
+    tmp_path: Path,
 ) -> None:
     damage(folder / "03.jsonl.gz")
     dataset, _ = run(config)
@@ -192,7 +207,10 @@ def test_what_was_set_aside_cannot_be_corrected(
 
 
 def test_a_version_can_be_made_again_when_the_file_is_mended_or_gone(
-    config: RunConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     damage(folder / "03.jsonl.gz")
     gathering = Gathering(config.home, config.source)
@@ -204,7 +222,16 @@ def test_a_version_can_be_made_again_when_the_file_is_mended_or_gone(
     reproduction = cast(Any, SimpleNamespace(sources={}, _config_of=lambda step: config))
     again = Reproduction._read(reproduction, step)
     assert Path(again.path).is_relative_to(tmp_path / "new")
-    assert step_of(again.stage, again.digest, again.manifest, {}, {}).hashes == step.hashes
+    assert (
+        step_of(
+            again.stage,
+            again.digest,
+            again.manifest,
+            {},
+            {},
+        ).hashes
+        == step.hashes
+    )
 
 
 def test_a_command_that_looks_first_follows_the_same_rule(folder: Path) -> None:

@@ -37,7 +37,12 @@ from reviewlm.training.ngram.counting.counts import count_ngrams
 from tests.estimated_ngrams import estimate_ngrams
 
 WORDS = [a + b + c for a in "bdfgkl" for b in "aeiou" for c in "rs"]
-OPTIONS = {"samples": 10, "max_words": 12, "canaries": 3, "candidates": 100}
+OPTIONS = {
+    "samples": 10,
+    "max_words": 12,
+    "canaries": 3,
+    "candidates": 100,
+}
 
 
 def config_of(**audit: Any) -> RunConfig:
@@ -81,17 +86,47 @@ def prepared(own_home: Path) -> Prepared:
     """Reviews with canaries, as the flow prepares them."""
     config = config_of()
     workspace = config.workspace
-    clean = run_stage(workspace, "prepare", {}, {}, write_clean).artifact
+    clean = run_stage(
+        workspace,
+        "prepare",
+        {},
+        {},
+        write_clean,
+    ).artifact
     canaries = result_of(choose.fn(workspace, config.audit, clean))
     spec = config.vocabulary["word"]
-    vocabulary = result_of(train_vocabulary.fn(workspace, "word", spec, config.clean, clean))
+    vocabulary = result_of(
+        train_vocabulary.fn(
+            workspace,
+            "word",
+            spec,
+            config.clean,
+            clean,
+        )
+    )
     file = str(vocabulary.folder / VOCABULARY_FILE)
     tokens = {}
     for split in ("train", "validation", "test"):
         planted = canaries if split == "train" else None
-        tokens[split] = result_of(tokenize.fn(workspace, file, split, clean, "word", planted))
+        tokens[split] = result_of(
+            tokenize.fn(
+                workspace,
+                file,
+                split,
+                clean,
+                "word",
+                planted,
+            )
+        )
 
-    return Prepared(clean, clean, {"word": vocabulary}, {"word": tokens}, (), canaries)
+    return Prepared(
+        clean,
+        clean,
+        {"word": vocabulary},
+        {"word": tokens},
+        (),
+        canaries,
+    )
 
 
 @pytest.fixture
@@ -101,11 +136,22 @@ def fitted(prepared: Prepared, tmp_path: Path) -> Fitted:
     stream = TokenStream.open(prepared.tokens["word"]["train"].folder)
     model = estimate_ngrams(count_ngrams(stream, 3, vocabulary.size, CONTEXT_IDS))
     spec = NGramSpec(order=3)
-    save_bundle(tmp_path / "bundle", spec, vocabulary, model, [("bar bas", 5)], {})
+    save_bundle(
+        tmp_path / "bundle",
+        spec,
+        vocabulary,
+        model,
+        [("bar bas", 5)],
+        {},
+    )
     return Fitted(spec, Artifact("fit", "", str(tmp_path)), "", True)
 
 
-def audited(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Artifact:
+def audited(
+    config: RunConfig,
+    fitted: Fitted,
+    prepared: Prepared,
+) -> Artifact:
     """Return the audit of a model, as the flow has it done."""
     return audit.fn(config.workspace, config.audit, fitted, prepared)
 
@@ -116,7 +162,11 @@ def test_canaries_stand_in_the_training_stream_alone(prepared: Prepared) -> None
     }
     ids = {split: stream.documents["review_id"] for split, stream in streams.items()}
     planted = {split: names.str.starts_with("canary-").sum() for split, names in ids.items()}
-    assert planted == {"train": 3, "validation": 0, "test": 0}
+    assert planted == {
+        "train": 3,
+        "validation": 0,
+        "test": 0,
+    }
     assert len(streams["train"]) == 163
     assert (
         prepared.tokens["word"]["train"].manifest["inputs"]["canaries"]
@@ -130,7 +180,15 @@ def test_without_canaries_a_training_stream_is_what_it_was_before_there_were_any
     prepared: Prepared,
 ) -> None:
     file = str(prepared.vocabularies["word"].folder / VOCABULARY_FILE)
-    bare = result_of(tokenize.fn(config_of().workspace, file, "train", prepared.clean, "word"))
+    bare = result_of(
+        tokenize.fn(
+            config_of().workspace,
+            file,
+            "train",
+            prepared.clean,
+            "word",
+        )
+    )
     assert bare.manifest["inputs"].keys() == {"vocabulary", "clean"}
     assert bare.digest != prepared.tokens["word"]["train"].digest
 
@@ -178,7 +236,11 @@ def logged(prepared: Prepared, fitted: Fitted) -> Any:
         log_table=lambda run, table, file: tables.update({file: table}),
     )
     log_audit(tracker, "run", artifact)
-    return SimpleNamespace(facts=artifact.facts, batches=batches, tables=tables)
+    return SimpleNamespace(
+        facts=artifact.facts,
+        batches=batches,
+        tables=tables,
+    )
 
 
 def test_the_figures_of_an_audit_are_logged_in_one_batch(logged: Any) -> None:

@@ -13,11 +13,20 @@ from reviewlm.tasks.fitting.fit import in_words
 
 def measured(spec: Any, summary: dict[str, float]) -> Any:
     artifact = Artifact(
-        "fit", "0", "", {"files": {}, "seconds": 9.0, "facts": {"summary": summary}}
+        "fit",
+        "0",
+        "",
+        {
+            "files": {},
+            "seconds": 9.0,
+            "facts": {"summary": summary},
+        },
     )  # type: ignore[arg-type]
     test = SimpleNamespace(facts={"tokens": 100, "score_seconds": 2.0}, manifest={})
     return SimpleNamespace(
-        name=spec.name, fitted=SimpleNamespace(spec=spec, artifact=artifact), test=test
+        name=spec.name,
+        fitted=SimpleNamespace(spec=spec, artifact=artifact),
+        test=test,
     )
 
 
@@ -34,7 +43,14 @@ def test_a_model_that_is_made_of_others_costs_what_they_cost_too() -> None:
         ]
     )
     seconds = {name: cost["fit_seconds"] for name, cost in found.items()}
-    assert seconds == {"kn": 9, "lstm": 9, "mix": 27, "mix+cache": 36, "kn+cache": 18, "both": 45}
+    assert seconds == {
+        "kn": 9,
+        "lstm": 9,
+        "mix": 27,
+        "mix+cache": 36,
+        "kn+cache": 18,
+        "both": 45,
+    }
     assert found["mix+cache"]["parameters"] == 570
     assert found["both"]["parameters"] == 570, "kn is in it twice, and fitted once"
     assert (found["mix+cache"]["fit_cpu_seconds"], found["kn+cache"]["fit_cpu_seconds"]) == (

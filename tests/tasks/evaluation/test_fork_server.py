@@ -48,7 +48,9 @@ def test_work_after_the_end_of_all_processes_starts_others(
 
 
 def busy(
-    processes: ModelProcesses, work: ModelWork, file: Path
+    processes: ModelProcesses,
+    work: ModelWork,
+    file: Path,
 ) -> tuple[Future[Any], psutil.Process, psutil.Process]:
     """Let another thread do a work that writes its process's number to a file; return process and fork server, too."""
     done = ThreadPoolExecutor(1).submit(processes.do, work, int)
@@ -61,7 +63,13 @@ def test_processes_that_are_at_work_end_at_once_with_all_others(
     made: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
     found = ModelProcesses()
-    work = ModelWork(wait, "kn", made[0], {"own": "told"}, work=tmp_path)
+    work = ModelWork(
+        wait,
+        "kn",
+        made[0],
+        {"own": "told"},
+        work=tmp_path,
+    )
     done, process, server = busy(found, work, tmp_path / "told")
     found.end()
     in_time(lambda: not process.is_running() and not server.is_running())
@@ -107,8 +115,20 @@ def test_the_fork_server_has_started_no_threads_to_compute_with() -> None:
 def meeting(bundle: Path, folder: Path) -> tuple[ModelWork, ModelWork]:
     """Two works that each wait until the other one has begun."""
     return (
-        ModelWork(meet, "one", bundle, {"own": "one", "other": "two"}, work=folder),
-        ModelWork(meet, "two", bundle, {"own": "two", "other": "one"}, work=folder),
+        ModelWork(
+            meet,
+            "one",
+            bundle,
+            {"own": "one", "other": "two"},
+            work=folder,
+        ),
+        ModelWork(
+            meet,
+            "two",
+            bundle,
+            {"own": "two", "other": "one"},
+            work=folder,
+        ),
     )
 
 
@@ -120,7 +140,9 @@ def running() -> Iterator[ModelProcesses]:
 
 
 def test_two_works_at_a_time_are_done_by_two_processes_of_one_fork_server(
-    made: tuple[Path, Path, Path], running: ModelProcesses, tmp_path: Path
+    made: tuple[Path, Path, Path],
+    running: ModelProcesses,
+    tmp_path: Path,
 ) -> None:
     with ThreadPoolExecutor(2) as pool:
         one, two = pool.map(lambda work: running.do(work, int), meeting(made[0], tmp_path))

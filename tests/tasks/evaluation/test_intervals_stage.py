@@ -43,15 +43,27 @@ COVERAGE_TYPES = (pl.String, pl.String, pl.Float64)
 REVIEWS = 120
 WORDS = np.random.default_rng(1).integers(8, 90, REVIEWS)
 GRAMMAR_BITS = 1.0
-MODELS = {"kn5": 1.30, "lstm": 1.10, "kn5+lstm": 1.08}
+MODELS = {
+    "kn5": 1.30,
+    "lstm": 1.10,
+    "kn5+lstm": 1.08,
+}
 """Bits per byte of each model, about; the grammar needs 1."""
 
 
 @pytest.fixture
 def config(own_home: Path) -> RunConfig:
     models = [
-        {"kind": "ngram", "name": "kn5", "order": 5},
-        {"kind": "ngram", "name": "lstm", "order": 2},
+        {
+            "kind": "ngram",
+            "name": "kn5",
+            "order": 5,
+        },
+        {
+            "kind": "ngram",
+            "name": "lstm",
+            "order": 2,
+        },
     ]
     return parse_config(
         {
@@ -83,7 +95,11 @@ def scores(bits: float, seed: int) -> pl.DataFrame:
 
 
 def made(
-    config: RunConfig, stage: str, key: Any, files: dict[str, Any], facts: dict[str, Any]
+    config: RunConfig,
+    stage: str,
+    key: Any,
+    files: dict[str, Any],
+    facts: dict[str, Any],
 ) -> Artifact:
     def make(work: Path) -> dict[str, Any]:
         for name, content in files.items():
@@ -96,7 +112,13 @@ def made(
 
     return (
         Store.of(config.home)
-        .build(stage, 1, {"key": key}, {"tokens": f"tokens for {key}"}, make)
+        .build(
+            stage,
+            1,
+            {"key": key},
+            {"tokens": f"tokens for {key}"},
+            make,
+        )
         .artifact
     )
 
@@ -127,7 +149,13 @@ def prepared(config: RunConfig, covered: dict[str, float] | None = None) -> Prep
         files["coverage.parquet"] = pl.DataFrame(
             shares, schema=dict(zip(shares, COVERAGE_TYPES, strict=True))
         )
-    clean = made(config, "prepare", f"clean {covered}", files, {})
+    clean = made(
+        config,
+        "prepare",
+        f"clean {covered}",
+        files,
+        {},
+    )
     return Prepared(clean, clean)
 
 
@@ -144,16 +172,42 @@ def observed(seed: int) -> pl.DataFrame:
     )
 
 
-def measured(config: RunConfig, name: str, bits: float) -> Measured:
+def measured(
+    config: RunConfig,
+    name: str,
+    bits: float,
+) -> Measured:
     rows = scores(bits, seed=len(name))
-    labels = {"unit": "word", "vocabulary": "v", "boundary": "b"}
+    labels = {
+        "unit": "word",
+        "vocabulary": "v",
+        "boundary": "b",
+    }
     facts = {**figures_of(rows, **labels).to_dict(), "score_seconds": bits}
     summary = {} if "+" in name else {"parameters": 1_000.0, "cpu_seconds": 7.0}
     spec = MixtureSpec(name=name, parts=("kn5", "lstm")) if "+" in name else NGramSpec(name=name)
     bundle = {"bundle/weights": b"w" * 500_000, "metrics.jsonl": b"x" * 9_000}
-    fit = made(config, "fit", name, bundle, {"summary": summary})
-    samples = pl.DataFrame({"stars": [5], "text": ["Good soup."], "ended": [True]})
-    score = made(config, "score", name, {"scores.parquet": rows, "samples.parquet": samples}, facts)
+    fit = made(
+        config,
+        "fit",
+        name,
+        bundle,
+        {"summary": summary},
+    )
+    samples = pl.DataFrame(
+        {
+            "stars": [5],
+            "text": ["Good soup."],
+            "ended": [True],
+        }
+    )
+    score = made(
+        config,
+        "score",
+        name,
+        {"scores.parquet": rows, "samples.parquet": samples},
+        facts,
+    )
     tokens = made(
         config,
         "observe",
@@ -161,7 +215,14 @@ def measured(config: RunConfig, name: str, bits: float) -> Measured:
         {"token_scores.parquet": observed(len(name))},
         {"hit@1": 0.1, "ece": 0.02},
     )
-    return Measured(Fitted(spec, fit, f"run of {name}", False), score, score, score, tokens, tokens)
+    return Measured(
+        Fitted(spec, fit, f"run of {name}", False),
+        score,
+        score,
+        score,
+        tokens,
+        tokens,
+    )
 
 
 @pytest.fixture
@@ -177,7 +238,11 @@ def grammar(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def comparison(config: RunConfig, grammar: None) -> Evaluated:
     return compare(
-        config.workspace, config.evaluation, config.baseline, prepared(config), models(config)
+        config.workspace,
+        config.evaluation,
+        config.baseline,
+        prepared(config),
+        models(config),
     )
 
 
@@ -202,7 +267,13 @@ def test_the_figures_of_the_table_lie_in_their_intervals(comparison: Evaluated) 
 def compared_again(config: RunConfig, resamples: int) -> Evaluated:
     """Compare the same scores with so many resamples."""
     evaluation = config.evaluation.model_copy(update={"resamples": resamples})
-    return compare(config.workspace, evaluation, config.baseline, prepared(config), models(config))
+    return compare(
+        config.workspace,
+        evaluation,
+        config.baseline,
+        prepared(config),
+        models(config),
+    )
 
 
 def test_equal_scores_are_not_compared_again(config: RunConfig, comparison: Evaluated) -> None:
@@ -215,7 +286,9 @@ def test_other_resamples_are_compared_again(config: RunConfig, comparison: Evalu
 
 
 def test_a_model_below_the_floor_is_named(
-    config: RunConfig, grammar: None, caplog: pytest.LogCaptureFixture
+    config: RunConfig,
+    grammar: None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING, "reviewlm.tasks.evaluation.intervals"):
         found = compare(
@@ -236,14 +309,20 @@ def test_reviews_of_others_have_no_floor(
         "reviewlm.corpus.synthetic.grammar.log_probability", lambda text, stars: None
     )
     found = compare(
-        config.workspace, config.evaluation, config.baseline, prepared(config), models(config)
+        config.workspace,
+        config.evaluation,
+        config.baseline,
+        prepared(config),
+        models(config),
     )
     assert found.floor is None
     assert found.table["gap"].null_count() == found.table["below_floor"].null_count() == 3
 
 
 def test_figures_without_the_reviews_that_train_covers_in_part_stand_beside_the_others(
-    config: RunConfig, grammar: None, capsys: pytest.CaptureFixture[str]
+    config: RunConfig,
+    grammar: None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Two of 120 are covered by a quarter or more."""
     measured_models = models(config)
@@ -251,7 +330,14 @@ def test_figures_without_the_reviews_that_train_covers_in_part_stand_beside_the_
         config.workspace,
         config.evaluation,
         config.baseline,
-        prepared(config, {"r001": 0.25, "r002": 0.4, "r003": 0.24}),
+        prepared(
+            config,
+            {
+                "r001": 0.25,
+                "r002": 0.4,
+                "r003": 0.24,
+            },
+        ),
         measured_models,
     )
     for row in found.table.to_dicts():
@@ -267,7 +353,14 @@ def test_figures_without_the_reviews_that_train_covers_in_part_stand_beside_the_
 @pytest.mark.parametrize(
     ("bits", "edge"),
     [
-        ({"lstm": 0.5, "kn5": 0.6, "unigram": 1.8}, 0.8),
+        (
+            {
+                "lstm": 0.5,
+                "kn5": 0.6,
+                "unigram": 1.8,
+            },
+            0.8,
+        ),
         ({"lstm": 0.5, "kn5": float("inf")}, 0.8),
         ({"kn5": 0.5, "lstm": 0.79}, None),
         ({"kn5": float("inf")}, None),
@@ -289,26 +382,49 @@ class Tracker:
         self.tables: dict[str, pl.DataFrame] = {}
 
     def log_metrics(
-        self, run_id: str, metrics: dict[str, float], dataset: tuple[str, str] | None = None
+        self,
+        run_id: str,
+        metrics: dict[str, float],
+        dataset: tuple[str, str] | None = None,
     ) -> None:
         self.batches.append((run_id, metrics))
 
-    def log_table(self, run_id: str, frame: pl.DataFrame, file: str) -> None:
+    def log_table(
+        self,
+        run_id: str,
+        frame: pl.DataFrame,
+        file: str,
+    ) -> None:
         self.tables[file] = frame
 
     def set_tags(self, run_id: str, tags: dict[str, str]) -> None:
         self.tags |= {(run_id, name): value for name, value in tags.items()}
 
-    def has_tag(self, run_id: str, name: str, value: str) -> bool:
+    def has_tag(
+        self,
+        run_id: str,
+        name: str,
+        value: str,
+    ) -> bool:
         return self.tags.get((run_id, name)) == value
 
-    def log_folder(self, run_id: str, folder: Path, path: str) -> None:
+    def log_folder(
+        self,
+        run_id: str,
+        folder: Path,
+        path: str,
+    ) -> None:
         pass
 
     def link(self, run_id: str) -> str:
         return f"http://mlflow/{run_id}"
 
-    def show_models_of(self, retrain: str, most_bits: float | None, adaptation: str) -> None:
+    def show_models_of(
+        self,
+        retrain: str,
+        most_bits: float | None,
+        adaptation: str,
+    ) -> None:
         self.shown = retrain
         self.adaptation = adaptation
 
@@ -317,14 +433,31 @@ class Tracker:
 
 
 @pytest.fixture
-def logged(config: RunConfig, comparison: Evaluated, monkeypatch: pytest.MonkeyPatch) -> Any:
+def logged(
+    config: RunConfig,
+    comparison: Evaluated,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Any:
     """What MLflow gets of a comparison, of the model that is put forward, and of its gain."""
     tracker: Any = Tracker()
     monkeypatch.setattr("reviewlm.tasks.evaluation.compare.tracker_of", lambda config: tracker)
     _log_comparison(tracker, comparison, "parent")
     log_headline(config.workspace, comparison, "lstm", "parent")
     for measured in ({"gain over the champion": 0.0095}, {}):  # the first model of all has no gain
-        log_gain(config.workspace, Decision(True, "", (), "", "", "", "", measured), "parent")
+        log_gain(
+            config.workspace,
+            Decision(
+                True,
+                "",
+                (),
+                "",
+                "",
+                "",
+                "",
+                measured,
+            ),
+            "parent",
+        )
     return tracker
 
 
@@ -357,7 +490,9 @@ def test_the_run_of_the_flow_names_the_models_below_the_floor(logged: Any) -> No
 
 
 def test_the_task_logs_its_comparison_for_each_model(
-    config: RunConfig, grammar: None, monkeypatch: pytest.MonkeyPatch
+    config: RunConfig,
+    grammar: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tracker = Tracker()
     monkeypatch.setattr("reviewlm.tasks.evaluation.compare.tracker_of", lambda config: tracker)
@@ -371,16 +506,60 @@ def test_the_task_logs_its_comparison_for_each_model(
 @pytest.mark.parametrize(
     ("adaptation", "baseline", "gain", "told"),
     [
-        ("static", "kn5", 0.2, {"gain": True, "adapts": False, "gap": True}),
-        ("cache", "kn5+cache", 0.1, {"gain": True, "adapts": True, "gap": True}),
-        ("static", "lstm", 0.0, {"gain": False, "adapts": False, "gap": True}),
-        ("cache", "", None, {"gain": False, "adapts": False, "gap": True}),
+        (
+            "static",
+            "kn5",
+            0.2,
+            {
+                "gain": True,
+                "adapts": False,
+                "gap": True,
+            },
+        ),
+        (
+            "cache",
+            "kn5+cache",
+            0.1,
+            {
+                "gain": True,
+                "adapts": True,
+                "gap": True,
+            },
+        ),
+        (
+            "static",
+            "lstm",
+            0.0,
+            {
+                "gain": False,
+                "adapts": False,
+                "gap": True,
+            },
+        ),
+        (
+            "cache",
+            "",
+            None,
+            {
+                "gain": False,
+                "adapts": False,
+                "gap": True,
+            },
+        ),
     ],
 )
 def test_the_description_of_a_model_says_what_its_figures_are_measured_against(
-    adaptation: str, baseline: str, gain: float | None, told: dict[str, bool]
+    adaptation: str,
+    baseline: str,
+    gain: float | None,
+    told: dict[str, bool],
 ) -> None:
-    row = {"baseline": baseline, "baseline_gain": gain, "adaptation": adaptation, "gap": 0.1}
+    row = {
+        "baseline": baseline,
+        "baseline_gain": gain,
+        "adaptation": adaptation,
+        "gap": 0.1,
+    }
     evaluated: Any = SimpleNamespace(row=lambda name: row, floor={"bits_per_byte": 0.2602})
     text = _explanation(evaluated, "lstm")
     found = {"gain": "test/baseline_gain" in text, "adapts": "adapts" in text}
@@ -446,9 +625,19 @@ def shown_doubtful(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
         "below_floor": True,
     }
     figures |= {"open_bits_per_byte_lo": 0.9, "open_bits_per_byte_hi": 1.1}
-    model = {"name": "lstm", "unit": "word", "test": figures}
+    model = {
+        "name": "lstm",
+        "unit": "word",
+        "test": figures,
+    }
     floor = {"bits_per_byte": 1.1, "statement": "Nothing is below."}
-    shown_results.show_models({"models": [model], "baseline": "kn5", "floor": floor})
+    shown_results.show_models(
+        {
+            "models": [model],
+            "baseline": "kn5",
+            "floor": floor,
+        }
+    )
     return capsys.readouterr()
 
 

@@ -35,13 +35,21 @@ def evaluated(tmp_path: Path) -> Any:
 
     def artifact(**facts: Any) -> Any:
         manifest = {"inputs": {"tokens": "digest"}}
-        return SimpleNamespace(folder=tmp_path, facts=facts, manifest=manifest)
+        return SimpleNamespace(
+            folder=tmp_path,
+            facts=facts,
+            manifest=manifest,
+        )
 
     return SimpleNamespace(
         fitted=SimpleNamespace(run_id="run", spec=SimpleNamespace(vocabulary="word")),
         test=artifact(reviews=680, perplexity=30.0),
         validation=artifact(perplexity=31.0),
-        observed=artifact(reviews=200, nll=3.5, **{"hit@1": 0.3}),
+        observed=artifact(
+            reviews=200,
+            nll=3.5,
+            **{"hit@1": 0.3},
+        ),
         samples=artifact(),
         audit=artifact(),
     )

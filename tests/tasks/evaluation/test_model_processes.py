@@ -66,16 +66,35 @@ def running() -> Iterator[ModelProcesses]:
 def works(made: tuple[Path, Path, Path], folder: Path) -> dict[str, ModelWork]:
     bundle, _, tokens = made
     folder.mkdir()
-    chosen = {"tokens": tokens, "observed_reviews": 3, "seed": 1}
+    chosen = {
+        "tokens": tokens,
+        "observed_reviews": 3,
+        "seed": 1,
+    }
     return {
-        "scored": ModelWork(write_scores, "kn2", bundle, chosen, work=folder),
-        "drawn": ModelWork(write_texts, "kn2", bundle, {"options": SAMPLING}, work=folder),
+        "scored": ModelWork(
+            write_scores,
+            "kn2",
+            bundle,
+            chosen,
+            work=folder,
+        ),
+        "drawn": ModelWork(
+            write_texts,
+            "kn2",
+            bundle,
+            {"options": SAMPLING},
+            work=folder,
+        ),
     }
 
 
 @pytest.mark.parametrize("name", slow_but(["scored", "drawn"], {"scored"}))
 def test_a_process_gives_what_this_one_gives(
-    made: tuple[Path, Path, Path], running: ModelProcesses, tmp_path: Path, name: str
+    made: tuple[Path, Path, Path],
+    running: ModelProcesses,
+    tmp_path: Path,
+    name: str,
 ) -> None:
     here, there = (works(made, tmp_path / place)[name] for place in ("here", "there"))
     expected = with_model(CONFIG.execution, here)
@@ -143,7 +162,9 @@ def test_an_error_of_a_work_is_raised_here_as_it_was_there(
 
 
 def test_a_bundle_that_does_not_open_is_an_error_of_the_work(
-    made: tuple[Path, Path, Path], running: ModelProcesses, tmp_path: Path
+    made: tuple[Path, Path, Path],
+    running: ModelProcesses,
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(ModelError, match="no bundle"):
         running.do(bare(only_opened, tmp_path / "no bundle"), lambda done: None)
@@ -151,7 +172,9 @@ def test_a_bundle_that_does_not_open_is_an_error_of_the_work(
 
 @pytest.mark.parametrize("work", [fall, fall_in_a_line])
 def test_work_after_a_killed_process_gets_another(
-    made: tuple[Path, Path, Path], running: ModelProcesses, work: Any
+    made: tuple[Path, Path, Path],
+    running: ModelProcesses,
+    work: Any,
 ) -> None:
     before = running.do(bare(tell, made[0]), lambda done: None)["process"]
     with pytest.raises(RankFailed, match="without a message") as raised:
@@ -213,7 +236,10 @@ def test_processes_live_as_long_as_the_outermost_block(
     ],
 )
 def test_work_that_gains_nothing_by_processes_is_done_here(
-    made: tuple[Path, Path, Path], config: RunConfig, held_out: int, monkeypatch: pytest.MonkeyPatch
+    made: tuple[Path, Path, Path],
+    config: RunConfig,
+    held_out: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(processes, "chosen_device", lambda device: device)
     with model_processes(config.execution, held_out):
@@ -230,7 +256,11 @@ def test_numpy_computes_in_a_process_as_in_the_command_that_has_chosen_its_featu
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, **numpy_features(), "PYTHONPATH": str(ROOT)},
+        env={
+            **os.environ,
+            **numpy_features(),
+            "PYTHONPATH": str(ROOT),
+        },
         check=True,
     )
     assert said.stdout == "['exp', 'log']\n"
@@ -240,6 +270,10 @@ def test_numpy_computes_in_a_process_as_in_the_command_that_has_chosen_its_featu
 def test_a_process_holds_only_the_libraries_that_it_computes_with() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     said = subprocess.run(
-        command("list_late_imports"), capture_output=True, text=True, env=environment, check=True
+        command("list_late_imports"),
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
     )
     assert said.stdout.split("\n")[:2] == ["[]", "[]"]

@@ -46,11 +46,19 @@ WORDS = [
 ]
 
 
-def frame(split: str, count: int, seed: int) -> pl.DataFrame:
+def frame(
+    split: str,
+    count: int,
+    seed: int,
+) -> pl.DataFrame:
     draw = np.random.default_rng(seed)
     texts = [" ".join(draw.choice(WORDS, draw.integers(3, 20))) for _ in range(count)]
     rows = pl.DataFrame(
-        {"review_id": [f"{split}{n}" for n in range(count)], "text": texts, "stars": [5] * count}
+        {
+            "review_id": [f"{split}{n}" for n in range(count)],
+            "text": texts,
+            "stars": [5] * count,
+        }
     )
     return rows.with_columns(bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1)
 
@@ -78,7 +86,15 @@ def made(home: Path) -> dict[str, tuple[Path, dict[str, Artifact]]]:
     for name, unit, spec in (
         ("kn", "word", NGramSpec(order=3, name="kn")),
         ("chars", "char", NGramSpec(order=3, name="chars")),
-        ("mle", "word", NGramSpec(order=3, name="mle", smoothing="maximum_likelihood")),
+        (
+            "mle",
+            "word",
+            NGramSpec(
+                order=3,
+                name="mle",
+                smoothing="maximum_likelihood",
+            ),
+        ),
     ):
         options = VocabularySpec(unit=unit, size=300, min_count=1)  # type: ignore[arg-type]
         vocabulary = learn_vocabulary(frames["train"]["text"].to_list(), options, NormalForm())
@@ -96,20 +112,47 @@ def made(home: Path) -> dict[str, tuple[Path, dict[str, Artifact]]]:
             TokenStream.open(tokens[split].folder) for split in ("train", "validation")
         )
         folder = home / name
-        model = fit_model(spec, vocabulary, train, validation, FitContext(folder / "work")).model
-        save_bundle(folder / "bundle", spec, vocabulary, model, [("the soup was good", 5)], {})
+        model = fit_model(
+            spec,
+            vocabulary,
+            train,
+            validation,
+            FitContext(folder / "work"),
+        ).model
+        save_bundle(
+            folder / "bundle",
+            spec,
+            vocabulary,
+            model,
+            [("the soup was good", 5)],
+            {},
+        )
         found[name] = folder / "bundle", tokens
     return found
 
 
-def observed(config: RunConfig, made: Any, name: str) -> tuple[Artifact, Artifact, bool]:
+def observed(
+    config: RunConfig,
+    made: Any,
+    name: str,
+) -> tuple[Artifact, Artifact, bool]:
     folder, tokens = made[name]
     scores = score_bundle(
-        config.workspace, config.evaluation, folder, tokens["test"], name
+        config.workspace,
+        config.evaluation,
+        folder,
+        tokens["test"],
+        name,
     ).artifact
     fitted = Fitted(NGramSpec(name=name), Artifact("fit", name, str(folder.parent)), "", True)
     prepared: Any = SimpleNamespace(tokens={"word": tokens})
-    result: Any = observe.fn(config.workspace, config.evaluation, fitted, scores, prepared)
+    result: Any = observe.fn(
+        config.workspace,
+        config.evaluation,
+        fitted,
+        scores,
+        prepared,
+    )
     reused = isinstance(result, State)
     return scores, result.data if reused else result, reused
 
@@ -122,7 +165,12 @@ def seen(config: RunConfig, made: Any) -> Any:
     sums = rows.group_by("review_id", maintain_order=True).agg(pl.col("nats").sum(), pl.len())
     joined = sums.join(scores_of(scores), on="review_id", suffix="_scored")
     table = pl.read_parquet(artifact.folder / RELIABILITY_FILE)
-    return SimpleNamespace(facts=artifact.facts, rows=rows, joined=joined, reliability=table)
+    return SimpleNamespace(
+        facts=artifact.facts,
+        rows=rows,
+        joined=joined,
+        reliability=table,
+    )
 
 
 def test_the_tokens_of_the_stage_cost_what_their_reviews_do(seen: Any) -> None:

@@ -34,7 +34,11 @@ STRANGE = (
     ("gate", "door"),
     HOW,
 )
-CONFIG = {"split": {"test": 0.3}, "duplicates": {"near": False}, "evaluation": {"resamples": 300}}
+CONFIG = {
+    "split": {"test": 0.3},
+    "duplicates": {"near": False},
+    "evaluation": {"resamples": 300},
+}
 
 
 def lines(month: str, words: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
@@ -78,14 +82,24 @@ class Shop:
         tracker.client.create_registered_model("reviewlm")
         for order in (1, 2):
             bundle = fitted(folder / f"order {order}", order, train)
-            tags = {DATA_TAG: self.clean.digest, "model": f"kn{order}", "kind": "ngram"}
+            tags = {
+                DATA_TAG: self.clean.digest,
+                "model": f"kn{order}",
+                "kind": "ngram",
+            }
             home = folder / "logged" / str(order)
             (home / "artifacts").mkdir(parents=True)
             bundle.rename(home / "artifacts" / "bundle")
             tracker.client.create_model_version(
                 "reviewlm", str(home), tags=tags, await_creation_for=0
             )
-        self.registry.settle(1, None, True, "", {"gate/outcome": "promoted"})
+        self.registry.settle(
+            1,
+            None,
+            True,
+            "",
+            {"gate/outcome": "promoted"},
+        )
         self.run_id = tracker.start_run("rescore")
 
     def rescored(self, *months: list[dict[str, Any]], versions: str = "champion") -> dict[int, Any]:
@@ -158,7 +172,13 @@ def damage(shop: Shop, order: int) -> None:
 
 @pytest.mark.slow
 def test_a_damaged_former_champion_is_left_out(shop: Shop):
-    shop.registry.settle(2, 1, True, "", {"gate/outcome": "promoted"})
+    shop.registry.settle(
+        2,
+        1,
+        True,
+        "",
+        {"gate/outcome": "promoted"},
+    )
     damage(shop, 1)
     decays = shop.rescored(lines("2024-05", USUAL), versions="all")
     assert [(version, decay is None) for version, decay in decays.items()] == [
@@ -179,7 +199,14 @@ def test_reviews_with_another_text_are_counted_but_not_scored(shop: Shop) -> Non
         for row, strange in zip(shop.made[1], lines("2024-02", STRANGE), strict=True)
     ]
     late = lines("2024-05", USUAL)
-    dataset = data_set(shop.config, shop.folder, shop.made[0], edited, *shop.made[2:], late)
+    dataset = data_set(
+        shop.config,
+        shop.folder,
+        shop.made[0],
+        edited,
+        *shop.made[2:],
+        late,
+    )
     [champion] = choose_versions.fn(shop.config.workspace, "reviewlm", "champion")
     decay = rescore_version.fn(shop.config, dataset, champion)
     assert decay is not None

@@ -80,7 +80,10 @@ class NoRay:
     ],
 )
 def test_a_schedule_can_tell_a_cluster_to_try_again_from_a_wrong_setting(
-    address: str, error: Any, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+    address: str,
+    error: Any,
+    kind: type[Exception],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(machinery, "require_library", lambda *words, **more: None)
     monkeypatch.setitem(sys.modules, "ray", NoRay(error))  # type: ignore[arg-type]
@@ -126,7 +129,9 @@ def test_a_process_ends_only_if_the_head_of_its_cluster_stays_away(
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [None, 1 << 40], ids=["in memory", "in files"])
 def test_tables_made_by_workers_are_bit_equal_to_those_of_one_process(
-    engine: RayEngine, limit: int | None, monkeypatch: pytest.MonkeyPatch
+    engine: RayEngine,
+    limit: int | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(memory, "MOST_WINDOWS", 1 << 14)  # several shards
     monkeypatch.setattr(by_context, "NGRAMS", 1 << 14)
@@ -136,7 +141,12 @@ def test_tables_made_by_workers_are_bit_equal_to_those_of_one_process(
 
     def tables(does: Any) -> dict[str, np.ndarray]:
         counts = count_ngrams(
-            text, 4, 1_000, {1, 3}, memory.ArrayAllocator.within(limit), engine=does
+            text,
+            4,
+            1_000,
+            {1, 3},
+            memory.ArrayAllocator.within(limit),
+            engine=does,
         )
         return fit_tables(counts, NGramSpec(order=4), engine=does).tables.arrays()
 
@@ -147,7 +157,9 @@ def test_tables_made_by_workers_are_bit_equal_to_those_of_one_process(
 
 @pytest.mark.slow
 def test_what_nodes_say_of_their_end_is_only_logged(
-    engine: RayEngine, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    engine: RayEngine,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Ray would write the last lines of the node's log to standard output, where results stand."""
     caplog.set_level(logging.DEBUG, machinery.__name__)
@@ -166,11 +178,19 @@ def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(engine: Ray
 
 @pytest.mark.slow
 def test_prepared_data_are_the_same_bytes_whoever_makes_them(
-    engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: RayEngine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = tmp_path / "reviews"
     source.mkdir()
-    write_reviews(source / "first.jsonl", 200, seed=1, duplicates=0.1, malformed=0.05)
+    write_reviews(
+        source / "first.jsonl",
+        200,
+        seed=1,
+        duplicates=0.1,
+        malformed=0.05,
+    )
     write_reviews(source / "second.jsonl", 100, seed=2)
     (source / "none.jsonl").write_bytes(b"\x00\xff" * 100)  # is set aside with the same words
     parsed: list[str] = []
@@ -200,13 +220,26 @@ def test_prepared_data_are_the_same_bytes_whoever_makes_them(
         dataset = stored(ingest_files, config)
         clean = stored(clean_and_split, config, dataset)
         name, spec = next(iter(config.vocabulary.items()))
-        words = stored(train_vocabulary, config.workspace, name, spec, config.clean, clean)
+        words = stored(
+            train_vocabulary,
+            config.workspace,
+            name,
+            spec,
+            config.clean,
+            clean,
+        )
         file = str(words.folder / VOCABULARY_FILE)
         return [
             dataset,
             clean,
             words,
-            stored(tokenize, config.workspace, file, "train", clean),
+            stored(
+                tokenize,
+                config.workspace,
+                file,
+                "train",
+                clean,
+            ),
         ]
 
     sent: list[Path] = []
@@ -274,7 +307,14 @@ def test_a_fit_in_partitions_on_workers_has_the_bits_of_one_in_this_process(
     monkeypatch.setattr(partitions, "LEAST_WINDOWS", 1 << 12)
     text, held_out, spec = zipf_text(60_000, 1), zipf_text(6_000, 2), NGramSpec(order=4)
     here = fit_tables(count_ngrams(text, 4, 1_000, {1, 3}), spec).tables.arrays()
-    there = fit_partitions(text, held_out, spec, 1_000, {1, 3}, engine)
+    there = fit_partitions(
+        text,
+        held_out,
+        spec,
+        1_000,
+        {1, 3},
+        engine,
+    )
     assert {name: array.tobytes() for name, array in there.tables.arrays().items()} == {
         name: array.tobytes() for name, array in here.items()
     }

@@ -75,7 +75,11 @@ def versions(project: Path) -> dict[str, str]:
 def edit(project: Path) -> Edit:
     """Replace a text in a file of the project; return the stages, and fits of one kind, with another version then."""
 
-    def replace(name: str, old: str, new: str) -> set[str]:
+    def replace(
+        name: str,
+        old: str,
+        new: str,
+    ) -> set[str]:
         before, text = versions(project), (project / name).read_text()
         assert old in text
         (project / name).write_text(text.replace(old, new, 1))
@@ -140,7 +144,11 @@ def test_every_import_of_python_itself_is_one_of_the_stage() -> None:
     ids=["far below all", "a network", "a trainer, which opens no model"],
 )
 def test_an_edit_changes_the_version_of_the_stages_that_use_the_file(
-    edit: Edit, file: str, old: str, new: str, changed: set[str]
+    edit: Edit,
+    file: str,
+    old: str,
+    new: str,
+    changed: set[str],
 ) -> None:
     assert edit(file, old, new) == changed
 
@@ -154,7 +162,10 @@ def test_any_edit_changes_the_code_that_nodes_must_have(edit: Edit, project: Pat
 
 
 def test_a_stage_with_edited_code_builds_a_result_of_its_own(
-    edit: Edit, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    edit: Edit,
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = RunConfig(execution={"home": str(tmp_path / "home")})
 
@@ -166,7 +177,13 @@ def test_a_stage_with_edited_code_builds_a_result_of_its_own(
         monkeypatch.setattr(
             "reviewlm.tasks.execution.stage.running_code", lambda: SourceCode(project)
         )
-        return run_stage(config.workspace, "prepare", {}, {}, make)
+        return run_stage(
+            config.workspace,
+            "prepare",
+            {},
+            {},
+            make,
+        )
 
     monkeypatch.setattr(make, "__module__", "reviewlm.tasks.data.prepare")
     before = run()

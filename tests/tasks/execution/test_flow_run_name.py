@@ -21,7 +21,11 @@ def test_the_first_name_of_a_deployments_run_can_still_be_found(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    run = SimpleNamespace(id="1", name="cherubic-pigeon", tags=["schedule"])
+    run = SimpleNamespace(
+        id="1",
+        name="cherubic-pigeon",
+        tags=["schedule"],
+    )
     context = SimpleNamespace(flow=SimpleNamespace(name="retrain"), flow_run=run)
     updates: list[dict[str, Any]] = []
     client = SimpleNamespace(update_flow_run=lambda _, **fields: updates.append(fields))

@@ -55,7 +55,11 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield found
 
 
-def retrain(home: Path, ended: threading.Event, asked: dict[str, str] | None = None) -> str:
+def retrain(
+    home: Path,
+    ended: threading.Event,
+    asked: dict[str, str] | None = None,
+) -> str:
     """Hold the place until *ended*."""
     try:
         with one_retrain(home, asked):
@@ -71,7 +75,10 @@ def waiting(home: Path) -> int:
 
 
 def test_retrains_wait_for_the_first_unless_an_equal_one_waits_already(
-    shared: Places, tmp_path: Path, threads: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+    shared: Places,
+    tmp_path: Path,
+    threads: ThreadPoolExecutor,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO", "reviewlm.tasks.execution.limits")
     first, others = threading.Event(), threading.Event()
@@ -91,7 +98,9 @@ def test_retrains_wait_for_the_first_unless_an_equal_one_waits_already(
 
 
 def test_a_wait_for_another_retrain_is_recorded(
-    shared: Places, tmp_path: Path, threads: ThreadPoolExecutor
+    shared: Places,
+    tmp_path: Path,
+    threads: ThreadPoolExecutor,
 ) -> None:
     first = threading.Event()
     running = threads.submit(retrain, tmp_path, first)
@@ -104,7 +113,9 @@ def test_a_wait_for_another_retrain_is_recorded(
 
 @pytest.fixture
 def running(
-    tmp_path: Path, threads: ThreadPoolExecutor, shared: Places
+    tmp_path: Path,
+    threads: ThreadPoolExecutor,
+    shared: Places,
 ) -> Iterator[tuple[Future[str], threading.Event]]:
     """A retrain by a command that runs until the event is set."""
     first = threading.Event()
@@ -142,7 +153,10 @@ def test_a_command_without_a_lasting_server_waits_for_no_retrain(
 
 
 def test_retrains_of_two_homes_run_one_after_the_other(
-    shared: Places, tmp_path: Path, threads: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+    shared: Places,
+    tmp_path: Path,
+    threads: ThreadPoolExecutor,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO", "reviewlm.tasks.execution.limits")
     shared.free.clear()
@@ -161,8 +175,19 @@ def test_retrains_of_two_homes_run_one_after_the_other(
 
 
 def started(home: Path, seconds: float) -> subprocess.Popen[str]:
-    words = command("hold_retrain", home, seconds, 1, "home")
-    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    words = command(
+        "hold_retrain",
+        home,
+        seconds,
+        1,
+        "home",
+    )
+    return subprocess.Popen(
+        words,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 def until_said(process: subprocess.Popen[str], words: str) -> None:
@@ -192,7 +217,9 @@ def test_processes_that_race_retrain_one_after_the_other(shared: Places, tmp_pat
     "the next one begins at once",
 )
 def test_a_killed_retrain_gives_its_place_to_the_next_at_once(
-    shared: Places, tmp_path: Path, record_property: Callable[[str, object], None]
+    shared: Places,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     first = started(tmp_path, 120)
     until_said(first, "holds")

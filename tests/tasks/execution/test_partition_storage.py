@@ -76,7 +76,16 @@ def test_only_files_that_lie_in_the_storage_are_opened_there(tmp_path: Path) -> 
     (storage / "link").symlink_to(tmp_path / "own")
     folder = new_folder(str(storage))
     for name, seen in (("storage/seen", True), ("own", False), ("storage/link", False)):
-        kept = keep_file(FilePiece(tmp_path / name, 2, 5, b"<", b">"), folder)
+        kept = keep_file(
+            FilePiece(
+                tmp_path / name,
+                2,
+                5,
+                b"<",
+                b">",
+            ),
+            folder,
+        )
         assert isinstance(kept, SeenFile) == seen, name
         assert opened(kept).tobytes() == b"<23456>"
     (storage / "seen").unlink()

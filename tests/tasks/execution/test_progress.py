@@ -57,7 +57,11 @@ def test_a_planned_work_tells_its_time_beside_the_planned_one(
         clock[0] = 120.0
         report(250)
 
-    assert seconds_in(caplog.records[0].message) == {"left": 360, "of about": 480, "planned:": 540}
+    assert seconds_in(caplog.records[0].message) == {
+        "left": 360,
+        "of about": 480,
+        "planned:": 540,
+    }
 
 
 def test_the_work_that_ends_a_planned_one_goes_on_with_its_clock(
@@ -73,7 +77,11 @@ def test_the_work_that_ends_a_planned_one_goes_on_with_its_clock(
             clock[0] = 440.0
             report(500)
 
-    assert seconds_in(caplog.records[0].message) == {"left": 20, "of about": 440, "planned:": 540}
+    assert seconds_in(caplog.records[0].message) == {
+        "left": 20,
+        "of about": 440,
+        "planned:": 540,
+    }
     assert seconds_in(caplog.records[1].message) == {"left": 20}
 
 
@@ -90,7 +98,13 @@ def test_time_used_and_left_of_a_planned_work_are_its_whole_time(
 
     told = seconds_in(caplog.records[0].message)
     assert told["left"] + 82 == told["of about"] != told["planned:"]
-    line = room._Line("lstm", 1_000, "tokens", 182.0, 0.0)
+    line = room._Line(
+        "lstm",
+        1_000,
+        "tokens",
+        182.0,
+        0.0,
+    )
     line.started = 0.0
     assert re.findall(r"\d+:\d\d", line.columns(500, {})["left"]) == ["01:22", "02:44", "03:02"]
 
@@ -141,11 +155,34 @@ LSTM = {
 }
 
 
-def shown(columns: int, label: str, done: int, total: int, figures: Mapping[str, float]) -> str:
+def shown(
+    columns: int,
+    label: str,
+    done: int,
+    total: int,
+    figures: Mapping[str, float],
+) -> str:
     """Return the line of one running stage on a terminal of so many columns."""
-    display = live_display(Console(width=columns, height=25, file=io.StringIO()))
-    line = room._Line(label, total, "tokens", None, 0.0)
-    display.add_task(label, total=total, completed=done, **line.columns(done, figures))
+    display = live_display(
+        Console(
+            width=columns,
+            height=25,
+            file=io.StringIO(),
+        )
+    )
+    line = room._Line(
+        label,
+        total,
+        "tokens",
+        None,
+        0.0,
+    )
+    display.add_task(
+        label,
+        total=total,
+        completed=done,
+        **line.columns(done, figures),
+    )
     with display.console.capture() as capture:
         display.console.print(display.make_tasks_table(display.tasks))
     return capture.get().rstrip("\n")
@@ -156,7 +193,13 @@ COLUMNS = pytest.mark.parametrize("columns", [80, 100, 120, 200])
 
 @COLUMNS
 def test_the_line_of_a_fit_says_how_far_it_is(columns: int, clock: list[float]) -> None:
-    line = shown(columns, "lstm", 880, 1_000, LSTM)
+    line = shown(
+        columns,
+        "lstm",
+        880,
+        1_000,
+        LSTM,
+    )
     assert re.fullmatch(
         r"lstm +━+╸?╺?━* +88% +ETA 1:05:00 +33,802 tokens/s +ppl 3\.571, val 3\.694 *", line
     )
@@ -165,21 +208,61 @@ def test_the_line_of_a_fit_says_how_far_it_is(columns: int, clock: list[float]) 
 @COLUMNS
 def test_the_line_of_a_fit_fits_the_terminal(columns: int, clock: list[float]) -> None:
     fast = {"tokens_per_second": 1_234_567.0}
-    assert len(shown(columns, "lstm", 880, 1_000, LSTM)) <= columns
-    assert len(shown(columns, "kn5+lstm with a long name", 300, 1_000, fast)) <= columns
+    assert (
+        len(
+            shown(
+                columns,
+                "lstm",
+                880,
+                1_000,
+                LSTM,
+            )
+        )
+        <= columns
+    )
+    assert (
+        len(
+            shown(
+                columns,
+                "kn5+lstm with a long name",
+                300,
+                1_000,
+                fast,
+            )
+        )
+        <= columns
+    )
 
 
 @pytest.mark.parametrize("name", ["tokens/s", "ppl"])
 @pytest.mark.parametrize(("columns", "there"), [(80, True), (79, False), (50, False)])
 def test_a_terminal_below_80_columns_does_without_figures(
-    clock: list[float], columns: int, there: bool, name: str
+    clock: list[float],
+    columns: int,
+    there: bool,
+    name: str,
 ) -> None:
-    assert (name in shown(columns, "lstm", 880, 1_000, LSTM)) is there
+    assert (
+        name
+        in shown(
+            columns,
+            "lstm",
+            880,
+            1_000,
+            LSTM,
+        )
+    ) is there
 
 
 @pytest.mark.parametrize("columns", [80, 60, 50])
 def test_a_narrow_terminal_shows_the_time_left(clock: list[float], columns: int) -> None:
-    assert "ETA 1:05:00" in shown(columns, "lstm", 880, 1_000, LSTM)
+    assert "ETA 1:05:00" in shown(
+        columns,
+        "lstm",
+        880,
+        1_000,
+        LSTM,
+    )
 
 
 def report_long_fit(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
@@ -202,7 +285,9 @@ def test_a_long_fit_writes_ever_fewer_lines(
 
 
 def test_a_line_of_a_long_fit_does_not_move_the_cursor(
-    clock: list[float], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    clock: list[float],
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     report_long_fit(clock, caplog)
     written = capsys.readouterr().err  # lines, if an earlier test has set up the log

@@ -74,10 +74,20 @@ class Points:
         self._tear(checkpoint, "save_file", self._half_the_tensors)
         sys.settrace(self._called)
 
-    def _called(self, frame: FrameType, event: str, argument: Any) -> Any:
+    def _called(
+        self,
+        frame: FrameType,
+        event: str,
+        argument: Any,
+    ) -> Any:
         return self._line if frame.f_code.co_filename in WATCHED else None
 
-    def _line(self, frame: FrameType, event: str, argument: Any) -> Any:
+    def _line(
+        self,
+        frame: FrameType,
+        event: str,
+        argument: Any,
+    ) -> Any:
         if event == "line" and self.reached("line"):
             die()
         return self._line
@@ -87,7 +97,12 @@ class Points:
         if named and os.fsencode(arguments[0]).startswith(self.folder) and self.reached("touch"):
             die()
 
-    def _tear(self, owner: Any, name: str, torn: Callable[..., Any]) -> None:
+    def _tear(
+        self,
+        owner: Any,
+        name: str,
+        torn: Callable[..., Any],
+    ) -> None:
         whole = getattr(owner, name)
         setattr(owner, name, lambda *arguments: torn(whole, *arguments))
 
@@ -101,7 +116,11 @@ class Points:
             die()
 
     def _half_the_tensors(
-        self, save: Callable[..., None], tensors: Any, path: Path, *header: Any
+        self,
+        save: Callable[..., None],
+        tensors: Any,
+        path: Path,
+        *header: Any,
     ) -> None:
         save(tensors, path, *header)
         if self.reached("tensors"):
@@ -110,7 +129,11 @@ class Points:
 
 
 def run(
-    home: str, job: LanguageModelJob, seconds: float, fatal: Point | None = None, trace: str = ""
+    home: str,
+    job: LanguageModelJob,
+    seconds: float,
+    fatal: Point | None = None,
+    trace: str = "",
 ) -> None:
     """Build the fit's artifact in the store below *home*; write to *trace* how many points there were.
 
@@ -131,7 +154,14 @@ def run(
         shutil.rmtree(work / reviewlm.training.neural.trainer.CHECKPOINTS)
         return {"summary": summary}
 
-    Store(Path(home) / "store").build("fit", 1, identity(spec), {}, make, resumable=True)
+    Store(Path(home) / "store").build(
+        "fit",
+        1,
+        identity(spec),
+        {},
+        make,
+        resumable=True,
+    )
     sys.settrace(None)
     if trace:
         Path(trace).write_text(json.dumps(points.counts))

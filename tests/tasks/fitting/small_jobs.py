@@ -41,7 +41,12 @@ def network(epochs: float = 3, **training: Any) -> RecurrentSpec:
         "evaluations": 3,
         **training,
     }
-    return RecurrentSpec(name="lstm", hidden=8, embedding=8, training=TrainingSpec(**options))
+    return RecurrentSpec(
+        name="lstm",
+        hidden=8,
+        embedding=8,
+        training=TrainingSpec(**options),
+    )
 
 
 def reviews(split: str, texts: list[str]) -> pl.DataFrame:
@@ -65,7 +70,12 @@ def written(folder: Path, **texts: list[str]) -> Path:
     return folder
 
 
-def job_of(data: Path, work: Path, spec: Any, **options: Any) -> LanguageModelJob:
+def job_of(
+    data: Path,
+    work: Path,
+    spec: Any,
+    **options: Any,
+) -> LanguageModelJob:
     """Return a job on the streams of a folder."""
     work.mkdir(exist_ok=True)
     return LanguageModelJob(
@@ -79,7 +89,11 @@ def job_of(data: Path, work: Path, spec: Any, **options: Any) -> LanguageModelJo
     )
 
 
-def job_in(config: RunConfig, spec: Any, work: Path) -> LanguageModelJob:
+def job_in(
+    config: RunConfig,
+    spec: Any,
+    work: Path,
+) -> LanguageModelJob:
     """Return a job whose inputs are results in the store of a home."""
     vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
 
@@ -95,9 +109,21 @@ def job_in(config: RunConfig, spec: Any, work: Path) -> LanguageModelJob:
         return make
 
     store = Store.of(config.home)
-    learnt = store.build("vocabulary", 1, {}, {}, words).artifact
+    learnt = store.build(
+        "vocabulary",
+        1,
+        {},
+        {},
+        words,
+    ).artifact
     train, validation = (
-        store.build("tokens", 1, {"split": split}, {}, stream(split)).artifact
+        store.build(
+            "tokens",
+            1,
+            {"split": split},
+            {},
+            stream(split),
+        ).artifact
         for split in ("train", "validation")
     )
     work.mkdir(parents=True)

@@ -146,13 +146,27 @@ def result(home):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(start, job, tracker, tmp_path_factory):
+def undisturbed(
+    start,
+    job,
+    tracker,
+    tmp_path_factory,
+):
     """The result and MLflow's history of a fit that nobody killed, and how many points it has."""
     home, trace = (
         tmp_path_factory.mktemp("undisturbed"),
         tmp_path_factory.mktemp("trace") / "counts.json",
     )
-    assert start(home, job, 0.0, None, str(trace)) == 0
+    assert (
+        start(
+            home,
+            job,
+            0.0,
+            None,
+            str(trace),
+        )
+        == 0
+    )
     run_id = tracker.start_run("undisturbed")
     tracker.log_journal(run_id, journal_file(home))
     return result(home), history(tracker, run_id), json.loads(trace.read_text())
@@ -206,7 +220,12 @@ def test_the_fit_of_the_drill_has_much_to_lose(undisturbed):
 )
 @pytest.mark.parametrize("store", range(STORES))
 def test_a_killed_fit_ends_as_if_nothing_had_happened(
-    start, job, tracker, undisturbed, tmp_path, store
+    start,
+    job,
+    tracker,
+    undisturbed,
+    tmp_path,
+    store,
 ):
     """In every other store there are restart points at evaluations only; MLflow is told after every death."""
     expected, metrics, counts = undisturbed

@@ -37,7 +37,10 @@ def fit_all(
         return {}
 
     run = SimpleNamespace(
-        complete=lambda *args: None, follow=lambda *args: None, link="", run_id="run"
+        complete=lambda *args: None,
+        follow=lambda *args: None,
+        link="",
+        run_id="run",
     )
     monkeypatch.setattr(reviewlm.tasks.fitting.fit, "run_job", run_job)
     monkeypatch.setattr(
@@ -59,7 +62,13 @@ def fit_all(
         fitted: dict[str, Fitted] = {}
         for spec in (KN, LSTM_LIKE, MIX):
             parts = {name: fitted[name] for name in getattr(spec, "parts", ())}
-            fitted[spec.name] = fit.fn(config, spec, prepared, "parent", parts)
+            fitted[spec.name] = fit.fn(
+                config,
+                spec,
+                prepared,
+                "parent",
+                parts,
+            )
         return fitted, list(jobs)
 
     return all_of

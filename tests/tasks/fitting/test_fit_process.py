@@ -26,8 +26,18 @@ from tests.tasks.fitting.small_jobs import job_of
 
 
 def long_fit(epochs: float = 1e5) -> RecurrentSpec:
-    training = TrainingSpec(epochs=epochs, batch=2, bptt_len=8, precision="float32", evaluations=1)
-    return RecurrentSpec(hidden=8, embedding=8, training=training)
+    training = TrainingSpec(
+        epochs=epochs,
+        batch=2,
+        bptt_len=8,
+        precision="float32",
+        evaluations=1,
+    )
+    return RecurrentSpec(
+        hidden=8,
+        embedding=8,
+        training=training,
+    )
 
 
 def test_a_fit_leaves_a_bundle_that_opens(data: Path, tmp_path: Path) -> None:
@@ -64,9 +74,18 @@ def test_a_fit_with_a_cluster_of_its_own_leaves_the_very_files(data: Path, tmp_p
 @pytest.mark.long
 def test_a_model_error_comes_back_as_the_branch_it_belongs_to(data: Path, tmp_path: Path) -> None:
     training = TrainingSpec(
-        learning_rate=1e30, clip=None, precision="float32", batch=2, bptt_len=8, epochs=50
+        learning_rate=1e30,
+        clip=None,
+        precision="float32",
+        batch=2,
+        bptt_len=8,
+        epochs=50,
     )
-    spec = RecurrentSpec(hidden=8, embedding=8, training=training)
+    spec = RecurrentSpec(
+        hidden=8,
+        embedding=8,
+        training=training,
+    )
     with pytest.raises(Diverged):
         run_job(job_of(data, tmp_path / "work", spec), lambda news: None)
 

@@ -58,7 +58,10 @@ def test_each_holder_gets_a_free_gpu(three: list[str]) -> None:
 
 @pytest.mark.parametrize(("device", "slots"), [("cpu", []), ("cuda", ["gpu"])])
 def test_a_fit_takes_a_slot_of_the_limit_only_for_a_gpu_also_if_none_is_seen(
-    three: list[str], monkeypatch: pytest.MonkeyPatch, device: str, slots: list[str]
+    three: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    slots: list[str],
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with gpu_slot(device):
@@ -117,7 +120,9 @@ NEURAL = RecurrentSpec(name="lstm")
     ids=["n-gram", "lstm", "nplm", "n-grams", "n-gram and lstm", "cache of a network"],
 )
 def test_only_what_has_a_network_uses_the_gpu(
-    spec: ModelSpec, parts: tuple[ModelSpec, ...], device: str
+    spec: ModelSpec,
+    parts: tuple[ModelSpec, ...],
+    device: str,
 ) -> None:
     assert device_for(ON_GPU.execution, spec, parts) == device
     assert (
@@ -130,7 +135,11 @@ def test_only_what_has_a_network_uses_the_gpu(
 
 
 @pytest.fixture
-def opened(three: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+def opened(
+    three: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> list[str]:
     """What happens to a bundle with a network."""
     happened: list[str] = []
     (tmp_path / "spec.json").write_text('{"spec": {"kind": "lstm", "name": "lstm"}}')
@@ -147,7 +156,9 @@ def opened(three: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 def test_scoring_holds_a_gpu_from_the_first_use_on(
-    opened: list[str], three: list[str], tmp_path: Path
+    opened: list[str],
+    three: list[str],
+    tmp_path: Path,
 ) -> None:
     with gpu_slot("cuda"), OpenBundle(ON_GPU.execution, tmp_path) as bundle:
         assert opened == []  # the scores may be stored: then no GPU is needed
@@ -156,7 +167,9 @@ def test_scoring_holds_a_gpu_from_the_first_use_on(
 
 
 def test_scoring_gives_the_memory_of_a_gpu_back(
-    opened: list[str], three: list[str], tmp_path: Path
+    opened: list[str],
+    three: list[str],
+    tmp_path: Path,
 ) -> None:
     with gpu_slot("cuda"), OpenBundle(ON_GPU.execution, tmp_path) as bundle:
         bundle()
@@ -166,7 +179,9 @@ def test_scoring_gives_the_memory_of_a_gpu_back(
 
 
 def test_torchs_device_is_the_gpu_that_is_held(
-    opened: list[str], three: list[str], monkeypatch: pytest.MonkeyPatch
+    opened: list[str],
+    three: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with gpu_slot("cuda"), held_device("cuda") as second, held_device("cpu") as cpu:
         assert (second, cpu) == ("cuda:1", "cpu")

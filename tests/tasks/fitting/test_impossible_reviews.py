@@ -42,7 +42,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fitted(folder: Path) -> dict[str, Any]:
-    spec = NGramSpec(name="mle2", order=3, smoothing="maximum_likelihood")
+    spec = NGramSpec(
+        name="mle2",
+        order=3,
+        smoothing="maximum_likelihood",
+    )
     return run_job(job_of(folder, folder / "work", spec), lambda news: None)
 
 
@@ -72,7 +76,9 @@ def test_the_bundle_remembers_that_a_probe_was_impossible(
 
 
 def test_a_bundle_with_a_probe_that_is_no_longer_impossible_is_refused(
-    folder: Path, fitted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    fitted: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     score = NGramLM.score
 
@@ -115,7 +121,11 @@ def judged(challenger: pl.DataFrame, baseline: pl.DataFrame) -> Any:
         latency=Latency(1, 1, 1),
         resamples=100,
     )
-    unaudited = {"min_novelty": None, "max_copied_span": None, "max_private_patterns": None}
+    unaudited = {
+        "min_novelty": None,
+        "max_copied_span": None,
+        "max_private_patterns": None,
+    }
     return LanguageCase.judge(PromotionConfig(min_test_reviews=2, **unaudited), evidence)
 
 

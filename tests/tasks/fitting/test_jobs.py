@@ -22,7 +22,11 @@ def files(*names: str) -> dict[str, Any]:
 
 JOBS: list[FitJob] = [
     LanguageModelJob(
-        spec=RecurrentSpec(name="lstm", hidden=8, embedding=8),
+        spec=RecurrentSpec(
+            name="lstm",
+            hidden=8,
+            embedding=8,
+        ),
         **files("vocabulary", "train", "validation", "work"),
         **files("vectors", "init_weights"),
         facts={},

@@ -65,7 +65,11 @@ LONG = network(epochs=40, evaluations=40)
 
 def test_a_node_imports_no_framework_of_a_run() -> None:
     said = subprocess.run(
-        command("list_node_imports"), capture_output=True, text=True, cwd=PACKAGE.parent, check=True
+        command("list_node_imports"),
+        capture_output=True,
+        text=True,
+        cwd=PACKAGE.parent,
+        check=True,
     )
     assert said.stdout.strip() == "[]"
 
@@ -74,7 +78,13 @@ def test_a_node_with_other_code_refuses_by_name_before_it_reads_anything(tmp_pat
     config = home(tmp_path, "here")
     job = job_in(config, network(), tmp_path / "here" / "work")
     with pytest.raises(ConfigError) as refused:
-        JobActor().run(job, "0" * 12, [], [], "cpu")
+        JobActor().run(
+            job,
+            "0" * 12,
+            [],
+            [],
+            "cpu",
+        )
     assert refused.value.where == platform.node()
     assert "0" * 12 in refused.value.cause
 
@@ -89,7 +99,13 @@ def test_a_full_disk_of_a_node_is_told_with_its_name(
     monkeypatch.setattr(on_cluster, "receive_files", lambda files, folder: None)
     job, actor = job_in(home(tmp_path, "here"), network(), tmp_path / "here" / "work"), JobActor()
     with pytest.raises(StoreFull) as refused:
-        actor.run(job, running_code().whole(), [], [], "cpu")
+        actor.run(
+            job,
+            running_code().whole(),
+            [],
+            [],
+            "cpu",
+        )
     actor.close()
     assert platform.node() in refused.value.where
 
@@ -206,7 +222,10 @@ def halted(cluster: Any, job: LanguageModelJob) -> Iterator[Any]:
 
 @pytest.mark.slow
 def test_a_fit_whose_node_is_lost_goes_on_elsewhere(
-    cluster: Any, undisturbed: LanguageModelJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cluster: Any,
+    undisturbed: LanguageModelJob,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     config = home(tmp_path, "here", cluster=cluster.address)
     job = job_in(config, LONG, tmp_path / "here" / "work")
@@ -227,7 +246,11 @@ def test_a_fit_whose_node_is_lost_goes_on_elsewhere(
     assert "its node is lost" in caplog.text
     assert "training goes on after" in caplog.text
     assert digest(job) == digest(undisturbed)
-    assert run.made_by["resources"] == {"device": "cpu", "ranks": 1, "threads": 1}
+    assert run.made_by["resources"] == {
+        "device": "cpu",
+        "ranks": 1,
+        "threads": 1,
+    }
     tracker.log_journal(run_id, job.work / "metrics.jsonl")
     client = open_client(tracker.uri)
     for name in client.get_run(run_id).data.metrics:
@@ -253,7 +276,9 @@ def test_a_process_that_is_killed_for_memory_ends_the_fit(cluster: Any, tmp_path
 
 @pytest.mark.slow
 def test_a_fit_that_rays_memory_monitor_kills_each_time_is_given_up(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
@@ -270,7 +295,9 @@ def test_a_fit_that_rays_memory_monitor_kills_each_time_is_given_up(
 
 @pytest.mark.slow
 def test_ranks_on_two_nodes_go_on_after_the_loss_of_one(
-    cluster: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cluster: Any,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     here, there = (
         home(tmp_path, "here"),
@@ -293,7 +320,9 @@ def test_ranks_on_two_nodes_go_on_after_the_loss_of_one(
 
 @pytest.mark.slow
 def test_a_fit_for_each_node_ends_on_nodes_with_a_free_place_only(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import ray
 
@@ -331,7 +360,10 @@ def test_a_gpu_that_refuses_ends_a_fit_whose_ranks_are_on_several_nodes(
 
 @pytest.mark.slow
 def test_slices_of_reviews_are_scored_on_nodes_to_the_bit_though_one_is_lost(
-    cluster: Any, undisturbed: LanguageModelJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any,
+    undisturbed: LanguageModelJob,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(score_slices, "LEAST_WORK", 1)  # a slice is one batch, of one review
     stream, bundle = TokenStream.open(undisturbed.validation), load_bundle(undisturbed.bundle)
@@ -375,7 +407,9 @@ class OtherCode(SourceCode):
 
 @pytest.mark.slow
 def test_other_code_is_refused_through_the_cluster(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(on_cluster, "running_code", OtherCode)
     config = home(tmp_path, "here", cluster=cluster.address)
@@ -404,7 +438,10 @@ def test_no_step_or_item_is_computed_by_other_code(
 
 @pytest.mark.slow
 def test_a_run_after_a_killed_one_goes_on_where_it_was(
-    cluster: Any, undisturbed: LanguageModelJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cluster: Any,
+    undisturbed: LanguageModelJob,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     config = home(tmp_path, "here", cluster=cluster.address)
     job = job_in(config, LONG, tmp_path / "here" / "work")
@@ -454,10 +491,23 @@ def test_ngrams_are_counted_to_the_bit_though_nodes_with_partitions_are_lost(
     ids[::30] = 1
     text: Any = SimpleNamespace(ids=ids, offsets=np.arange(0, len(ids) + 1, 30))
     spec = NGramSpec(order=5, min_documents=2)
-    counts = count_ngrams(text, 5, 1_000, {1}, min_documents=2)
+    counts = count_ngrams(
+        text,
+        5,
+        1_000,
+        {1},
+        min_documents=2,
+    )
     here = fit_tables(counts, spec).tables.arrays()
     engine = LosesNodes(cluster, PartSums, list)  # sums of all partitions, half of the tables
-    there = fit_partitions(text, text, spec, 1_000, {1}, engine).tables.arrays()
+    there = fit_partitions(
+        text,
+        text,
+        spec,
+        1_000,
+        {1},
+        engine,
+    ).tables.arrays()
     assert len(engine.lost) == 2
     assert {name: array.tobytes() for name, array in there.items()} == {
         name: array.tobytes() for name, array in here.items()
@@ -482,7 +532,11 @@ def test_reviews_are_prepared_to_the_bit_though_nodes_that_hold_them_are_lost(
     engine = LosesNodes(cluster, CleanCounts, SliceFacts, storage=storage)
     for name, runs in (("here", None), ("there", engine)):
         facts = prepare(
-            tmp_path / "data", tmp_path / name, CleanConfig(), SplitConfig(), engine=runs
+            tmp_path / "data",
+            tmp_path / name,
+            CleanConfig(),
+            SplitConfig(),
+            engine=runs,
         )
         made.append((facts, {one.name: one.read_bytes() for one in (tmp_path / name).iterdir()}))
     assert len(engine.lost) == 2

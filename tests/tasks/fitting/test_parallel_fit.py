@@ -189,8 +189,18 @@ def test_a_gpu_for_each_rank_where_nothing_else_is_asked_for(
 
 
 def short_fit() -> RecurrentSpec:
-    training = TrainingSpec(epochs=120, batch=3, bptt_len=8, precision="float32", evaluations=12)
-    return RecurrentSpec(hidden=8, embedding=8, training=training)
+    training = TrainingSpec(
+        epochs=120,
+        batch=3,
+        bptt_len=8,
+        precision="float32",
+        evaluations=12,
+    )
+    return RecurrentSpec(
+        hidden=8,
+        embedding=8,
+        training=training,
+    )
 
 
 def workers() -> list[psutil.Process]:

@@ -45,7 +45,9 @@ LSTM = RecurrentSpec()
     ],
 )
 def test_an_option_is_searched_as_its_own_type(
-    name: str, text: object, distribution: BaseDistribution
+    name: str,
+    text: object,
+    distribution: BaseDistribution,
 ) -> None:
     assert parse_space(LSTM, {name: text}) == {name: distribution}
 
@@ -87,7 +89,11 @@ def test_a_space_that_makes_no_sense_is_refused_with_the_reason(
 
 def test_the_winners_options_are_written_as_the_configuration_takes_them() -> None:
     """What the sampler drew for an option that has no part in the winner would be refused in a preset."""
-    drawn = {"hidden": 9, "training.optimizer": "adamw", "training.momentum": 0.6}
+    drawn = {
+        "hidden": 9,
+        "training.optimizer": "adamw",
+        "training.momentum": 0.6,
+    }
     assert to_write(LSTM, drawn) == {
         "hidden": 9,
         "training.optimizer": "adamw",
@@ -105,7 +111,9 @@ def test_the_winners_options_are_written_as_the_configuration_takes_them() -> No
     ],
 )
 def test_another_model_or_none_where_one_is_needed_is_refused(
-    kinds: tuple[str, ...], name: str, remedy: str
+    kinds: tuple[str, ...],
+    name: str,
+    remedy: str,
 ) -> None:
     models = [{"kind": kind, "name": kind} for kind in kinds]
     config = parse_config({"models": models, "baseline": kinds[0]})

@@ -28,7 +28,11 @@ from reviewlm.tasks.fitting.warm_start import (
 )
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
-SPEC = RecurrentSpec(hidden=8, embedding=4, training=TrainingSpec(start="champion"))
+SPEC = RecurrentSpec(
+    hidden=8,
+    embedding=4,
+    training=TrainingSpec(start="champion"),
+)
 
 
 class Champion:
@@ -71,7 +75,10 @@ def vocabulary() -> Vocabulary:
 
 @pytest.fixture
 def champion(
-    own_home: Path, tmp_path: Path, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+    own_home: Path,
+    tmp_path: Path,
+    vocabulary: Vocabulary,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Champion:
     champion = Champion(tmp_path / "bundle", vocabulary)
     monkeypatch.setattr("reviewlm.tasks.fitting.warm_start.registry_of", lambda *asked: champion)
@@ -81,7 +88,13 @@ def champion(
 def begin(vocabulary: Vocabulary, settings: Sequence[str] = ()) -> Start:
     artifact = Artifact("vocabulary", "v1", "", {"facts": {"vocabulary_digest": vocabulary.digest}})
     config = load_config("small", list(settings))
-    return starting_point(config.workspace, config.promotion, SPEC, artifact, {})
+    return starting_point(
+        config.workspace,
+        config.promotion,
+        SPEC,
+        artifact,
+        {},
+    )
 
 
 def kept() -> Path | None:
@@ -108,7 +121,13 @@ def stored_fit(champion: Champion, inputs: dict[str, str]) -> None:
         shutil.copy(champion.weights, work / "bundle")
         return {}
 
-    Store.of(load_config("small").home).build("fit", 1, identity(SPEC), inputs, make)
+    Store.of(load_config("small").home).build(
+        "fit",
+        1,
+        identity(SPEC),
+        inputs,
+        make,
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,7 +140,11 @@ def stored_fit(champion: Champion, inputs: dict[str, str]) -> None:
     ],
 )
 def test_the_fit_that_made_the_champion_is_found_again_unless_its_start_weights_would_be_needed(
-    champion: Champion, vocabulary: Vocabulary, start: str, rebuild: list[str], again: bool
+    champion: Champion,
+    vocabulary: Vocabulary,
+    start: str,
+    rebuild: list[str],
+    again: bool,
 ) -> None:
     """They are not kept: a rebuilt fit would begin from fresh weights under a digest that names others."""
     stored_fit(champion, {INPUT: start} if start else {})
@@ -142,7 +165,10 @@ LOSSES: dict[str, Callable[[Champion], object]] = {
 
 @pytest.mark.parametrize("said", LOSSES)
 def test_of_a_lost_champion_the_fit_starts_fresh(
-    champion: Champion, vocabulary: Vocabulary, said: str, caplog: pytest.LogCaptureFixture
+    champion: Champion,
+    vocabulary: Vocabulary,
+    said: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     LOSSES[said](champion)
     with caplog.at_level(logging.WARNING):
@@ -156,7 +182,9 @@ def test_of_a_lost_champion_the_fit_starts_fresh(
 
 @pytest.mark.parametrize("said", LOSSES)
 def test_of_a_lost_champion_the_vocabulary_is_learnt_anew(
-    champion: Champion, said: str, caplog: pytest.LogCaptureFixture
+    champion: Champion,
+    said: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     LOSSES[said](champion)
     with caplog.at_level(logging.WARNING):
@@ -172,7 +200,9 @@ def test_a_vocabulary_that_cannot_be_read_is_not_kept(champion: Champion) -> Non
 
 
 def test_a_registry_that_is_away_is_no_lost_champion(
-    champion: Champion, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+    champion: Champion,
+    vocabulary: Vocabulary,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def away(version: Any) -> Path:
         raise TrackingUnavailable("MLflow cannot be reached")
@@ -203,7 +233,11 @@ def test_a_kept_vocabulary_that_lacks_more_of_the_new_text_than_of_the_old_is_a_
         "training_text": {"oov_share": 0.02, "fertility": 1.2}
     }
     champion.spec.write_text(json.dumps(facts))
-    new = {"oov": 31, "oov_share": unknown, "fertility": per_word}
+    new = {
+        "oov": 31,
+        "oov_share": unknown,
+        "fertility": per_word,
+    }
     with caplog.at_level(logging.INFO):
         warn_of_unknown(
             "word", champion.folder / FILE, Artifact("tokens", "t1", "", {"facts": new})

@@ -37,16 +37,44 @@ PREPARED: Any = SimpleNamespace(
         "word": {split: SimpleNamespace(digest=split) for split in ("train", "validation", "test")}
     }
 )
-SPACE = {"hidden": "8..64:log", "dropout": "0..0.5", "tied": "true|false"}
+SPACE = {
+    "hidden": "8..64:log",
+    "dropout": "0..0.5",
+    "tied": "true|false",
+}
 
 
 def config(
-    start: str = "fresh", hidden: int = 16, evaluations: int = 8, **chosen: Any
+    start: str = "fresh",
+    hidden: int = 16,
+    evaluations: int = 8,
+    **chosen: Any,
 ) -> RunConfig:
-    training = {"start": start, "evaluations": evaluations, "seed": 4}
-    model = {"kind": "lstm", "name": "lstm", "hidden": hidden, "training": training}
-    settings = {"space": SPACE, "trials": 7, "random_trials": 3, "seeds": 3, **chosen}
-    return parse_config({"models": [model], "baseline": "lstm", "sweep": settings})
+    training = {
+        "start": start,
+        "evaluations": evaluations,
+        "seed": 4,
+    }
+    model = {
+        "kind": "lstm",
+        "name": "lstm",
+        "hidden": hidden,
+        "training": training,
+    }
+    settings = {
+        "space": SPACE,
+        "trials": 7,
+        "random_trials": 3,
+        "seeds": 3,
+        **chosen,
+    }
+    return parse_config(
+        {
+            "models": [model],
+            "baseline": "lstm",
+            "sweep": settings,
+        }
+    )
 
 
 @contextmanager
@@ -268,7 +296,11 @@ class Champion:
 
 
 @pytest.fixture
-def champion(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Champion:
+def champion(
+    tmp_path: Path,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Champion:
     champion = Champion(tmp_path / "bundles")
     champion.folder.mkdir()
     monkeypatch.setattr("reviewlm.tasks.fitting.warm_start.registry_of", lambda *asked: champion)

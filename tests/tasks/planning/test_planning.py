@@ -85,7 +85,14 @@ def planned(
     config = load_config(FRAME, ["execution.threads=1", f"execution.cluster={cluster}"])
     settings = FitSettings.of(config)
     request = PlanRequest(minutes)
-    return planning._choose(settings, config.models, request, dataset, prepared, fitted)
+    return planning._choose(
+        settings,
+        config.models,
+        request,
+        dataset,
+        prepared,
+        fitted,
+    )
 
 
 def test_the_chosen_settings_are_a_configuration_in_which_those_of_the_user_win(
@@ -160,7 +167,11 @@ def test_where_time_does_not_suffice_for_any_model_there_is_one_all_the_same(
     ],
 )
 def test_a_plan_without_a_network_is_made_again_once_the_machine_is_idle(
-    monkeypatch: pytest.MonkeyPatch, left: float, busy_then: bool, busy_now: bool, outdated: bool
+    monkeypatch: pytest.MonkeyPatch,
+    left: float,
+    busy_then: bool,
+    busy_now: bool,
+    outdated: bool,
 ) -> None:
     monkeypatch.setattr(planning, "busy", lambda: "busy" * busy_then)
     made = planned(monkeypatch, 5, left)
@@ -210,7 +221,13 @@ def judged(monkeypatch: pytest.MonkeyPatch, ended_by: str = "time", **reached: f
     if "best" in reached:
         facts["best_passes"] = made.network.passes * reached["best"]
 
-    return judge_plan({**asdict(made), "ended_by": ended_by, "reached": facts})
+    return judge_plan(
+        {
+            **asdict(made),
+            "ended_by": ended_by,
+            "reached": facts,
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -220,8 +237,26 @@ def judged(monkeypatch: pytest.MonkeyPatch, ended_by: str = "time", **reached: f
         ("time", {"passes": 0.8}, True, True),
         ("time", {"passes": 0.11}, False, None),
         ("time", {"passes": 0.6, "best": 0.4}, True, True),
-        ("time", {"passes": 0.6, "best": 0.4, "bits": 1.5}, False, False),
-        ("time", {"passes": 0.6, "best": 0.4, "minutes": 1.06}, False, True),
+        (
+            "time",
+            {
+                "passes": 0.6,
+                "best": 0.4,
+                "bits": 1.5,
+            },
+            False,
+            False,
+        ),
+        (
+            "time",
+            {
+                "passes": 0.6,
+                "best": 0.4,
+                "minutes": 1.06,
+            },
+            False,
+            True,
+        ),
         ("validation", {"passes": 0.11}, True, True),
         ("user", {"passes": 0.11}, True, True),
         ("length", {"passes": 2.0}, True, True),
@@ -260,7 +295,10 @@ def test_a_plan_is_kept_if_all_is_as_planned_or_better(
     ],
 )
 def test_a_run_that_ends_early_or_late_says_why(
-    ended_by: str, minutes: float, reason: str, monkeypatch: pytest.MonkeyPatch
+    ended_by: str,
+    minutes: float,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = judged(monkeypatch, ended_by, minutes=minutes)
     assert reason in found["verdict"][0]
@@ -343,7 +381,10 @@ def test_the_law_is_the_fit_of_the_runs_in_its_file() -> None:
     [(0.0, 0, [2]), (3.0, 0, [1, 2]), (13.0, 0, [1]), (13.0, 2, [2])],
 )
 def test_a_busy_machine_trains_with_fewer_threads_unless_the_user_sets_them(
-    load: float, threads: int, numbers: list[int], monkeypatch: pytest.MonkeyPatch
+    load: float,
+    threads: int,
+    numbers: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
     for module in (
@@ -381,7 +422,12 @@ class Places:
     def places(self, job: Any) -> list[Any]:
         return [partial(self.run, speed) for speed in self.speeds]
 
-    def run(self, speed: float | None, job: Any, report: Any) -> dict[str, float]:
+    def run(
+        self,
+        speed: float | None,
+        job: Any,
+        report: Any,
+    ) -> dict[str, float]:
         assert job.work.is_dir()
         if speed is None:
             raise NodeTaken("taken")
@@ -404,7 +450,16 @@ def measured_on(monkeypatch: pytest.MonkeyPatch, *speeds: float | None) -> Machi
 
 
 def test_the_slowest_node_of_a_cluster_that_is_free_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert measured_on(monkeypatch, 9_000, 3_000, None, 7_000).tokens_per_second == 3_000
+    assert (
+        measured_on(
+            monkeypatch,
+            9_000,
+            3_000,
+            None,
+            7_000,
+        ).tokens_per_second
+        == 3_000
+    )
 
 
 def test_a_plan_needs_a_free_node(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,7 +472,13 @@ def test_a_cluster_trains_at_its_own_speed_before_what_follows_on_this_machine(
 ) -> None:
     slow_here = planned(monkeypatch, 15, 700, speed=12_000)
     monkeypatch.setattr(planning, "measured_on_nodes", lambda *given: Machine(240_000.0, start=3.0))
-    on_nodes = planned(monkeypatch, 15, 700, speed=12_000, cluster="auto")
+    on_nodes = planned(
+        monkeypatch,
+        15,
+        700,
+        speed=12_000,
+        cluster="auto",
+    )
     alone = planned(monkeypatch, 15, 700, speed=240_000)
     assert slow_here.network
     assert on_nodes.network
@@ -458,7 +519,9 @@ def test_an_expectation_is_an_interval_below_the_n_gram_model() -> None:
 
 @given(st.floats(20, 3_600), st.floats(1, 4), st.floats(3e5, 1e8))
 def test_more_training_is_never_expected_to_be_worse(
-    cost: float, times: float, size: float
+    cost: float,
+    times: float,
+    size: float,
 ) -> None:
     assert expect(cost * times, size, 1.7).bits <= expect(cost, size, 1.7).bits + 1e-9
 

@@ -50,7 +50,10 @@ def size(network: ChosenNetwork | None, data: Data) -> float:
 
 @given(DATA, MACHINES, SECONDS, st.floats(1, 100))
 def test_more_time_is_never_used_for_a_smaller_network_or_less_training(
-    data: Data, machine: Machine, seconds: float, times: float
+    data: Data,
+    machine: Machine,
+    seconds: float,
+    times: float,
 ) -> None:
     less, more = choose(data, machine, seconds), choose(data, machine, seconds * times)
     if less is not None and more is not None:
@@ -61,7 +64,9 @@ def test_more_time_is_never_used_for_a_smaller_network_or_less_training(
 
 @given(DATA, MACHINES, SECONDS)
 def test_what_is_chosen_fits_into_the_time_by_the_model_of_speed(
-    data: Data, machine: Machine, seconds: float
+    data: Data,
+    machine: Machine,
+    seconds: float,
 ) -> None:
     if (network := choose(data, machine, seconds)) is not None:
         tokens = network.passes * data.train_tokens
@@ -71,7 +76,11 @@ def test_what_is_chosen_fits_into_the_time_by_the_model_of_speed(
 
 
 @given(DATA, MACHINES, st.floats(0, 1e9))
-def test_all_that_is_chosen_is_within_bounds(data: Data, machine: Machine, seconds: float) -> None:
+def test_all_that_is_chosen_is_within_bounds(
+    data: Data,
+    machine: Machine,
+    seconds: float,
+) -> None:
     network = choose(data, machine, seconds)
     if network is not None:
         assert (network.hidden, network.embedding) in SHAPES
@@ -83,7 +92,9 @@ def test_all_that_is_chosen_is_within_bounds(data: Data, machine: Machine, secon
 
 @given(DATA, MACHINES, SECONDS)
 def test_a_machine_of_twice_the_speed_does_the_same_in_half_the_time(
-    data: Data, machine: Machine, seconds: float
+    data: Data,
+    machine: Machine,
+    seconds: float,
 ) -> None:
     twice = replace(machine, tokens_per_second=2 * machine.tokens_per_second)
     slow = choose(data, machine, 2 * seconds)
@@ -95,7 +106,13 @@ def test_a_machine_of_twice_the_speed_does_the_same_in_half_the_time(
 
 
 def test_larger_networks_cost_more_where_products_are_in_float32() -> None:
-    measured = {(128, 128): 70, (192, 128): 94, (384, 256): 197, (512, 256): 275, (640, 320): 334}
+    measured = {
+        (128, 128): 70,
+        (192, 128): 94,
+        (384, 256): 197,
+        (512, 256): 275,
+        (640, 320): 334,
+    }
     machine = Machine(1e6 / 122, products="float32")
     for shape, microseconds in measured.items():
         assert 1e6 / machine.speed(*shape) == pytest.approx(microseconds, rel=0.15)

@@ -11,7 +11,11 @@ from tests.tracking.registry.registry_drill import opened
 
 
 def judge_challenger(
-    home: Path, machine: str, version: int, worth: dict[int, int], barrier: Any
+    home: Path,
+    machine: str,
+    version: int,
+    worth: dict[int, int],
+    barrier: Any,
 ) -> None:
     """Hold a challenger against the champion until a decision stands.
 
@@ -35,6 +39,13 @@ def judge_challenger(
             "gate/outcome": "promoted" if promote else "refused",
             "gate/reason": f"against {champion.version}",
         }
-        registry.settle(version, champion.version, promote, "", tags, run_id=f"run of {version}")
+        registry.settle(
+            version,
+            champion.version,
+            promote,
+            "",
+            tags,
+            run_id=f"run of {version}",
+        )
 
     retry_on_champion_change(judge)

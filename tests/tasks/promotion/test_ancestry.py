@@ -36,7 +36,13 @@ def prepared(salt: str, earlier: Artifact | None = None, **splits: list[str]) ->
         return {"learnt": learnt} if earlier else {}
 
     inputs = {f"{EARLIER}{earlier.digest}": earlier.digest} if earlier else {}
-    return run_stage(RunConfig().workspace, "prepare", {"salt": salt}, inputs, make).artifact
+    return run_stage(
+        RunConfig().workspace,
+        "prepare",
+        {"salt": salt},
+        inputs,
+        make,
+    ).artifact
 
 
 def fitted(clean: Artifact, *before: Path, vectors: str = "") -> Path:
@@ -50,7 +56,12 @@ def fitted(clean: Artifact, *before: Path, vectors: str = "") -> Path:
 
 @pytest.fixture
 def today(own_home: Path) -> Artifact:
-    return prepared("today", train=["a", "b"], validation=["c"], test=["d", "e"])
+    return prepared(
+        "today",
+        train=["a", "b"],
+        validation=["c"],
+        test=["d", "e"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,7 +74,12 @@ def test_what_the_certificate_speaks_for_has_no_past(today: Artifact, warm: bool
 
 def test_test_reviews_that_a_model_has_learnt_are_known(today: Artifact) -> None:
     """Of today's test reviews d and e: it trained on d itself, and chose by a copy of e."""
-    before = prepared("before", train=["d"], validation=["e copied"], test=["a"])
+    before = prepared(
+        "before",
+        train=["d"],
+        validation=["e copied"],
+        test=["a"],
+    )
     assert learnt_by(RunConfig().home, today, fitted(before), ["train"]) == (["d"], [])
     assert learnt_by(RunConfig().home, today, fitted(before)) == (["d", "e"], [])
     assert learnt_by(RunConfig().home, today, fitted(today)) == ([], [])
@@ -78,7 +94,12 @@ def test_start_weights_of_data_with_the_same_frozen_split_are_clean(today: Artif
 
 def test_reviews_that_were_left_out_because_the_start_weights_know_their_text_are_counted() -> None:
     before = prepared("before", train=["a"], test=["d"])
-    today = prepared("today", earlier=before, train=["a", "b"], test=["d", "e"])
+    today = prepared(
+        "today",
+        earlier=before,
+        train=["a", "b"],
+        test=["d", "e"],
+    )
     past = look_back(RunConfig().home, today, fitted(today, fitted(before)))
     assert past.free
     assert past.detail.endswith(

@@ -38,15 +38,29 @@ def table(**splits: range) -> pl.DataFrame:
         "bytes": pl.col("text").str.len_bytes().cast(pl.Int32) + 1,
     }
     others = {name: pl.lit("") for name in ("user_id", "business_id", "categories")}
-    return frame.with_columns(**columns, **others, date=pl.lit(None, pl.Datetime("us")))
+    return frame.with_columns(
+        **columns,
+        **others,
+        date=pl.lit(None, pl.Datetime("us")),
+    )
 
 
-def prepared(config: RunConfig, name: str, frame: pl.DataFrame) -> Artifact:
+def prepared(
+    config: RunConfig,
+    name: str,
+    frame: pl.DataFrame,
+) -> Artifact:
     def make(work: Path) -> dict[str, Any]:
         frame.write_parquet(work / "clean.parquet")
         return {}
 
-    return run_stage(config.workspace, "prepare", {"name": name}, {}, make).artifact
+    return run_stage(
+        config.workspace,
+        "prepare",
+        {"name": name},
+        {},
+        make,
+    ).artifact
 
 
 def scores(frame: pl.DataFrame, nats: float) -> ModelEvidence[pl.DataFrame]:
@@ -89,7 +103,11 @@ class Gate:
 
 
 @pytest.fixture
-def gate(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
+def gate(
+    own_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Gate:
     """Data that have grown: all test reviews of before are test reviews still, but for three that moved."""
     monkeypatch.setattr(
         "reviewlm.tasks.promotion.ancestry.registry_of",

@@ -49,7 +49,12 @@ class Run:
             raise BundleError("gone")
         return self.champion
 
-    def bundle(self, name: str, other: bool = False, megabytes: float = 0.0) -> Path:
+    def bundle(
+        self,
+        name: str,
+        other: bool = False,
+        megabytes: float = 0.0,
+    ) -> Path:
         """A bundle; the text that an *other* one learnt from was cleaned in another way."""
         bundle = self.folder / name
         bundle.mkdir()
@@ -71,7 +76,14 @@ class Run:
     ) -> Path:
         bundle, test = self.bundle(name, **how), SimpleNamespace(facts={"adaptation": adaptation})
         fitted = SimpleNamespace(bundle=bundle, spec=MixtureSpec(parts=parts) if parts else None)
-        self.models.append(SimpleNamespace(name=name, validation=bits, fitted=fitted, test=test))
+        self.models.append(
+            SimpleNamespace(
+                name=name,
+                validation=bits,
+                fitted=fitted,
+                test=test,
+            )
+        )
         return bundle
 
     def chosen(self, *overrides: str) -> Any:
@@ -200,7 +212,17 @@ def test_where_none_may_pass_the_best_is_tried_so_that_the_gate_says_why(run: Ru
     assert run.notes(run.models[1], None, "promotion.max_megabytes=1") == ()
 
 
-NOTED = Decision(False, "no", (), "bits", "new", None, "t", {}, passed_over=("'a' is too large",))
+NOTED = Decision(
+    False,
+    "no",
+    (),
+    "bits",
+    "new",
+    None,
+    "t",
+    {},
+    passed_over=("'a' is too large",),
+)
 
 
 def test_the_note_stands_in_the_decision() -> None:

@@ -23,16 +23,28 @@ Chain = Callable[..., None]
 
 
 def config_of(start: str = "champion", **split: Any) -> RunConfig:
-    model = {"kind": "lstm", "name": "lstm", "training": {"start": start}}
+    model = {
+        "kind": "lstm",
+        "name": "lstm",
+        "training": {"start": start},
+    }
     return parse_config(
-        {"models": [{"kind": "ngram", "name": "kn"}, model], "baseline": "kn", "split": split}
+        {
+            "models": [{"kind": "ngram", "name": "kn"}, model],
+            "baseline": "kn",
+            "split": split,
+        }
     )
 
 
 def data_set(*files: str) -> Artifact:
     facts = {"sources": [{"sha256": file} for file in files]}
     return run_stage(
-        RunConfig().workspace, "ingest", {}, {file: file for file in files}, lambda work: facts
+        RunConfig().workspace,
+        "ingest",
+        {},
+        {file: file for file in files},
+        lambda work: facts,
     ).artifact
 
 
@@ -42,7 +54,13 @@ def prepared(*files: str, earlier: tuple[Artifact, ...] = (), **split: Any) -> A
     inputs = {"dataset": data_set(*files).digest} | {
         f"{EARLIER}{one.digest}": one.digest for one in earlier
     }
-    return run_stage(RunConfig().workspace, "prepare", options, inputs, lambda work: {}).artifact
+    return run_stage(
+        RunConfig().workspace,
+        "prepare",
+        options,
+        inputs,
+        lambda work: {},
+    ).artifact
 
 
 @pytest.fixture
@@ -50,7 +68,10 @@ def champion(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
     """Sets the data that the champion and its start weights have learnt from, its own first."""
 
     def learnt(
-        *data: Artifact, problems: tuple[str, ...] = (), lost: bool = False, none: bool = False
+        *data: Artifact,
+        problems: tuple[str, ...] = (),
+        lost: bool = False,
+        none: bool = False,
     ) -> None:
         def bundle_folder(version: Any) -> Path:
             if lost:

@@ -32,7 +32,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("made")
     bundles = {order: fitted(folder / f"kn{order}", order) for order in (2, 3)}
     vocabulary = Vocabulary.load(bundles[2] / VOCABULARY_FILE)
-    return SimpleNamespace(stream=folder / "kn2" / "stream", vocabulary=vocabulary, bundles=bundles)
+    return SimpleNamespace(
+        stream=folder / "kn2" / "stream",
+        vocabulary=vocabulary,
+        bundles=bundles,
+    )
 
 
 class Shelf:
@@ -86,7 +90,10 @@ class Bench:
 
 @pytest.fixture
 def bench(
-    made: SimpleNamespace, own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: SimpleNamespace,
+    own_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Bench:
     shelf = tmp_path / "shelf"
     shutil.copytree(made.bundles[2], shelf / "artifacts" / "bundle")
@@ -101,13 +108,25 @@ def bench(
     )
     prepared = SimpleNamespace(vocabularies={"word": vocabulary}, tokens={"word": {"test": tokens}})
     test = score_bundle(
-        config.workspace, config.evaluation, made.bundles[3], tokens, "kn3"
+        config.workspace,
+        config.evaluation,
+        made.bundles[3],
+        tokens,
+        "kn3",
     ).artifact
     fitted = SimpleNamespace(
         bundle=made.bundles[3], spec=SimpleNamespace(vocabulary="word", name="kn3")
     )
     return Bench(
-        config, prepared, SimpleNamespace(fitted=fitted, test=test, name="kn3", fresh=False), shelf
+        config,
+        prepared,
+        SimpleNamespace(
+            fitted=fitted,
+            test=test,
+            name="kn3",
+            fresh=False,
+        ),
+        shelf,
     )
 
 
@@ -159,7 +178,9 @@ def test_the_challenger_is_scored_from_what_was_registered(
 
 
 def test_a_challenger_scored_in_this_run_is_opened_but_not_scored_again(
-    bench: Bench, made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    bench: Bench,
+    made: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.rmtree(bench.registered)
     shutil.copytree(made.bundles[3], bench.registered)
@@ -185,7 +206,11 @@ def test_scores_that_were_written_to_the_store_by_hand_differ_from_those_of_now(
     rows.with_columns(pl.col("nats") * 0.8).write_parquet(folder / "scores.parquet")
     forged = Artifact("score", "f", str(folder), {"facts": bench.challenger.test.facts})
     scored = score_now(
-        bench.config.execution, bench.challenger.fitted.bundle, bench.tokens(), forged, "kn3"
+        bench.config.execution,
+        bench.challenger.fitted.bundle,
+        bench.tokens(),
+        forged,
+        "kn3",
     )
     assert scored.departure == pytest.approx(0.25)
     assert scored.rows["nats"].to_list() == pytest.approx(rows["nats"].to_list())

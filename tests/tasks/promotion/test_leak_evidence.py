@@ -23,7 +23,13 @@ def reviews(**changed):
     sizes = [len(text) + 1 for text in texts]
     ids = [f"id{i}" for i in range(len(SPLITS))]
     return pl.DataFrame(
-        {"review_id": ids, "text": texts, "stars": 3, "bytes": sizes, "split": SPLITS}
+        {
+            "review_id": ids,
+            "text": texts,
+            "stars": 3,
+            "bytes": sizes,
+            "split": SPLITS,
+        }
     )
 
 
@@ -71,14 +77,30 @@ def test_a_certificate_that_is_not_the_one_of_the_prepared_data_counts_for_nothi
 @pytest.mark.parametrize(
     ("passed", "expected"), [([], None), ([True, True], True), ([True, False], False)]
 )
-def test_checks_that_were_not_run_have_not_passed(passed, expected, tmp_path):
+def test_checks_that_were_not_run_have_not_passed(
+    passed,
+    expected,
+    tmp_path,
+):
     checks = [
         Artifact("check", f"c{number}", str(tmp_path / str(number)))
         for number in range(len(passed))
     ]
     for artifact, verdict in zip(checks, passed, strict=True):
         artifact.folder.mkdir()
-        result = ExpectationResult("expect_column_to_exist", "critical", verdict, "", "")
-        report = CheckReport("clean", "clean", verdict, (result,), Path("index.html"))
+        result = ExpectationResult(
+            "expect_column_to_exist",
+            "critical",
+            verdict,
+            "",
+            "",
+        )
+        report = CheckReport(
+            "clean",
+            "clean",
+            verdict,
+            (result,),
+            Path("index.html"),
+        )
         (artifact.folder / REPORT_FILE).write_text(report.to_json())
     assert summarise_checks(checks)[0] is expected

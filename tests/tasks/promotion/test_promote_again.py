@@ -30,8 +30,16 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         champion, version = given[2:4]
         if champion != 2:
             raise ChampionChanged("another version", value=f"version 2, expected {champion}")
-        decision = SimpleNamespace(rules=(), champion="", reason="")
-        return SimpleNamespace(decision=decision, version=version, against=champion)
+        decision = SimpleNamespace(
+            rules=(),
+            champion="",
+            reason="",
+        )
+        return SimpleNamespace(
+            decision=decision,
+            version=version,
+            against=champion,
+        )
 
     stand_in("score_champion", lambda *given: min(2, calls.count("score_champion")))
     stand_in("register", lambda *given: 3)
@@ -89,8 +97,16 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Family]:
     def judge(family: Any, run: str) -> Any:
         tried.append(family)
         value = -0.02 if family.challenger.name == "lstm" else None
-        rule = SimpleNamespace(name=NOT_WORSE_THAN_BASELINE.name, passed=value is None, value=value)
-        decision = SimpleNamespace(rules=(rule,), champion="old", reason="worse")
+        rule = SimpleNamespace(
+            name=NOT_WORSE_THAN_BASELINE.name,
+            passed=value is None,
+            value=value,
+        )
+        decision = SimpleNamespace(
+            rules=(rule,),
+            champion="old",
+            reason="worse",
+        )
         return SimpleNamespace(decision=decision, version=len(tried))
 
     monkeypatch.setattr(promote, "promote_model", judge)

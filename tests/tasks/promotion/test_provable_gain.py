@@ -68,7 +68,11 @@ def test_it_is_told_only_if_a_better_model_may_be_refused(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     test = pl.DataFrame(
-        {"review_id": [str(n) for n in range(reviews)], "bytes": [400] * reviews, "split": "test"}
+        {
+            "review_id": [str(n) for n in range(reviews)],
+            "bytes": [400] * reviews,
+            "split": "test",
+        }
     )
     test.write_parquet(tmp_path / "clean.parquet")
     monkeypatch.setattr(promote, "documents_of", lambda clean: test.select("review_id"))

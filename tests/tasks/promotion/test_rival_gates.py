@@ -42,7 +42,13 @@ def registry(tmp_path: Path, template_home: Path) -> Registry:
     registry.tracker.client.create_registered_model("reviewlm")
     for _ in range(3):
         registry.tracker.client.create_model_version("reviewlm", "none:/", await_creation_for=0)
-    registry.settle(FIRST, None, True, "", {"gate/outcome": "promoted"})
+    registry.settle(
+        FIRST,
+        None,
+        True,
+        "",
+        {"gate/outcome": "promoted"},
+    )
     return registry
 
 
@@ -60,11 +66,20 @@ def registry(tmp_path: Path, template_home: Path) -> Registry:
     ],
 )
 def test_of_two_gates_at_once_the_better_challenger_becomes_champion(
-    registry: Registry, tmp_path: Path, machines: tuple[str, str]
+    registry: Registry,
+    tmp_path: Path,
+    machines: tuple[str, str],
 ):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.tasks.promotion.rival_gates", "mlflow"])
-    worth, barrier = {FIRST: 1, GOOD: 2, BETTER: 3}, context.Barrier(2)
+    worth, barrier = (
+        {
+            FIRST: 1,
+            GOOD: 2,
+            BETTER: 3,
+        },
+        context.Barrier(2),
+    )
     gates = [
         context.Process(target=judge_challenger, args=(tmp_path, machine, version, worth, barrier))
         for machine, version in zip(machines, (GOOD, BETTER), strict=True)

@@ -9,7 +9,11 @@ from reviewlm.models.specs import CacheSpec, MixtureSpec, NGramSpec, RecurrentSp
 from reviewlm.tasks.promotion.language import models_of_single_reviews
 
 SAFE, SINGLE, UNIGRAM = (
-    NGramSpec(name="safe", order=3, min_documents=2),
+    NGramSpec(
+        name="safe",
+        order=3,
+        min_documents=2,
+    ),
     NGramSpec(name="single", order=3),
     NGramSpec(name="unigram", order=1),
 )

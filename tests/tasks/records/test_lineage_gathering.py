@@ -16,14 +16,25 @@ from reviewlm.tasks.execution.stage import run_stage
 from reviewlm.tasks.records.gather import BUNDLE_SPEC, Gathering, lineage_of
 
 
-def made(stage: str, inputs: dict[str, str], when: int, **facts: Any) -> Artifact:
+def made(
+    stage: str,
+    inputs: dict[str, str],
+    when: int,
+    **facts: Any,
+) -> Artifact:
     """An artifact of one file, made *when* seconds after 1970."""
 
     def make(work: Path) -> dict[str, Any]:
         (work / "file").write_text(f"{stage} {inputs}", encoding="utf-8")
         return facts
 
-    artifact = run_stage(RunConfig().workspace, stage, {}, inputs, make).artifact
+    artifact = run_stage(
+        RunConfig().workspace,
+        stage,
+        {},
+        inputs,
+        make,
+    ).artifact
     os.utime(artifact.folder, (when, when))
     return artifact
 
@@ -33,7 +44,11 @@ def test_of_equal_vocabularies_the_one_learnt_from_the_same_data_is_told(
     own_home: Path, newer: str
 ):
     ours, others = (made("prepare", {"dataset": name}, 1) for name in ("ours", "others"))
-    when = {"ours": 1, "others": 1, newer: 2}
+    when = {
+        "ours": 1,
+        "others": 1,
+        newer: 2,
+    }
     vocabulary = made(
         "vocabulary", {"clean": ours.digest}, when["ours"], vocabulary_digest="letters"
     )
@@ -48,14 +63,22 @@ def test_of_equal_vocabularies_the_one_learnt_from_the_same_data_is_told(
 
 
 def test_the_record_names_the_folder_that_the_run_was_made_in(
-    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     def make(work: Path) -> dict[str, Any]:
         (work / BUNDLE_SPEC).parent.mkdir()
         (work / BUNDLE_SPEC).write_text(json.dumps({"spec": {"name": "kn5", "kind": "ngram"}}))
         return {}
 
-    fit = run_stage(RunConfig().workspace, "fit", {}, {}, make).artifact
+    fit = run_stage(
+        RunConfig().workspace,
+        "fit",
+        {},
+        {},
+        make,
+    ).artifact
     monkeypatch.chdir(tmp_path)
     here = lineage_of(RunConfig(), fit)
     monkeypatch.chdir("/")

@@ -17,10 +17,17 @@ def record(**training: Any) -> Any:
     """Return what is asked of a lineage, of an LSTM with these options of training."""
     spec = asdict(RecurrentSpec())
     spec["training"] |= training
-    fit = SimpleNamespace(stage="fit", facts={"spec": spec}, environment={"git_commit": "c0ffee"})
+    fit = SimpleNamespace(
+        stage="fit",
+        facts={"spec": spec},
+        environment={"git_commit": "c0ffee"},
+    )
     vocabulary = SimpleNamespace(stage="vocabulary", options={"spec": asdict(VocabularySpec())})
     return SimpleNamespace(
-        configuration={"seed": 3}, steps=[vocabulary, fit], fit="fit/1", step=lambda key: fit
+        configuration={"seed": 3},
+        steps=[vocabulary, fit],
+        fit="fit/1",
+        step=lambda key: fit,
     )
 
 

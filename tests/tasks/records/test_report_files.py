@@ -22,7 +22,18 @@ from reviewlm.evaluation.scoring.metrics import Figures
 from reviewlm.evaluation.statistics.comparison import comparison_table
 from reviewlm.tasks.records import run_report as stage
 
-FIGURES = Figures(10, 200, 1_000, 180, 2, 900.0, 5.0, "word", "v", "b")
+FIGURES = Figures(
+    10,
+    200,
+    1_000,
+    180,
+    2,
+    900.0,
+    5.0,
+    "word",
+    "v",
+    "b",
+)
 
 
 @pytest.fixture
@@ -40,7 +51,9 @@ def drawings(tmp_path_factory: pytest.TempPathFactory, results: RunResults) -> l
 
 
 def test_the_newest_report_is_what_latest_points_to(
-    tmp_path: Path, results: RunResults, drawings: list[WrittenDrawing]
+    tmp_path: Path,
+    results: RunResults,
+    drawings: list[WrittenDrawing],
 ) -> None:
     stage.write_files(results, drawings, tmp_path, "run-1")
     second = stage.write_files(replace(results, version=2), drawings, tmp_path, "run-2")
@@ -87,7 +100,10 @@ class Future:
     [(Future("/home/report.html"), "/home/report.html"), (Future(error="no ink"), "")],
 )
 def test_a_run_is_not_lost_because_its_report_is(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, future: Future, path: str
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    future: Future,
+    path: str,
 ) -> None:
     monkeypatch.setattr(stage.write_report, "submit", lambda *given: future)
     with caplog.at_level(logging.WARNING, "reviewlm.tasks.records.run_report"):

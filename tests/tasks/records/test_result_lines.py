@@ -15,7 +15,11 @@ from reviewlm.tasks.execution import stage
 from reviewlm.tasks.records.result_lines import aligned_lines, result_lines
 
 
-def model(name: str, bits: float, adaptation: str = "static") -> dict[str, Any]:
+def model(
+    name: str,
+    bits: float,
+    adaptation: str = "static",
+) -> dict[str, Any]:
     test = {
         "open_bits_per_byte": bits,
         "open_bits_per_byte_lo": bits - 0.01,
@@ -24,12 +28,26 @@ def model(name: str, bits: float, adaptation: str = "static") -> dict[str, Any]:
         "baseline_gain": 1 - bits,
         "reviews": 100,
     }
-    return {"name": name, "unit": "word", "adaptation": adaptation, "test": test}
+    return {
+        "name": name,
+        "unit": "word",
+        "adaptation": adaptation,
+        "test": test,
+    }
 
 
 RESULT = {
     "account": Account(
-        {"a.csv": 100}, (Entry("read", Outcome.SET_ASIDE, Kind.MISSING_TEXT, 7, "a.csv"),)
+        {"a.csv": 100},
+        (
+            Entry(
+                "read",
+                Outcome.SET_ASIDE,
+                Kind.MISSING_TEXT,
+                7,
+                "a.csv",
+            ),
+        ),
     ).to_dict(),
     "models": [model("kn5", 1.0), model("lstm+cache", 0.7, "cache"), model("lstm", 0.8)],
     "baseline": "kn5",

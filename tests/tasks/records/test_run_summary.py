@@ -6,7 +6,11 @@ import pytest
 
 from reviewlm.tasks.records.run_summary import end_of_part, verdict_of
 
-TEST = {"open_bits_per_byte": 0.4531, "perplexity": 3.5862, "reviews": 1679}
+TEST = {
+    "open_bits_per_byte": 0.4531,
+    "perplexity": 3.5862,
+    "reviews": 1679,
+}
 
 
 @pytest.mark.parametrize(
@@ -18,7 +22,9 @@ TEST = {"open_bits_per_byte": 0.4531, "perplexity": 3.5862, "reviews": 1679}
     ],
 )
 def test_the_verdict_of_a_retrain_says_why(
-    promoted: bool, version: int | None, begins: str
+    promoted: bool,
+    version: int | None,
+    begins: str,
 ) -> None:
     result = {
         "challenger": "lstm",
@@ -35,7 +41,11 @@ def test_the_verdict_of_a_retrain_says_why(
 
 
 def test_the_verdict_about_a_classifier_has_its_own_figures() -> None:
-    test = {"macro_f1": 0.5173, "accuracy": 0.6214, "reviews": 1679}
+    test = {
+        "macro_f1": 0.5173,
+        "accuracy": 0.6214,
+        "reviews": 1679,
+    }
     verdict = verdict_of(
         {
             "challenger": "bag",
@@ -70,7 +80,16 @@ def test_the_verdict_says_that_the_plan_had_no_time_for_a_network() -> None:
         "promoted": True,
         "version": 2,
         "reason": "first model",
-        "models": [{"name": "bag", "test": {"macro_f1": 0.5, "accuracy": 0.6, "reviews": 10}}],
+        "models": [
+            {
+                "name": "bag",
+                "test": {
+                    "macro_f1": 0.5,
+                    "accuracy": 0.6,
+                    "reviews": 10,
+                },
+            }
+        ],
     }
     plan = {"network": None, "verdict": ["No network was trained.", "More."]}
     assert verdict_of({**result, "plan": plan}).endswith("first model. No network was trained.")

@@ -16,7 +16,15 @@ from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import FIT_TAG, OUTCOME
 
 FILES = ["spec.json", "vocabulary.json", "net/weights.safetensors"]
-RECORD = Lineage("model", "ngram", "bundle", "fit/0123", {}, (), ())
+RECORD = Lineage(
+    "model",
+    "ngram",
+    "bundle",
+    "fit/0123",
+    {},
+    (),
+    (),
+)
 
 
 def registry(config: RunConfig) -> Registry:
@@ -42,7 +50,10 @@ def logged_model(tracker: Tracker, run_id: str) -> tuple[str, Path]:
 
 
 def judged(
-    config: RunConfig, *outcomes: bool | None, fit: str = "", tags: Mapping[str, str] | None = None
+    config: RunConfig,
+    *outcomes: bool | None,
+    fit: str = "",
+    tags: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Register one version per outcome of the gate (None: not judged); return the folders of their bundles."""
     tracker, found = tracker_of(config.workspace), registry(config)
@@ -54,7 +65,13 @@ def judged(
         champion = found.alias("champion")
         outcome = {OUTCOME: PROMOTED if promote else REFUSED}
         if promote is not None:
-            found.settle(number, champion.version if champion else None, promote, "why", outcome)
+            found.settle(
+                number,
+                champion.version if champion else None,
+                promote,
+                "why",
+                outcome,
+            )
         tracker.end_run(run_id)
     with (
         closing(sqlite3.connect(config.home / "mlflow.db")) as database,

@@ -42,7 +42,12 @@ def make(home: str, said: str) -> None:
     with tracker.reaching() as client:
         experiment = client.get_run(killed).info.experiment_id
     former, champion, refused, newest = judged(
-        config, True, True, False, False, tags={DATA_TAG: data.digest}
+        config,
+        True,
+        True,
+        False,
+        False,
+        tags={DATA_TAG: data.digest},
     )
     (report := config.home / "reports" / "old" / "report.html").parent.mkdir(parents=True)
     report.write_text("<p>")
@@ -62,19 +67,34 @@ def make(home: str, said: str) -> None:
     )
 
 
-def _result(config: RunConfig, stage: str, used: int = LONG_AGO, **inputs: str) -> Artifact:
+def _result(
+    config: RunConfig,
+    stage: str,
+    used: int = LONG_AGO,
+    **inputs: str,
+) -> Artifact:
     store = Store.of(config.home)
 
     def write(work: Path) -> dict[str, Any]:
         (work / "data.bin").write_bytes(stage.encode() * 50)
         return {}
 
-    artifact = store.build(stage, 1, {}, inputs, write).artifact
+    artifact = store.build(
+        stage,
+        1,
+        {},
+        inputs,
+        write,
+    ).artifact
     os.utime(artifact.folder / MANIFEST, ns=(used, used))
     return artifact
 
 
-def run(home: str, fatal: int = 0, said: str = "") -> None:
+def run(
+    home: str,
+    fatal: int = 0,
+    said: str = "",
+) -> None:
     """Collect, a month later; die before the change with the number *fatal*, or write the number of all to *said*."""
     config, seen = config_of(home), 0
 

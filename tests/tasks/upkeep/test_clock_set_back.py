@@ -30,7 +30,10 @@ def config(migrated_home: Path) -> RunConfig:
 
 
 def run_at(
-    config: RunConfig, moment: int, monkeypatch: pytest.MonkeyPatch, ended: bool = True
+    config: RunConfig,
+    moment: int,
+    monkeypatch: pytest.MonkeyPatch,
+    ended: bool = True,
 ) -> str:
     """Make a run that begins at a moment of the clock."""
     with monkeypatch.context() as patch:

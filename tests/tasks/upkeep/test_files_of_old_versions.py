@@ -46,7 +46,15 @@ def whole(bundles: list[Path]) -> list[int]:
 @pytest.fixture
 def six_versions(config: RunConfig) -> list[Path]:
     """The bundles of three champions and three refused versions; the first champion has no alias any more."""
-    bundles = judged(config, True, True, True, False, False, False)
+    bundles = judged(
+        config,
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+    )
     assert registry(config).version(1).aliases == ()
     return bundles
 
@@ -110,7 +118,13 @@ def test_an_alias_of_the_user_keeps_the_files(config: RunConfig) -> None:
 def test_files_of_a_fit_that_is_kept_stay(config: RunConfig) -> None:
     """A run that uses the fit again links the logged model."""
     store = Store.of(config.home)
-    fit = store.build("fit", 1, {}, {}, lambda _: {}).artifact
+    fit = store.build(
+        "fit",
+        1,
+        {},
+        {},
+        lambda _: {},
+    ).artifact
     bundles = judged(config, False, False, fit=fit.digest)
     os.utime(fit.folder / MANIFEST, ns=(LATER, LATER))
     collected(config)

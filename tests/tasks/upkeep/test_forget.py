@@ -39,9 +39,17 @@ PLANTED = {
 
 
 def record(number: int, **fields: Any) -> dict[str, Any]:
-    about = {"review_id": f"review-{number:04d}", "user_id": f"user-{number:04d}", "stars": 4}
+    about = {
+        "review_id": f"review-{number:04d}",
+        "user_id": f"user-{number:04d}",
+        "stars": 4,
+    }
     words = " ".join(f"word{number * 31 + at}" for at in range(30))
-    return {**about, "text": f"Plain words of number {number}: {words}.", **fields}
+    return {
+        **about,
+        "text": f"Plain words of number {number}: {words}.",
+        **fields,
+    }
 
 
 def lines(*records: dict[str, Any]) -> str:
@@ -194,7 +202,13 @@ def test_the_results_of_other_reviews_stay(config: RunConfig, tmp_path: Path) ->
 @pytest.fixture
 def learnt_versions(config: RunConfig) -> None:
     """Three versions that have learnt from the person's reviews, of which two were champions, and a fourth one."""
-    judged(config, True, False, True, tags={DATA_TAG: prepared(config).digest})
+    judged(
+        config,
+        True,
+        False,
+        True,
+        tags={DATA_TAG: prepared(config).digest},
+    )
     judged(config, None, tags={DATA_TAG: "0123456789abcdef"})
     with registry(config).tracker.reaching() as client:
         client.set_registered_model_alias(registry(config).name, "mine", "2")

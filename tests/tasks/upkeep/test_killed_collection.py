@@ -63,7 +63,11 @@ def start() -> Start:
 
 
 @pytest.fixture(scope="module")
-def made(start: Start, template_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(
+    start: Start,
+    template_home: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Made:
     place = tmp_path_factory.mktemp("collected")
     home, saved, said = place / "home", place / "saved", place / "said"
     shutil.copytree(template_home, home)
@@ -72,7 +76,12 @@ def made(start: Start, template_home: Path, tmp_path_factory: pytest.TempPathFac
     shutil.copytree(home, saved, symlinks=True)
     assert start(run, str(home), 0, str(said)) == 0
     return Made(
-        home, saved, paths["needed"], paths["gone"], files(home), json.loads(said.read_text())
+        home,
+        saved,
+        paths["needed"],
+        paths["gone"],
+        files(home),
+        json.loads(said.read_text()),
     )
 
 
@@ -118,7 +127,9 @@ def require_needed(made: Made) -> None:
 )
 @pytest.mark.parametrize("point", range(1, POINTS + 1))
 def test_a_collection_of_a_home_that_was_killed_is_completed_by_the_next(
-    point: int, made: Made, start: Start
+    point: int,
+    made: Made,
+    start: Start,
 ) -> None:
     assert made.changes > 2 * POINTS
     made.again()

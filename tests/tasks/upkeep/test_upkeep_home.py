@@ -30,9 +30,22 @@ def config(migrated_home: Path) -> RunConfig:
     return load_config("small", ["upkeep.runs=1"])
 
 
-def result(config: RunConfig, name: str, used: int = LONG_AGO, **inputs: str) -> Artifact:
+def result(
+    config: RunConfig,
+    name: str,
+    used: int = LONG_AGO,
+    **inputs: str,
+) -> Artifact:
     artifact = (
-        Store.of(config.home).build("stage", 1, {"name": name}, inputs, lambda _: {}).artifact
+        Store.of(config.home)
+        .build(
+            "stage",
+            1,
+            {"name": name},
+            inputs,
+            lambda _: {},
+        )
+        .artifact
     )
     os.utime(artifact.folder / MANIFEST, ns=(used, used))
     return artifact
@@ -69,9 +82,21 @@ def test_the_word_vectors_that_a_kept_network_started_from_stay(config: RunConfi
             (work / HEADER).write_text(name)
             return {}
 
-        made.append(store.build("embed", 1, {"name": name}, {}, write).artifact)
+        made.append(
+            store.build(
+                "embed",
+                1,
+                {"name": name},
+                {},
+                write,
+            ).artifact
+        )
     rows = store.build(
-        "vectors", 1, {}, {"file": sha256(b"used").hexdigest()}, lambda _: {}
+        "vectors",
+        1,
+        {},
+        {"file": sha256(b"used").hexdigest()},
+        lambda _: {},
     ).artifact
     for artifact, used in ((made[0], LONG_AGO), (made[1], LONG_AGO), (rows, time.time_ns())):
         os.utime(artifact.folder / MANIFEST, ns=(used, used))
@@ -213,7 +238,9 @@ def test_reports_stay_that_are_newest_or_of_a_recent_run(config: RunConfig) -> N
 
 
 def test_versions_in_another_store_are_needed_too(
-    config: RunConfig, tmp_path: Path, template_home: Path
+    config: RunConfig,
+    tmp_path: Path,
+    template_home: Path,
 ) -> None:
     """A run with its own `execution.tracking_uri` registered a version; the collection has the default settings."""
     shutil.copytree(template_home, tmp_path / "other")
@@ -264,7 +291,11 @@ def test_nothing_goes_if_a_store_with_versions_does_not_answer(config: RunConfig
     assert old.folder.is_dir()
 
 
-def _started(config: RunConfig, run_id: str, time_ns: int) -> None:
+def _started(
+    config: RunConfig,
+    run_id: str,
+    time_ns: int,
+) -> None:
     """Let MLflow say that a run began at another time."""
     import sqlite3
     from contextlib import closing

@@ -74,14 +74,26 @@ def build(drawn: Drawn, root: Path) -> list[Artifact]:
                 name, value = f"input {other}", before.digest
             inputs[name] = value
 
-        def make(work: Path, number: int = number, stage: str = stage) -> dict[str, str]:
+        def make(
+            work: Path,
+            number: int = number,
+            stage: str = stage,
+        ) -> dict[str, str]:
             (work / "data.bin").write_bytes(bytes([number]) * 50)
             if stage == "fit":
                 (work / BUNDLE_SPEC).parent.mkdir()
                 (work / BUNDLE_SPEC).write_text(json.dumps({"number": number}))
             return {"vocabulary_digest": hashlib.sha256(bytes([number])).hexdigest()}
 
-        made.append(store.build(stage, 1, {"number": number}, inputs, make).artifact)
+        made.append(
+            store.build(
+                stage,
+                1,
+                {"number": number},
+                inputs,
+                make,
+            ).artifact
+        )
     for artifact, last in zip(made, drawn.used, strict=True):
         os.utime(artifact.folder / MANIFEST, ns=(last, last))
     return made
@@ -128,14 +140,31 @@ def test_of_equal_vocabularies_only_the_one_of_the_same_data_is_an_input(tmp_pat
 
     def vocabulary(clean: Artifact) -> Artifact:
         facts = {"vocabulary_digest": "abc"}
-        return store.build("vocabulary", 1, {}, {"clean": clean.digest}, lambda _: facts).artifact
+        return store.build(
+            "vocabulary",
+            1,
+            {},
+            {"clean": clean.digest},
+            lambda _: facts,
+        ).artifact
 
     old, new = (
-        store.build("prepare", 1, {"week": week}, {}, lambda _: {}).artifact for week in (1, 2)
+        store.build(
+            "prepare",
+            1,
+            {"week": week},
+            {},
+            lambda _: {},
+        ).artifact
+        for week in (1, 2)
     )
     vocabularies = vocabulary(old), vocabulary(new)
     tokens = store.build(
-        "tokens", 1, {}, {"vocabulary": "abc", "clean": new.digest}, lambda _: {}
+        "tokens",
+        1,
+        {},
+        {"vocabulary": "abc", "clean": new.digest},
+        lambda _: {},
     ).artifact
     for artifact in (old, new, *vocabularies):
         os.utime(artifact.folder / MANIFEST, ns=(1, 1))
@@ -152,7 +181,14 @@ def test_of_equal_vocabularies_only_the_one_of_the_same_data_is_an_input(tmp_pat
 def test_all_data_that_a_fit_has_learnt_from_stay(tmp_path: Path) -> None:
     store = Store(tmp_path)
     may, june = (
-        store.build("prepare", 1, {"month": month}, {}, lambda _: {}).artifact for month in (5, 6)
+        store.build(
+            "prepare",
+            1,
+            {"month": month},
+            {},
+            lambda _: {},
+        ).artifact
+        for month in (5, 6)
     )
 
     def make(work: Path) -> dict[str, str]:
@@ -162,7 +198,13 @@ def test_all_data_that_a_fit_has_learnt_from_stay(tmp_path: Path) -> None:
         )
         return {}
 
-    fit = store.build("fit", 1, {}, {"start": "0" * 64}, make).artifact
+    fit = store.build(
+        "fit",
+        1,
+        {},
+        {"start": "0" * 64},
+        make,
+    ).artifact
     keys = [("prepare", june.digest), ("prepare", may.digest)]
     assert list(Holdings(tmp_path).made_from(("fit", fit.digest))) == keys
 
@@ -171,9 +213,21 @@ def test_the_data_that_a_warm_start_has_learnt_from_stay_with_those_compared_wit
     tmp_path: Path,
 ) -> None:
     store = Store(tmp_path)
-    may = store.build("prepare", 1, {}, {"dataset": "may"}, lambda _: {}).artifact
+    may = store.build(
+        "prepare",
+        1,
+        {},
+        {"dataset": "may"},
+        lambda _: {},
+    ).artifact
     past = {"dataset": "june", f"{EARLIER}{may.digest}": may.digest}
-    june = store.build("prepare", 1, {}, past, lambda _: {}).artifact
+    june = store.build(
+        "prepare",
+        1,
+        {},
+        past,
+        lambda _: {},
+    ).artifact
     assert list(Holdings(tmp_path).made_from(("prepare", june.digest))) == [("prepare", may.digest)]
 
 
@@ -182,14 +236,22 @@ def test_the_data_that_a_warm_start_has_learnt_from_stay_with_those_compared_wit
     [([], 1, 0), ([5], 1, 5), ([5, 9, 7], 2, 7), ([5, 9, 7], 3, 5), ([5, 9, 7], 4, 0)],
 )
 def test_uses_count_since_the_oldest_of_the_newest_runs(
-    starts: list[int], runs: int, since: int
+    starts: list[int],
+    runs: int,
+    since: int,
 ) -> None:
     assert cutoff(starts, runs) == since
 
 
 def test_a_damaged_result_that_is_needed_stays(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    artifact = store.build("prepare", 1, {}, {}, lambda _: {}).artifact
+    artifact = store.build(
+        "prepare",
+        1,
+        {},
+        {},
+        lambda _: {},
+    ).artifact
     (artifact.folder / "manifest.json").write_text("{")
     os.utime(artifact.folder / MANIFEST, ns=(1, 1))
     key = ("prepare", artifact.digest)

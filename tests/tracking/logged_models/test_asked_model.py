@@ -69,7 +69,11 @@ class Home:
 
 
 @pytest.fixture
-def home(store_home: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(
+    store_home: Path,
+    tracker: Tracker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Home:
     monkeypatch.setenv("REVIEWLM_HOME", str(store_home))
     return Home(store_home, tracker)
 
@@ -181,7 +185,11 @@ def test_own_versions_of_which_none_is_champion_are_not_replaced_by_the_demo_una
     assert "`reviewlm history --model reviewlm`" in error.value.remedy
     assert error.value.cause == "the gate has not decided about version 1 yet"
     Registry(home.tracker, OWN_MODEL).settle(
-        1, None, False, "", {OUTCOME: REFUSED, REASON: "95 % come within 2 s"}
+        1,
+        None,
+        False,
+        "",
+        {OUTCOME: REFUSED, REASON: "95 % come within 2 s"},
     )
     with pytest.raises(BundleError) as error:
         open_version(RunConfig().workspace, OWN_MODEL)
@@ -196,7 +204,9 @@ def test_own_versions_of_which_none_is_champion_are_not_replaced_by_the_demo_una
     ("tags", "waits"), [({}, True), ({OUTCOME: REFUSED}, False), ({BY_HAND: "ann"}, False)]
 )
 def test_a_run_is_waited_for_only_while_neither_gate_nor_person_has_decided(
-    home: Home, tags: dict[str, str], waits: bool
+    home: Home,
+    tags: dict[str, str],
+    waits: bool,
 ) -> None:
     home.register(OWN_MODEL, champion=False)
     with home.tracker.reaching() as client:
@@ -221,7 +231,9 @@ def test_a_run_is_waited_for_only_while_neither_gate_nor_person_has_decided(
     ],
 )
 def test_a_champion_that_is_gone_by_other_means_is_said_as_it_is_by_doctor_too(
-    home: Home, gone: str, seen: bool
+    home: Home,
+    gone: str,
+    seen: bool,
 ) -> None:
     home.register(DEMO_MODEL)
     home.register(OWN_MODEL, order=3)

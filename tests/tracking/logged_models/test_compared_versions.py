@@ -19,7 +19,12 @@ from reviewlm.tasks.evaluation import compare_two as comparison
 from reviewlm.tasks.evaluation.compare_two import compare_two, side_of, write_markdown
 
 TINY = Path(__file__).parents[2] / "flows" / "tiny.toml"
-LABELS = {"unit": "word", "vocabulary": "v1", "boundary": "eos", "adaptation": "static"}
+LABELS = {
+    "unit": "word",
+    "vocabulary": "v1",
+    "boundary": "eos",
+    "adaptation": "static",
+}
 
 
 @pytest.fixture
@@ -37,7 +42,12 @@ def prepared() -> Any:
 def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A version whose word is "w2" needs half the nats; samples say the word."""
 
-    def built(folder: Path, name: str, frame: pl.DataFrame, facts: dict[str, Any]) -> Any:
+    def built(
+        folder: Path,
+        name: str,
+        frame: pl.DataFrame,
+        facts: dict[str, Any],
+    ) -> Any:
         target = tmp_path / f"{name} of {folder.parts[-4]}"
         target.mkdir(exist_ok=True)
         frame.write_parquet(target / f"{name}.parquet")
@@ -46,13 +56,26 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def word(folder: Path) -> str:
         return str(json.loads((folder / "spec.json").read_text())["word"])
 
-    def score(workspace: Any, evaluation: Any, folder: Path, tokens: Any, label: str) -> Any:
+    def score(
+        workspace: Any,
+        evaluation: Any,
+        folder: Path,
+        tokens: Any,
+        label: str,
+    ) -> Any:
         nats = (
             [10.0 + n % 3 for n in range(40)]
             if word(folder) == "w1"
             else [5.0 + n % 3 / 2 for n in range(40)]
         )
-        same = {"stars": 5, "bytes": 60, "words": 9, "tokens": 10, "oov": 0, "spelling_nats": 0.0}
+        same = {
+            "stars": 5,
+            "bytes": 60,
+            "words": 9,
+            "tokens": 10,
+            "oov": 0,
+            "spelling_nats": 0.0,
+        }
         rows = pl.DataFrame({"review_id": [f"r{n}" for n in range(40)], "nats": nats}).with_columns(
             pl.lit(value).alias(name) for name, value in same.items()
         )
@@ -60,9 +83,20 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             folder, "scores", rows, {**asdict(figures_of(rows, **LABELS)), "score_seconds": 2.0}
         )
 
-    def write(workspace: Any, evaluation: Any, folder: Path, label: str) -> Any:
+    def write(
+        workspace: Any,
+        evaluation: Any,
+        folder: Path,
+        label: str,
+    ) -> Any:
         frame = pl.DataFrame(
-            {"stars": [5], "number": [0], "text": [word(folder)], "ended": [True], "seed": [1]}
+            {
+                "stars": [5],
+                "number": [0],
+                "text": [word(folder)],
+                "ended": [True],
+                "seed": [1],
+            }
         )
         return built(folder, "samples", frame, {})
 
@@ -73,7 +107,11 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("light_models", "measured")
-def test_a_version_is_compared_by_its_number_or_its_alias(config: Any, prepared: Any, store: Any):
+def test_a_version_is_compared_by_its_number_or_its_alias(
+    config: Any,
+    prepared: Any,
+    store: Any,
+):
     store.registry.promote(store.version("w1"), None)
     one = side_of(config, prepared, "1")
     champion = side_of(config, prepared, "champion")
@@ -82,7 +120,11 @@ def test_a_version_is_compared_by_its_number_or_its_alias(config: Any, prepared:
 
 
 @pytest.mark.usefixtures("light_models", "measured")
-def test_a_compared_version_has_its_cost(config: Any, prepared: Any, store: Any):
+def test_a_compared_version_has_its_cost(
+    config: Any,
+    prepared: Any,
+    store: Any,
+):
     store.version("w1")
     side = side_of(config, prepared, "1")
     assert side.cost["megabytes"] > 0
@@ -93,7 +135,10 @@ def test_a_compared_version_has_its_cost(config: Any, prepared: Any, store: Any)
 @pytest.mark.parametrize("name", ["7", "nobody"])
 @pytest.mark.usefixtures("light_models", "measured")
 def test_a_wrong_name_is_told_the_models_there_are(
-    config: Any, prepared: Any, store: Any, name: str
+    config: Any,
+    prepared: Any,
+    store: Any,
+    name: str,
 ):
     store.version("w1")
     with pytest.raises(ConfigError) as caught:
@@ -123,7 +168,13 @@ def compared(
     store.version("w1")
     store.version("w2")
     run_id = store.tracker.start_run("compare 1 2")
-    found = compare_two.fn(config, prepared, "1", "2", run_id)
+    found = compare_two.fn(
+        config,
+        prepared,
+        "1",
+        "2",
+        run_id,
+    )
     return SimpleNamespace(found=found, run_id=run_id)
 
 

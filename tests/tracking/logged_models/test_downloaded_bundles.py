@@ -15,7 +15,11 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """The servers and addresses from which bundles were fetched; each bundle names its own."""
     listed: list[tuple[str, str]] = []
 
-    def fetch(artifact_uri: str, dst_path: str, tracking_uri: str) -> str:
+    def fetch(
+        artifact_uri: str,
+        dst_path: str,
+        tracking_uri: str,
+    ) -> str:
         listed.append((tracking_uri, artifact_uri))
         folder = Path(dst_path) / "artifacts"
         folder.mkdir()
@@ -59,7 +63,11 @@ def test_two_processes_that_fetch_at_once_share_one_folder(
     tracker = Tracker("http://one:5000", "reviewlm", tmp_path / "mlartifacts")
     faster: list[Path | None] = []
 
-    def fetch(artifact_uri: str, dst_path: str, tracking_uri: str) -> str:
+    def fetch(
+        artifact_uri: str,
+        dst_path: str,
+        tracking_uri: str,
+    ) -> str:
         folder = Path(dst_path) / "artifacts"
         folder.mkdir()
         (folder / "weights").write_text("the same")

@@ -48,7 +48,13 @@ CHAMPIONS = {
 cache may be over one."""
 PROMPT, DRAW = (
     "The soup",
-    {"seed": 7, "stars": 5, "max_tokens": 12, "temperature": 0.8, "top_p": 0.95},
+    {
+        "seed": 7,
+        "stars": 5,
+        "max_tokens": 12,
+        "temperature": 0.8,
+        "top_p": 0.95,
+    },
 )
 
 
@@ -67,17 +73,34 @@ def tracker(folder: Path, template_home: Path) -> Tracker:
     for name, (kind, unit) in CHAMPIONS.items():
         made, probes = bundle_of(kind, unit), [(text, 5) for text in TEXTS[:3]]
         facts = {"stars_prior": made.stars_prior}
-        save_bundle(folder / name, made.spec, made.vocabulary, made.model, probes, facts)
+        save_bundle(
+            folder / name,
+            made.spec,
+            made.vocabulary,
+            made.model,
+            probes,
+            facts,
+        )
         promote(tracker, name, folder / name)
     return tracker
 
 
-def promote(tracker: Tracker, name: str, bundle: Path) -> None:
+def promote(
+    tracker: Tracker,
+    name: str,
+    bundle: Path,
+) -> None:
     """Register a bundle as the first champion of a registered model."""
     run_id, registry = tracker.start_run(name), Registry(tracker, name)
     log_bundle(tracker, run_id, bundle)
     version = registry.register(tracker.tag(run_id, MODEL_URI_TAG), run_id)
-    registry.settle(version, None, True, "the first", {"gate/outcome": "promoted"})
+    registry.settle(
+        version,
+        None,
+        True,
+        "the first",
+        {"gate/outcome": "promoted"},
+    )
 
 
 @pytest.fixture(scope="module", params=CHAMPIONS)
@@ -92,13 +115,33 @@ def classifier(tracker: Tracker, folder: Path) -> ClassifierBundle:
     vocabulary = learn_vocabulary(texts, VocabularySpec(min_count=1), NormalForm())
     encoded = vocabulary.encode_documents(texts, [0] * len(texts), whole=False)
     examples = LabelledSequences(Sequences(encoded.ids, encoded.offsets), np.array([1, 0] * 20))
-    training = TrainingSpec(epochs=8, batch=8, learning_rate=2e-2, precision="float32")
-    spec = RecurrentClassifierSpec(
-        labels=("negative", "positive"), hidden=8, embedding=8, dropout=0.0, training=training
+    training = TrainingSpec(
+        epochs=8,
+        batch=8,
+        learning_rate=2e-2,
+        precision="float32",
     )
-    fitted = fit_classifier(spec, vocabulary, examples, examples, FitContext(folder / "fit"))
+    spec = RecurrentClassifierSpec(
+        labels=("negative", "positive"),
+        hidden=8,
+        embedding=8,
+        dropout=0.0,
+        training=training,
+    )
+    fitted = fit_classifier(
+        spec,
+        vocabulary,
+        examples,
+        examples,
+        FitContext(folder / "fit"),
+    )
     save_classifier(
-        folder / "classifier", spec, vocabulary, fitted.model, probes=texts[:2], facts={}
+        folder / "classifier",
+        spec,
+        vocabulary,
+        fitted.model,
+        probes=texts[:2],
+        facts={},
     )
     promote(tracker, "stars", folder / "classifier")
     return load_classifier(folder / "classifier")
@@ -134,7 +177,11 @@ def python(tracker: Tracker, folder: Path) -> Path:
     if asked.returncode:
         pytest.skip(f"no package index can be reached: {asked.stderr.strip().splitlines()[-1]}")
     done = subprocess.run(
-        [*pip, "-r", str(listed)], capture_output=True, text=True, timeout=1_800, check=False
+        [*pip, "-r", str(listed)],
+        capture_output=True,
+        text=True,
+        timeout=1_800,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return found
@@ -147,20 +194,31 @@ def environment_of(python: Path) -> dict[str, str]:
         if not name.startswith(("PYTHON", "REVIEWLM", "PATH"))
     }
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
-    return {**kept, "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": path}
+    return {
+        **kept,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PATH": path,
+    }
 
 
 def test_the_environment_has_nothing_of_the_project(python: Path, tmp_path: Path) -> None:
     program = path_of("list_project_packages")
     done = subprocess.run(
-        [python, "-I", program], cwd=tmp_path, capture_output=True, text=True, check=True
+        [python, "-I", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == "[]"
 
 
 @pytest.fixture(scope="module")
 def said(
-    python: Path, tracker: Tracker, champion: tuple[str, Bundle], folder: Path
+    python: Path,
+    tracker: Tracker,
+    champion: tuple[str, Bundle],
+    folder: Path,
 ) -> dict[str, Any]:
     """What a program in the environment is told by the champion, whose files are all it has."""
     program = path_of("ask_logged_model")
@@ -197,7 +255,10 @@ def test_a_champion_scores_in_python(said: dict[str, Any], champion: tuple[str, 
 
 
 def test_mlflow_serves_a_champion(
-    python: Path, tracker: Tracker, champion: tuple[str, Bundle], folder: Path
+    python: Path,
+    tracker: Tracker,
+    champion: tuple[str, Bundle],
+    folder: Path,
 ) -> None:
     name, bundle = champion
     with served(name, python, tracker, folder) as server:
@@ -206,7 +267,10 @@ def test_mlflow_serves_a_champion(
 
 
 def test_mlflow_serves_a_classifier(
-    python: Path, tracker: Tracker, classifier: ClassifierBundle, folder: Path
+    python: Path,
+    tracker: Tracker,
+    classifier: ClassifierBundle,
+    folder: Path,
 ) -> None:
     texts = ["great food", "It was awful. Awful!", ""]
     with served("stars", python, tracker, folder) as server:
@@ -222,8 +286,19 @@ def test_mlflow_serves_a_classifier(
         )
 
 
-def served(name: str, python: Path, tracker: Tracker, folder: Path) -> Served:
-    return model_server(tracker, folder, name, binaries=python.parent, **environment_of(python))
+def served(
+    name: str,
+    python: Path,
+    tracker: Tracker,
+    folder: Path,
+) -> Served:
+    return model_server(
+        tracker,
+        folder,
+        name,
+        binaries=python.parent,
+        **environment_of(python),
+    )
 
 
 def rows(*texts: str) -> list[dict[str, str]]:

@@ -53,17 +53,41 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
     write_stream(folder / "stream", vocabulary, [reviews_of(TEXTS)])
     stream, kn = TokenStream.open(folder / "stream"), NGramSpec(name="kn2", order=2)
-    part = fit_model(kn, vocabulary, stream, stream, FitContext(folder)).model
-    save_bundle(folder / "kn2", kn, vocabulary, part, [], {})
+    part = fit_model(
+        kn,
+        vocabulary,
+        stream,
+        stream,
+        FitContext(folder),
+    ).model
+    save_bundle(
+        folder / "kn2",
+        kn,
+        vocabulary,
+        part,
+        [],
+        {},
+    )
     spec = CacheSpec(part="kn2", order=1)
     model = fit_model(
-        spec, vocabulary, stream, stream, FitContext(folder, parts={"kn2": folder / "kn2"})
+        spec,
+        vocabulary,
+        stream,
+        stream,
+        FitContext(folder, parts={"kn2": folder / "kn2"}),
     ).model
     model.weights_RP[1:] = (
         0.6,
         0.4,
     )  # of so small a corpus hardly any is tuned: nothing of the cache would show
-    save_bundle(folder / "bundle", spec, vocabulary, model, [(TEXTS[0], STARS)], {})
+    save_bundle(
+        folder / "bundle",
+        spec,
+        vocabulary,
+        model,
+        [(TEXTS[0], STARS)],
+        {},
+    )
     return folder
 
 
@@ -91,7 +115,11 @@ def asked() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def measured(folder: Path, bundle: Bundle, asked: list[str]) -> list[dict[str, Any]]:
+def measured(
+    folder: Path,
+    bundle: Bundle,
+    asked: list[str],
+) -> list[dict[str, Any]]:
     write_stream(folder / "asked", bundle.vocabulary, [reviews_of(asked)])
     (folder / "scores").mkdir()
     score_into_folder(bundle, TokenStream.open(folder / "asked"), folder / "scores")
@@ -103,7 +131,9 @@ def open_bits(row: dict[str, Any]) -> float:
 
 
 def test_a_bundle_scores_each_text_as_the_evaluation_did(
-    bundle: Bundle, asked: list[str], measured: list[dict[str, Any]]
+    bundle: Bundle,
+    asked: list[str],
+    measured: list[dict[str, Any]],
 ) -> None:
     for text, row in reversed(list(zip(asked, measured, strict=True))):
         score = bundle.score_text(text, STARS)
@@ -131,7 +161,12 @@ def test_the_verb_scores_each_line_as_the_evaluation_did(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "home"))
-    version = SimpleNamespace(name="reviewlm", version=1, run_model="", answer_fields={})
+    version = SimpleNamespace(
+        name="reviewlm",
+        version=1,
+        run_model="",
+        answer_fields={},
+    )
     monkeypatch.setattr("reviewlm.verbs.model.open_registered", lambda *asked: (bundle, version))
     # This version has no run.
     monkeypatch.setattr("reviewlm.verbs.model._say_test_figure", lambda *asked: None)
@@ -153,7 +188,12 @@ def test_the_verb_scores_each_line_as_the_evaluation_did(
     assert said["open_bits_per_byte"] == pytest.approx(whole)
     for name in ("spelling_nats", "surface_nats"):
         assert said[name] == pytest.approx(sum(row[name] for row in measured))
-    labels = {"texts": "texts", "bytes": "bytes", "tokens": "tokens", "unknown words": "oov"}
+    labels = {
+        "texts": "texts",
+        "bytes": "bytes",
+        "tokens": "tokens",
+        "unknown words": "oov",
+    }
     for label, name in labels.items():
         [value] = [line.split()[-1] for line in lines if line.startswith(label)]
         assert value == str(said[name])
@@ -162,7 +202,9 @@ def test_the_verb_scores_each_line_as_the_evaluation_did(
 
 
 def test_the_served_model_scores_each_row_as_the_evaluation_did(
-    model: ReviewModel, asked: list[str], measured: list[dict[str, Any]]
+    model: ReviewModel,
+    asked: list[str],
+    measured: list[dict[str, Any]],
 ) -> None:
     rows = pd.DataFrame({"text": asked})
     for _ in range(2):  # what was asked before leaves nothing behind
@@ -184,12 +226,21 @@ def ask_once(model: ReviewModel, text: str, **params: Any) -> dict[str, Any]:
     ("text", "params"),
     [
         ("The soup was", {"task": "suggest", "k": 5}),
-        ("The", {"task": "generate", "n": 2, "seed": 3}),
+        (
+            "The",
+            {
+                "task": "generate",
+                "n": 2,
+                "seed": 3,
+            },
+        ),
     ],
     ids=["suggest", "generate"],
 )
 def test_an_answer_begins_from_the_fresh_state(
-    text: str, params: dict[str, Any], model: ReviewModel
+    text: str,
+    params: dict[str, Any],
+    model: ReviewModel,
 ) -> None:
     before = ask_once(model, text, **params)
     ask_once(model, "cold soup cold soup cold soup", task="suggest")

@@ -24,7 +24,10 @@ class Model:
     """Answers whose seconds are given one by one; `now` is what the clock shows."""
 
     def __init__(
-        self, seconds: list[float], written: str = "four words of text", writing: float = 1.0
+        self,
+        seconds: list[float],
+        written: str = "four words of text",
+        writing: float = 1.0,
     ) -> None:
         self.now, self.seconds, self.written, self.writing = 0.0, iter(seconds), written, writing
         self.asked: list[tuple[str, dict[str, Any]]] = []
@@ -46,7 +49,11 @@ def milliseconds(model: Model, busy: float = 1.0) -> dict[str, float]:
 
 def test_a_busy_machine_does_not_make_the_model_slow() -> None:
     assert milliseconds(Model([0.4] * SUGGESTIONS), busy=8) == pytest.approx(
-        {"p50": 50, "p95": 50, "word": 1000 / 8 / 8}
+        {
+            "p50": 50,
+            "p95": 50,
+            "word": 1000 / 8 / 8,
+        }
     )
     threads = milliseconds(Model([0.5] * SUGGESTIONS), busy=0.5)
     assert threads["p95"] == pytest.approx(500), "two threads: wall time counts"

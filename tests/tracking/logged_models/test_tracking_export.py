@@ -55,7 +55,9 @@ def package_with_others(package: Path, tmp_path: Path) -> Path:
 
 
 def test_the_vendored_name_follows_nothing_but_the_code(
-    package: Path, package_with_others: Path, tmp_path: Path
+    package: Path,
+    package_with_others: Path,
+    tmp_path: Path,
 ):
     first, second = vendor(package, tmp_path / "one"), vendor(package_with_others, tmp_path / "two")
     assert first.name == second.name
@@ -68,7 +70,11 @@ def test_only_code_is_vendored(package_with_others: Path, tmp_path: Path):
 
 
 @pytest.fixture
-def copied(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def copied(
+    package: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Path]:
     """A copy of the package on Python's path, as MLflow puts it there; it is forgotten afterwards."""
     copy = vendor(package, tmp_path / "code")
     monkeypatch.syspath_prepend(str(copy.parent))
@@ -115,7 +121,11 @@ def test_a_copy_holds_all_that_its_modules_import(tmp_path: Path):
     names = sorted(module.removesuffix(".__init__") for module in modules)
     alone = {"PATH": os.environ["PATH"]}
     done = subprocess.run(
-        command("import_modules", *names), cwd=tmp_path, env=alone, capture_output=True, text=True
+        command("import_modules", *names),
+        cwd=tmp_path,
+        env=alone,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
 
@@ -200,7 +210,11 @@ def test_two_versions_run_their_own_code_in_a_host_that_has_a_package_of_that_na
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, template_home: Path, stand_in: Any) -> Any:
+def model(
+    tmp_path_factory: pytest.TempPathFactory,
+    template_home: Path,
+    stand_in: Any,
+) -> Any:
     """A logged stand-in, loaded as a stranger loads it."""
     import mlflow.pyfunc
 
@@ -279,7 +293,10 @@ def predict(model: Any, **row: Any) -> Any:
     ],
 )
 def test_what_is_asked_wrongly_is_refused_as_the_callers_mistake(
-    model: Any, asked: Any, given: dict[str, Any], message: str
+    model: Any,
+    asked: Any,
+    given: dict[str, Any],
+    message: str,
 ):
     from mlflow.exceptions import MlflowException
 

@@ -33,7 +33,13 @@ def tracker(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Tr
     registry = Registry(tracker, "reviewlm")
     log_bundle(tracker, run_id, fitted(folder, 3))
     version = registry.register(tracker.tag(run_id, MODEL_URI_TAG), run_id)
-    registry.settle(version, None, True, "the first", {"gate/outcome": "promoted"})
+    registry.settle(
+        version,
+        None,
+        True,
+        "the first",
+        {"gate/outcome": "promoted"},
+    )
     return tracker
 
 
@@ -47,10 +53,22 @@ def server(tracker: Tracker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_mlflow_serves_the_champion_over_http(server: str, tracker: Tracker):
     bundle, _ = open_champion(tracker)
     written = generate(
-        bundle, n=2, prompt=TEXT, temperature=0.8, top_p=0.95, max_tokens=300, seed=7
+        bundle,
+        n=2,
+        prompt=TEXT,
+        temperature=0.8,
+        top_p=0.95,
+        max_tokens=300,
+        seed=7,
     )
     answers = answers_of(
-        server, dataframe_records=[{"text": TEXT}], params={"task": "generate", "n": 2, "seed": 7}
+        server,
+        dataframe_records=[{"text": TEXT}],
+        params={
+            "task": "generate",
+            "n": 2,
+            "seed": 7,
+        },
     )
     assert answers[0]["texts"] == written
     answers = answers_of(server, inputs={"text": [TEXT]}, params={"task": "suggest", "k": 3})

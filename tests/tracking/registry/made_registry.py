@@ -22,7 +22,15 @@ TABLES = """
 
 def step(stage: str, digest: str) -> Step:
     """Return a step that tells nothing but its stage and its digest."""
-    return Step(stage, digest, 1, {}, {}, {}, {})
+    return Step(
+        stage,
+        digest,
+        1,
+        {},
+        {},
+        {},
+        {},
+    )
 
 
 def register(
@@ -41,7 +49,14 @@ def register(
     (artifacts / "artifacts" / "bundle" / "spec.json").write_text(json.dumps({"kind": "ngram"}))
     if recorded:
         sources = tuple(
-            RecordedSource("file", file.name, f"{number}" * 64, 1, str(file)) for file in files
+            RecordedSource(
+                "file",
+                file.name,
+                f"{number}" * 64,
+                1,
+                str(file),
+            )
+            for file in files
         )
         steps = (
             step("ingest", f"data-{number}"),

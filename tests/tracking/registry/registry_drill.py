@@ -18,21 +18,38 @@ from reviewlm.tracking.tags import PACKED, SINCE, pack_tags
 
 READS = ("get_", "search_")
 OLD, CHAMPION, CHALLENGER = 1, 2, 3
-DECIDED = {"gate/outcome": "promoted", "gate/reason": "better", "gate/rule/gain": "passed"}
+DECIDED = {
+    "gate/outcome": "promoted",
+    "gate/reason": "better",
+    "gate/rule/gain": "passed",
+}
 REFUSED = {"gate/outcome": "refused", "gate/reason": "worse"}
 Operation = Callable[[Registry, str], object]
 OPERATIONS: dict[str, Operation] = {
     "gate promotes": lambda registry, uri: registry.settle(
-        CHALLENGER, CHAMPION, True, "**yes**", DECIDED, run_id="r"
+        CHALLENGER,
+        CHAMPION,
+        True,
+        "**yes**",
+        DECIDED,
+        run_id="r",
     ),
     "gate refuses": lambda registry, uri: registry.settle(
-        CHALLENGER, CHAMPION, False, "**no**", REFUSED, run_id="r"
+        CHALLENGER,
+        CHAMPION,
+        False,
+        "**no**",
+        REFUSED,
+        run_id="r",
     ),
     "promotion by hand": lambda registry, uri: registry.promote(
         CHALLENGER, CHAMPION, why="asked for", who="ana"
     ),
     "rollback": lambda registry, uri: registry.rollback(
-        OLD, against=CHAMPION, why="complaints", who="ana"
+        OLD,
+        against=CHAMPION,
+        why="complaints",
+        who="ana",
     ),
     "registration": lambda registry, uri: registry.register(uri, "a run", {"kind": "fake"}),
 }
@@ -53,8 +70,20 @@ def prepared(home: Path) -> tuple[Registry, str]:
     client.create_registered_model("reviewlm")
     for word in ("old", "champion", "challenger"):
         client.create_model_version("reviewlm", "none:/", tags={"word": word}, await_creation_for=0)
-    registry.settle(OLD, None, True, "**first**", DECIDED)
-    registry.settle(CHAMPION, OLD, True, "**second**", DECIDED)
+    registry.settle(
+        OLD,
+        None,
+        True,
+        "**first**",
+        DECIDED,
+    )
+    registry.settle(
+        CHAMPION,
+        OLD,
+        True,
+        "**second**",
+        DECIDED,
+    )
     client.set_registered_model_alias("reviewlm", "challenger", str(CHALLENGER))
     older = pack_tags({"gate/rule/older": "a rule that is no more"})[PACKED]
     client.set_model_version_tag("reviewlm", str(CHALLENGER), PACKED, older)
@@ -168,10 +197,20 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_and_die(home: Path, operation: str, uri: str, write: int) -> None:
+def run_and_die(
+    home: Path,
+    operation: str,
+    uri: str,
+    write: int,
+) -> None:
     """In a process of its own: begin an operation and be killed before a write."""
     registry = opened(home)
-    counted(registry, at=write, before=kill, writes_only=True)
+    counted(
+        registry,
+        at=write,
+        before=kill,
+        writes_only=True,
+    )
     OPERATIONS[operation](registry, uri)
 
 

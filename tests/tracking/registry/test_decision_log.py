@@ -57,9 +57,21 @@ def names(tracker: Tracker) -> Names:
     return Names(tracker)
 
 
-def event(number: int, version: int, against: int | None, action: str = GATE, **more: Any) -> Event:
+def event(
+    number: int,
+    version: int,
+    against: int | None,
+    action: str = GATE,
+    **more: Any,
+) -> Event:
     return replace(
-        Event(action, True, version, against, "why"),
+        Event(
+            action,
+            True,
+            version,
+            against,
+            "why",
+        ),
         number=number,
         **{"carried_out": "then", **more},
     )
@@ -87,7 +99,11 @@ def test_what_was_rolled_back_from_is_remembered_until_it_is_champion_again():
 def test_of_two_promotions_against_the_same_champion_the_first_in_the_log_counts():
     state = fold_events([event(1, 1, None), event(2, 2, 1), event(3, 3, 1)])
     assert (state.champion, state.previous) == (2, 1)
-    assert state.states == {1: CARRIED_OUT, 2: CARRIED_OUT, 3: OVERTAKEN}
+    assert state.states == {
+        1: CARRIED_OUT,
+        2: CARRIED_OUT,
+        3: OVERTAKEN,
+    }
 
 
 def test_an_event_that_was_sent_twice_counts_once():
@@ -99,7 +115,14 @@ def test_an_event_that_was_sent_twice_counts_once():
 
 
 def test_an_adopted_standing_counts_unless_somebody_promoted_before_it_was_written():
-    found = event(2, 7, 1, ADOPTED, promote=False, previous=4)
+    found = event(
+        2,
+        7,
+        1,
+        ADOPTED,
+        promote=False,
+        previous=4,
+    )
     adopted = fold_events([event(1, 1, None), found])
     assert (adopted.champion, adopted.previous) == (7, 4)
     late = [event(1, 1, None), event(2, 2, 1), replace(found, number=3)]
@@ -108,7 +131,14 @@ def test_an_adopted_standing_counts_unless_somebody_promoted_before_it_was_writt
 
 def unreadable(number: int) -> Event:
     return replace(
-        event(number, 0, None, UNREADABLE, promote=False, key=f"lost {number}"),
+        event(
+            number,
+            0,
+            None,
+            UNREADABLE,
+            promote=False,
+            key=f"lost {number}",
+        ),
         carried_out=ABANDONED,
     )
 
@@ -134,7 +164,14 @@ def test_a_promotion_that_a_lost_event_may_have_overtaken_does_not_count():
 
 
 def test_the_champion_is_known_again_once_the_aliases_were_recorded():
-    found = event(3, 2, 1, ADOPTED, promote=False, previous=1)
+    found = event(
+        3,
+        2,
+        1,
+        ADOPTED,
+        promote=False,
+        previous=1,
+    )
     state = fold_events([event(1, 1, None), unreadable(2), found, event(4, 3, 2)])
     assert (state.champion, state.previous, state.known) == (3, 2, True)
 
@@ -155,7 +192,14 @@ WRONG_VALUES = [
 
 @pytest.mark.parametrize("text", DAMAGED_EVENTS, ids=lambda text: text[:5] or "empty")
 def test_a_damaged_event_is_the_same_at_each_reading(text: str):
-    entry = Version(7, "", {EVENT_TAG: text}, "", (), datetime(2026, 1, 1, tzinfo=UTC))
+    entry = Version(
+        7,
+        "",
+        {EVENT_TAG: text},
+        "",
+        (),
+        datetime(2026, 1, 1, tzinfo=UTC),
+    )
     assert event_of(entry) == event_of(entry)
     assert (event_of(entry).action, event_of(entry).number) == (UNREADABLE, 7)
 
@@ -164,7 +208,14 @@ def test_a_damaged_event_is_the_same_at_each_reading(text: str):
 def test_an_event_with_a_wrong_value_is_a_damaged_one(field: str, value: Any):
     whole = json.loads(event(1, 1, None).storable().entry()["tags"][EVENT_TAG])
     text = json.dumps({**whole, field: value})
-    entry = Version(1, "", {EVENT_TAG: text}, "", (), datetime(2026, 1, 1, tzinfo=UTC))
+    entry = Version(
+        1,
+        "",
+        {EVENT_TAG: text},
+        "",
+        (),
+        datetime(2026, 1, 1, tzinfo=UTC),
+    )
     assert event_of(entry).action == UNREADABLE
     assert complaints([event_of(entry)]) == ["event 1 cannot be read"]
 
@@ -217,7 +268,14 @@ def test_a_gate_asked_again_by_its_run_is_entered_once_though_it_took_other_time
     number = names.version()
     for took in ("4 ms", "5 ms"):
         tags = {"gate/outcome": "promoted", "gate/rule/latency": f"passed: {took}"}
-        names.registry.settle(number, None, True, f"| latency | {took} |", tags, run_id="r1")
+        names.registry.settle(
+            number,
+            None,
+            True,
+            f"| latency | {took} |",
+            tags,
+            run_id="r1",
+        )
     [told] = names.registry.events()
     assert (
         told.tags["gate/rule/latency"]
@@ -250,7 +308,14 @@ def test_a_rollback_that_was_cut_off_is_finished_by_asking_for_it_again(
     names.registry.promote(first, None)
     names.registry.promote(second, first)
     names.registry.append(
-        Event(ROLLBACK, True, first, second, "complaints"), names.registry.events()
+        Event(
+            ROLLBACK,
+            True,
+            first,
+            second,
+            "complaints",
+        ),
+        names.registry.events(),
     )
     with pytest.raises(ReviewLMError, match="rolled back from"):
         names.registry.rollback_target()
@@ -262,7 +327,13 @@ def test_an_alias_that_was_moved_in_mlflow_is_entered_before_the_next_decision(n
     client = names.tracker.client
     # A registry older than its log.
     client.set_registered_model_alias("reviewlm", CHAMPION, str(first))
-    names.registry.settle(second, first, True, "", {"gate/outcome": "promoted"})
+    names.registry.settle(
+        second,
+        first,
+        True,
+        "",
+        {"gate/outcome": "promoted"},
+    )
     client.set_registered_model_alias("reviewlm", CHAMPION, str(third))
     assert names.registry.rollback().version == first
     told = [
@@ -286,8 +357,20 @@ def test_an_alias_that_another_machine_is_still_moving_is_not_taken_for_a_person
     names: Names, monkeypatch: pytest.MonkeyPatch
 ):
     first, second, third = (names.version() for _ in range(3))
-    names.registry.settle(first, None, True, "", {"gate/outcome": "promoted"})
-    names.registry.settle(second, first, True, "", {"gate/outcome": "promoted"})
+    names.registry.settle(
+        first,
+        None,
+        True,
+        "",
+        {"gate/outcome": "promoted"},
+    )
+    names.registry.settle(
+        second,
+        first,
+        True,
+        "",
+        {"gate/outcome": "promoted"},
+    )
     client = names.tracker.client
     client.set_registered_model_alias("reviewlm", CHAMPION, str(first))  # written late
 
@@ -297,7 +380,13 @@ def test_an_alias_that_another_machine_is_still_moving_is_not_taken_for_a_person
     monkeypatch.setattr(
         "reviewlm.tracking.registry.logged_decisions.time.sleep", let_the_other_machine_go_on
     )
-    names.registry.settle(third, second, True, "", {"gate/outcome": "promoted"})
+    names.registry.settle(
+        third,
+        second,
+        True,
+        "",
+        {"gate/outcome": "promoted"},
+    )
     assert [row["decision"] for row in names.registry.decisions()] == ["promoted"] * 3
 
 
@@ -306,7 +395,10 @@ def test_an_alias_that_another_machine_is_still_moving_is_not_taken_for_a_person
     [("(x) UNIQUE constraint failed: registered_model_aliases.name", 2), ("(x) no such table", 1)],
 )
 def test_only_a_write_that_another_machine_made_first_is_made_again(
-    names: Names, monkeypatch: pytest.MonkeyPatch, message: str, calls: int
+    names: Names,
+    monkeypatch: pytest.MonkeyPatch,
+    message: str,
+    calls: int,
 ):
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import BAD_REQUEST
@@ -329,14 +421,26 @@ def test_the_gate_goes_on_after_the_champion_was_deleted_in_mlflow(names: Names)
     first, second = names.version(), names.version()
     names.registry.promote(first, None)
     names.tracker.client.delete_model_version("reviewlm", str(first))
-    names.registry.settle(second, None, True, "", {"gate/outcome": "promoted"})
+    names.registry.settle(
+        second,
+        None,
+        True,
+        "",
+        {"gate/outcome": "promoted"},
+    )
     assert names.registry.alias(CHAMPION).version == second
 
 
 def test_a_decision_on_a_version_that_is_deleted_before_it_is_carried_out_is_given_up(names: Names):
     first, second, third = (names.version() for _ in range(3))
     names.registry.promote(first, None)
-    cut_off = Event(MANUAL, True, second, first, "the process was killed")
+    cut_off = Event(
+        MANUAL,
+        True,
+        second,
+        first,
+        "the process was killed",
+    )
     names.registry.append(cut_off, names.registry.events())
     assert names.registry.decisions()[0]["state"] == PENDING
     names.tracker.client.delete_model_version("reviewlm", str(second))
@@ -350,7 +454,12 @@ def test_a_decision_on_a_version_that_is_deleted_before_it_is_carried_out_is_giv
     assert (aliases[CHAMPION], aliases[PREVIOUS]) == (third, first)
 
 
-def rewrite(client: Any, number: str, old: str, new: str) -> None:
+def rewrite(
+    client: Any,
+    number: str,
+    old: str,
+    new: str,
+) -> None:
     text = client.get_model_version(LOG, number).tags[EVENT_TAG]
     assert old in text
     client.set_model_version_tag(LOG, number, EVENT_TAG, text.replace(old, new))
@@ -374,12 +483,32 @@ def rewrite(client: Any, number: str, old: str, new: str) -> None:
     ids=["field", "damaged", "report", "deleted"],
 )
 def test_an_event_that_was_changed_or_deleted_in_mlflow_is_noticed(
-    names: Names, harm: Callable[[Any], None], complaint: str
+    names: Names,
+    harm: Callable[[Any], None],
+    complaint: str,
 ):
     first, second = names.version(), names.version()
-    names.registry.settle(first, None, True, "one", {"gate/outcome": "promoted"})
-    names.registry.settle(second, first, False, "two", {"gate/outcome": "refused"})
-    names.registry.settle(second, first, False, "three", {"gate/outcome": "refused"})
+    names.registry.settle(
+        first,
+        None,
+        True,
+        "one",
+        {"gate/outcome": "promoted"},
+    )
+    names.registry.settle(
+        second,
+        first,
+        False,
+        "two",
+        {"gate/outcome": "refused"},
+    )
+    names.registry.settle(
+        second,
+        first,
+        False,
+        "three",
+        {"gate/outcome": "refused"},
+    )
     assert complaints(names.registry.events()) == []
     harm(names.tracker.client)
     [found] = complaints(names.registry.events())
@@ -387,12 +516,36 @@ def test_an_event_that_was_changed_or_deleted_in_mlflow_is_noticed(
 
 
 def test_an_event_rewritten_together_with_its_digest_is_noticed_by_the_one_after_it():
-    def made(one: Event, number: int, after: str) -> Event:
+    def made(
+        one: Event,
+        number: int,
+        after: str,
+    ) -> Event:
         one = replace(one, number=number, after=after)
         return replace(one, digest=one.computed_digest())
 
-    first = made(Event(GATE, True, 1, None, "why"), 1, "")
-    second = made(Event(GATE, True, 2, 1, "why"), 2, f"1 {first.digest}")
+    first = made(
+        Event(
+            GATE,
+            True,
+            1,
+            None,
+            "why",
+        ),
+        1,
+        "",
+    )
+    second = made(
+        Event(
+            GATE,
+            True,
+            2,
+            1,
+            "why",
+        ),
+        2,
+        f"1 {first.digest}",
+    )
     assert complaints([first, second]) == []
     assert complaints([made(replace(first, why="other"), 1, ""), second]) == [
         "event 1 was replaced: event 2 recorded another digest of it"
@@ -407,8 +560,20 @@ def test_an_event_rewritten_together_with_its_digest_is_noticed_by_the_one_after
 @pytest.mark.parametrize("harmed", ["1", "2"])
 def test_a_rollback_beside_a_damaged_event_takes_the_aliases_as_they_are(names: Names, harmed: str):
     first, second = names.version(), names.version()
-    names.registry.settle(first, None, True, "one", {"gate/outcome": "promoted"})
-    names.registry.settle(second, first, True, "two", {"gate/outcome": "promoted"})
+    names.registry.settle(
+        first,
+        None,
+        True,
+        "one",
+        {"gate/outcome": "promoted"},
+    )
+    names.registry.settle(
+        second,
+        first,
+        True,
+        "two",
+        {"gate/outcome": "promoted"},
+    )
     names.tracker.client.set_model_version_tag(LOG, harmed, EVENT_TAG, "{")
     names.registry.rollback(why="complaints")
     events = names.registry.events()
@@ -426,7 +591,13 @@ def test_a_log_that_is_never_read_twice_alike_ends_a_change_with_an_error(
     names: Names, monkeypatch: pytest.MonkeyPatch
 ):
     first, second = names.version(), names.version()
-    names.registry.settle(first, None, True, "one", {"gate/outcome": "promoted"})
+    names.registry.settle(
+        first,
+        None,
+        True,
+        "one",
+        {"gate/outcome": "promoted"},
+    )
     names.tracker.client.set_registered_model_alias("reviewlm", CHAMPION, str(second))
     readings = iter(range(1000))
     written = names.registry.events()
@@ -448,10 +619,26 @@ def test_a_rollback_that_the_disk_cut_off_is_finished_by_the_next_change(
     names: Names, monkeypatch: pytest.MonkeyPatch
 ):
     first, second = names.version(), names.version()
-    names.registry.settle(first, None, True, "one", {"gate/outcome": "promoted"})
-    names.registry.settle(second, first, True, "two", {"gate/outcome": "promoted"})
+    names.registry.settle(
+        first,
+        None,
+        True,
+        "one",
+        {"gate/outcome": "promoted"},
+    )
+    names.registry.settle(
+        second,
+        first,
+        True,
+        "two",
+        {"gate/outcome": "promoted"},
+    )
 
-    def refuse(registry: Registry, alias: str, version: int | None) -> None:
+    def refuse(
+        registry: Registry,
+        alias: str,
+        version: int | None,
+    ) -> None:
         raise StoreFull("No space is left on the disk")
 
     with monkeypatch.context() as full:

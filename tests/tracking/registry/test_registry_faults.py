@@ -112,7 +112,12 @@ def test_when_the_server_goes_away_at_any_call_the_next_change_finishes_what_was
     finished = []
     for number in range(1, len(calls) + 1):
         drill.restore()
-        counted(drill.registry, at=number, before=fault, onwards=True)
+        counted(
+            drill.registry,
+            at=number,
+            before=fault,
+            onwards=True,
+        )
         with pytest.raises(TrackingUnavailable):
             OPERATIONS[operation](drill.registry, drill.uri)
         assert drill.champion() in (CHAMPION, AFTERWARDS[operation]), f"call {number}"
@@ -203,7 +208,12 @@ def test_of_two_machines_that_promote_at_once_one_is_refused(
 def promotes(registry: Registry, version: int) -> bool:
     try:
         registry.settle(
-            version, CHAMPION, True, "", {"gate/outcome": "promoted"}, run_id=str(version)
+            version,
+            CHAMPION,
+            True,
+            "",
+            {"gate/outcome": "promoted"},
+            run_id=str(version),
         )
     except ChampionChanged:
         return False

@@ -64,14 +64,36 @@ def made(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Path:
         bundle = fitted(home.with_name(f"order {order}"), order)
         log_bundle(tracker, run_id, bundle)
         registry.register(tracker.tag(run_id, MODEL_URI_TAG), run_id, {"kind": "ngram"})
-    registry.settle(1, None, True, "", {"gate/outcome": "promoted", "gate/reason": "the first"})
-    registry.settle(2, 1, True, "", {"gate/outcome": "promoted", "gate/reason": "better"})
-    registry.settle(3, 2, False, "", {"gate/outcome": "refused", "gate/reason": "slower"})
+    registry.settle(
+        1,
+        None,
+        True,
+        "",
+        {"gate/outcome": "promoted", "gate/reason": "the first"},
+    )
+    registry.settle(
+        2,
+        1,
+        True,
+        "",
+        {"gate/outcome": "promoted", "gate/reason": "better"},
+    )
+    registry.settle(
+        3,
+        2,
+        False,
+        "",
+        {"gate/outcome": "refused", "gate/reason": "slower"},
+    )
     return home.rename(home.with_name("moved"))  # else its copies would open the bundles here
 
 
 @pytest.fixture
-def shop(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+def shop(
+    made: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Shop:
     home = tmp_path / "home"
     shutil.copytree(made, home)
     monkeypatch.setenv("REVIEWLM_HOME", str(home))
@@ -105,10 +127,20 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     """What a Prefect server is told: path, user, and the events."""
     received = list[dict[str, Any]]()
 
-    def answer(path: str, headers: Message, body: bytes) -> tuple[int, str]:
+    def answer(
+        path: str,
+        headers: Message,
+        body: bytes,
+    ) -> tuple[int, str]:
         [event] = json.loads(body)
         user = base64.b64decode(headers["Authorization"].removeprefix("Basic ")).decode()
-        received.append({"path": path, "user": user, **event})
+        received.append(
+            {
+                "path": path,
+                "user": user,
+                **event,
+            }
+        )
         return 204, ""
 
     with http_server(answer) as address:
@@ -120,8 +152,23 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
 def test_what_a_person_decides_is_told_to_prefects_server_which_sends_the_alerts(
     shop: Shop, told: list[dict[str, Any]]
 ) -> None:
-    shop.json("rollback", "--why", "it swears", "--who", "ann")
-    shop.json("promote", "--version", "3", "--force", "--why", "agreed", "--who", "bob")
+    shop.json(
+        "rollback",
+        "--why",
+        "it swears",
+        "--who",
+        "ann",
+    )
+    shop.json(
+        "promote",
+        "--version",
+        "3",
+        "--force",
+        "--why",
+        "agreed",
+        "--who",
+        "bob",
+    )
     assert [(one["path"], one["user"], one["event"], one["payload"]) for one in told] == [
         (
             "/api/events",
@@ -159,7 +206,11 @@ LAST_ANSWERS = pytest.mark.parametrize(
 )
 
 
-def roll_back_before_outage(shop: Shop, last: str, monkeypatch: pytest.MonkeyPatch) -> Result:
+def roll_back_before_outage(
+    shop: Shop,
+    last: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Result:
     """Roll back, with MLflow gone after its answer *last* until the command has ended."""
     with monkeypatch.context() as line:
         away_after(line, last)
@@ -168,7 +219,9 @@ def roll_back_before_outage(shop: Shop, last: str, monkeypatch: pytest.MonkeyPat
 
 @LAST_ANSWERS
 def test_a_rollback_after_which_mlflow_goes_away_is_told_as_decided(
-    shop: Shop, last: str, monkeypatch: pytest.MonkeyPatch
+    shop: Shop,
+    last: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     done = roll_back_before_outage(shop, last, monkeypatch)
     assert done.exit_code == 0
@@ -182,7 +235,9 @@ def test_a_rollback_after_which_mlflow_goes_away_is_told_as_decided(
 
 @LAST_ANSWERS
 def test_a_rollback_after_which_mlflow_goes_away_is_not_undone_by_asking_again(
-    shop: Shop, last: str, monkeypatch: pytest.MonkeyPatch
+    shop: Shop,
+    last: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     roll_back_before_outage(shop, last, monkeypatch)
     again = shop.run("rollback", "--to", "1")
@@ -193,7 +248,14 @@ def test_a_rollback_after_which_mlflow_goes_away_is_not_undone_by_asking_again(
 
 def test_a_repeated_promotion_of_the_champion_succeeds_without_a_decision(shop: Shop) -> None:
     events = shop.registry.decisions()
-    done = shop.run("promote", "--version", str(shop.champion()), "--why", "again", "--json")
+    done = shop.run(
+        "promote",
+        "--version",
+        str(shop.champion()),
+        "--why",
+        "again",
+        "--json",
+    )
     assert done.exit_code == 0
     assert json.loads(done.stdout.splitlines()[-1])["champion_version"] == shop.champion()
     assert shop.registry.decisions() == events
@@ -244,7 +306,14 @@ def test_a_version_that_answers_differently_from_when_it_was_saved_is_not_promot
     before = shop.registry.decisions()
     assert isinstance(shop.run("rollback").exception, BundleError)
     assert isinstance(
-        shop.run("promote", "--version", "1", "--why", "cheaper").exception, BundleError
+        shop.run(
+            "promote",
+            "--version",
+            "1",
+            "--why",
+            "cheaper",
+        ).exception,
+        BundleError,
     )
     assert (shop.champion(), shop.registry.decisions()) == (2, before)
 
@@ -253,7 +322,13 @@ BY_HAND = ("promote", "--version", "3", "--why", "cheaper", "--who", "ana", "--f
 
 
 def test_a_version_that_the_gate_refused_needs_force(shop: Shop) -> None:
-    done = shop.run("promote", "--version", "3", "--why", "cheaper")
+    done = shop.run(
+        "promote",
+        "--version",
+        "3",
+        "--why",
+        "cheaper",
+    )
     assert isinstance(done.exception, ReviewLMError)
     assert done.exception.cause == "slower"
     assert shop.champion() == 2
@@ -275,7 +350,13 @@ def test_the_log_says_who_promoted_by_hand(shop: Shop) -> None:
 def rolled_back(shop: Shop) -> Shop:
     """The shop after a promotion by hand that a colleague rolled back."""
     shop.json(*BY_HAND)
-    shop.json("rollback", "--why", "it swears", "--who", "bob")
+    shop.json(
+        "rollback",
+        "--why",
+        "it swears",
+        "--who",
+        "bob",
+    )
     return shop
 
 
@@ -318,7 +399,10 @@ REFUSALS: dict[str, tuple[list[str], list[str]]] = {
 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_each_command_that_a_refusal_proposes_is_carried_out(
-    case: str, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: str,
+    shop: Shop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before, refused = REFUSALS[case]
     if before:
@@ -328,7 +412,9 @@ def test_each_command_that_a_refusal_proposes_is_carried_out(
 
 
 def test_a_first_champion_that_cannot_be_rolled_back_from_is_replaced_by_the_proposed_command(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Shop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     alone = Registry(shop.registry.tracker, "alone")
     run_id = alone.tracker.start_run("fits")
@@ -343,7 +429,10 @@ def test_a_first_champion_that_cannot_be_rolled_back_from_is_replaced_by_the_pro
 
 
 def require_remedies(
-    done: Result, home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    done: Result,
+    home: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> list[list[str]]:
     """Carry out each command of an error's remedy, each in a copy of the home, and return them."""
     assert isinstance(done.exception, ReviewLMError), done.output

@@ -36,7 +36,13 @@ def card(tracker: Tracker) -> dict[str, Any]:
         "gate/figures": '{"challenger, open bits per byte": "0.48", "test groups": "679"}',
         "gate/made from": "demo, embedded corpus",
     }
-    registry.settle(1, None, True, "**promoted**", tags)
+    registry.settle(
+        1,
+        None,
+        True,
+        "**promoted**",
+        tags,
+    )
     return recorded_card(tracker, "reviewlm", 1)
 
 
@@ -45,8 +51,16 @@ def test_the_card_of_a_version_has_the_verdict(card: dict[str, Any]) -> None:
 
 
 def test_the_card_of_a_version_has_its_rules(card: dict[str, Any]) -> None:
-    assert {"rule": "3", "outcome": "passed", "why": "yes"} in card["rules"]
-    assert {"rule": "size", "outcome": "failed", "why": "3: too many"} in card["rules"]
+    assert {
+        "rule": "3",
+        "outcome": "passed",
+        "why": "yes",
+    } in card["rules"]
+    assert {
+        "rule": "size",
+        "outcome": "failed",
+        "why": "3: too many",
+    } in card["rules"]
     assert len(card["rules"]) == len(RULES) + 1
 
 
@@ -68,7 +82,9 @@ def test_the_card_of_a_version_has_its_history(card: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("runs", [True, False])
 def test_a_card_links_to_pages_only_while_a_service_of_this_home_shows_them(
-    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, runs: bool
+    tracker: Tracker,
+    monkeypatch: pytest.MonkeyPatch,
+    runs: bool,
 ) -> None:
     made_version(tracker, {RUN_PAGE: "/#/runs/1"})
     monkeypatch.delenv(MLFLOW_VARIABLE, raising=False)

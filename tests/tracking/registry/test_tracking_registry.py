@@ -56,7 +56,13 @@ def test_a_registered_model_is_the_challenger(store):
 def test_registering_the_same_model_again_changes_nothing(store):
     uri = store.model("a")
     first = store.registry.register(uri, store.run_id)
-    store.registry.settle(first, None, False, "no", {"gate/outcome": "refused"})
+    store.registry.settle(
+        first,
+        None,
+        False,
+        "no",
+        {"gate/outcome": "refused"},
+    )
     before = state(store)
     assert store.registry.register(uri, store.run_id) == first
     assert state(store) == before
@@ -67,8 +73,20 @@ def promoted(store) -> tuple[int, int]:
     """Two versions: the first was champion, the second is."""
     first, second = store.version("a"), store.version("b")
     reasons = {"gate/reason": "it is better", **RULES}
-    store.registry.settle(first, None, True, "**first**", reasons)
-    store.registry.settle(second, first, True, "**second**", reasons)
+    store.registry.settle(
+        first,
+        None,
+        True,
+        "**first**",
+        reasons,
+    )
+    store.registry.settle(
+        second,
+        first,
+        True,
+        "**second**",
+        reasons,
+    )
     return first, second
 
 
@@ -101,7 +119,13 @@ def test_the_champion_moves_last(store, monkeypatch):
             return real(*args, **kwargs)
 
         monkeypatch.setattr(client, name, call)
-    store.registry.settle(second, first, True, "text", {"gate/outcome": "promoted"})
+    store.registry.settle(
+        second,
+        first,
+        True,
+        "text",
+        {"gate/outcome": "promoted"},
+    )
     assert moved[-1] == CHAMPION
     assert moved.count(CHAMPION) == 1
 
@@ -166,9 +190,20 @@ def test_the_run_of_a_version_says_what_has_become_of_its_model(store):
 
     registry = store.registry
     for run, version, against, promote in zip(
-        runs, versions, (None, versions[0], versions[1]), (True, True, False), strict=True
+        runs,
+        versions,
+        (None, versions[0], versions[1]),
+        (True, True, False),
+        strict=True,
     ):
-        registry.settle(version, against, promote, "", {}, run_id=run)
+        registry.settle(
+            version,
+            against,
+            promote,
+            "",
+            {},
+            run_id=run,
+        )
     assert words() == ["replaced", "in use", "refused"]
     for run in runs:  # what the gate says of it
         store.tracker.set_tags(run, {"reason": "of the gate"})
@@ -187,7 +222,14 @@ def test_a_run_keeps_why_its_model_was_refused_if_a_later_run_promotes_the_same_
     runs = [store.tracker.start_run(word, {"reason": "of the gate"}) for word in "ab"]
     store.registry.promote(first, None)
     for run, promote in zip(runs, (False, True), strict=True):
-        store.registry.settle(second, first, promote, "", {}, run_id=run)
+        store.registry.settle(
+            second,
+            first,
+            promote,
+            "",
+            {},
+            run_id=run,
+        )
 
     store.registry.rollback(why="it repeats itself")
     assert [store.tracker.tag(run, "outcome") for run in runs] == ["refused", "rolled back"]
@@ -207,11 +249,25 @@ def test_the_run_of_a_model_is_named_after_what_has_become_of_it(store):
         return [store.tracker.tag(fit, "mlflow.runName") for fit in fits]
 
     run = store.tracker.start_run("a")
-    registry.settle(versions[0], None, True, "", {}, run_id=run)
+    registry.settle(
+        versions[0],
+        None,
+        True,
+        "",
+        {},
+        run_id=run,
+    )
     assert names() == ["★ lstm in use, 30 Nov 18:31", "kn5+lstm, 30 Nov 18:31"]
     assert store.tracker.tag(run, "mlflow.runName") == "★ a in use"
     other = store.tracker.start_run("b")
-    registry.settle(versions[1], versions[0], True, "", {}, run_id=other)
+    registry.settle(
+        versions[1],
+        versions[0],
+        True,
+        "",
+        {},
+        run_id=other,
+    )
     assert names() == ["☆ lstm replaced, 30 Nov 18:31", "★ kn5+lstm in use, 30 Nov 18:31"]
     registry.rollback()
     assert names() == ["★ lstm in use, 30 Nov 18:31", "↩ kn5+lstm rolled back, 30 Nov 18:31"]
@@ -223,10 +279,31 @@ def refused_later(store) -> tuple[int, int]:
     first, second = store.version("a"), store.version("b")
     runs = [store.tracker.start_run(word) for word in "aba"]
     rules = {"gate/rule/gain": "passed: yes"}
-    store.registry.settle(first, None, True, "**first**", {"gate/reason": "new", **rules}, runs[0])
-    store.registry.settle(second, first, True, "**second**", {"gate/reason": "better"}, runs[1])
+    store.registry.settle(
+        first,
+        None,
+        True,
+        "**first**",
+        {"gate/reason": "new", **rules},
+        runs[0],
+    )
+    store.registry.settle(
+        second,
+        first,
+        True,
+        "**second**",
+        {"gate/reason": "better"},
+        runs[1],
+    )
     again = {"gate/reason": "not better", "gate/rule/gain": "failed: no"}
-    store.registry.settle(first, second, False, "**again**", again, runs[2])
+    store.registry.settle(
+        first,
+        second,
+        False,
+        "**again**",
+        again,
+        runs[2],
+    )
     return first, second
 
 
@@ -269,9 +346,23 @@ def test_a_former_champion_that_is_champion_again_has_no_later_refusal(store, re
 def test_a_version_that_was_refused_first_has_the_verdict_of_its_promotion(store):
     first, second = store.version("a"), store.version("b")
     runs = [store.tracker.start_run(word) for word in "abb"]
-    store.registry.settle(first, None, True, "**first**", {}, runs[0])
+    store.registry.settle(
+        first,
+        None,
+        True,
+        "**first**",
+        {},
+        runs[0],
+    )
     for run, promote in zip(runs[1:], (False, True), strict=True):
-        store.registry.settle(second, first, promote, f"**{promote}**", {}, run)
+        store.registry.settle(
+            second,
+            first,
+            promote,
+            f"**{promote}**",
+            {},
+            run,
+        )
     version = store.registry.version(second)
     assert (version.tags["gate/outcome"], version.description) == ("promoted", "**True**")
 
@@ -285,9 +376,27 @@ def test_the_tag_of_a_version_says_what_it_is_now(store):
         tags = [registry.version(number).tags.get("now", "") for number in versions]
         return [" ".join(tag.split()[:-2]) for tag in tags]
 
-    registry.settle(versions[0], None, True, "", {})
-    registry.settle(versions[1], versions[0], True, "", {})
-    registry.settle(versions[2], versions[1], False, "", {})
+    registry.settle(
+        versions[0],
+        None,
+        True,
+        "",
+        {},
+    )
+    registry.settle(
+        versions[1],
+        versions[0],
+        True,
+        "",
+        {},
+    )
+    registry.settle(
+        versions[2],
+        versions[1],
+        False,
+        "",
+        {},
+    )
     assert words() == ["replaced", "in use", "refused", ""]
     registry.rollback(why="it swears")
     assert words() == ["in use", "rolled back", "refused", ""]
@@ -306,7 +415,14 @@ def test_the_run_of_a_former_champion_that_is_refused_later_is_named_as_replaced
     runs = [store.tracker.start_run(word) for word in "aba"]
     decisions = ((first, None, True), (second, first, True), (first, second, False))
     for run, (version, against, promote) in zip(runs, decisions, strict=True):
-        store.registry.settle(version, against, promote, "", {}, run_id=run)
+        store.registry.settle(
+            version,
+            against,
+            promote,
+            "",
+            {},
+            run_id=run,
+        )
     assert store.tracker.tag(fit, "mlflow.runName") == "☆ lstm replaced, 30 Nov 18:31"
     outcomes = [store.tracker.tag(run, "outcome") for run in runs]
     assert outcomes == ["replaced", "in use", "refused"]
@@ -339,7 +455,13 @@ def test_a_version_that_does_not_exist_is_refused(store):
 @pytest.mark.slow
 def test_what_is_read_by_sql_is_what_mlflow_says(store, monkeypatch: pytest.MonkeyPatch):
     first, second, third = (store.version(word) for word in "abc")
-    store.registry.settle(first, None, True, "**first**", {"gate/outcome": "promoted"})
+    store.registry.settle(
+        first,
+        None,
+        True,
+        "**first**",
+        {"gate/outcome": "promoted"},
+    )
     store.tracker.client.delete_model_version("reviewlm", str(second))
     direct = contents_of(store.tracker, "reviewlm"), store.registry.events()
     assert [version.version for version in direct[0][0]] == [first, third]

@@ -33,7 +33,11 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def versions(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+def versions(
+    own_home: Path,
+    files: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
     """Two versions of one's own reviews, the second of more of them; nothing here may ask MLflow itself."""
     own_home.mkdir(exist_ok=True)
     monkeypatch.setattr(
@@ -41,8 +45,20 @@ def versions(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch)
     )
     older = load_config("small").with_input([str(files[0])])
     newer = load_config("small", OVERRIDES).with_input([str(files[0].parent)])
-    register(own_home, older, 1, ["previous"], files[:1])
-    register(own_home, newer, 2, ["champion"], files)
+    register(
+        own_home,
+        older,
+        1,
+        ["previous"],
+        files[:1],
+    )
+    register(
+        own_home,
+        newer,
+        2,
+        ["champion"],
+        files,
+    )
     return own_home
 
 
@@ -70,7 +86,13 @@ def test_the_newest_version_decides_where_nothing_is_given(
 def test_the_demo_is_not_the_model_of_ones_own_reviews(own_home: Path) -> None:
     before = settings_of(["champion"], preset="demo")
     assert (before.dataset, before.config.promotion.model_name) == ("", "reviewlm-demo")
-    register(own_home, load_config("demo", ["seed=4"]), 1, ["champion"], name="reviewlm-demo")
+    register(
+        own_home,
+        load_config("demo", ["seed=4"]),
+        1,
+        ["champion"],
+        name="reviewlm-demo",
+    )
     demo = settings_of(["champion"], preset="demo")
     reviews = f"{demo.config.source.synthetic.reviews:,} synthetic reviews"
     assert demo.data == f"version 1 (champion) of 'reviewlm-demo': the embedded corpus, {reviews}"
@@ -84,23 +106,54 @@ def test_the_demo_is_not_the_model_of_ones_own_reviews(own_home: Path) -> None:
 
 
 @pytest.fixture
-def classifiers(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+def classifiers(
+    own_home: Path,
+    files: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
     """Two classifiers of stars, one of polarity, and the demo's language model, which a warning could name."""
     own_home.mkdir(exist_ok=True)
     monkeypatch.setattr(
         "reviewlm.tracking.client.open_client", lambda *asked: pytest.fail("MLflow was asked")
     )
     config = load_config("classify").with_input([str(files[0])])
-    register(own_home, config, 1, ["previous"], files[:1], name="reviewlm-stars")
+    register(
+        own_home,
+        config,
+        1,
+        ["previous"],
+        files[:1],
+        name="reviewlm-stars",
+    )
     by_business = load_config("classify", ["split.by=business", "split.salt=mine"]).with_input(
         [str(files[0].parent)]
     )
-    register(own_home, by_business, 2, ["champion"], files, name="reviewlm-stars")
+    register(
+        own_home,
+        by_business,
+        2,
+        ["champion"],
+        files,
+        name="reviewlm-stars",
+    )
     polarity = load_config("classify", ["classification.label=polarity"]).with_input(
         [str(files[1])]
     )
-    register(own_home, polarity, 1, ["champion"], files[1:], name="reviewlm-polarity")
-    register(own_home, load_config("demo"), 1, ["champion"], name="reviewlm-demo")
+    register(
+        own_home,
+        polarity,
+        1,
+        ["champion"],
+        files[1:],
+        name="reviewlm-polarity",
+    )
+    register(
+        own_home,
+        load_config("demo"),
+        1,
+        ["champion"],
+        name="reviewlm-demo",
+    )
     return own_home
 
 
@@ -115,7 +168,9 @@ def classifiers(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPat
     ids=["aliases", "numbers", "names"],
 )
 def test_the_newest_classifier_decides_which_data_are_taken(
-    references: list[str], files: list[Path], caplog: pytest.LogCaptureFixture
+    references: list[str],
+    files: list[Path],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     chosen = settings_of(references, form=CLASSIFIER)
     assert (chosen.config.split.by, chosen.config.split.salt) == ("business", "mine")
@@ -139,7 +194,12 @@ def test_a_classifier_that_is_not_registered_is_an_error_before_any_data_are_cho
 def test_a_classifier_without_a_record_needs_data_that_are_named(own_home: Path) -> None:
     own_home.mkdir()
     register(
-        own_home, load_config("classify"), 1, ["champion"], name="reviewlm-stars", recorded=False
+        own_home,
+        load_config("classify"),
+        1,
+        ["champion"],
+        name="reviewlm-stars",
+        recorded=False,
     )
     with pytest.raises(ConfigError, match="not clear which data") as refused:
         settings_of(["champion"], form=CLASSIFIER)
@@ -148,7 +208,11 @@ def test_a_classifier_without_a_record_needs_data_that_are_named(own_home: Path)
 
 
 @pytest.fixture
-def nested(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def nested(
+    own_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> list[Path]:
     """Two files below folders of their own; the working folder is another one."""
     own_home.mkdir(exist_ok=True)
     found = [tmp_path / "d[1]" / "a" / "x.jsonl", tmp_path / "d[1]" / "b" / "y.jsonl"]
@@ -163,13 +227,22 @@ def nested(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
     "pattern", ["**/*.jsonl", ".", "./", "a/../*/*.jsonl", "../d[[]1]/*/?.jsonl"]
 )
 def test_relative_paths_are_those_of_the_folder_that_the_run_was_made_in(
-    own_home: Path, nested: list[Path], pattern: str
+    own_home: Path,
+    nested: list[Path],
+    pattern: str,
 ) -> None:
     folder = nested[0].parent.parent
     files = ["vectors.near=own.vec", "vectors.far=/data/glove.txt"]
     overrides = ["source.business=business.json", *files]
     config = load_config("small", overrides).with_input([pattern])
-    register(own_home, config, 1, ["champion"], nested, folder=str(folder))
+    register(
+        own_home,
+        config,
+        1,
+        ["champion"],
+        nested,
+        folder=str(folder),
+    )
     found = settings_of(["champion"]).config
     source = found.source
     assert found.vectors == {"near": str(folder / "own.vec"), "far": "/data/glove.txt"}
@@ -182,7 +255,13 @@ def test_a_setting_that_this_code_does_not_know_is_said_to_be_of_then(
 ) -> None:
     own_home.mkdir(exist_ok=True)
     config = load_config("small")
-    folder = register(own_home, config, 1, ["champion"], files)
+    folder = register(
+        own_home,
+        config,
+        1,
+        ["champion"],
+        files,
+    )
     record = folder / LINEAGE_FILE
     told = json.loads(record.read_text())
     told["configuration"]["drift"]["old_limit"] = 1
@@ -216,7 +295,13 @@ def test_two_names_of_one_classifier_are_refused_with_another_to_compare(own_hom
     own_home.mkdir()
     for number in (1, 2):
         aliases = ["champion"] if number == 1 else []
-        register(own_home, load_config("classify"), number, aliases, name="reviewlm-stars")
+        register(
+            own_home,
+            load_config("classify"),
+            number,
+            aliases,
+            name="reviewlm-stars",
+        )
 
     with pytest.raises(ConfigError) as refused:
         settings_of(["champion", "1"], form=CLASSIFIER)

@@ -114,7 +114,11 @@ def registered(shared: Shared, home: Path) -> Registry:
     version = registry.register(tracker.tag(run_id, MODEL_URI_TAG), run_id)
     tracker.end_run(run_id)
     registry.settle(
-        version, None, True, "", {"gate/outcome": "promoted", "gate/reason": "the first"}
+        version,
+        None,
+        True,
+        "",
+        {"gate/outcome": "promoted", "gate/reason": "the first"},
     )
     assert tracker.waiting() == []
     return registry
@@ -127,7 +131,9 @@ def first(shared: Shared, tmp_path: Path) -> Registry:
 
 
 def test_a_model_is_in_the_bucket_instead_of_the_home(
-    first: Registry, shared: Shared, tmp_path: Path
+    first: Registry,
+    shared: Shared,
+    tmp_path: Path,
 ) -> None:
     names = shared.names()
     assert any(name.endswith("/artifacts/plots/loss.png") for name in names)
@@ -136,7 +142,9 @@ def test_a_model_is_in_the_bucket_instead_of_the_home(
 
 
 def test_a_second_home_opens_the_champion_of_the_first(
-    first: Registry, shared: Shared, tmp_path: Path
+    first: Registry,
+    shared: Shared,
+    tmp_path: Path,
 ) -> None:
     tracker = Tracker(shared.address, "reviewlm", tmp_path / "two" / "home" / "mlartifacts")
     bundle, version = open_champion(tracker)
@@ -149,9 +157,15 @@ def test_a_second_home_opens_the_champion_of_the_first(
 
 
 def test_a_program_without_the_project_scores_with_the_champion(
-    first: Registry, shared: Shared, tmp_path: Path
+    first: Registry,
+    shared: Shared,
+    tmp_path: Path,
 ) -> None:
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": shared.address, "PYTHONPATH": ""}
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": shared.address,
+        "PYTHONPATH": "",
+    }
     done = subprocess.run(
         command("score_by_mlflow", TEXT),
         cwd=tmp_path,
@@ -171,7 +185,9 @@ def test_a_program_without_the_project_scores_with_the_champion(
     "figures and models wait; each arrives once",
 )
 def test_what_is_written_while_the_bucket_is_away_arrives_later(
-    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: Shared,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(publish, "PAUSE", 0.0)
     tracker = Tracker(shared.address, "reviewlm", tmp_path / "home" / "mlartifacts")
@@ -210,6 +226,13 @@ def test_gc_leaves_the_bucket_alone(shared: Shared, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("first")
 def test_a_backup_says_that_the_bucket_is_left_out(shared: Shared, tmp_path: Path) -> None:
     home, file = tmp_path / "one" / "home", str(tmp_path / "backup.tar.gz")
-    saved = answer(home, "home", "backup", "--to", file, **{TRACKING_VARIABLE: shared.address})
+    saved = answer(
+        home,
+        "home",
+        "backup",
+        "--to",
+        file,
+        **{TRACKING_VARIABLE: shared.address},
+    )
     [warning] = saved["warnings"]
     assert shared.address in warning

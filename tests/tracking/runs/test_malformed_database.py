@@ -128,7 +128,9 @@ def test_a_database_that_cannot_be_used_is_named_with_what_to_do(
 
 @pytest.mark.parametrize("times", [2, 99])
 def test_a_database_that_another_process_is_opening_is_tried_again(
-    store_home: Path, monkeypatch: pytest.MonkeyPatch, times: int
+    store_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    times: int,
 ) -> None:
     asked, calls = database.stored_revision, []
 

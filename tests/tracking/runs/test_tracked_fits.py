@@ -40,7 +40,13 @@ from reviewlm.tracking.tags import (
 )
 
 TINY = Path(__file__).parents[2] / "flows" / "tiny.toml"
-SPEC = spec_from_dict({"kind": "ngram", "name": "kn2", "order": 2})
+SPEC = spec_from_dict(
+    {
+        "kind": "ngram",
+        "name": "kn2",
+        "order": 2,
+    }
+)
 
 
 @pytest.fixture
@@ -72,7 +78,11 @@ def prepared(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def fitted(tmp_path: Path, stand_in: Any, light_models: None) -> Any:
+def fitted(
+    tmp_path: Path,
+    stand_in: Any,
+    light_models: None,
+) -> Any:
     """An artifact of a fit: a journal and a bundle."""
     folder = tmp_path / "fit"
     stand_in.bundle(folder / "bundle", "w")
@@ -84,16 +94,32 @@ def fitted(tmp_path: Path, stand_in: Any, light_models: None) -> Any:
 
 def write_curve(journal: Path, steps: int) -> None:
     lines = [
-        {"step": step, "time": 1.0 + step, "train/nats": 0.5, "settled": True}
+        {
+            "step": step,
+            "time": 1.0 + step,
+            "train/nats": 0.5,
+            "settled": True,
+        }
         for step in range(1, steps + 1)
     ]
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def write_model_run(
-    config: Any, prepared: Any, fitted: Any, parent: str, there: bool = False
+    config: Any,
+    prepared: Any,
+    fitted: Any,
+    parent: str,
+    there: bool = False,
 ) -> str:
-    with open_model_run(config, SPEC, "d1", prepared, parent, there) as run:
+    with open_model_run(
+        config,
+        SPEC,
+        "d1",
+        prepared,
+        parent,
+        there,
+    ) as run:
         run.forward(fitted.folder / JOURNAL)
         run.complete(fitted, "bundle")
     return run.run_id
@@ -109,13 +135,20 @@ def runs(tracker: Tracker, **wanted: str) -> list[Any]:
 
 
 @pytest.fixture
-def logged_fit(config: Any, prepared: Any, fitted: Any, tracker: Tracker) -> Any:
+def logged_fit(
+    config: Any,
+    prepared: Any,
+    fitted: Any,
+    tracker: Tracker,
+) -> Any:
     """MLflow's runs of a fit and of the flow that it belongs to."""
     with parent_run(config, "retrain") as parent:
         log_inputs(config.workspace, prepared, parent)
         run_id = write_model_run(config, prepared, fitted, parent)
     return SimpleNamespace(
-        run=tracker.client.get_run(run_id), above=tracker.client.get_run(parent), run_id=run_id
+        run=tracker.client.get_run(run_id),
+        above=tracker.client.get_run(parent),
+        run_id=run_id,
     )
 
 
@@ -167,7 +200,10 @@ def test_a_fit_has_its_model(logged_fit: Any, tracker: Tracker):
 
 
 def test_a_fit_that_was_killed_gets_a_new_run_with_each_point_once(
-    config: Any, prepared: Any, fitted: Any, tracker: Tracker
+    config: Any,
+    prepared: Any,
+    fitted: Any,
+    tracker: Tracker,
 ):
     killed = tracker.start_run("kn2", {FIT_TAG: "d1"})
     tracker.log_journal(killed, fitted.folder / JOURNAL, settled=True)
@@ -182,7 +218,12 @@ def test_a_fit_that_was_killed_gets_a_new_run_with_each_point_once(
 
 
 @pytest.fixture
-def lost_fit(config: Any, prepared: Any, fitted: Any, tracker: Tracker) -> Any:
+def lost_fit(
+    config: Any,
+    prepared: Any,
+    fitted: Any,
+    tracker: Tracker,
+) -> Any:
     """A stored fit whose registered model has lost its files: linked to the old run it could never be scored."""
     parent = tracker.start_run("retrain")
     first = write_model_run(config, prepared, fitted, parent)
@@ -191,10 +232,20 @@ def lost_fit(config: Any, prepared: Any, fitted: Any, tracker: Tracker) -> Any:
     shutil.rmtree(registry.bundle_folder(lost))
 
     def log_again() -> str:
-        return write_model_run(config, prepared, fitted, parent, there=True)
+        return write_model_run(
+            config,
+            prepared,
+            fitted,
+            parent,
+            there=True,
+        )
 
     return SimpleNamespace(
-        first=first, lost=lost, parent=parent, registry=registry, log_again=log_again
+        first=first,
+        lost=lost,
+        parent=parent,
+        registry=registry,
+        log_again=log_again,
     )
 
 
@@ -204,7 +255,9 @@ def test_a_version_whose_logged_files_are_gone_is_an_error(lost_fit: Any) -> Non
 
 
 def test_a_fit_whose_logged_files_are_gone_is_logged_anew_once(
-    lost_fit: Any, tracker: Tracker, caplog: pytest.LogCaptureFixture
+    lost_fit: Any,
+    tracker: Tracker,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level("WARNING"):
         second = lost_fit.log_again()
@@ -223,7 +276,10 @@ def test_a_fit_that_was_logged_anew_can_be_registered(lost_fit: Any, tracker: Tr
 
 
 def test_a_logged_model_that_was_deleted_is_gone_too(
-    config: Any, prepared: Any, fitted: Any, tracker: Tracker
+    config: Any,
+    prepared: Any,
+    fitted: Any,
+    tracker: Tracker,
 ) -> None:
     parent = tracker.start_run("retrain")
     first = write_model_run(config, prepared, fitted, parent)
@@ -232,11 +288,23 @@ def test_a_logged_model_that_was_deleted_is_gone_too(
     tracker.client.delete_logged_model(uri.removeprefix("models:/"))
     assert not has_bundle(tracker, uri)
     assert not has_bundle(tracker, "")
-    assert write_model_run(config, prepared, fitted, parent, there=True) != first
+    assert (
+        write_model_run(
+            config,
+            prepared,
+            fitted,
+            parent,
+            there=True,
+        )
+        != first
+    )
 
 
 def test_a_logged_model_with_a_changed_file_is_logged_anew(
-    config: Any, prepared: Any, fitted: Any, tracker: Tracker
+    config: Any,
+    prepared: Any,
+    fitted: Any,
+    tracker: Tracker,
 ) -> None:
     weights = fitted.folder / "bundle" / "weights.bin"
     weights.write_bytes(b"weights")
@@ -244,7 +312,16 @@ def test_a_logged_model_with_a_changed_file_is_logged_anew(
     (fitted.folder / "bundle" / "spec.json").write_text(json.dumps(told))
     parent = tracker.start_run("retrain")
     first = write_model_run(config, prepared, fitted, parent)
-    assert write_model_run(config, prepared, fitted, parent, there=True) == first
+    assert (
+        write_model_run(
+            config,
+            prepared,
+            fitted,
+            parent,
+            there=True,
+        )
+        == first
+    )
     model = tracker.client.get_logged_model(
         tracker.tag(first, MODEL_URI_TAG).removeprefix("models:/")
     )
@@ -252,13 +329,32 @@ def test_a_logged_model_with_a_changed_file_is_logged_anew(
     assert folder
     (folder / weights.name).unlink()  # it may be a link to the store's file
     (folder / weights.name).write_bytes(b"weighty")
-    second = write_model_run(config, prepared, fitted, parent, there=True)
+    second = write_model_run(
+        config,
+        prepared,
+        fitted,
+        parent,
+        there=True,
+    )
     assert second != first
-    assert write_model_run(config, prepared, fitted, parent, there=True) == second
+    assert (
+        write_model_run(
+            config,
+            prepared,
+            fitted,
+            parent,
+            there=True,
+        )
+        == second
+    )
 
 
 def test_of_files_that_are_not_on_this_machine_mlflow_is_asked(
-    config: Any, prepared: Any, fitted: Any, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+    config: Any,
+    prepared: Any,
+    fitted: Any,
+    tracker: Tracker,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run_id = write_model_run(config, prepared, fitted, tracker.start_run("retrain"))
     uri = tracker.tag(run_id, MODEL_URI_TAG)
@@ -283,7 +379,9 @@ def test_of_files_that_are_not_on_this_machine_mlflow_is_asked(
     ],
 )
 def test_an_address_that_would_spread_a_password_or_cannot_work_is_refused(
-    own_home: Path, address: str, said: str
+    own_home: Path,
+    address: str,
+    said: str,
 ):
     from reviewlm.core.errors import ConfigError
 

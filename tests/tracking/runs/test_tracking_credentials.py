@@ -40,7 +40,11 @@ def door() -> Iterator[Door]:
 
 
 @pytest.fixture
-def tracker(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+def tracker(
+    door: Door,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Tracker:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(publish, "PAUSE", 0.0)
     return Tracker(door.address, "reviewlm", tmp_path / "home" / "mlartifacts")
@@ -56,7 +60,10 @@ def tracker(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trac
     ids=["401 of MLflow", "403 of a proxy", "403 of MLflow"],
 )
 def test_wrong_credentials_are_not_waited_for(
-    door: Door, tracker: Tracker, status: int, body: str
+    door: Door,
+    tracker: Tracker,
+    status: int,
+    body: str,
 ) -> None:
     door.status, door.body = status, body
 

@@ -31,7 +31,11 @@ class Line:
     """Stands before MLflow's client: *length* requests from number *cut* on fail, before or after they arrive."""
 
     def __init__(
-        self, client: Any, cut: int = ALWAYS, length: int = 1, arrives: bool = False
+        self,
+        client: Any,
+        cut: int = ALWAYS,
+        length: int = 1,
+        arrives: bool = False,
     ) -> None:
         self.client, self.cut, self.length, self.arrives = client, cut, length, arrives
         self.requests: list[str] = []
@@ -69,7 +73,11 @@ def line_of(tracker: Tracker, **how: Any) -> Line:
 
 
 @pytest.fixture
-def whole(tracker: Tracker, pieces: Path, light_models: None) -> tuple[dict[str, Any], list[str]]:
+def whole(
+    tracker: Tracker,
+    pieces: Path,
+    light_models: None,
+) -> tuple[dict[str, Any], list[str]]:
     """What MLflow holds after an undisturbed run, and the names of the requests that it took."""
     other = Tracker(tracker.uri, "undisturbed", tracker.artifact_root)
     line = line_of(other)
@@ -124,7 +132,11 @@ def test_an_undisturbed_run_leaves_no_record(whole: Any, tracker: Tracker):
     ids=["request lost", "answer lost", "an answer of each kind lost"],
 )
 def test_wherever_the_line_is_cut_everything_is_there_once_in_the_end(
-    whole: Any, store_home: Path, pieces: Path, arrives: bool, kinds: bool
+    whole: Any,
+    store_home: Path,
+    pieces: Path,
+    arrives: bool,
+    kinds: bool,
 ):
     """Every request of a whole run (or the last of each kind) fails, before it arrives or after; the rest goes on."""
     expected, requests = whole
@@ -134,7 +146,12 @@ def test_wherever_the_line_is_cut_everything_is_there_once_in_the_end(
             f"sqlite:///{store_home / 'mlflow.db'}", f"cut at {cut}", store_home / "mlartifacts"
         )
         tracker.experiment_id  # noqa: B018  of every run, so made before
-        line = line_of(tracker, cut=cut, length=1 + cut % 3, arrives=arrives)
+        line = line_of(
+            tracker,
+            cut=cut,
+            length=1 + cut % 3,
+            arrives=arrives,
+        )
         write_runs(tracker, pieces)
         line.cut = ALWAYS
         assert tracker.sync() == 0
@@ -147,7 +164,10 @@ def test_wherever_the_line_is_cut_everything_is_there_once_in_the_end(
 )
 @pytest.mark.slow
 def test_what_waits_after_an_outage_of_the_whole_run_is_sent_by_another_process(
-    whole: Any, tracker: Tracker, pieces: Path, caplog: pytest.LogCaptureFixture
+    whole: Any,
+    tracker: Tracker,
+    pieces: Path,
+    caplog: pytest.LogCaptureFixture,
 ):
     expected, _ = whole
     tracker.experiment_id  # noqa: B018
@@ -329,5 +349,10 @@ def test_home_sync_shows_what_waits_for_a_server_that_is_away(own_home: Path) ->
     document = json.loads(done.stdout.splitlines()[-1])
     assert (done.exit_code, document["waiting"]) == (0, 1)
     assert document["stores"] == [
-        {"store": "http://127.0.0.1:9", "experiment": "reviewlm", "waiting": 1, "refused": 0}
+        {
+            "store": "http://127.0.0.1:9",
+            "experiment": "reviewlm",
+            "waiting": 1,
+            "refused": 0,
+        }
     ]

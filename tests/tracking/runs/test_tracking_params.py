@@ -56,7 +56,13 @@ def write(path: Path, *lines: dict[str, object] | str) -> Path:
 
 def test_a_journal_gives_one_point_per_name_at_each_step(tmp_path: Path):
     journal = write(
-        tmp_path / "m", {"step": 10, "train/nats": 2.0, "rate": 0.1}, {"step": 20, "train/nats": 1}
+        tmp_path / "m",
+        {
+            "step": 10,
+            "train/nats": 2.0,
+            "rate": 0.1,
+        },
+        {"step": 20, "train/nats": 1},
     )
     found = {(point.name, point.step): point.value for point in read_journal(journal)}
     assert found == {

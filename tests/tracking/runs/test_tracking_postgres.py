@@ -66,7 +66,9 @@ def test_a_database_that_was_stopped_has_everything_once(
 
 @pytest.mark.usefixtures("light_models")
 def test_two_homes_share_one_registry_through_one_database(
-    cluster: Cluster, tmp_path: Path, pieces: Path
+    cluster: Cluster,
+    tmp_path: Path,
+    pieces: Path,
 ):
     """Each has a home folder, so a lock file, of its own; the models' files lie where both can read them."""
 

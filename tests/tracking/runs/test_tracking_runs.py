@@ -19,11 +19,19 @@ from reviewlm.tracking.client import VIEW_TAG
 from reviewlm.tracking.runs.runs import Tracker
 
 
-def artifact(tracker: Tracker, run_id: str, path: str) -> Path:
+def artifact(
+    tracker: Tracker,
+    run_id: str,
+    path: str,
+) -> Path:
     return tracker.artifact_root / run_id / "artifacts" / path
 
 
-def history(tracker: Tracker, run_id: str, name: str) -> list[tuple[int, float]]:
+def history(
+    tracker: Tracker,
+    run_id: str,
+    name: str,
+) -> list[tuple[int, float]]:
     return [
         (metric.step, metric.value) for metric in tracker.client.get_metric_history(run_id, name)
     ]
@@ -96,12 +104,18 @@ def test_the_page_of_models_shows_those_of_the_newest_retrain_the_best_first(tra
 
 @pytest.mark.parametrize(("adaptation", "shown"), [("static", "a"), ("cache", "b"), ("", "ab")])
 def test_the_page_of_models_shows_those_that_adapt_alike(
-    tracker: Tracker, adaptation: str, shown: str
+    tracker: Tracker,
+    adaptation: str,
+    shown: str,
 ) -> None:
     retrain = "2026-11-30 09:00"
     runs = {}
     for name, way in (("a", "static"), ("b", "cache")):
-        tags = {tag.KIND: "lstm", tag.RETRAIN: retrain, tag.ADAPTATION: way}
+        tags = {
+            tag.KIND: "lstm",
+            tag.RETRAIN: retrain,
+            tag.ADAPTATION: way,
+        }
         runs[name] = tracker.start_run(name, tags)
         tracker.log_metrics(runs[name], {"test/open_bits_per_byte": 0.3})
 
@@ -114,7 +128,14 @@ def test_the_page_of_models_shows_those_that_adapt_alike(
 def append(journal: Path, *steps: int) -> None:
     with journal.open("a") as file:
         file.writelines(
-            json.dumps({"step": step, "train/nats": step / 10, "rate": 1.0}) + "\n"
+            json.dumps(
+                {
+                    "step": step,
+                    "train/nats": step / 10,
+                    "rate": 1.0,
+                }
+            )
+            + "\n"
             for step in steps
         )
 
@@ -140,9 +161,22 @@ def test_what_a_divergence_or_a_kill_may_take_back_is_not_forwarded_before_it_is
         tracker.log_journal(run_id, journal, settled=True)
         return history(tracker, run_id, "train/nats")
 
-    def measure(step: int, nats: float, good: bool = True) -> None:
+    def measure(
+        step: int,
+        nats: float,
+        good: bool = True,
+    ) -> None:
         with journal.open("a") as file:
-            file.write(json.dumps({"step": step, "validation/nats": nats, "settled": good}) + "\n")
+            file.write(
+                json.dumps(
+                    {
+                        "step": step,
+                        "validation/nats": nats,
+                        "settled": good,
+                    }
+                )
+                + "\n"
+            )
 
     append(journal, 1, 2)
     assert forwarded() == []
@@ -163,7 +197,9 @@ def test_what_a_divergence_or_a_kill_may_take_back_is_not_forwarded_before_it_is
 
 
 def test_a_request_that_arrived_but_was_not_answered_is_not_sent_twice(
-    tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tracker: Tracker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     run_id, journal = tracker.start_run("a"), tmp_path / "metrics.jsonl"
     append(journal, *range(600))
@@ -185,7 +221,11 @@ def test_a_request_that_arrived_but_was_not_answered_is_not_sent_twice(
 def test_a_table_that_is_logged_again_replaces_itself(tracker: Tracker):
     run_id = tracker.start_run("a")
     frame = pl.DataFrame(
-        {"text": ['said "hi", é\nbye'], "stars": [5], "when": [datetime(2024, 1, 2)]}
+        {
+            "text": ['said "hi", é\nbye'],
+            "stars": [5],
+            "when": [datetime(2024, 1, 2)],
+        }
     )
     for _ in range(2):
         tracker.log_table(run_id, frame, "samples.json")
@@ -233,7 +273,11 @@ def test_a_data_set_is_recorded_with_its_use(recorded_data: Any):
     assert recorded_data.tags[0].value == "training"
 
 
-def _log_some(uri: str, root: Path, number: int) -> None:
+def _log_some(
+    uri: str,
+    root: Path,
+    number: int,
+) -> None:
     tracker = Tracker(uri, "reviewlm", root)
     run_id = tracker.start_run(f"process {number}", {"number": number})
     for step in range(20):
@@ -272,7 +316,10 @@ def test_a_folder_that_cannot_hold_the_database_is_named(tmp_path: Path):
     ],
 )
 def test_what_waiting_cannot_cure_is_told_at_once(
-    tracker: Tracker, monkeypatch, message: str, kind: type[Exception]
+    tracker: Tracker,
+    monkeypatch,
+    message: str,
+    kind: type[Exception],
 ):
     from mlflow.exceptions import MlflowException
 

@@ -32,7 +32,11 @@ def served(store_home: Path, tmp_path: Path) -> Iterator[Served]:
         yield server
 
 
-def test_everything_works_through_a_server(served: Served, tmp_path: Path, stand_in: Any):
+def test_everything_works_through_a_server(
+    served: Served,
+    tmp_path: Path,
+    stand_in: Any,
+):
     tracker = Tracker(served.address, "reviewlm", tmp_path / "home" / "mlartifacts")
     run_id = tracker.start_run("fit", {"reviewlm.fit": "d1"})
     journal = tmp_path / "metrics.jsonl"
@@ -56,7 +60,13 @@ def test_everything_works_through_a_server(served: Served, tmp_path: Path, stand
     registry, uri = Registry(tracker, "reviewlm"), tracker.tag(run_id, "reviewlm.model_uri")
     version = registry.register(uri, run_id)
     assert registry.register(uri, run_id) == version
-    registry.settle(version, None, True, "first", {"gate/outcome": "promoted"})
+    registry.settle(
+        version,
+        None,
+        True,
+        "first",
+        {"gate/outcome": "promoted"},
+    )
     assert registry.version_rows()[0]["outcome"] == "promoted"
 
     found = find_version(tracker, Reference("reviewlm", CHAMPION))

@@ -18,8 +18,20 @@ V = 40
 NOISE = 20
 """Words from 9 on that mean nothing; those above decide."""
 DECIDES = 9 + NOISE
-TRAINING = TrainingSpec(epochs=3, batch=32, learning_rate=1e-2, evaluations=3, precision="float32")
-OPTIONS = {"kind": "gru", "hidden": 24, "embedding": 16, "dropout": 0.0, "training": TRAINING}
+TRAINING = TrainingSpec(
+    epochs=3,
+    batch=32,
+    learning_rate=1e-2,
+    evaluations=3,
+    precision="float32",
+)
+OPTIONS = {
+    "kind": "gru",
+    "hidden": 24,
+    "embedding": 16,
+    "dropout": 0.0,
+    "training": TRAINING,
+}
 SMALL = RecurrentClassifierSpec(labels=("negative", "positive"), **OPTIONS)
 QUICK = replace(SMALL, training=replace(TRAINING, epochs=1, evaluations=2), dropout=0.2)
 TAGS = TaggingSpec(labels=("odd", "even"), **OPTIONS)
@@ -27,7 +39,13 @@ QUICK_TAGS = replace(TAGS, training=QUICK.training, dropout=0.2)
 
 
 def fitted(
-    spec, train, validation, work=None, device="cpu", report=lambda progress: None, **options
+    spec,
+    train,
+    validation,
+    work=None,
+    device="cpu",
+    report=lambda progress: None,
+    **options,
 ):
     """Train, in a folder of its own unless one is given."""
     with TemporaryDirectory() as folder:
@@ -41,7 +59,12 @@ def fitted(
         )
 
 
-def reviews(count, labels, seed, longest=14):
+def reviews(
+    count,
+    labels,
+    seed,
+    longest=14,
+):
     """Noise of 4 to *longest* words; one word anywhere in it, DECIDES + label, is all that tells the label."""
     draw = np.random.default_rng(seed)
     targets = draw.integers(0, labels, count)

@@ -21,26 +21,59 @@ from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.estimated_ngrams import estimate_ngrams
 from tests.models.classification.made_reviews import RECIPE, small
 
-RECURRENT = RecurrentSpec("lstm", hidden=12, embedding=8, objective=ObjectiveSpec("softmax"))
+RECURRENT = RecurrentSpec(
+    "lstm",
+    hidden=12,
+    embedding=8,
+    objective=ObjectiveSpec("softmax"),
+)
 
 
-def bundle(folder, words, spec=RECURRENT):
+def bundle(
+    folder,
+    words,
+    spec=RECURRENT,
+):
     torch.manual_seed(5)
     network = RecurrentNetwork(spec, torch.ones(words.size, dtype=torch.int64))
-    save_bundle(folder, spec, words, NeuralLM(spec, network, words.size), [("great", 5)], {})
+    save_bundle(
+        folder,
+        spec,
+        words,
+        NeuralLM(spec, network, words.size),
+        [("great", 5)],
+        {},
+    )
     return network
 
 
 def classifier(**options):
-    return small("lstm", **{"start": "lm", "training": RECIPE, "rate_decay": 1.2, **options})
+    return small(
+        "lstm",
+        **{
+            "start": "lm",
+            "training": RECIPE,
+            "rate_decay": 1.2,
+            **options,
+        },
+    )
 
 
 def test_a_language_model_that_does_not_fit_is_refused_with_the_reason(
-    words, train, held_out, tmp_path
+    words,
+    train,
+    held_out,
+    tmp_path,
 ):
     def refusal(spec, **parts):
         with pytest.raises(ModelError) as caught:
-            fit_classifier(spec, words, train, held_out, FitContext(tmp_path / "work", parts=parts))
+            fit_classifier(
+                spec,
+                words,
+                train,
+                held_out,
+                FitContext(tmp_path / "work", parts=parts),
+            )
         assert caught.value.kind == "input"
         return str(caught.value)
 
@@ -61,7 +94,14 @@ def test_a_language_model_that_does_not_fit_is_refused_with_the_reason(
     bundle(tmp_path / "other", other)
     assert "has another vocabulary" in refusal(classifier(), lm=tmp_path / "other")
     counts = count_ngrams(_Stream(train), 2, words.size, CONTEXT_IDS)
-    save_bundle(tmp_path / "kn", NGramSpec(order=2), words, estimate_ngrams(counts), [], {})
+    save_bundle(
+        tmp_path / "kn",
+        NGramSpec(order=2),
+        words,
+        estimate_ngrams(counts),
+        [],
+        {},
+    )
     assert "of the kind 'ngram'; a classifier can only" in refusal(classifier(), lm=tmp_path / "kn")
 
 

@@ -33,7 +33,12 @@ def rows(words, tmp_path_factory):
     return folder, matrix_VD
 
 
-def told_by(words, which, count, seed):
+def told_by(
+    words,
+    which,
+    count,
+    seed,
+):
     """Reviews whose label is told by one of the two words only."""
     draw = np.random.default_rng(seed)
     targets = np.arange(count) % len(TELLING)
@@ -46,12 +51,20 @@ def told_by(words, which, count, seed):
 
 
 @pytest.mark.slow
-def test_a_label_is_known_by_words_that_no_labelled_review_had(words, rows, tmp_path):
+def test_a_label_is_known_by_words_that_no_labelled_review_had(
+    words,
+    rows,
+    tmp_path,
+):
     seen, unseen = told_by(words, 0, 60, 1), told_by(words, 1, 60, 2)
 
     def accuracy(spec, work):
         model = fit_classifier(
-            spec, words, seen, seen, FitContext(tmp_path / work, vectors=rows[0])
+            spec,
+            words,
+            seen,
+            seen,
+            FitContext(tmp_path / work, vectors=rows[0]),
         ).model
         return (model.answers(model.scores(unseen.sequences)) == unseen.targets).mean()
 
@@ -59,10 +72,22 @@ def test_a_label_is_known_by_words_that_no_labelled_review_had(words, rows, tmp_
     assert accuracy(small("gru"), "without") < 0.7
 
 
-def test_vectors_of_another_size_are_refused(words, rows, train, held_out, tmp_path):
+def test_vectors_of_another_size_are_refused(
+    words,
+    rows,
+    train,
+    held_out,
+    tmp_path,
+):
     spec = small("gru", vectors="own", embedding=9)
     with pytest.raises(
         ModelError, match="'own' have 8 dimensions, not 9: set embedding = 8"
     ) as refusal:
-        fit_classifier(spec, words, train, held_out, FitContext(tmp_path, vectors=rows[0]))
+        fit_classifier(
+            spec,
+            words,
+            train,
+            held_out,
+            FitContext(tmp_path, vectors=rows[0]),
+        )
     assert refusal.value.kind == "input"

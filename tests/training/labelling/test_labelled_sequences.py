@@ -28,7 +28,11 @@ def test_evaluation_reads_every_sequence_once_in_batches_of_bounded_size(given_t
 
 
 @given(texts, st.integers(1, 7), st.integers(0, 3))
-def test_training_draws_every_sequence_once_in_an_epoch(given_texts, size, seed):
+def test_training_draws_every_sequence_once_in_an_epoch(
+    given_texts,
+    size,
+    seed,
+):
     sequences = Sequences.of(given_texts)
     groups = list(shuffle_rows(sequences, np.random.default_rng(seed), size))
     assert sorted(np.concatenate(groups).tolist()) == list(range(len(given_texts)))
@@ -82,7 +86,11 @@ def test_sequences_that_cannot_be_read_are_refused_with_the_place(build, complai
         (TAGS, [[-1, -1], [-1, -1, -1]], "nothing to learn: all labels are -1"),
     ],
 )
-def test_targets_that_do_not_fit_are_refused_with_the_place(spec, targets, complaint):
+def test_targets_that_do_not_fit_are_refused_with_the_place(
+    spec,
+    targets,
+    complaint,
+):
     with pytest.raises(ModelError, match=complaint) as caught:
         LabelledSequences.of([[9, 10], [11, 12, 13]], targets).require(spec, 20)
     assert caught.value.kind == "input"

@@ -15,7 +15,16 @@ from reviewlm.training.labelling.labeller_fit import add_gradients
 from reviewlm.training.neural.tbptt import Sums
 from tests.training.labelling.made_labels import QUICK, SMALL, TRAINING, fitted, reviews
 
-SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
+SPEC = replace(
+    QUICK,
+    dropout=0.3,
+    training=replace(
+        TRAINING,
+        epochs=2.4,
+        batch=16,
+        evaluations=5,
+    ),
+)
 
 
 @pytest.fixture
@@ -23,7 +32,11 @@ def data():
     return reviews(150, 2, 1)
 
 
-def not_finite_after(updates, times, patch):
+def not_finite_after(
+    updates,
+    times,
+    patch,
+):
     """Let the loss of the update after some others be no number, the first few times that it is made."""
     made, left = [0], [times]
 
@@ -49,7 +62,11 @@ def rates_of(work):
     return [line["learning_rate"] for line in lines_of(work) if "learning_rate" in line]
 
 
-def test_it_goes_back_to_the_last_evaluation_with_half_the_rate(data, tmp_path, monkeypatch):
+def test_it_goes_back_to_the_last_evaluation_with_half_the_rate(
+    data,
+    tmp_path,
+    monkeypatch,
+):
     """24 updates, evaluations after 5, 10, 15, 20 and 24; update 14 has no finite loss."""
     fitted(SPEC, data, data, work=tmp_path / "whole")
     not_finite_after(13, 1, monkeypatch)
@@ -63,7 +80,11 @@ def test_it_goes_back_to_the_last_evaluation_with_half_the_rate(data, tmp_path, 
     ]
 
 
-def test_a_validation_loss_that_is_not_finite_is_a_divergence(data, tmp_path, monkeypatch):
+def test_a_validation_loss_that_is_not_finite_is_a_divergence(
+    data,
+    tmp_path,
+    monkeypatch,
+):
     times = [0]
 
     def third(model, examples):

@@ -36,9 +36,18 @@ from tests.training.labelling.made_labels import (
         [(3, True, "rnn"), (3, False, "gru")],
     ),
 )
-def test_a_classifier_learns_which_word_anywhere_decides(labels, bidirectional, kind):
+def test_a_classifier_learns_which_word_anywhere_decides(
+    labels,
+    bidirectional,
+    kind,
+):
     names = ("negative", "neutral", "positive")[:labels]
-    spec = replace(SMALL, labels=names, bidirectional=bidirectional, kind=kind)
+    spec = replace(
+        SMALL,
+        labels=names,
+        bidirectional=bidirectional,
+        kind=kind,
+    )
     train, validation, test = (
         reviews(count, labels, seed) for count, seed in ((1_500, 1), (200, 2), (400, 3))
     )

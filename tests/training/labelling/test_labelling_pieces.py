@@ -35,7 +35,11 @@ def gradients_of(network):
     return [parameter.grad.clone() for parameter in network.parameters()]
 
 
-def rows_of_pieces(lengths: np.ndarray, most: int, positions: int) -> list[tuple[int, int]]:
+def rows_of_pieces(
+    lengths: np.ndarray,
+    most: int,
+    positions: int,
+) -> list[tuple[int, int]]:
     """Cut rows into pieces of at most `most` rows or `positions` positions; give each piece's first row and end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step, "PIECE_POSITIONS", positions)
@@ -50,21 +54,33 @@ given_rows = given(
 
 
 @given_rows
-def test_pieces_hold_every_row_once_in_order(lengths, most, positions):
+def test_pieces_hold_every_row_once_in_order(
+    lengths,
+    most,
+    positions,
+):
     found = rows_of_pieces(lengths, most, positions)
 
     assert [row for first, last in found for row in range(first, last)] == list(range(len(lengths)))
 
 
 @given_rows
-def test_a_piece_has_at_most_the_allowed_rows(lengths, most, positions):
+def test_a_piece_has_at_most_the_allowed_rows(
+    lengths,
+    most,
+    positions,
+):
     found = rows_of_pieces(lengths, most, positions)
 
     assert max(last - first for first, last in found) <= most
 
 
 @given_rows
-def test_a_piece_of_several_rows_has_at_most_the_allowed_positions(lengths, most, positions):
+def test_a_piece_of_several_rows_has_at_most_the_allowed_positions(
+    lengths,
+    most,
+    positions,
+):
     found = rows_of_pieces(lengths, most, positions)
 
     for first, last in found:
@@ -72,7 +88,11 @@ def test_a_piece_of_several_rows_has_at_most_the_allowed_positions(lengths, most
 
 
 @given_rows
-def test_a_piece_ends_only_where_one_more_row_is_too_much(lengths, most, positions):
+def test_a_piece_ends_only_where_one_more_row_is_too_much(
+    lengths,
+    most,
+    positions,
+):
     found = rows_of_pieces(lengths, most, positions)
 
     for first, last in found:
@@ -86,8 +106,20 @@ def test_a_batch_in_pieces_has_the_gradient_of_the_whole(task, micro_batch):
     data = next_word_tags(20, 1) if task == "tagging" else reviews(20, 2, 1)
     spec = TAGS if task == "tagging" else SMALL
     whole, parts = network_of(spec), network_of(spec)
-    sums = add_gradients(whole.train(), data, ROWS, spec, 32)
-    found = add_gradients(parts.train(), data, ROWS, spec, micro_batch)
+    sums = add_gradients(
+        whole.train(),
+        data,
+        ROWS,
+        spec,
+        32,
+    )
+    found = add_gradients(
+        parts.train(),
+        data,
+        ROWS,
+        spec,
+        micro_batch,
+    )
     assert found.nats == pytest.approx(sums.nats, rel=1e-12)
     assert found.tokens == sums.tokens
     assert (

@@ -22,7 +22,16 @@ from tests.training.labelling.made_labels import (
     reviews,
 )
 
-SPEC = replace(QUICK, dropout=0.3, training=replace(TRAINING, epochs=2.4, batch=16, evaluations=5))
+SPEC = replace(
+    QUICK,
+    dropout=0.3,
+    training=replace(
+        TRAINING,
+        epochs=2.4,
+        batch=16,
+        evaluations=5,
+    ),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +70,12 @@ def without_time(summary):
 
 @pytest.mark.parametrize("updates", slow_but([1, 9, 13, 23], {13}))
 @pytest.mark.parametrize("task", ["classification", "tagging"])
-def test_a_killed_training_goes_on_as_if_undisturbed(task, updates, tmp_path, monkeypatch):
+def test_a_killed_training_goes_on_as_if_undisturbed(
+    task,
+    updates,
+    tmp_path,
+    monkeypatch,
+):
     """24 updates, of which every fifth or so is followed by an evaluation and a checkpoint."""
     spec = replace(QUICK_TAGS if task == "tagging" else QUICK, dropout=0.3, training=SPEC.training)
     data = next_word_tags(150, 1) if task == "tagging" else reviews(150, 2, 1)

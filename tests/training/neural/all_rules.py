@@ -10,12 +10,23 @@ from reviewlm.models.options import as_written, without_inapplicable
 from reviewlm.models.specs import TrainingSpec
 
 ALL = get_args(Optimizer)
-RATE = {"adagrad": 0.1, "rmsprop": 0.02, "adadelta": 1.0, "adam": 0.02, "adamw": 0.02}
+RATE = {
+    "adagrad": 0.1,
+    "rmsprop": 0.02,
+    "adadelta": 1.0,
+    "adam": 0.02,
+    "adamw": 0.02,
+}
 BETAS = (0.8, 0.95)
 
 
 def options(name, **changes):
-    defaults = {"weight_decay": 0.0, "momentum": 0.7, "beta1": BETAS[0], "beta2": BETAS[1]}
+    defaults = {
+        "weight_decay": 0.0,
+        "momentum": 0.7,
+        "beta1": BETAS[0],
+        "beta2": BETAS[1],
+    }
     chosen = {"learning_rate": RATE.get(name, 0.05)} | defaults | changes
     with as_written():  # of these constants a rule takes those it has
         return without_inapplicable(TrainingSpec(optimizer=name, **chosen))
@@ -47,7 +58,12 @@ def draws(steps, seed=7):
     )
 
 
-def go(parts, rule, some, rates=None):
+def go(
+    parts,
+    rule,
+    some,
+    rates=None,
+):
     """Take a step for each draw; return the weights after each."""
     path = []
     for number, draw in enumerate(some):

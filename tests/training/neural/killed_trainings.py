@@ -55,10 +55,20 @@ def network_of(kill_at=None):
     return network
 
 
-def run(folder, network=None, training=TRAINING):
+def run(
+    folder,
+    network=None,
+    training=TRAINING,
+):
     folder.mkdir(exist_ok=True)
     network = network or network_of()
-    summary = train(network, TRAIN, VALIDATION, training, FitContext(folder))
+    summary = train(
+        network,
+        TRAIN,
+        VALIDATION,
+        training,
+        FitContext(folder),
+    )
     return network, summary
 
 
@@ -80,7 +90,12 @@ def without_clock(summary):
     return {name: value for name, value in summary.items() if name not in CLOCKS}
 
 
-def assert_same_as(undisturbed, folder, network, summary):
+def assert_same_as(
+    undisturbed,
+    folder,
+    network,
+    summary,
+):
     assert bits(network) == undisturbed[0]
     assert without_clock(summary) == undisturbed[1]
     assert journal(folder) == undisturbed[2]

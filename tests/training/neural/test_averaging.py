@@ -19,7 +19,12 @@ def parameters_of(seed=0, dtype=torch.float64):
     ]
 
 
-def walk(parameters, steps, average=None, seed=1):
+def walk(
+    parameters,
+    steps,
+    average=None,
+    seed=1,
+):
     """Change the weights at random; return what they were after each step."""
     generator = torch.Generator().manual_seed(seed)
     path = []
@@ -81,7 +86,12 @@ def test_going_on_from_a_checkpoint_gives_the_same_average_to_the_last_bit(decay
 
 def test_the_trainer_lets_the_average_begin_seven_evaluations_after_the_best():
     network = RecurrentNetwork(
-        RecurrentSpec(hidden=2, embedding=2, objective=ObjectiveSpec(head=3)), torch.ones(12).long()
+        RecurrentSpec(
+            hidden=2,
+            embedding=2,
+            objective=ObjectiveSpec(head=3),
+        ),
+        torch.ones(12).long(),
     )
     state = TrainingState(network, TrainingSpec(optimizer="nt_asgd"))
     fired = [state.trigger.observe(nats) for nats in (3.0, *[4.0] * 6)]

@@ -31,8 +31,19 @@ def reads_and_targets(batches, epoch):
 @pytest.mark.parametrize("random", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("batch", "window"), SHAPES)
-def test_every_scored_token_is_a_target_exactly_once(kind, batch, window, random):
-    batches = kind(STREAM, batch, window, 1, random)
+def test_every_scored_token_is_a_target_exactly_once(
+    kind,
+    batch,
+    window,
+    random,
+):
+    batches = kind(
+        STREAM,
+        batch,
+        window,
+        1,
+        random,
+    )
     for epoch in range(2):
         windows = list(batches.epoch(epoch))
         assert [w.index for w in windows] == list(range(batches.windows(epoch + 1)[epoch]))
@@ -49,7 +60,12 @@ def test_every_scored_token_is_a_target_exactly_once(kind, batch, window, random
 
 @pytest.mark.parametrize("chunk", [1, 30, 1 << 22])
 @pytest.mark.parametrize(("batch", "window"), [(1, 1), (4, 5), (7, 3), (60, 2), (3, 1000)])
-def test_windows_are_those_of_the_whole_epoch_written_out(batch, window, chunk, monkeypatch):
+def test_windows_are_those_of_the_whole_epoch_written_out(
+    batch,
+    window,
+    chunk,
+    monkeypatch,
+):
     monkeypatch.setattr("reviewlm.training.neural.batches.CHUNK", chunk)
     order = np.random.default_rng([9, 2]).permutation(len(STREAM))
     lane = -(-(len(STREAM.ids) - 1) // batch)
@@ -71,9 +87,25 @@ def test_windows_are_those_of_the_whole_epoch_written_out(batch, window, chunk, 
 @pytest.mark.parametrize("random", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_epoch_goes_on_from_any_window(kind, random):
-    whole = list(kind(STREAM, 4, 6, 3, random).epoch(1))
+    whole = list(
+        kind(
+            STREAM,
+            4,
+            6,
+            3,
+            random,
+        ).epoch(1)
+    )
     for start in (1, 6, len(whole)):
-        rest = list(kind(STREAM, 4, 6, 3, random).epoch(1, start))
+        rest = list(
+            kind(
+                STREAM,
+                4,
+                6,
+                3,
+                random,
+            ).epoch(1, start)
+        )
         assert [w.index for w in rest] == [w.index for w in whole[start:]]
         for found, expected in zip(rest, whole[start:], strict=True):
             assert np.array_equal(found.x_BT, expected.x_BT)
@@ -89,10 +121,35 @@ def test_an_epoch_goes_on_from_any_window(kind, random):
     st.integers(1, 40),
     st.booleans(),
 )
-def test_how_much_is_read_at_a_time_changes_nothing(kind, count, batch, window, chunk, random):
+def test_how_much_is_read_at_a_time_changes_nothing(
+    kind,
+    count,
+    batch,
+    window,
+    chunk,
+    random,
+):
     stream = walks(count, V, count)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reviewlm.training.neural.batches.CHUNK", chunk)
-        small = reads_and_targets(kind(stream, batch, window, 1, random), 0)
-    large = reads_and_targets(kind(stream, batch, window, 1, random), 0)
+        small = reads_and_targets(
+            kind(
+                stream,
+                batch,
+                window,
+                1,
+                random,
+            ),
+            0,
+        )
+    large = reads_and_targets(
+        kind(
+            stream,
+            batch,
+            window,
+            1,
+            random,
+        ),
+        0,
+    )
     assert all(np.array_equal(a, b) for a, b in zip(small, large, strict=True))

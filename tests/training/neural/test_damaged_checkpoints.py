@@ -57,7 +57,10 @@ DAMAGE = {
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", long_but(DAMAGE, {"a flipped bit", "no journal"}))
 def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one(
-    tmp_path, undisturbed, damage, caplog
+    tmp_path,
+    undisturbed,
+    damage,
+    caplog,
 ):
     kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
     assert len(list((tmp_path / CHECKPOINTS).iterdir())) == 2

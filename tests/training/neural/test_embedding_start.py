@@ -28,9 +28,20 @@ from reviewlm.training.vectors.stored_rows import ROWS, save_matrix
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 TRAINING = TrainingSpec(
-    epochs=1, batch=4, bptt_len=8, learning_rate=1e-2, precision="float32", evaluations=2
+    epochs=1,
+    batch=4,
+    bptt_len=8,
+    learning_rate=1e-2,
+    precision="float32",
+    evaluations=2,
 )
-LSTM = RecurrentSpec(hidden=6, embedding=4, dropout=0.0, training=TRAINING, vectors="own")
+LSTM = RecurrentSpec(
+    hidden=6,
+    embedding=4,
+    dropout=0.0,
+    training=TRAINING,
+    vectors="own",
+)
 TEXTS = [
     "the food was good and the staff was kind",
     "the soup was cold",
@@ -49,7 +60,13 @@ KINDS = {
     "sampled softmax": replace(
         LSTM, objective=ObjectiveSpec("softmax", estimator="sampled", samples=8)
     ),
-    "feed-forward": NPLMSpec(hidden=6, embedding=4, dropout=0.0, training=TRAINING, vectors="own"),
+    "feed-forward": NPLMSpec(
+        hidden=6,
+        embedding=4,
+        dropout=0.0,
+        training=TRAINING,
+        vectors="own",
+    ),
 }
 
 
@@ -69,7 +86,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Vocabulary, TokenStr
     return vocabulary, TokenStream.open(folder)
 
 
-def rows_in(folder: Any, vocabulary: Vocabulary, dimensions: int = 4) -> np.ndarray:
+def rows_in(
+    folder: Any,
+    vocabulary: Vocabulary,
+    dimensions: int = 4,
+) -> np.ndarray:
     rows_VE = (
         np.random.default_rng(7).normal(0, 0.3, (vocabulary.size, dimensions)).astype(np.float32)
     )
@@ -77,15 +98,28 @@ def rows_in(folder: Any, vocabulary: Vocabulary, dimensions: int = 4) -> np.ndar
     return rows_VE
 
 
-def fitted(spec: Any, data: Any, folder: Any, vectors: Any) -> Any:
+def fitted(
+    spec: Any,
+    data: Any,
+    folder: Any,
+    vectors: Any,
+) -> Any:
     vocabulary, stream = data
     context = FitContext(work=folder, vectors=vectors)
-    return fit_model(spec, vocabulary, stream, stream, context).model
+    return fit_model(
+        spec,
+        vocabulary,
+        stream,
+        stream,
+        context,
+    ).model
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_frozen_embedding_stays_to_the_bit_while_the_rest_is_trained(
-    name: str, data: Any, tmp_path: Any
+    name: str,
+    data: Any,
+    tmp_path: Any,
 ) -> None:
     spec, rows_VE = KINDS[name], rows_in(tmp_path, data[0])
     network = fitted(
@@ -100,7 +134,11 @@ def test_a_frozen_embedding_stays_to_the_bit_while_the_rest_is_trained(
 
 
 def test_vectors_that_do_not_fit_are_refused(data: Any, tmp_path: Any) -> None:
-    def refusal(spec: Any, vectors: Any, kind: str = "input") -> str:
+    def refusal(
+        spec: Any,
+        vectors: Any,
+        kind: str = "input",
+    ) -> str:
         with pytest.raises(ModelError) as caught:
             fitted(spec, data, tmp_path / "work", vectors)
         assert caught.value.kind == kind

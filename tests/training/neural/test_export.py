@@ -18,27 +18,67 @@ from tests.models.table_lm import TableLM, TableSpec
 
 LEVELS = ObjectiveSpec(head=20)
 SPECS = {
-    "lstm": RecurrentSpec(kind="lstm", hidden=9, embedding=6, objective=LEVELS),
-    "lstm of two layers": RecurrentSpec(kind="lstm", hidden=9, embedding=9, layers=2),
+    "lstm": RecurrentSpec(
+        kind="lstm",
+        hidden=9,
+        embedding=6,
+        objective=LEVELS,
+    ),
+    "lstm of two layers": RecurrentSpec(
+        kind="lstm",
+        hidden=9,
+        embedding=9,
+        layers=2,
+    ),
     "lstm without stars": RecurrentSpec(
-        kind="lstm", hidden=9, embedding=6, condition_on_stars=False
+        kind="lstm",
+        hidden=9,
+        embedding=6,
+        condition_on_stars=False,
     ),
     "normalised lstm": RecurrentSpec(
-        kind="lstm", hidden=9, embedding=6, cells="reference", layer_norm=True
+        kind="lstm",
+        hidden=9,
+        embedding=6,
+        cells="reference",
+        layer_norm=True,
     ),
-    "gru": RecurrentSpec(kind="gru", hidden=9, embedding=6, objective=LEVELS),
+    "gru": RecurrentSpec(
+        kind="gru",
+        hidden=9,
+        embedding=6,
+        objective=LEVELS,
+    ),
     "gru of two layers": RecurrentSpec(
-        kind="gru", hidden=9, embedding=6, layers=2, cells="reference", form="cho"
+        kind="gru",
+        hidden=9,
+        embedding=6,
+        layers=2,
+        cells="reference",
+        form="cho",
     ),
     "rnn": RecurrentSpec(
-        kind="rnn", hidden=9, embedding=6, objective=ObjectiveSpec(output="softmax")
+        kind="rnn",
+        hidden=9,
+        embedding=6,
+        objective=ObjectiveSpec(output="softmax"),
     ),
-    "relu rnn": RecurrentSpec(kind="rnn", hidden=9, embedding=6, nonlinearity="relu"),
+    "relu rnn": RecurrentSpec(
+        kind="rnn",
+        hidden=9,
+        embedding=6,
+        nonlinearity="relu",
+    ),
     "adaptive": RecurrentSpec(
         kind="gru",
         hidden=9,
         embedding=8,
-        objective=ObjectiveSpec(output="adaptive", head=20, cutoffs=(40,), shrink=2),
+        objective=ObjectiveSpec(
+            output="adaptive",
+            head=20,
+            cutoffs=(40,),
+            shrink=2,
+        ),
     ),
     "hierarchical": RecurrentSpec(
         kind="gru",
@@ -47,8 +87,17 @@ SPECS = {
         tied=False,
         objective=ObjectiveSpec(output="hierarchical"),
     ),
-    "nplm": NPLMSpec(context=3, embedding=5, hidden=7, objective=LEVELS),
-    "nplm of one word": NPLMSpec(context=1, embedding=5, hidden=7),
+    "nplm": NPLMSpec(
+        context=3,
+        embedding=5,
+        hidden=7,
+        objective=LEVELS,
+    ),
+    "nplm of one word": NPLMSpec(
+        context=1,
+        embedding=5,
+        hidden=7,
+    ),
 }
 PROBES = [("The food was great.", 5), ("", 0)]
 VOCABULARY = train("word")
@@ -84,7 +133,11 @@ def test_the_graph_gives_the_numbers_of_the_model(name):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", SPECS)
-def test_an_exported_network_gives_the_numbers_of_the_model(name, tmp_path, monkeypatch):
+def test_an_exported_network_gives_the_numbers_of_the_model(
+    name,
+    tmp_path,
+    monkeypatch,
+):
     monkeypatch.setattr(module, "MOST_TOKENS", 60)
     bundle = bundle_of(name)
     found = write_export(
@@ -126,7 +179,12 @@ def exports(monkeypatch):
         (lambda logp_BV: logp_BV * torch.nan, "differ by up to inf"),
     ],
 )
-def test_a_graph_that_differs_is_not_written(change, said, tmp_path, exports):
+def test_a_graph_that_differs_is_not_written(
+    change,
+    said,
+    tmp_path,
+    exports,
+):
     exports(change)
     with pytest.raises(ModelError, match=said) as caught:
         write_export(tmp_path / "out", bundle_of("lstm"), PROBES, {})

@@ -23,14 +23,40 @@ from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.marked_cases import long_but
 
 TRAINING = TrainingSpec(
-    epochs=10, batch=4, bptt_len=12, learning_rate=2e-2, precision="float32", evaluations=3, seed=3
+    epochs=10,
+    batch=4,
+    bptt_len=12,
+    learning_rate=2e-2,
+    precision="float32",
+    evaluations=3,
+    seed=3,
 )
-SMALL = {"dropout": 0.0, "training": TRAINING, "objective": ObjectiveSpec(output="softmax")}
+SMALL = {
+    "dropout": 0.0,
+    "training": TRAINING,
+    "objective": ObjectiveSpec(output="softmax"),
+}
 SPECS = {
     # Ratings say nothing in this language: being reminded of them only slows so small a network down.
-    "rnn": RecurrentSpec(kind="rnn", hidden=16, embedding=8, condition_on_stars=False, **SMALL),
-    "gru": RecurrentSpec(kind="gru", hidden=16, embedding=8, **SMALL),
-    "lstm": RecurrentSpec(kind="lstm", hidden=16, embedding=8, **SMALL),
+    "rnn": RecurrentSpec(
+        kind="rnn",
+        hidden=16,
+        embedding=8,
+        condition_on_stars=False,
+        **SMALL,
+    ),
+    "gru": RecurrentSpec(
+        kind="gru",
+        hidden=16,
+        embedding=8,
+        **SMALL,
+    ),
+    "lstm": RecurrentSpec(
+        kind="lstm",
+        hidden=16,
+        embedding=8,
+        **SMALL,
+    ),
 }
 
 
@@ -38,7 +64,12 @@ def reviews(count, seed):
     """ "the cat . it meows": 4 animals, each with its sound; everything else is fixed."""
     rng, sounds = (
         np.random.default_rng(seed),
-        {"cat": "meows", "dog": "barks", "cow": "moos", "owl": "hoots"},
+        {
+            "cat": "meows",
+            "dog": "barks",
+            "cow": "moos",
+            "owl": "hoots",
+        },
     )
     texts = []
     for _ in range(count):
@@ -74,9 +105,19 @@ def data(tmp_path_factory):
     return vocabulary, *streams
 
 
-def fit(spec, data, folder):
+def fit(
+    spec,
+    data,
+    folder,
+):
     vocabulary, train, validation = data
-    return fit_model(spec, vocabulary, train, validation, FitContext(work=folder))
+    return fit_model(
+        spec,
+        vocabulary,
+        train,
+        validation,
+        FitContext(work=folder),
+    )
 
 
 def perplexity(model, stream):
@@ -88,7 +129,11 @@ def perplexity(model, stream):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", long_but(["rnn", "lstm"], ["lstm"]))
-def test_a_recurrent_model_beats_ngram_models(name, data, tmp_path):
+def test_a_recurrent_model_beats_ngram_models(
+    name,
+    data,
+    tmp_path,
+):
     """What the animal says follows from a word that a trigram no longer sees."""
     reached = perplexity(fit(SPECS[name], data, tmp_path).model, data[2])
     unigram, trigram = (

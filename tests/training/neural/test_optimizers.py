@@ -42,7 +42,11 @@ def test_adamw_is_torchs_fused_one_with_the_decay_on_matrices_alone():
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("cut", [0, 1, 11])
-def test_a_rule_goes_on_from_a_checkpoint_bit_for_bit(name, cut, tmp_path):
+def test_a_rule_goes_on_from_a_checkpoint_bit_for_bit(
+    name,
+    cut,
+    tmp_path,
+):
     whole, first, second, some = Parts(), Parts(), Parts(seed=9), draws(25)
     training = options(name, l2=0.01, weight_decay=0.02)
     undisturbed = go(whole, make_optimizer(whole, training), some)

@@ -26,7 +26,12 @@ class Small:
     The complaint comes after dropout has drawn, as it does where the output layer's logits do not fit.
     """
 
-    def __init__(self, streams, error, since=0):
+    def __init__(
+        self,
+        streams,
+        error,
+        since=0,
+    ):
         self.network, self.streams, self.error = (
             network_of(replace(SPEC, training=RECIPE)),
             streams,
@@ -54,7 +59,11 @@ def bits(network):
 )
 @pytest.mark.parametrize(("streams", "micro_batch"), long_but([(4, 4), (3, 2), (1, 1)], [(3, 2)]))
 def test_a_training_in_little_memory_is_that_of_a_recipe_with_few_streams_at_a_time(
-    tmp_path, error, streams, micro_batch, caplog
+    tmp_path,
+    error,
+    streams,
+    micro_batch,
+    caplog,
 ):
     """From the first window on, so it must be the training of a recipe that asks for those few streams."""
     small = Small(streams, error)

@@ -23,7 +23,12 @@ from tests.models.neural.made_trainings import (
 )
 
 TRAPEZOID = replace(
-    TRAINING, schedule="trapezoid", epochs=8, warmup=0.02, final_rate=0.0, evaluations=4
+    TRAINING,
+    schedule="trapezoid",
+    epochs=8,
+    warmup=0.02,
+    final_rate=0.0,
+    evaluations=4,
 )
 UPDATES = Plan(TRAIN, TRAPEZOID).updates
 
@@ -39,14 +44,25 @@ class Clock:
         return self.now
 
 
-def paced(folder, monkeypatch, pace, training=TRAPEZOID):
+def paced(
+    folder,
+    monkeypatch,
+    pace,
+    training=TRAPEZOID,
+):
     """Return the summary of a paced training by this clock."""
     clock = Clock()
     monkeypatch.setattr(pacing, "time", clock)
     monkeypatch.setattr(progress, "time", clock)
     folder.mkdir()
     network = network_of(replace(SPEC, training=training))
-    return train(network, TRAIN, VALIDATION, training, FitContext(folder, pace=pace))
+    return train(
+        network,
+        TRAIN,
+        VALIDATION,
+        training,
+        FitContext(folder, pace=pace),
+    )
 
 
 def shorter(summary, training=TRAPEZOID):
@@ -54,7 +70,12 @@ def shorter(summary, training=TRAPEZOID):
 
 
 def test_a_trapezoid_has_its_rates_at_its_corners():
-    training = TrainingSpec(learning_rate=0.5, warmup=0.2, final_rate=0.1, schedule="trapezoid")
+    training = TrainingSpec(
+        learning_rate=0.5,
+        warmup=0.2,
+        final_rate=0.1,
+        schedule="trapezoid",
+    )
     rates = [learning_rate(training, update, 10) for update in range(10)]
     assert rates == pytest.approx([0.25, *[0.5] * 7, 0.275, 0.05])
 
@@ -67,8 +88,16 @@ def test_it_stops_in_time_for_its_decay(tmp_path, monkeypatch):
 
 
 def test_a_faster_machine_makes_more_updates(tmp_path, monkeypatch):
-    expected = {"slower": 1e12, "as expected": 0.0, "faster": 1e-12}  # tokens per second
-    pace = Pace(seconds=UPDATES / 2, evaluations=2, after=UPDATES / 16)
+    expected = {
+        "slower": 1e12,
+        "as expected": 0.0,
+        "faster": 1e-12,
+    }  # tokens per second
+    pace = Pace(
+        seconds=UPDATES / 2,
+        evaluations=2,
+        after=UPDATES / 16,
+    )
     made = [
         paced(tmp_path / name, monkeypatch, replace(pace, tokens_per_second=speed))["updates"]
         for name, speed in expected.items()

@@ -62,18 +62,30 @@ def by_one(tmp_path_factory, cases):
     return folder, {case: run_case(case, folder) for case in cases}
 
 
-def found(folder, case, rank=0):
+def found(
+    folder,
+    case,
+    rank=0,
+):
     return json.loads((folder / f"{case}.{rank}.json").read_text())
 
 
 @pytest.mark.parametrize("case", long_but(SAME, FAST))
-def test_the_curves_are_those_of_one_process_with_the_same_batch(by_one, by_two, case):
+def test_the_curves_are_those_of_one_process_with_the_same_batch(
+    by_one,
+    by_two,
+    case,
+):
     folder, summaries = by_one
     for name in CURVES:
         expected = curve(folder / case, name)
         assert len(expected) > 3
         np.testing.assert_allclose(
-            curve(by_two / case, name), expected, rtol=1e-5, atol=1e-5, err_msg=name
+            curve(by_two / case, name),
+            expected,
+            rtol=1e-5,
+            atol=1e-5,
+            err_msg=name,
         )
     expected, summary = summaries[case]["summary"], found(by_two, case)["summary"]
     assert (
@@ -114,7 +126,10 @@ def test_a_group_on_a_gpu_takes_nccl_for_gradients_beside_gloo(tmp_path):
     """NCCL has one rank per device, so on a machine with one the group has one rank."""
     parameters = [nn.Parameter(torch.ones(5, device="cuda"))]
     torch.distributed.init_process_group(
-        "cpu:gloo,cuda:nccl", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1
+        "cpu:gloo,cuda:nccl",
+        init_method=f"file://{tmp_path}/meeting",
+        rank=0,
+        world_size=1,
     )
     try:
         group = Group(parameters)

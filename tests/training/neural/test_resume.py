@@ -39,7 +39,11 @@ from tests.training.neural.killed_trainings import (
 )
 @pytest.mark.parametrize("seed", long_but(range(6), {0}))
 def test_a_training_killed_several_times_ends_as_if_nothing_had_happened(
-    tmp_path, undisturbed, monkeypatch, seed, seconds
+    tmp_path,
+    undisturbed,
+    monkeypatch,
+    seed,
+    seconds,
 ):
     """Kill points are counted over two epochs of U/2 windows each, so that resumes cross the border between them."""
     monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", seconds)
@@ -52,7 +56,12 @@ def test_a_training_killed_several_times_ends_as_if_nothing_had_happened(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rename", long_but(range(1, 6), {3}))
-def test_a_kill_while_a_checkpoint_is_written(tmp_path, undisturbed, monkeypatch, rename):
+def test_a_kill_while_a_checkpoint_is_written(
+    tmp_path,
+    undisturbed,
+    monkeypatch,
+    rename,
+):
     monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
     with killed_at_rename(rename):
         run(tmp_path)
@@ -61,7 +70,11 @@ def test_a_kill_while_a_checkpoint_is_written(tmp_path, undisturbed, monkeypatch
 
 
 RECIPES = {
-    "random windows": {"random_window": True, "bptt_len": 12, "epochs": 3},
+    "random windows": {
+        "random_window": True,
+        "bptt_len": 12,
+        "epochs": 3,
+    },
     "packed reviews": {"stateful": False, "state_reset_prob": 0.02},
     "packed reviews in random windows": {
         "stateful": False,
@@ -79,16 +92,32 @@ RECIPES = {
         "schedule": "constant",
         "clip": 0.25,
     },
-    "plateau": {"schedule": "plateau", "evaluations": 9, "learning_rate": 0.3},
-    "penalties": {"activation_penalty": 1.0, "temporal_penalty": 0.5, "clip_value": 0.02},
-    "momentum": {"optimizer": "nesterov", "learning_rate": 0.2, "schedule": "linear"},
+    "plateau": {
+        "schedule": "plateau",
+        "evaluations": 9,
+        "learning_rate": 0.3,
+    },
+    "penalties": {
+        "activation_penalty": 1.0,
+        "temporal_penalty": 0.5,
+        "clip_value": 0.02,
+    },
+    "momentum": {
+        "optimizer": "nesterov",
+        "learning_rate": 0.2,
+        "schedule": "linear",
+    },
     "adam, which counts its steps": {"optimizer": "adam", "l2": 1e-4},
 }
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("recipe", long_but(RECIPES, {"averaged weights"}))
-def test_whatever_the_recipe_remembers_survives_kills(tmp_path, recipe, monkeypatch):
+def test_whatever_the_recipe_remembers_survives_kills(
+    tmp_path,
+    recipe,
+    monkeypatch,
+):
     """Killed three times, the last time in the second epoch; restart points are both of evaluations and in between."""
     training = replace(TRAINING, **RECIPES[recipe])
     with monkeypatch.context() as patch:
@@ -109,7 +138,11 @@ def test_whatever_the_recipe_remembers_survives_kills(tmp_path, recipe, monkeypa
 
 
 @pytest.mark.slow
-def test_a_divergence_on_the_way_does_not_spoil_the_resume(tmp_path, undisturbed, monkeypatch):
+def test_a_divergence_on_the_way_does_not_spoil_the_resume(
+    tmp_path,
+    undisturbed,
+    monkeypatch,
+):
     """At the full rate the 30th update spoils a weight matrix; one of two such trainings is killed after that."""
     step, full_rate = AdamW.step, learning_rate(TRAINING, 29, undisturbed[1]["updates"])
 
@@ -137,7 +170,11 @@ def test_a_divergence_on_the_way_does_not_spoil_the_resume(tmp_path, undisturbed
 @pytest.mark.long
 def test_a_process_killed_with_sigkill(tmp_path, undisturbed):
     root = Path(__file__).parents[3]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(root),
+    }
     killed = subprocess.run(command("train_until_killed", tmp_path, 33), env=environment)
     assert killed.returncode == -signal.SIGKILL
     assert list((tmp_path / CHECKPOINTS).glob("*.safetensors"))

@@ -27,10 +27,21 @@ def estimator(request):
     return request.param
 
 
-def layer_of(estimator, samples=64, dtype=torch.float64, chunk=8, counts=COUNTS):
+def layer_of(
+    estimator,
+    samples=64,
+    dtype=torch.float64,
+    chunk=8,
+    counts=COUNTS,
+):
     generator = torch.Generator().manual_seed(1)
     weight = nn.Parameter(torch.randn(V, E, generator=generator, dtype=torch.float64).to(dtype) / 2)
-    objective = ObjectiveSpec("softmax", chunk=chunk, estimator=estimator, samples=samples)
+    objective = ObjectiveSpec(
+        "softmax",
+        chunk=chunk,
+        estimator=estimator,
+        samples=samples,
+    )
     return training_output(
         build_output(objective, weight, counts), objective, torch.from_numpy(counts)
     ).train()
@@ -58,7 +69,13 @@ def test_draws_follow_the_counts_to_the_three_quarters():
     )
 
 
-def reference_loss(estimator, layer, features_NE, targets_N, ids_S):
+def reference_loss(
+    estimator,
+    layer,
+    features_NE,
+    targets_N,
+    ids_S,
+):
     """The formulas of the module, sample by sample, with autograd."""
     expected_V = (layer.samples * layer.noise_V).log()
     logits_NV = features_NE @ layer.weight.T + layer.bias
@@ -82,7 +99,13 @@ def test_the_loss_is_the_formula_to_the_gradient(estimator, samples):
     layer, (features_NE, targets_N) = layer_of(estimator, samples), batch()
     torch.manual_seed(9)
     ids_S = layer.draw(samples)
-    expected = reference_loss(estimator, layer, features_NE, targets_N, ids_S)
+    expected = reference_loss(
+        estimator,
+        layer,
+        features_NE,
+        targets_N,
+        ids_S,
+    )
     torch.manual_seed(9)
     loss, count = layer.loss(features_NE, targets_N)
     assert count == N
@@ -110,9 +133,19 @@ def test_a_fit_that_was_interrupted_goes_on_with_the_samples_it_would_have_drawn
 ):
     objective = ObjectiveSpec("softmax", estimator=estimator, samples=20)
     training = TrainingSpec(
-        epochs=2, batch=4, bptt_len=9, evaluations=3, precision="float32", seed=4
+        epochs=2,
+        batch=4,
+        bptt_len=9,
+        evaluations=3,
+        precision="float32",
+        seed=4,
     )
-    spec = RecurrentSpec(hidden=8, embedding=8, objective=objective, training=training)
+    spec = RecurrentSpec(
+        hidden=8,
+        embedding=8,
+        objective=objective,
+        training=training,
+    )
     streams = walks(40, 30, seed=1), walks(8, 30, seed=2)
 
     def fitted(work, report=lambda progress: None):

@@ -15,7 +15,11 @@ from tests.models.neural.made_trainings import TRAINING, curve, run
 @pytest.fixture
 def rates():
     """The rates of 101 updates, the first tenth of which is warm-up."""
-    training = TrainingSpec(learning_rate=0.5, warmup=0.1, final_rate=0.02)
+    training = TrainingSpec(
+        learning_rate=0.5,
+        warmup=0.1,
+        final_rate=0.02,
+    )
     return [learning_rate(training, update, 101) for update in range(101)]
 
 
@@ -37,7 +41,12 @@ def test_a_plateau_quarters_the_rate_after_every_evaluation_that_is_not_the_best
     monkeypatch.setattr(
         trainer, "validation_nats", lambda *arguments, **options: (next(measured), 1)
     )
-    training = replace(TRAINING, schedule="plateau", warmup=0.0, evaluations=6)
+    training = replace(
+        TRAINING,
+        schedule="plateau",
+        warmup=0.0,
+        evaluations=6,
+    )
     _, summary = run(tmp_path, training=training)
     rates = np.array(curve(tmp_path, "learning_rate")) / TRAINING.learning_rate
     ends = np.ceil(summary["updates"] * np.arange(1, 7) / 6).astype(int)

@@ -38,7 +38,11 @@ def tokens():
     )
 
 
-def loss_of(network, features_BTE, y_BT):
+def loss_of(
+    network,
+    features_BTE,
+    y_BT,
+):
     """Cross-entropy by autograd alone: the oracle shares no code with the output layer."""
     logits = F.linear(features_BTE, network.output.weight, network.output.bias)
     return F.cross_entropy(logits.flatten(0, 1), y_BT.flatten(), reduction="sum")
@@ -56,16 +60,32 @@ def windows(k1, keep=None):
         yield x_BT[:, at : at + k1], y_BT[:, at : at + k1], (keep or {}).get(index)
 
 
-def through_windows(network, k1, k2, keep=None):
+def through_windows(
+    network,
+    k1,
+    k2,
+    keep=None,
+):
     """The gradient of every window, weights held still."""
     found, memory = [], Memory.empty(network, B, CPU)
     for x_BT, y_BT, keep_B in windows(k1, keep):
-        reading, memory = read_window(network, memory, x_BT, keep_B, k2 - k1)
+        reading, memory = read_window(
+            network,
+            memory,
+            x_BT,
+            keep_B,
+            k2 - k1,
+        )
         found.append(gradient(network, loss_of(network, reading.features_BTE, y_BT)))
     return found
 
 
-def oracle(network, k1, k2, keep=None):
+def oracle(
+    network,
+    k1,
+    k2,
+    keep=None,
+):
     """For each window: all states from the start, token by token; cut k2 tokens before the window's end."""
     x_BT, y_BT = tokens()
     found = []
@@ -95,7 +115,11 @@ def oracle(network, k1, k2, keep=None):
 @pytest.mark.parametrize(
     ("k1", "k2"), [(L, L), (6, 6), (6, 12), (6, 9), (6, 8), (4, 24), (1, 1), (1, 7), (8, 21)]
 )
-def test_the_gradient_of_each_window_is_the_oracles(kind, k1, k2):
+def test_the_gradient_of_each_window_is_the_oracles(
+    kind,
+    k1,
+    k2,
+):
     network = make(kind, layers=2)
     for own, expected in zip(
         through_windows(network, k1, k2), oracle(network, k1, k2), strict=True
@@ -111,7 +135,13 @@ def test_a_short_window_loses_gradient_but_no_state():
     assert not torch.allclose(sum(through_windows(network, 6, 6)), full, rtol=1e-3)
     carried, memory = [], Memory.empty(network, B, CPU)
     for window_BT, _, _ in windows(6):
-        reading, memory = read_window(network, memory, window_BT, None, 0)
+        reading, memory = read_window(
+            network,
+            memory,
+            window_BT,
+            None,
+            0,
+        )
         carried.append(reading.features_BTE)
     carried = torch.cat(carried, 1)
     torch.testing.assert_close(carried, features_BTE, rtol=1e-12, atol=1e-12)

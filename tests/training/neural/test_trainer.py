@@ -70,7 +70,12 @@ def overfitted(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Train on very little at a high rate, so that the last state is worse than an earlier one."""
     folder = tmp_path_factory.mktemp("overfitted")
     training = replace(
-        TRAINING, epochs=80, evaluations=20, warmup=0.0, final_rate=1.0, state_reset_prob=0.0
+        TRAINING,
+        epochs=80,
+        evaluations=20,
+        warmup=0.0,
+        final_rate=1.0,
+        state_reset_prob=0.0,
     )
     network, summary = run(folder, training=training, streams=(walks(10, V, 1), VALIDATION))
     return Trained(network, summary, folder)
@@ -166,7 +171,11 @@ def kept(monkeypatch) -> list[torch.Tensor]:
     kept = []
     reset = RecurrentNetwork.reset
 
-    def record_reset(network, state, keep_B):
+    def record_reset(
+        network,
+        state,
+        keep_B,
+    ):
         kept.append(keep_B)
         return reset(network, state, keep_B)
 
@@ -217,8 +226,19 @@ def test_state_starts_afresh_only_where_an_epoch_begins(tmp_path):
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_the_loss_falls_strictly_over_ten_epochs(kind: str, tmp_path: Path) -> None:
     """A line of the journal per update: an epoch's loss is the mean over its tokens."""
-    training = replace(TRAINING, epochs=10, bptt_len=25, learning_rate=3e-2, state_reset_prob=0.0)
-    spec = replace(SPEC, kind=kind, dropout=0.0, training=training)
+    training = replace(
+        TRAINING,
+        epochs=10,
+        bptt_len=25,
+        learning_rate=3e-2,
+        state_reset_prob=0.0,
+    )
+    spec = replace(
+        SPEC,
+        kind=kind,
+        dropout=0.0,
+        training=training,
+    )
     stream = walks(30, V, 1)
     _, summary = run(tmp_path, network_of(spec, stream), training, (stream, stream))
     lines = [line for line in journal(tmp_path) if "train/nats" in line]

@@ -30,7 +30,13 @@ from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.marked_cases import long_but
 
 TRAINING = TrainingSpec(
-    epochs=4, batch=4, bptt_len=12, learning_rate=1e-2, precision="float32", evaluations=16, seed=3
+    epochs=4,
+    batch=4,
+    bptt_len=12,
+    learning_rate=1e-2,
+    precision="float32",
+    evaluations=16,
+    seed=3,
 )
 LSTM = RecurrentSpec(
     hidden=16,
@@ -46,7 +52,11 @@ PRAISE_THEN, PRAISE_NOW = (
 )
 
 
-def reviews(count, seed, praise):
+def reviews(
+    count,
+    seed,
+    praise,
+):
     """Each noun has a quality of its own; which words end a review changes from one set of data to the next."""
     rng = np.random.default_rng(seed)
     texts = []
@@ -60,7 +70,11 @@ def reviews(count, seed, praise):
     return texts
 
 
-def stream(folder, vocabulary, texts):
+def stream(
+    folder,
+    vocabulary,
+    texts,
+):
     frame = pl.DataFrame(
         {
             "review_id": [f"{folder.name}{i}" for i in range(len(texts))],
@@ -88,14 +102,31 @@ def old(tmp_path_factory):
         "bigram": NGramSpec(name="bigram", order=2),
         "mix": MixtureSpec(name="mix", parts=("bigram", "lstm")),
         "cached": CacheSpec(name="cached", part="mix"),
-        "looking back": NeuralCacheSpec(name="looking back", part="lstm", windows=(100,)),
+        "looking back": NeuralCacheSpec(
+            name="looking back",
+            part="lstm",
+            windows=(100,),
+        ),
     }
     bundles = {}
     for name, spec in specs.items():
         context = FitContext(work=folder / f"work-{name}", parts=dict(bundles))
-        fitted = fit_model(spec, vocabulary, streams["train"], streams["validation"], context)
+        fitted = fit_model(
+            spec,
+            vocabulary,
+            streams["train"],
+            streams["validation"],
+            context,
+        )
         bundles[name] = folder / name
-        save_bundle(bundles[name], spec, vocabulary, fitted.model, [("the soup was q0 .", 3)], {})
+        save_bundle(
+            bundles[name],
+            spec,
+            vocabulary,
+            fitted.model,
+            [("the soup was q0 .", 3)],
+            {},
+        )
     return vocabulary, bundles
 
 
@@ -128,15 +159,33 @@ def test_the_network_is_found_wherever_a_bundle_holds_it(old, name):
         ("bigram", {}, "no neural network"),
     ],
 )
-def test_what_stands_in_the_way_is_named(old, bundle, change, said):
+def test_what_stands_in_the_way_is_named(
+    old,
+    bundle,
+    change,
+    said,
+):
     vocabulary, bundles = old
     folder, reason = find_network(bundles[bundle], replace(LSTM, **change), vocabulary.digest)
     assert folder is None
     assert said in reason
 
 
-def fit(spec, vocabulary, train, validation, work, start=None):
-    return fit_model(spec, vocabulary, train, validation, FitContext(work=work, init_weights=start))
+def fit(
+    spec,
+    vocabulary,
+    train,
+    validation,
+    work,
+    start=None,
+):
+    return fit_model(
+        spec,
+        vocabulary,
+        train,
+        validation,
+        FitContext(work=work, init_weights=start),
+    )
 
 
 def curve(work):
@@ -151,10 +200,29 @@ def test_on_new_data_the_champions_weights_reach_the_cold_result_with_a_third_of
     vocabulary, bundles = old
     train = stream(tmp_path / "train", vocabulary, reviews(250, 3, PRAISE_NOW))
     validation = stream(tmp_path / "validation", vocabulary, reviews(40, 4, PRAISE_NOW))
-    cold = fit(LSTM, vocabulary, train, validation, tmp_path / "cold").summary
+    cold = fit(
+        LSTM,
+        vocabulary,
+        train,
+        validation,
+        tmp_path / "cold",
+    ).summary
     third = replace(LSTM, training=replace(TRAINING, epochs=TRAINING.epochs / 3))
-    warm = fit(third, vocabulary, train, validation, tmp_path / "warm", bundles["lstm"]).summary
-    short = fit(third, vocabulary, train, validation, tmp_path / "short").summary
+    warm = fit(
+        third,
+        vocabulary,
+        train,
+        validation,
+        tmp_path / "warm",
+        bundles["lstm"],
+    ).summary
+    short = fit(
+        third,
+        vocabulary,
+        train,
+        validation,
+        tmp_path / "short",
+    ).summary
     assert warm["tokens"] <= cold["tokens"] / 3 + 4 * 12  # rounded to whole updates
     assert warm["validation_nats"] <= cold["validation_nats"] < short["validation_nats"]
     reached = next(

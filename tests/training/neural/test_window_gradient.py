@@ -18,7 +18,13 @@ ESTIMATORS = ["sampled", "nce"]
 PENALTIES = {"activation_penalty": 0.7, "temporal_penalty": 0.4}
 
 
-def network_of(kind="lstm", dtype=torch.float64, output="softmax", dropout=0.0, **training):
+def network_of(
+    kind="lstm",
+    dtype=torch.float64,
+    output="softmax",
+    dropout=0.0,
+    **training,
+):
     torch.manual_seed(2)
     if output in ESTIMATORS:
         objective = ObjectiveSpec("softmax", estimator=output, samples=12)
@@ -31,7 +37,11 @@ def network_of(kind="lstm", dtype=torch.float64, output="softmax", dropout=0.0, 
         layers=2,
         dropout=dropout,
         objective=objective,
-        training=TrainingSpec(precision="float32", bptt_len=T, **training),
+        training=TrainingSpec(
+            precision="float32",
+            bptt_len=T,
+            **training,
+        ),
     )
     network = RecurrentNetwork(spec, torch.arange(V)).to(dtype)
     network.output = training_output(network.output, objective, torch.arange(V))
@@ -50,13 +60,26 @@ def windows(count):
         yield x_BT, torch.where(scored_BT, y_BT, -1)
 
 
-def gradients(network, training, micro_batch, count=3):
+def gradients(
+    network,
+    training,
+    micro_batch,
+    count=3,
+):
     """All gradients of some windows, weights held still; in the second window two streams forget."""
     memory, found = Memory.empty(network, B, CPU), []
     for index, (x_BT, y_BT) in enumerate(windows(count)):
         network.zero_grad(set_to_none=True)
         keep_B = torch.tensor([True, False, True, True, False]) if index == 1 else None
-        sums, memory = add_gradients(network, memory, x_BT, y_BT, keep_B, training, micro_batch)
+        sums, memory = add_gradients(
+            network,
+            memory,
+            x_BT,
+            y_BT,
+            keep_B,
+            training,
+            micro_batch,
+        )
         assert sums.tokens == int((y_BT >= 0).sum())
         grads = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
         found.append((sums.nats, torch.cat(grads)))
@@ -74,7 +97,11 @@ def gradients(network, training, micro_batch, count=3):
     ids=["k2 = k1", "k2 > k1", "k2 > 2 k1", "penalties"],
 )
 def test_accumulated_gradients_are_those_of_the_whole_batch(
-    dtype, tolerance, kind, output, options
+    dtype,
+    tolerance,
+    kind,
+    output,
+    options,
 ):
     network, training = network_of(kind, dtype, output, **options)
     whole = gradients(network, training, B)
@@ -120,9 +147,25 @@ def test_penalties_enter_the_gradient_but_not_the_reported_nats(past):
     network, training = network_of(bptt_grad_len=T + past, **PENALTIES)
     (x_BT, y_BT), (next_BT, next_y_BT) = windows(2)
     memory = Memory.empty(network, B, CPU)
-    _, memory = add_gradients(network, memory, x_BT, y_BT, None, training, B)
+    _, memory = add_gradients(
+        network,
+        memory,
+        x_BT,
+        y_BT,
+        None,
+        training,
+        B,
+    )
     network.zero_grad()
-    sums, _ = add_gradients(network, memory, next_BT, next_y_BT, None, training, B)
+    sums, _ = add_gradients(
+        network,
+        memory,
+        next_BT,
+        next_y_BT,
+        None,
+        training,
+        B,
+    )
     own = torch.cat([p.grad.flatten() for p in network.parameters()]) / next_y_BT.numel()
 
     network.zero_grad()

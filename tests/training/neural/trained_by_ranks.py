@@ -24,10 +24,20 @@ PLAIN = replace(SPEC, dropout=0.0)
 RECIPES = {
     "even": TRAINING,
     "uneven": replace(
-        TRAINING, batch=5, bptt_grad_len=15, activation_penalty=0.5, temporal_penalty=0.5, ema=0.9
+        TRAINING,
+        batch=5,
+        bptt_grad_len=15,
+        activation_penalty=0.5,
+        temporal_penalty=0.5,
+        ema=0.9,
     ),
     "unscored": replace(
-        TRAINING, batch=2, bptt_len=5, stateful=False, state_reset_prob=0.02, epochs=6
+        TRAINING,
+        batch=2,
+        bptt_len=5,
+        stateful=False,
+        state_reset_prob=0.02,
+        epochs=6,
     ),
     "nan": TRAINING,
     "memory": replace(TRAINING, batch=8),
@@ -62,7 +72,11 @@ def run_out_of_memory(window, features_NE):
     return features_NE
 
 
-def network_for(case, rank, ranks):
+def network_for(
+    case,
+    rank,
+    ranks,
+):
     network = network_of(
         replace(
             SPEC if case in ("dropout", "killed", "taken up") else PLAIN, training=RECIPES[case]
@@ -80,17 +94,31 @@ def network_for(case, rank, ranks):
     return network
 
 
-def run_case(case, folder, rank=0, ranks=1):
+def run_case(
+    case,
+    folder,
+    rank=0,
+    ranks=1,
+):
     """Train; return the summary and a checksum of the weights."""
     work = folder / ("killed" if case == "taken up" else case)
     work.mkdir(exist_ok=True, parents=True)
     network, recipe = network_for(case, rank, ranks), RECIPES[case]
     context = FitContext(
-        work, rank=rank, ranks=ranks, init_method=f"file://{folder}/meeting {case}"
+        work,
+        rank=rank,
+        ranks=ranks,
+        init_method=f"file://{folder}/meeting {case}",
     )
     try:
         summary = dict(
-            train(network, LOPSIDED if case == "unscored" else TRAIN, VALIDATION, recipe, context)
+            train(
+                network,
+                LOPSIDED if case == "unscored" else TRAIN,
+                VALIDATION,
+                recipe,
+                context,
+            )
         )
     except Killed:
         return {"killed": True}

@@ -44,7 +44,11 @@ def stream_of() -> Callable[[Sequence[Sequence[int]]], Stream]:
 def reviews_of() -> Callable[[int, int, int], list[list[int]]]:
     """Make documents `<bos> <stars_k> w… <eos>` of random words 9 … V − 1 (and now and then `<unk>`), Zipf-like."""
 
-    def make(number: int, vocabulary_size: int, seed: int) -> list[list[int]]:
+    def make(
+        number: int,
+        vocabulary_size: int,
+        seed: int,
+    ) -> list[list[int]]:
         draw = np.random.default_rng(seed)
         documents = []
         for _ in range(number):
@@ -61,7 +65,10 @@ def random_tables() -> Callable[..., Tables]:
     """Make a model of any order, also above those that are fitted: the n-grams of random lines, with random numbers."""
 
     def make(
-        order: int, vocabulary_size: int = 40, precision: Precision = "double", seed: int = 0
+        order: int,
+        vocabulary_size: int = 40,
+        precision: Precision = "double",
+        seed: int = 0,
     ) -> Tables:
         draw = np.random.default_rng(seed)
         ids = np.array([0, *range(3, 9), vocabulary_size - 2, vocabulary_size - 1])
@@ -85,7 +92,13 @@ def random_tables() -> Callable[..., Tables]:
         followers = tuple(
             Followers.from_keys(keys_M, size, vocabulary_size) for keys_M, size in below
         )
-        return Tables(followers, tuple(logp), tuple(backoff), vocabulary_size, (1,)).to(precision)
+        return Tables(
+            followers,
+            tuple(logp),
+            tuple(backoff),
+            vocabulary_size,
+            (1,),
+        ).to(precision)
 
     return make
 

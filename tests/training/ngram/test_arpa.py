@@ -43,7 +43,11 @@ WRITTEN = pytest.mark.parametrize(
 
 
 @WRITTEN
-def test_a_written_model_comes_back_with_float32_values(name, order, tmp_path):
+def test_a_written_model_comes_back_with_float32_values(
+    name,
+    order,
+    tmp_path,
+):
     model = small(order)
     model.to_arpa(tmp_path / name)
     back = LineLM.from_arpa(tmp_path / name)
@@ -56,7 +60,11 @@ def test_a_written_model_comes_back_with_float32_values(name, order, tmp_path):
 
 
 @WRITTEN
-def test_a_model_that_is_written_again_stays_the_same(name, order, tmp_path):
+def test_a_model_that_is_written_again_stays_the_same(
+    name,
+    order,
+    tmp_path,
+):
     small(order).to_arpa(tmp_path / name)
     back = LineLM.from_arpa(tmp_path / name)
     back.to_arpa(tmp_path / "again.arpa")
@@ -64,7 +72,11 @@ def test_a_model_that_is_written_again_stays_the_same(name, order, tmp_path):
 
 
 @WRITTEN
-def test_a_model_is_written_as_the_one_file_of_that_name(name, order, tmp_path):
+def test_a_model_is_written_as_the_one_file_of_that_name(
+    name,
+    order,
+    tmp_path,
+):
     small(order).to_arpa(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     begin = (tmp_path / name).read_bytes()[:2]
@@ -79,7 +91,13 @@ def test_any_float32_is_written_so_that_it_comes_back_exactly(values, tmp_path_f
         Followers.from_keys(np.array([3 * 4 + 3]), 4, 4),
         np.array([-1.0, -np.inf, -1, p]),
     )
-    tables = Tables((followers,), (logp, np.array([p])), (np.array([0.0, 0, 0, weight]),), 4, (1,))
+    tables = Tables(
+        (followers,),
+        (logp, np.array([p])),
+        (np.array([0.0, 0, 0, weight]),),
+        4,
+        (1,),
+    )
     path = tmp_path_factory.getbasetemp() / "float.arpa"
     write_arpa(path, tables, ["<unk>", "<s>", "</s>", "a"])
     back, _ = read_arpa(path)
@@ -87,7 +105,9 @@ def test_any_float32_is_written_so_that_it_comes_back_exactly(values, tmp_path_f
 
 
 def test_the_file_is_what_lmplz_writes_but_for_the_order_of_its_lines(
-    golden_text, golden_folder, tmp_path
+    golden_text,
+    golden_folder,
+    tmp_path,
 ):
     fit_lines(golden_text("train"), LineSpec(order=3))[0].to_arpa(tmp_path / "model.arpa")
     ours = (tmp_path / "model.arpa").read_text().splitlines()

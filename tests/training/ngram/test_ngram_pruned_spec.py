@@ -44,13 +44,28 @@ BY_ENTROPY = {"entropy": 1e-3}
     ],
     ids=str,
 )
-def pruned(request, streams, tmp_path_factory):
+def pruned(
+    request,
+    streams,
+    tmp_path_factory,
+):
     """A pruned fit, what its spec asks for, and the counts before pruning."""
     smoothing, pruning = request.param
     folder = tmp_path_factory.mktemp("pruned")
-    result = fitted(streams, folder, order=3, smoothing=smoothing, **pruning)
+    result = fitted(
+        streams,
+        folder,
+        order=3,
+        smoothing=smoothing,
+        **pruning,
+    )
     counts = count_ngrams(streams[0], 3, V, CONTEXT_IDS)
-    return SimpleNamespace(model=result.model, summary=result.summary, asked=pruning, counts=counts)
+    return SimpleNamespace(
+        model=result.model,
+        summary=result.summary,
+        asked=pruning,
+        counts=counts,
+    )
 
 
 def test_a_fit_prunes_as_its_spec_says(pruned):
@@ -97,7 +112,11 @@ def with_secrets(stream_of):
     return make
 
 
-def asked_for(model: NGramLM, begin: list[int], length: int) -> list[int]:
+def asked_for(
+    model: NGramLM,
+    begin: list[int],
+    length: int,
+) -> list[int]:
     """Return the likeliest continuation, word by word."""
     state, found = model.start(1), [*begin]
     for token in [1, 3, *begin]:
@@ -121,10 +140,22 @@ def asked_for(model: NGramLM, begin: list[int], length: int) -> list[int]:
     ],
 )
 def test_a_model_can_be_asked_for_what_enough_reviews_say_only(
-    smoothing, reviews, times, least, told, with_secrets, tmp_path
+    smoothing,
+    reviews,
+    times,
+    least,
+    told,
+    with_secrets,
+    tmp_path,
 ):
     train = with_secrets(reviews, times)
-    result = fitted((train, train), tmp_path, order=3, smoothing=smoothing, min_documents=least)
+    result = fitted(
+        (train, train),
+        tmp_path,
+        order=3,
+        smoothing=smoothing,
+        min_documents=least,
+    )
     assert (asked_for(result.model, SECRET[:2], 5) == SECRET) is told
     sums = np.exp(
         result.model.distribution(
@@ -140,7 +171,10 @@ def test_a_model_can_be_asked_for_what_enough_reviews_say_only(
 
 @pytest.mark.parametrize(("authors", "told"), [((0, 0), False), ((0, 1), True)])
 def test_a_secret_in_two_reviews_of_one_person_cannot_be_asked_for(
-    authors, told, stream_of, tmp_path
+    authors,
+    told,
+    stream_of,
+    tmp_path,
 ):
     usual = [[1, 3, *range(9 + i % 7, 15 + i % 7), 2] for i in range(60)]
     secret = [[1, 3, *SECRET, 2]] * 2

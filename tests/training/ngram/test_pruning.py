@@ -123,11 +123,17 @@ def sums(tables: Tables, rng: np.random.Generator) -> np.ndarray:
 
 
 pruning_by_entropy = given(
-    lines=LINES, order=st.integers(1, 4), threshold=st.sampled_from([1e-6, 1e-3, 1e-2, 1e9])
+    lines=LINES,
+    order=st.integers(1, 4),
+    threshold=st.sampled_from([1e-6, 1e-3, 1e-2, 1e9]),
 )
 
 
-def pruned_by_entropy(lines, order, threshold):
+def pruned_by_entropy(
+    lines,
+    order,
+    threshold,
+):
     """Fit a model of the given lines; give its tables before and after pruning by entropy."""
     tables = unpruned(lines, order)
     return tables, prune_by_entropy(tables, threshold, chain_history(tables))
@@ -135,7 +141,11 @@ def pruned_by_entropy(lines, order, threshold):
 
 @examples(40)
 @pruning_by_entropy
-def test_a_model_pruned_by_entropy_still_sums_to_1(lines, order, threshold):
+def test_a_model_pruned_by_entropy_still_sums_to_1(
+    lines,
+    order,
+    threshold,
+):
     _, pruned = pruned_by_entropy(lines, order, threshold)
 
     assert np.abs(sums(pruned, np.random.default_rng(1)) - 1).max() < 1e-12
@@ -143,7 +153,11 @@ def test_a_model_pruned_by_entropy_still_sums_to_1(lines, order, threshold):
 
 @examples(40)
 @pruning_by_entropy
-def test_pruning_by_entropy_changes_no_probability_that_it_keeps(lines, order, threshold):
+def test_pruning_by_entropy_changes_no_probability_that_it_keeps(
+    lines,
+    order,
+    threshold,
+):
     tables, pruned = pruned_by_entropy(lines, order, threshold)
 
     assert Oracle(pruned).p.items() <= Oracle(tables).p.items()
@@ -151,7 +165,11 @@ def test_pruning_by_entropy_changes_no_probability_that_it_keeps(lines, order, t
 
 @examples(40)
 @pruning_by_entropy
-def test_pruning_by_entropy_keeps_what_a_kept_ngram_needs(lines, order, threshold):
+def test_pruning_by_entropy_keeps_what_a_kept_ngram_needs(
+    lines,
+    order,
+    threshold,
+):
     """Its context, to be found, and its suffix, to be backed off to."""
     _, pruned = pruned_by_entropy(lines, order, threshold)
 
@@ -168,9 +186,15 @@ def test_pruning_without_limit_leaves_the_unigrams(lines, order):
 
 
 @examples(30)
-@given(lines=LINES, order=st.integers(2, 4), threshold=st.sampled_from([1e-4, 1e-3, 3e-3, 1e-2]))
+@given(
+    lines=LINES,
+    order=st.integers(2, 4),
+    threshold=st.sampled_from([1e-4, 1e-3, 3e-3, 1e-2]),
+)
 def test_what_is_dropped_costs_less_than_the_threshold_or_leads_to_nothing_that_is_kept(
-    lines, order, threshold
+    lines,
+    order,
+    threshold,
 ):
     tables = unpruned(lines, order)
     oracle, pruned = (
@@ -189,7 +213,11 @@ def test_what_is_dropped_costs_less_than_the_threshold_or_leads_to_nothing_that_
 
 @pytest.mark.parametrize("smoothing", NORMALISED)
 @pytest.mark.parametrize("way", ["count", "entropy"])
-def test_pruned_models_of_every_method_sum_to_1(way, smoothing, golden_text):
+def test_pruned_models_of_every_method_sum_to_1(
+    way,
+    smoothing,
+    golden_text,
+):
     text = golden_text("train")
     counts = count_ngrams(text, 3, len(text.words), GIVEN_OF_LINES)
     spec = NGramSpec(order=3, smoothing=smoothing)

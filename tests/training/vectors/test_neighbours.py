@@ -22,12 +22,36 @@ def test_neighbours_are_ordered_by_cosine_without_the_word_itself(lengths):
 
 
 def test_an_analogy_leaves_out_the_given_words():
-    assert analogy(ROYAL, "man", "king", "woman", 1)[0].word == "queen"
-    assert {near.word for near in analogy(ROYAL, "man", "king", "woman", 99)} == {"queen", "zero"}
+    assert (
+        analogy(
+            ROYAL,
+            "man",
+            "king",
+            "woman",
+            1,
+        )[0].word
+        == "queen"
+    )
+    assert {
+        near.word
+        for near in analogy(
+            ROYAL,
+            "man",
+            "king",
+            "woman",
+            99,
+        )
+    } == {"queen", "zero"}
     one, other, third = (MATRIX[row] / np.linalg.norm(MATRIX[row]) for row in (0, 2, 1))
     sought = other - one + third
     expected = sought @ MATRIX[3] / np.linalg.norm(sought) / np.linalg.norm(MATRIX[3])
-    assert analogy(ROYAL, "man", "king", "woman", 1)[0].cosine == pytest.approx(expected, abs=1e-6)
+    assert analogy(
+        ROYAL,
+        "man",
+        "king",
+        "woman",
+        1,
+    )[0].cosine == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_mean_cosine_is_that_of_all_pairs_of_different_words():

@@ -36,7 +36,11 @@ def numbers(rows, columns):
 
 @given(st.data())
 @pytest.mark.parametrize("form", get_args(Form))
-def test_what_is_written_is_read_again_to_the_last_bit(form, tmp_path_factory, data):
+def test_what_is_written_is_read_again_to_the_last_bit(
+    form,
+    tmp_path_factory,
+    data,
+):
     names = data.draw(words)
     given_vectors = make_keyed_vectors(
         names, data.draw(numbers(len(names), data.draw(st.integers(2, 5))))
@@ -106,7 +110,11 @@ def test_columns_are_read_whatever_stands_around_them(content, tmp_path):
         pytest.param(b"\xba\x16\x4f\x2f\x0c\0\0\0", "fastText model", id="cut-fasttext"),
     ],
 )
-def test_an_odd_file_is_an_error_that_names_its_place(content, said, tmp_path):
+def test_an_odd_file_is_an_error_that_names_its_place(
+    content,
+    said,
+    tmp_path,
+):
     (tmp_path / "odd.vec").write_bytes(content)
     with pytest.raises(ModelError, match=r"odd\.vec") as error:
         read_vectors(tmp_path / "odd.vec")
@@ -129,7 +137,12 @@ ROWS = b"".join(b"w%d %d 0.5\n" % (row, row) for row in range(200))
     ids=["blank", "hard-blank", "short", "no-number", "too-large"],
 )
 @pytest.mark.parametrize("first", [b"", b"201 2\n"], ids=["glove", "word2vec"])
-def test_one_odd_row_among_many_is_set_aside_with_a_warning(first, odd, tmp_path, caplog):
+def test_one_odd_row_among_many_is_set_aside_with_a_warning(
+    first,
+    odd,
+    tmp_path,
+    caplog,
+):
     (tmp_path / "odd.vec").write_bytes(first + ROWS + odd)
     assert read_vectors(tmp_path / "odd.vec").index_to_key == [f"w{row}" for row in range(200)]
     [record] = caplog.records
@@ -185,17 +198,44 @@ def test_damaged_vectors_are_refused(tmp_path):
     assert error.value.kind == "bundle"
 
 
-WORDS, BUCKET, DIM = {"</s>": 9, "food": 5, "café": 2}, 7, 3
+WORDS, BUCKET, DIM = (
+    {
+        "</s>": 9,
+        "food": 5,
+        "café": 2,
+    },
+    7,
+    3,
+)
 TABLE = np.random.default_rng(1).normal(size=(len(WORDS) + BUCKET, DIM)).astype(np.float32)
 
 
 def fasttext(model=2, table=TABLE):
     """Return the bytes of a model with n-grams of 3 and 4 characters, laid out as fastText 0.9 writes it."""
     raw = struct.pack("<2i", 793712314, 12)
-    raw += struct.pack("<12i", DIM, 5, 5, 1, 5, 1, 2, model, BUCKET, 3, 4, 100) + struct.pack(
-        "<d", 1e-4
+    raw += struct.pack(
+        "<12i",
+        DIM,
+        5,
+        5,
+        1,
+        5,
+        1,
+        2,
+        model,
+        BUCKET,
+        3,
+        4,
+        100,
+    ) + struct.pack("<d", 1e-4)
+    raw += struct.pack(
+        "<3i2q",
+        len(WORDS),
+        len(WORDS),
+        0,
+        100,
+        -1,
     )
-    raw += struct.pack("<3i2q", len(WORDS), len(WORDS), 0, 100, -1)
     for word, count in WORDS.items():
         raw += word.encode() + b"\0" + struct.pack("<qb", count, 0)
     raw += struct.pack("<?2q", False, *table.shape) + table.tobytes()

@@ -46,10 +46,19 @@ def text(tmp_path_factory):
     return vocabulary, stream(vocabulary, train, tmp_path_factory.mktemp("tokens"))
 
 
-def stream(vocabulary, texts, folder):
+def stream(
+    vocabulary,
+    texts,
+    folder,
+):
     ids = [str(number) for number in range(len(texts))]
     table = pl.DataFrame(
-        {"review_id": ids, "text": texts, "stars": 5, "bytes": 1},
+        {
+            "review_id": ids,
+            "text": texts,
+            "stars": 5,
+            "bytes": 1,
+        },
         schema_overrides={"stars": pl.Int8},
     )
     write_stream(
@@ -62,8 +71,19 @@ def stream(vocabulary, texts, folder):
 
 @pytest.mark.parametrize("negatives", [5, 0])
 @pytest.mark.parametrize("kind", ["skipgram", "cbow"])
-def test_words_of_one_meaning_are_nearest_to_each_other(kind, negatives, text):
-    vectors = fit_vectors(*text, **{**OPTIONS, "kind": kind, "negatives": negatives})
+def test_words_of_one_meaning_are_nearest_to_each_other(
+    kind,
+    negatives,
+    text,
+):
+    vectors = fit_vectors(
+        *text,
+        **{
+            **OPTIONS,
+            "kind": kind,
+            "negatives": negatives,
+        },
+    )
     letters = [chr(97 + meaning) for meaning in range(MEANINGS)]
     nearest = [vectors.most_similar(f"a{letter}", topn=1)[0][0] for letter in letters]
     assert (
@@ -74,17 +94,38 @@ def test_words_of_one_meaning_are_nearest_to_each_other(kind, negatives, text):
 @pytest.fixture(scope="module")
 def seeded(text):
     """Fit vectors with a seed and one thread, to be compared with other fits."""
-    return fit_vectors(*text, **{**OPTIONS, "epochs": 1, "seed": 1})
+    return fit_vectors(
+        *text,
+        **{
+            **OPTIONS,
+            "epochs": 1,
+            "seed": 1,
+        },
+    )
 
 
 def test_one_thread_gives_the_same_bytes_again(text, seeded):
-    again = fit_vectors(*text, **{**OPTIONS, "epochs": 1, "seed": 1})
+    again = fit_vectors(
+        *text,
+        **{
+            **OPTIONS,
+            "epochs": 1,
+            "seed": 1,
+        },
+    )
 
     assert again.vectors.tobytes() == seeded.vectors.tobytes()
 
 
 def test_another_seed_gives_other_vectors(text, seeded):
-    other = fit_vectors(*text, **{**OPTIONS, "epochs": 1, "seed": 2})
+    other = fit_vectors(
+        *text,
+        **{
+            **OPTIONS,
+            "epochs": 1,
+            "seed": 2,
+        },
+    )
 
     assert other.vectors.tobytes() != seeded.vectors.tobytes()
 
@@ -98,7 +139,11 @@ def reported():
 @pytest.fixture(scope="module")
 def frequent(text, reported):
     """Fit vectors of the words that come 300 times or more."""
-    options = {**OPTIONS, "epochs": 2, "min_count": 300}
+    options = {
+        **OPTIONS,
+        "epochs": 2,
+        "min_count": 300,
+    }
     return fit_vectors(*text, **options, report=reported.append)
 
 

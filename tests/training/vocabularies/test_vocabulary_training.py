@@ -35,7 +35,11 @@ def test_training_gives_the_same_bytes_in_any_process_with_any_threads_in_any_or
     }
     found = subprocess.run(
         command("learn_vocabularies", json.dumps(list(UNITS)), json.dumps(mixed)),
-        env={**os.environ, **parallel, "PYTHONHASHSEED": threads},
+        env={
+            **os.environ,
+            **parallel,
+            "PYTHONHASHSEED": threads,
+        },
         capture_output=True,
         text=True,
         check=True,
@@ -68,7 +72,10 @@ def test_unigram_has_the_pieces_of_the_package_on_the_whole_text(vocabularies, m
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPLIT), "isolated")
     room = 400 - 9 - 243 + 1
     trainer = trainers.UnigramTrainer(
-        vocab_size=room, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False
+        vocab_size=room,
+        special_tokens=["<unk>"],
+        unk_token="<unk>",
+        show_progress=False,
     )
     tokenizer.train_from_iterator(TRAIN, trainer)
     ours = json.loads(vocabularies["unigram"].to_json())["unit"]["tokenizer"]["model"]["vocab"]

@@ -45,7 +45,12 @@ class CapturedReading:
         RuntimeError: The network's work cannot be captured, or memory does not suffice.
     """
 
-    def __init__(self, network: Network, ids_BT: Tensor, state: NetworkState) -> None:
+    def __init__(
+        self,
+        network: Network,
+        ids_BT: Tensor,
+        state: NetworkState,
+    ) -> None:
         self.network = network
         self.shape = ids_BT.shape
         sample = tuple(tensor.detach().clone() for tensor in (ids_BT, *state))
@@ -97,7 +102,9 @@ class _Window(nn.Module):
 
 
 def capture_reading(
-    network: Network, ids_BT: Tensor, state: NetworkState
+    network: Network,
+    ids_BT: Tensor,
+    state: NetworkState,
 ) -> CapturedReading | None:
     """Capture the reading of windows of this shape; return None where that is not possible, and log why.
 

@@ -70,7 +70,13 @@ class ElmanSequence(torch.autograd.Function):
         h = view(h_TBH)
         forget = rows_that_forget(keep_BT)
         for t in range(T):
-            elman_forward(t, relu, a, view(past(read_before(h_TBH, t, forget))), h)
+            elman_forward(
+                t,
+                relu,
+                a,
+                view(past(read_before(h_TBH, t, forget))),
+                h,
+            )
 
         ctx.save_for_backward(h_TBH, W_hh_low)
         ctx.full = W_hh.dtype
@@ -93,7 +99,14 @@ class ElmanSequence(torch.autograd.Function):
         dout = view(dout_TBH.to(dtype).contiguous())
         da = view(da_TBH)
         for t in range(T - 1, -1, -1):
-            elman_backward(t, ctx.relu, h, dout, view(dh_BH), da)
+            elman_backward(
+                t,
+                ctx.relu,
+                h,
+                dout,
+                view(dh_BH),
+                da,
+            )
             dh_BH = back(da_TBH[t])
             if t in ctx.forget:
                 dh_BH[ctx.forget[t]] = 0
@@ -161,7 +174,14 @@ class GRUSequence(torch.autograd.Function):
         for t in range(T):
             if t in forget:
                 carried[forget[t]] = 0
-            gru_forward(t, gates, view(past(read_before(h_TBH, t, forget))), q, carried, h)
+            gru_forward(
+                t,
+                gates,
+                view(past(read_before(h_TBH, t, forget))),
+                q,
+                carried,
+                h,
+            )
 
         ctx.save_for_backward(h_TBH, q_TBH, gates_TBG, W_hh_low)
         ctx.full = W_hh.dtype
@@ -183,7 +203,15 @@ class GRUSequence(torch.autograd.Function):
         gates, q, before, dh = map(view, (gates_TBG, q_TBH, before_TBH, dh_BH))
         dout = view(dout_TBH.to(dtype).contiguous())
         for t in range(T - 1, -1, -1):
-            gru_backward(t, gates, q, before, dout, view(dpast_BH), dh)
+            gru_backward(
+                t,
+                gates,
+                q,
+                before,
+                dout,
+                view(dpast_BH),
+                dh,
+            )
             dpast_BH = back(gates_TBG[t])
             if t in ctx.forget:
                 dpast_BH[ctx.forget[t]] = 0
@@ -245,7 +273,13 @@ class LSTMSequence(torch.autograd.Function):
             if t in forget:
                 forgotten[t] = c[t, forget[t]]  # a copy
                 c[t, forget[t]] = 0
-            lstm_forward(t, gates, view(past(read_before(h_TBH, t, forget))), c, h)
+            lstm_forward(
+                t,
+                gates,
+                view(past(read_before(h_TBH, t, forget))),
+                c,
+                h,
+            )
 
         ctx.save_for_backward(h_TBH, c_TBH, gates_TBG, W_hh_low)
         ctx.full = W_hh.dtype
@@ -271,7 +305,14 @@ class LSTMSequence(torch.autograd.Function):
         dout = view(dout_TBH.to(dtype).contiguous())
         dc = view(dc_BH)
         for t in range(T - 1, -1, -1):
-            lstm_backward(t, gates, c, dout, view(dh_BH), dc)
+            lstm_backward(
+                t,
+                gates,
+                c,
+                dout,
+                view(dh_BH),
+                dc,
+            )
             dh_BH = back(gates_TBG[t])
             if t in ctx.forget:
                 dh_BH[ctx.forget[t]] = 0

@@ -34,7 +34,12 @@ def train_with_own_layers(network: Trained) -> Trained:
     return network
 
 
-def own_run(mode: str, device: torch.device, dtype: torch.dtype, special: bool) -> OwnRun | None:
+def own_run(
+    mode: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    special: bool,
+) -> OwnRun | None:
     """Return our own layer where it is the faster one, else None.
 
     On the CPU torch's LSTM in float32 is oneDNN's, a tenth faster than ours where inputs are not `RepeatedInputs`. On a

@@ -38,7 +38,13 @@ def run_lstm(
     keep_BT: Tensor | None = None,
 ) -> tuple[Tensor, NetworkState]:
     """Run an LSTM layer over T positions; arguments and results as of `sequence.run_sequence`."""
-    h_TBH, *after = GPULSTMSequence.apply(x_BTE, *state, *weights, dtype, keep_BT)
+    h_TBH, *after = GPULSTMSequence.apply(
+        x_BTE,
+        *state,
+        *weights,
+        dtype,
+        keep_BT,
+    )
     return h_TBH.transpose(0, 1), tuple(after)
 
 
@@ -76,9 +82,23 @@ class GPULSTMSequence(torch.autograd.Function):
         with torch.cuda.device(x_TBE.device):  # Triton launches on the current device
             for t in range(T):
                 torch.mm(h_TBH[t], from_h_GH, out=past_BG)
-                lstm_forward(t, gates_TBG, past_BG, c_TBH, h_TBH, keep_TB)
+                lstm_forward(
+                    t,
+                    gates_TBG,
+                    past_BG,
+                    c_TBH,
+                    h_TBH,
+                    keep_TB,
+                )
 
-        ctx.save_for_backward(x_TBE, h_TBH, c_TBH, gates_TBG, W_ih_low, W_hh_low)
+        ctx.save_for_backward(
+            x_TBE,
+            h_TBH,
+            c_TBH,
+            gates_TBG,
+            W_ih_low,
+            W_hh_low,
+        )
         ctx.inputs = x_BTE.dtype
         ctx.full = W_hh.dtype
         ctx.keep_TB = keep_TB
@@ -101,7 +121,15 @@ class GPULSTMSequence(torch.autograd.Function):
         )
         with torch.cuda.device(x_TBE.device):
             for t in range(len(x_TBE) - 1, -1, -1):
-                lstm_backward(t, gates_TBG, c_TBH, dout_TBH, dh_BH, dc_BH, keep_TB)
+                lstm_backward(
+                    t,
+                    gates_TBG,
+                    c_TBH,
+                    dout_TBH,
+                    dh_BH,
+                    dc_BH,
+                    keep_TB,
+                )
                 torch.mm(gates_TBG[t], W_hh, out=dh_BH)
 
         before_TBH = h_TBH[:-1]
@@ -132,7 +160,12 @@ class GPULSTMSequence(torch.autograd.Function):
 
 
 def lstm_forward(
-    t: int, gates_TBG: Tensor, past_BG: Tensor, c_TBH: Tensor, h_TBH: Tensor, keep_TB: Tensor | None
+    t: int,
+    gates_TBG: Tensor,
+    past_BG: Tensor,
+    c_TBH: Tensor,
+    h_TBH: Tensor,
+    keep_TB: Tensor | None,
 ) -> None:
     """Compute step t of an LSTM layer; see `kernels.lstm_forward`.
 

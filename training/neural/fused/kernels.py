@@ -41,7 +41,11 @@ def _load(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     return lambda value: value
 
 
-def store(array_N: Any, index: int, value: Any) -> None:
+def store(
+    array_N: Any,
+    index: int,
+    value: Any,
+) -> None:
     """Put a number into an array; round to nearest (ties to even) if the array holds bfloat16.
 
     NaN stays NaN without a branch, which would cost a tenth of a kernel's time. The carry of the rounding reaches the
@@ -68,7 +72,13 @@ _F = np.float32
 
 
 @kernel
-def lstm_forward(t: int, gates_TBG: Any, past_BG: Any, c_TBH: Any, h_TBH: Any) -> None:
+def lstm_forward(
+    t: int,
+    gates_TBG: Any,
+    past_BG: Any,
+    c_TBH: Any,
+    h_TBH: Any,
+) -> None:
     """Compute step t of an LSTM layer (the equations of `models.neural.layers.cells.lstm_cell`).
 
     Args:
@@ -109,7 +119,12 @@ def lstm_forward(t: int, gates_TBG: Any, past_BG: Any, c_TBH: Any, h_TBH: Any) -
 
 @kernel
 def lstm_backward(
-    t: int, gates_TBG: Any, c_TBH: Any, dout_TBH: Any, dh_BH: Any, dc_BH: Any
+    t: int,
+    gates_TBG: Any,
+    c_TBH: Any,
+    dout_TBH: Any,
+    dh_BH: Any,
+    dc_BH: Any,
 ) -> None:
     """Compute step t of the backward pass through an LSTM layer.
 
@@ -152,7 +167,12 @@ def lstm_backward(
 
 @kernel
 def gru_forward(
-    t: int, gates_TBG: Any, past_BG: Any, q_TBH: Any, state_BH: Any, h_TBH: Any
+    t: int,
+    gates_TBG: Any,
+    past_BG: Any,
+    q_TBH: Any,
+    state_BH: Any,
+    h_TBH: Any,
 ) -> None:
     """Compute step t of a GRU layer (the equations of `models.neural.layers.cells.gru_cell`).
 
@@ -192,7 +212,13 @@ def gru_forward(
 
 @kernel
 def gru_backward(
-    t: int, gates_TBG: Any, q_TBH: Any, h_TBH: Any, dout_TBH: Any, dpast_BH: Any, dh_BH: Any
+    t: int,
+    gates_TBG: Any,
+    q_TBH: Any,
+    h_TBH: Any,
+    dout_TBH: Any,
+    dpast_BH: Any,
+    dh_BH: Any,
 ) -> None:
     """Compute step t of the backward pass through a GRU layer.
 
@@ -231,7 +257,13 @@ def gru_backward(
 
 
 @kernel
-def elman_forward(t: int, relu: bool, a_TBH: Any, past_BH: Any, h_TBH: Any) -> None:
+def elman_forward(
+    t: int,
+    relu: bool,
+    a_TBH: Any,
+    past_BH: Any,
+    h_TBH: Any,
+) -> None:
     """Compute step t of an Elman layer (the equation of `models.neural.layers.cells.elman_cell`).
 
     Args:
@@ -256,7 +288,14 @@ def elman_forward(t: int, relu: bool, a_TBH: Any, past_BH: Any, h_TBH: Any) -> N
 
 
 @kernel
-def elman_backward(t: int, relu: bool, h_TBH: Any, dout_TBH: Any, dh_BH: Any, da_TBH: Any) -> None:
+def elman_backward(
+    t: int,
+    relu: bool,
+    h_TBH: Any,
+    dout_TBH: Any,
+    dh_BH: Any,
+    da_TBH: Any,
+) -> None:
     """Compute step t of the backward pass through an Elman layer.
 
     Args:

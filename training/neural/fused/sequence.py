@@ -57,9 +57,22 @@ def run_sequence(
     W_ih, W_hh, b_ih, b_hh = weights
     apart = layer.bias_of_past  # type: ignore[attr-defined]
     x, rows_BT = inputs if isinstance(inputs, RepeatedInputs) else (inputs, None)
-    a_TBG = InputProduct.apply(x, rows_BT, W_ih, b_ih if apart else b_ih + b_hh, dtype)
+    a_TBG = InputProduct.apply(
+        x,
+        rows_BT,
+        W_ih,
+        b_ih if apart else b_ih + b_hh,
+        dtype,
+    )
     of_past = (W_hh, b_hh) if apart else (W_hh,)
-    h_TBH, *after = layer.apply(a_TBG, *state, *of_past, dtype, keep_BT, *options)
+    h_TBH, *after = layer.apply(
+        a_TBG,
+        *state,
+        *of_past,
+        dtype,
+        keep_BT,
+        *options,
+    )
     return h_TBH.transpose(0, 1), tuple(after)
 
 
@@ -117,7 +130,11 @@ class InputProduct(torch.autograd.Function):
         return dx, None, dW_GE, db_G, None
 
 
-def sums_by_row(da_NG: Tensor, rows_N: Tensor, count: int) -> Tensor:
+def sums_by_row(
+    da_NG: Tensor,
+    rows_N: Tensor,
+    count: int,
+) -> Tensor:
     """Return da_UG: for each of *count* rows the sum of da_NG over the positions that read it.
 
     `index_add_` takes 30 times as long.
@@ -127,11 +144,22 @@ def sums_by_row(da_NG: Tensor, rows_N: Tensor, count: int) -> Tensor:
     return F.embedding_bag(order_N, da_NG, F.pad(ends_U, (1, -1)), mode="sum")
 
 
-def product_with(weight_OI: Tensor, rows: int, bias_O: Tensor | None = None) -> Product:
+def product_with(
+    weight_OI: Tensor,
+    rows: int,
+    bias_O: Tensor | None = None,
+) -> Product:
     """Return the map x (rows, I) → x Wᵀ + b (rows, O), with the weight packed once for many calls."""
     if weight_OI.dtype == torch.bfloat16 and onednn_has_bf16():
         packed = torch.ops.mkldnn._reorder_linear_weight(weight_OI, rows)
-        return lambda x_BI: torch.ops.mkldnn._linear_pointwise(x_BI, packed, bias_O, "none", [], "")
+        return lambda x_BI: torch.ops.mkldnn._linear_pointwise(
+            x_BI,
+            packed,
+            bias_O,
+            "none",
+            [],
+            "",
+        )
     transposed_IO = weight_OI.t().contiguous()
     if bias_O is None:
         return lambda x_BI: x_BI @ transposed_IO
@@ -147,7 +175,11 @@ def rows_that_forget(keep_BT: Tensor | None) -> Forget:
     return forget
 
 
-def read_before(h_TBH: Tensor, t: int, forget: Forget) -> Tensor:
+def read_before(
+    h_TBH: Tensor,
+    t: int,
+    forget: Forget,
+) -> Tensor:
     """Return h_{t−1} (B, H) as position t reads it: 0 for the streams that are reset.
 
     *h_TBH* begins before position 0.

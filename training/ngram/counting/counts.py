@@ -66,7 +66,9 @@ def mask(given: Collection[int], vocabulary_size: int) -> np.ndarray:
 
 
 def ids_from_begin(
-    documents: Documents, given_V: np.ndarray, allocator: ArrayAllocator = IN_MEMORY
+    documents: Documents,
+    given_V: np.ndarray,
+    allocator: ArrayAllocator = IN_MEMORY,
 ) -> np.ndarray:
     """Return all documents one after another, each from its last leading given token on (without `<bos>`); int32."""
     ids_T = np.asarray(documents.ids)
@@ -94,7 +96,9 @@ def ids_from_begin(
 
 
 def _without_leading(
-    ids_T: np.ndarray, given_V: np.ndarray, allocator: ArrayAllocator
+    ids_T: np.ndarray,
+    given_V: np.ndarray,
+    allocator: ArrayAllocator,
 ) -> np.ndarray:
     """Drop the given tokens before another one, and at the end of the text."""
     later_ids = allocator.growing(np.int32)
@@ -124,7 +128,9 @@ def occurrences(ids_T: np.ndarray, given_V: np.ndarray) -> np.ndarray:
 
 
 def begins(
-    ids_T: np.ndarray, given_V: np.ndarray, allocator: ArrayAllocator = IN_MEMORY
+    ids_T: np.ndarray,
+    given_V: np.ndarray,
+    allocator: ArrayAllocator = IN_MEMORY,
 ) -> np.ndarray:
     """Return the position of each document's begin token, ascending; (D,) integers."""
     growing = allocator.growing(number_type(len(ids_T)))
@@ -169,7 +175,11 @@ class NGramCounts:
     orders: tuple[OrderCounts, ...]
     vocabulary_size: int
     given: tuple[int, ...]
-    allocator: ArrayAllocator = field(default_factory=ArrayAllocator, repr=False, compare=False)
+    allocator: ArrayAllocator = field(
+        default_factory=ArrayAllocator,
+        repr=False,
+        compare=False,
+    )
 
     @property
     def order(self) -> int:
@@ -249,9 +259,23 @@ def count_ngrams(
     raw_V = occurrences(ids_T, given_V)
     # All documents may begin with one token.
     most_frequent = max(int(raw_V.max(initial=0)), len(documents.offsets) - 1)
-    plan = memory_plan(order, vocabulary_size, most_frequent, allocator, threads)
+    plan = memory_plan(
+        order,
+        vocabulary_size,
+        most_frequent,
+        allocator,
+        threads,
+    )
     raw_V = raw_V.astype(number_type(most_frequent))
-    orders = [OrderCounts(None, raw_V, np.zeros(0, np.int32), given_V, None)]
+    orders = [
+        OrderCounts(
+            None,
+            raw_V,
+            np.zeros(0, np.int32),
+            given_V,
+            None,
+        )
+    ]
     if order == 1:
         return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)))
 
@@ -266,7 +290,15 @@ def count_ngrams(
     del ids_T
     for followers, rows, suffix_M in count_windows(text.pop(), plan, engine, limit):
         widespread_M = rows.widespread_M if limit else None
-        orders.append(OrderCounts(followers, rows.raw_M, suffix_M, rows.begins_M, widespread_M))
+        orders.append(
+            OrderCounts(
+                followers,
+                rows.raw_M,
+                suffix_M,
+                rows.begins_M,
+                widespread_M,
+            )
+        )
 
     return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)), allocator)
 
@@ -294,7 +326,9 @@ def unseen_share(counts: NGramCounts, held_out: Documents) -> dict[int, float]:
 
 
 def _unseen_by_order(
-    counts: NGramCounts, ids_T: np.ndarray, begin_T: np.ndarray
+    counts: NGramCounts,
+    ids_T: np.ndarray,
+    begin_T: np.ndarray,
 ) -> Iterator[tuple[int, np.ndarray]]:
     unseen_T = counts.orders[0].raw_M[ids_T] == 0
     yield 1, unseen_T

@@ -73,7 +73,12 @@ class ArrayAllocator:
         return cls(folder or Path(tempfile.gettempdir()), limit)
 
     @classmethod
-    def for_text(cls, tokens: int, order: int, folder: Path) -> ArrayAllocator:
+    def for_text(
+        cls,
+        tokens: int,
+        order: int,
+        folder: Path,
+    ) -> ArrayAllocator:
         """Return an allocator in memory; of files in *folder* if a text's windows would fill half of what is free."""
         free = psutil.virtual_memory().available // 2
         needed = tokens * (BYTES_PER_CODE * order + BYTES_IN_BATCH)
@@ -114,7 +119,12 @@ class ArrayAllocator:
                 f"temporary files in {self.folder}: {what}; {advice}", kind="disk"
             ) from error
 
-    def _map(self, file: int, length: int, kind: np.dtype[Any]) -> np.ndarray:
+    def _map(
+        self,
+        file: int,
+        length: int,
+        kind: np.dtype[Any],
+    ) -> np.ndarray:
         mapped = ScratchMap(file, length * kind.itemsize)
         self._maps.add(mapped)
         return np.frombuffer(mapped, kind, length)
@@ -253,7 +263,11 @@ def blocks(length: int) -> Iterator[slice]:
     yield from (slice(first, min(first + BLOCK, length)) for first in range(0, length, BLOCK))
 
 
-def ranges_in_memory(rows: int, bytes_per_row: int, limit: int | None) -> list[slice]:
+def ranges_in_memory(
+    rows: int,
+    bytes_per_row: int,
+    limit: int | None,
+) -> list[slice]:
     """Cut the rows of a table into ranges that fit into the memory left, with a quarter of it for other work.
 
     A step that needs rows in any order makes one pass for each range. Without a limit there is one range.

@@ -73,7 +73,10 @@ class TextInBlocks:
         return range(0, len(self.ids_T), self.block)
 
     def windows(
-        self, low: int, group_V: np.ndarray, first: int
+        self,
+        low: int,
+        group_V: np.ndarray,
+        first: int,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return the windows of at least two tokens that begin in a block with some words, group by group.
 
@@ -157,7 +160,11 @@ class DocumentLimit(NamedTuple):
         return np.diff(self._sources(start_P), prepend=-1) != 0
 
     def reached(
-        self, at_M: np.ndarray, raw_M: np.ndarray, start_P: np.ndarray, changed_P: np.ndarray
+        self,
+        at_M: np.ndarray,
+        raw_M: np.ndarray,
+        start_P: np.ndarray,
+        changed_P: np.ndarray,
     ) -> np.ndarray:
         """Return whether each n-gram occurs in documents of at least *least* authors; (M,) bool.
 
@@ -244,7 +251,10 @@ def number_type(most: int) -> type:
 
 
 def count_windows(
-    text: TextInBlocks, plan: MemoryPlan, engine: ShardEngine, limit: DocumentLimit | None = None
+    text: TextInBlocks,
+    plan: MemoryPlan,
+    engine: ShardEngine,
+    limit: DocumentLimit | None = None,
 ) -> Iterator[tuple[Followers, NGramRows, np.ndarray]]:
     """Yield n-grams of the orders 2 … N: by context, their counts, and the row of their suffix at the order below.
 
@@ -273,10 +283,28 @@ def count_windows(
 
     windows = [allocator.growing(kind) for kind in (number_type(tokens), np.uint8, np.uint8)]
     for first, last in batches(first_S, plan.batch):
-        batch = _deal(text, edges[first : last + 1], first_V, plan.threads, limit is not None)
-        _sort(batch, size, plan.windows, limit, engine)
+        batch = _deal(
+            text,
+            edges[first : last + 1],
+            first_V,
+            plan.threads,
+            limit is not None,
+        )
+        _sort(
+            batch,
+            size,
+            plan.windows,
+            limit,
+            engine,
+        )
         for order in range(text.order, 1, -1):
-            _append(batch, order, orders[order - 2], limit, engine)
+            _append(
+                batch,
+                order,
+                orders[order - 2],
+                limit,
+                engine,
+            )
             batch.code_NP.pop()  # makes room
         for growing, array_P in zip(
             windows, (batch.start_P, batch.shared_P, batch.length_P), strict=True
@@ -299,11 +327,23 @@ def count_windows(
                 suffix_M[part] = word_M[part]
                 allocator.release()
         else:
-            _link(start_W, shared_W, length_W, order, tokens, suffix_M, plan)
+            _link(
+                start_W,
+                shared_W,
+                length_W,
+                order,
+                tokens,
+                suffix_M,
+                plan,
+            )
         yield Followers(word_M, first_C), NGramRows(word_M, first_C, *others), suffix_M
 
 
-def _narrowed(values: np.ndarray, kind: type, allocator: ArrayAllocator) -> np.ndarray:
+def _narrowed(
+    values: np.ndarray,
+    kind: type,
+    allocator: ArrayAllocator,
+) -> np.ndarray:
     """Return numbers in the type that their files have, copied by blocks if that is another one."""
     if values.dtype == kind:
         return values
@@ -341,7 +381,11 @@ def batches(first_S: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
 
 
 def _deal(
-    text: TextInBlocks, edges: np.ndarray, first_V: np.ndarray, threads: int, limited: bool
+    text: TextInBlocks,
+    edges: np.ndarray,
+    first_V: np.ndarray,
+    threads: int,
+    limited: bool,
 ) -> WindowBatch:
     """Copy the windows whose first words are in [edges[0], edges[-1]) into memory, in one pass over the text."""
     first_C = first_V[edges[0] : edges[-1]] - first_V[edges[0]]
@@ -377,7 +421,11 @@ def _deal(
 
 
 def _sort(
-    batch: WindowBatch, size: int, most: int, limit: DocumentLimit | None, engine: ShardEngine
+    batch: WindowBatch,
+    size: int,
+    most: int,
+    limit: DocumentLimit | None,
+    engine: ShardEngine,
 ) -> None:
     """Sort the windows of a batch, shard by shard, in place."""
 
@@ -393,7 +441,10 @@ def _sort(
 
 
 def _sort_shard(
-    batch: WindowBatch, size: int, most: int, number: int
+    batch: WindowBatch,
+    size: int,
+    most: int,
+    number: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     part = batch.part(number)
     return sort_windows([code_P[part] for code_P in batch.code_NP], size, most)
@@ -417,7 +468,10 @@ def _append(
 
 
 def _count_shard(
-    batch: WindowBatch, order: int, limit: DocumentLimit | None, number: int
+    batch: WindowBatch,
+    order: int,
+    limit: DocumentLimit | None,
+    number: int,
 ) -> NGramRows:
     """Count the n-grams of one order in a shard."""
     part = batch.part(number)
@@ -436,10 +490,20 @@ def _count_shard(
 
     first_M = batch.code_NP[0][part].take(at_M)
     word_M = batch.code_NP[order - 1][part].take(at_M) - 1
-    return NGramRows(word_M, before_P.take(context_C), raw_M, first_M < 0, widespread_M)
+    return NGramRows(
+        word_M,
+        before_P.take(context_C),
+        raw_M,
+        first_M < 0,
+        widespread_M,
+    )
 
 
-def occurrences_of(at_M: np.ndarray, length_P: np.ndarray, order: int) -> np.ndarray:
+def occurrences_of(
+    at_M: np.ndarray,
+    length_P: np.ndarray,
+    order: int,
+) -> np.ndarray:
     """Return the occurrences of the n-grams of an order that begin at some of the sorted windows; (M,) int32."""
     # They are the windows up to the next new n-gram, without windows that are too short.
     raw_M = np.diff(at_M, append=len(length_P)).astype(np.int32)
@@ -474,7 +538,9 @@ def reach(
 
 
 def _count_sources(
-    at_M: np.ndarray, raw_M: np.ndarray, sources: Callable[[np.ndarray], np.ndarray]
+    at_M: np.ndarray,
+    raw_M: np.ndarray,
+    sources: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """Return the number of authors, or of documents, of each n-gram; (M,)."""
     row_N = np.repeat(np.arange(len(raw_M)), raw_M)
@@ -483,7 +549,11 @@ def _count_sources(
     return np.bincount(row_N, weights=np.diff(pair_N, prepend=-1) != 0, minlength=len(raw_M))
 
 
-def begins_new(shared_P: np.ndarray, length_P: np.ndarray, order: int) -> np.ndarray:
+def begins_new(
+    shared_P: np.ndarray,
+    length_P: np.ndarray,
+    order: int,
+) -> np.ndarray:
     """Return the mask of the windows at which a new n-gram of an order begins; (P,) bool."""
     return (shared_P < order) & (length_P >= order)
 

@@ -17,7 +17,9 @@ WORD_BITS = 64
 
 
 def sort_windows(
-    code_NP: Sequence[np.ndarray], vocabulary_size: int, most: int
+    code_NP: Sequence[np.ndarray],
+    vocabulary_size: int,
+    most: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sort P windows of N words by their words; equal windows keep their order.
 
@@ -36,7 +38,14 @@ def sort_windows(
     shared_P = np.full(windows, order, np.uint8)
     if windows > most:
         same = int(bool((code_NP[0] == code_NP[0][0]).all()))  # words known to be equal
-        _sort_piece(code_NP, vocabulary_size, order_P, shared_P, same, most)
+        _sort_piece(
+            code_NP,
+            vocabulary_size,
+            order_P,
+            shared_P,
+            same,
+            most,
+        )
         shared_P[0] = 0
     elif windows:
         group_P = np.abs(code_NP[0])
@@ -70,13 +79,32 @@ def _sort_piece(
         if last - first <= most:
             at_A = np.arange(last - first)
             group_A = np.zeros(len(at_A), np.int32)
-            _refine(code_NP, vocabulary_size, order_P[piece], shared_P[piece], at_A, group_A, depth)
+            _refine(
+                code_NP,
+                vocabulary_size,
+                order_P[piece],
+                shared_P[piece],
+                at_A,
+                group_A,
+                depth,
+            )
         elif depth + 1 < len(code_NP) and code_NP[depth][order_P[first]] > 0:
-            _sort_piece(code_NP, vocabulary_size, order_P[piece], shared_P[piece], depth + 1, most)
+            _sort_piece(
+                code_NP,
+                vocabulary_size,
+                order_P[piece],
+                shared_P[piece],
+                depth + 1,
+                most,
+            )
         shared_P[first] = depth
 
 
-def _sort_by_word(code_P: np.ndarray, order_P: np.ndarray, most: int) -> list[int]:
+def _sort_by_word(
+    code_P: np.ndarray,
+    order_P: np.ndarray,
+    most: int,
+) -> list[int]:
     """Sort windows by one of their words, in place; return edges of pieces with at most *most* windows if possible.
 
     A piece is larger if it is of one word. Needs 8 bytes per window; a full sort needs about 100.
@@ -137,7 +165,15 @@ def _refine(
             cut = int(np.searchsorted(group_A, middle if middle > group_A[0] else middle + 1))
             for part in (slice(cut), slice(cut, None)):
                 group_B = group_A[part] - group_A[part][0]
-                _refine(code_NP, vocabulary_size, order_P, shared_P, at_A[part], group_B, depth)
+                _refine(
+                    code_NP,
+                    vocabulary_size,
+                    order_P,
+                    shared_P,
+                    at_A[part],
+                    group_B,
+                    depth,
+                )
             return
         key_A = _keys(code_NP[depth : depth + words], order_P[at_A], group_A, word_bits)
         key_A <<= np.uint64(place_bits)
@@ -145,7 +181,14 @@ def _refine(
         key_A.sort()
         order_P[at_A] = order_P[at_A][(key_A & np.uint64((1 << place_bits) - 1)).astype(np.int32)]
         key_A >>= np.uint64(place_bits)
-        differs_A = _mark(shared_P, at_A, key_A, depth, words, word_bits)
+        differs_A = _mark(
+            shared_P,
+            at_A,
+            key_A,
+            depth,
+            words,
+            word_bits,
+        )
         again_A = ~differs_A
         again_A[:-1] |= again_A[1:]
         # 0 is after the document's end: no further words.
@@ -162,7 +205,10 @@ def _bits(values: int) -> int:
 
 
 def _keys(
-    code_KP: Sequence[np.ndarray], order_A: np.ndarray, group_A: np.ndarray, word_bits: int
+    code_KP: Sequence[np.ndarray],
+    order_A: np.ndarray,
+    group_A: np.ndarray,
+    word_bits: int,
 ) -> np.ndarray:
     """Return group and words packed into one integer per window, (A,) uint64; after a document's end, words are 0."""
     key_A = group_A.astype(np.uint64)

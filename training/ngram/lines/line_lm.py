@@ -87,7 +87,12 @@ class LineLM(NGramLM):
         normalised: See `NGramLM`.
     """
 
-    def __init__(self, tables: Tables, words: Sequence[str] | str, normalised: bool = True) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        words: Sequence[str] | str,
+        normalised: bool = True,
+    ) -> None:
         super().__init__(tables, normalised)
         self._words = words
 
@@ -232,7 +237,11 @@ def _utf8(sentence: str) -> bytes:
         raise
 
 
-def next_words(model: LineLM, prompt: str, k: int = 5) -> list[tuple[str, float]]:
+def next_words(
+    model: LineLM,
+    prompt: str,
+    k: int = 5,
+) -> list[tuple[str, float]]:
     """Return the k words (or `</s>`, the end of the line) that the model ranks first after *prompt*, best first.
 
     Each word has its probability, or with stupid back-off its score (scores do not sum to 1). `<unk>` and words with
@@ -282,7 +291,11 @@ def write_lines(
     return [" ".join(words) for words in lines.values()]
 
 
-def _read(model: LineLM, prompt: str, streams: int) -> tuple[torch.Tensor, NGramState]:
+def _read(
+    model: LineLM,
+    prompt: str,
+    streams: int,
+) -> tuple[torch.Tensor, NGramState]:
     """Return the log-probabilities (or log scores) after `<s>` and the prompt, and the state, for *streams* streams."""
     ids_T = LineCorpus.read([prompt], model.words, marks="unknown").ids[:-1]
     ids_BT = np.tile(ids_T.astype(np.int64), (streams, 1))

@@ -33,7 +33,11 @@ def functions() -> tuple[Any, Any]:
 
 
 @partial(kernel, fast=False, nogil=False)
-def sentence(text: Any, tables: Any, words: Any) -> Any:
+def sentence(
+    text: Any,
+    tables: Any,
+    words: Any,
+) -> Any:
     """Return Σ log p of the words of a sentence and of its end, added from the first to the last.
 
     NaN if the text holds a mark such as `<s>`, which is no word of a sentence.
@@ -52,7 +56,11 @@ def sentence(text: Any, tables: Any, words: Any) -> Any:
 
 
 @partial(kernel, fast=False, nogil=False)
-def sentence_word_scores(text: Any, tables: Any, words: Any) -> Any:
+def sentence_word_scores(
+    text: Any,
+    tables: Any,
+    words: Any,
+) -> Any:
     """Return (log p, length of its n-gram, whether it is unknown) of each word and of the end.
 
     Empty if the text holds a mark such as `<s>`."""
@@ -65,7 +73,12 @@ def sentence_word_scores(text: Any, tables: Any, words: Any) -> Any:
 
 
 @partial(kernel, fast=False, nogil=False)
-def read_sentence(text: Any, tables: Any, words: Any, room: Any) -> Any:
+def read_sentence(
+    text: Any,
+    tables: Any,
+    words: Any,
+    room: Any,
+) -> Any:
     """Return the number T of the words of a sentence and of its end; 0: the mark of a begin or an end is in the text.
 
     Args:
@@ -90,7 +103,12 @@ def read_sentence(text: Any, tables: Any, words: Any, room: Any) -> Any:
 
 
 @partial(kernel, fast=False)
-def read_words(text: Any, size: Any, words: Any, ids_R: Any) -> Any:
+def read_words(
+    text: Any,
+    size: Any,
+    words: Any,
+    ids_R: Any,
+) -> Any:
     """Write the ids of the words between blanks and of the end; return their number, or 0 (see `read_sentence`).
 
     Args:
@@ -113,7 +131,18 @@ def read_words(text: Any, size: Any, words: Any, ids_R: Any) -> Any:
         while at < size and not is_blank(byte_at(text, at)):
             number = (number ^ byte_at(text, at)) * PRIME
             at += 1
-        place = int64_at(slots, 2 * slot_of(text, begin, at, number, words) + 1)
+        place = int64_at(
+            slots,
+            2
+            * slot_of(
+                text,
+                begin,
+                at,
+                number,
+                words,
+            )
+            + 1,
+        )
         word = unknown if place < 0 else place & 0xFFFFFFFF
         if word > V:  # ids above V are marks; V itself is the unknown word
             return 0
@@ -128,7 +157,13 @@ def is_blank(byte: Any) -> Any:
 
 
 @partial(kernel, fast=False)
-def slot_of(text: Any, begin: Any, end: Any, number: Any, words: Any) -> Any:
+def slot_of(
+    text: Any,
+    begin: Any,
+    end: Any,
+    number: Any,
+    words: Any,
+) -> Any:
     """Return the slot of the word text[begin : end], whose hash is *number*, or the free slot where it would be."""
     slots = int64_at(words, 0)
     mask = int64_at(words, 1)
@@ -150,7 +185,12 @@ def slot_of(text: Any, begin: Any, end: Any, number: Any, words: Any) -> Any:
 
 
 @partial(kernel, fast=False)
-def fill_words(text: Any, size: Any, words: Any, slot_S2: Any) -> None:
+def fill_words(
+    text: Any,
+    size: Any,
+    words: Any,
+    slot_S2: Any,
+) -> None:
     """Put the lines of a text into the slots of a hash table: hash, place in the text and number of each line.
 
     Of lines that are equal the last one counts.
@@ -161,7 +201,13 @@ def fill_words(text: Any, size: Any, words: Any, slot_S2: Any) -> None:
     for at in range(size):
         byte = byte_at(text, at)
         if byte == LINE_FEED:
-            slot = slot_of(text, begin, at, number, words)
+            slot = slot_of(
+                text,
+                begin,
+                at,
+                number,
+                words,
+            )
             slot_S2[slot, 0], slot_S2[slot, 1] = number, begin << 32 | word
             word = word + 1
             begin = at + 1

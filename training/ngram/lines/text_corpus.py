@@ -68,7 +68,10 @@ class LineCorpus:
 
     @classmethod
     def read(
-        cls, lines: Iterable[str], words: Iterable[str] | None = None, marks: Marks = "refuse"
+        cls,
+        lines: Iterable[str],
+        words: Iterable[str] | None = None,
+        marks: Marks = "refuse",
     ) -> LineCorpus:
         """Read sentences, one string each.
 
@@ -103,7 +106,13 @@ class LineCorpus:
         path = Path(path)
         try:
             with open_text(path) as stream:
-                return _encode(_blocks(stream), words, marks, f"{path}, line", allocator=allocator)
+                return _encode(
+                    _blocks(stream),
+                    words,
+                    marks,
+                    f"{path}, line",
+                    allocator=allocator,
+                )
         except (OSError, *UNPACKING_ERRORS) as error:
             raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
 
@@ -241,7 +250,12 @@ def _tokens(numbered: tuple[int, bytes]) -> _Block:
     return _Block(line, words_U, codes_T, damaged)
 
 
-def _settle_marks(ids_T: np.ndarray, marks: Marks, message: str, line: int) -> np.ndarray:
+def _settle_marks(
+    ids_T: np.ndarray,
+    marks: Marks,
+    message: str,
+    line: int,
+) -> np.ndarray:
     """Return the ids of a text with marks: marks are removed ("skip") or become unknown words ("unknown").
 
     Raises:

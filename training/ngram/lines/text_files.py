@@ -128,7 +128,13 @@ def fit_lines(
     documents: list[Any] = [text]  # given up to the counting, which needs the memory
     del text
     counts = count_ngrams(
-        documents.pop(), spec.order, len(words), GIVEN_OF_LINES, allocator, spec.threads, engine
+        documents.pop(),
+        spec.order,
+        len(words),
+        GIVEN_OF_LINES,
+        allocator,
+        spec.threads,
+        engine,
     )
     arguments: Any = (
         held_out,
@@ -145,7 +151,12 @@ def fit_lines(
         order for order, discount in enumerate(made.discounts, start=1) if discount.fallback
     ]
     ngrams = [len(p) for p in tables.logp]
-    return model, {"ngrams": ngrams, "discounts": discounts, "fallback_orders": fallbacks, **size}
+    return model, {
+        "ngrams": ngrams,
+        "discounts": discounts,
+        "fallback_orders": fallbacks,
+        **size,
+    }
 
 
 def fit_text(
@@ -172,7 +183,11 @@ def fit_text(
     began = time.perf_counter()
     allocator = ArrayAllocator.within(spec.memory_limit)
     model, report = fit_lines(
-        _training_corpus(text, spec.marks, allocator), spec, "single", engine, allocator
+        _training_corpus(text, spec.marks, allocator),
+        spec,
+        "single",
+        engine,
+        allocator,
     )
     if binary is not None:
         model.save(binary)
@@ -186,7 +201,11 @@ def fit_text(
     }
 
 
-def _training_corpus(text: Path, marks: Marks, allocator: ArrayAllocator) -> LineCorpus:
+def _training_corpus(
+    text: Path,
+    marks: Marks,
+    allocator: ArrayAllocator,
+) -> LineCorpus:
     """Return the training text; refuse an empty one."""
     corpus = LineCorpus.read_file(text, marks=marks, allocator=allocator)
     if not len(corpus):

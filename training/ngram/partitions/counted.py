@@ -98,7 +98,9 @@ class PartRules(NamedTuple):
 
 
 def count_part(
-    rules: PartRules, blocks: Sequence[Windows], held_out: Sequence[Windows] = ()
+    rules: PartRules,
+    blocks: Sequence[Windows],
+    held_out: Sequence[Windows] = (),
 ) -> tuple[CountedPart, PartSums]:
     """Count the n-grams of the orders 2 … N of a partition.
 
@@ -138,9 +140,21 @@ def count_part(
         suffix_M = row_P.take(at_M)
         kept_M = raw_M > rules.thresholds[k - 2]
         if changed_P is not None:
-            kept_M &= reach(rules.min_documents, at_M, raw_M, changed_P, source_P.take)
+            kept_M &= reach(
+                rules.min_documents,
+                at_M,
+                raw_M,
+                changed_P,
+                source_P.take,
+            )
         first_M = code_NP[k - 1].take(at_M).astype(np.int32) - 1
-        rows = OrderRows(place_P.take(at_M), suffix_M, raw_M, raw_M, kept_M)
+        rows = OrderRows(
+            place_P.take(at_M),
+            suffix_M,
+            raw_M,
+            raw_M,
+            kept_M,
+        )
         adjusted_M = np.where(rules.given_V.take(first_M), raw_M, 0)
         part_orders.append(rows._replace(adjusted_M=adjusted_M))
         row_P = np.cumsum(new_P, dtype=np.int32) - 1
@@ -166,7 +180,11 @@ def _adjusted(orders: list[OrderRows]) -> tuple[OrderRows, ...]:
     return tuple(done[::-1])
 
 
-def _sums(part: CountedPart, rules: PartRules, unseen: tuple[int, ...]) -> PartSums:
+def _sums(
+    part: CountedPart,
+    rules: PartRules,
+    unseen: tuple[int, ...],
+) -> PartSums:
     """Return the counts of a part that are added up over all parts."""
     counted = []
     kept = []
@@ -180,7 +198,13 @@ def _sums(part: CountedPart, rules: PartRules, unseen: tuple[int, ...]) -> PartS
     followed_V = np.bincount(part.orders[0].suffix_M, minlength=len(rules.given_V))
     greatest, open_rows = _open_rows(part, rules)
     return PartSums(
-        tuple(counted), tuple(kept), tuple(numbers), followed_V, greatest, open_rows, unseen
+        tuple(counted),
+        tuple(kept),
+        tuple(numbers),
+        followed_V,
+        greatest,
+        open_rows,
+        unseen,
     )
 
 
@@ -205,7 +229,9 @@ def _open_rows(part: CountedPart, rules: PartRules) -> tuple[int, tuple[OpenRow,
 
 
 def _unseen(
-    part: CountedPart, held_out: Sequence[Windows], vocabulary_size: int
+    part: CountedPart,
+    held_out: Sequence[Windows],
+    vocabulary_size: int,
 ) -> tuple[int, ...]:
     """Return, per order from 2 on, how many windows have an n-gram (cut at its document) that was not counted.
 

@@ -83,12 +83,23 @@ def estimate_part(
         block = ContextBlock(contexts, slice(0, len(label_M)), label_M, below_M.take(rows.suffix_M))
         p_M, gamma_C = interpolate(block, rows.adjusted_M, discount, rows.kept_M)
         below_M = p_M
-        _deal_rows(part, k, range_V, p_M, gamma_C.take(label_M), buckets)
+        _deal_rows(
+            part,
+            k,
+            range_V,
+            p_M,
+            gamma_C.take(label_M),
+            buckets,
+        )
 
     return buckets
 
 
-def _number_pairs(high_M: np.ndarray, low_M: np.ndarray, lows: int) -> np.ndarray:
+def _number_pairs(
+    high_M: np.ndarray,
+    low_M: np.ndarray,
+    lows: int,
+) -> np.ndarray:
     """Number pairs of numbers from 0 on, equal pairs alike; (M,) int64."""
     key_M = high_M.astype(np.uint64) * np.uint64(lows) + low_M
     place_bits = max(len(key_M) - 1, 0).bit_length()
@@ -133,7 +144,10 @@ def _deal_rows(
 
 
 def table_part(
-    low: int, high: int, vocabulary_size: int, buckets: Sequence[Sequence[EstimatedRows]]
+    low: int,
+    high: int,
+    vocabulary_size: int,
+    buckets: Sequence[Sequence[EstimatedRows]],
 ) -> list[OrderTable]:
     """Return the n-grams whose first words are from *low* to *high* − 1, in the order of the tables, by order.
 

@@ -129,7 +129,14 @@ def fit_partitions(
     occurs = _occurrences(engine, blocks, given_V)
 
     edges = word_ranges(occurs.contexts_V, size)
-    deal_block = engine.put(partial(deal, given_V=given_V, order=spec.order, edges=edges))
+    deal_block = engine.put(
+        partial(
+            deal,
+            given_V=given_V,
+            order=spec.order,
+            edges=edges,
+        )
+    )
     parts = len(edges) - 1
     windows = [engine.submit(deal_block, one, results=parts) for one in blocks]
     asked = [engine.submit(deal_block, one, results=parts) for one in others]
@@ -139,7 +146,15 @@ def fit_partitions(
     counted = []
     for number in range(parts):
         of_part = [one[number] for one in (*windows, *asked)]
-        counted.append(engine.submit(_count, rules, len(blocks), *of_part, results=2))
+        counted.append(
+            engine.submit(
+                _count,
+                rules,
+                len(blocks),
+                *of_part,
+                results=2,
+            )
+        )
 
     del windows, asked, of_part
     sums = _Sums(occurs.raw_V, list(engine.fetch(one[1] for one in counted)))
@@ -154,7 +169,13 @@ def fit_partitions(
     made = []
     for number, (low, high) in enumerate(ranges):
         of_range = [one[number] for one in estimated]
-        made += engine.submit(_table, low, high, vocabulary_size, *of_range)
+        made += engine.submit(
+            _table,
+            low,
+            high,
+            vocabulary_size,
+            *of_range,
+        )
 
     del estimated, of_range
     tables = _Assembly(vocabulary_size, sums.kept, allocator)
@@ -174,7 +195,11 @@ def _size(tokens: int, engine: Dataflow) -> int:
     return max(min(max(even, LEAST_WINDOWS), MOST_WINDOWS), -(-tokens // MOST_PARTS))
 
 
-def _occurrences(engine: Dataflow, blocks: Sequence[Any], given_V: np.ndarray) -> WordTotals:
+def _occurrences(
+    engine: Dataflow,
+    blocks: Sequence[Any],
+    given_V: np.ndarray,
+) -> WordTotals:
     """Return how often the words of all blocks occur."""
     count = engine.put(partial(_sum_words, given_V))
     counted = [engine.submit(count, block)[0] for block in blocks]
@@ -191,7 +216,12 @@ def _count(rules: PartRules, blocks: int, *windows: Windows) -> tuple[CountedPar
     return count_part(rules, windows[:blocks], windows[blocks:])
 
 
-def _table(low: int, high: int, size: int, *buckets: list[EstimatedRows]) -> list[list[OrderTable]]:
+def _table(
+    low: int,
+    high: int,
+    size: int,
+    *buckets: list[EstimatedRows],
+) -> list[list[OrderTable]]:
     return [table_part(low, high, size, buckets)]
 
 
@@ -236,7 +266,11 @@ class _Sums:
         return NGramNumbers(tokens, types, by_order, counts_of_counts)
 
 
-def _estimate_words(sums: _Sums, discounts: Discounts, given_V: np.ndarray) -> np.ndarray:
+def _estimate_words(
+    sums: _Sums,
+    discounts: Discounts,
+    given_V: np.ndarray,
+) -> np.ndarray:
     """Return p of each word without any context, (V,)."""
     size = len(given_V)
     block = ContextBlock(
@@ -265,7 +299,10 @@ class _Assembly:
     """
 
     def __init__(
-        self, vocabulary_size: int, kept: Sequence[int], allocator: ArrayAllocator
+        self,
+        vocabulary_size: int,
+        kept: Sequence[int],
+        allocator: ArrayAllocator,
     ) -> None:
         self._size = vocabulary_size
         self._allocator = allocator
@@ -276,7 +313,14 @@ class _Assembly:
 
     def add(self, orders: Sequence[OrderTable]) -> None:
         """Append the n-grams of the next range."""
-        arrays = zip(self._words, self._first, self._logp, self._backoff, orders, strict=True)
+        arrays = zip(
+            self._words,
+            self._first,
+            self._logp,
+            self._backoff,
+            orders,
+            strict=True,
+        )
         for words, first, logp, backoff, table in arrays:
             before_C = np.cumsum(table.followers_C) - table.followers_C
             first.append(before_C + words.length)
@@ -294,7 +338,13 @@ class _Assembly:
 
         logp = [_log_p(p_V), *(growing.finish() for growing in self._logp)]
         backoff = [growing.finish() for growing in self._backoff]
-        return Tables(tuple(followers), tuple(logp), tuple(backoff), self._size, given)
+        return Tables(
+            tuple(followers),
+            tuple(logp),
+            tuple(backoff),
+            self._size,
+            given,
+        )
 
 
 def _log_p(p_M: np.ndarray) -> np.ndarray:

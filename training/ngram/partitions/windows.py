@@ -68,7 +68,10 @@ class Windows(NamedTuple):
 
 
 def text_blocks(
-    documents: Documents, most: int, authors_D: np.ndarray | None = None, counted: bool = False
+    documents: Documents,
+    most: int,
+    authors_D: np.ndarray | None = None,
+    counted: bool = False,
 ) -> Iterator[TextBlock]:
     """Yield a text in blocks of whole documents with about *most* tokens each (more if one document has more).
 
@@ -132,7 +135,12 @@ def sum_words(block: TextBlock, given_V: np.ndarray) -> WordTotals:
     return WordTotals(raw_V, contexts_V)
 
 
-def deal(block: TextBlock, given_V: np.ndarray, order: int, edges: np.ndarray) -> Sequence[Windows]:
+def deal(
+    block: TextBlock,
+    given_V: np.ndarray,
+    order: int,
+    edges: np.ndarray,
+) -> Sequence[Windows]:
     """Return the windows of a block for each partition, in the order of the text.
 
     Args:
@@ -155,7 +163,13 @@ def deal(block: TextBlock, given_V: np.ndarray, order: int, edges: np.ndarray) -
         document_T = np.cumsum(begins_T) - 1
         source_P = block.sources.take(document_T.take(at_P))
 
-    code_NP = _codes(ids_T, begins_T, at_P, order, word_type(len(given_V) + 1))
+    code_NP = _codes(
+        ids_T,
+        begins_T,
+        at_P,
+        order,
+        word_type(len(given_V) + 1),
+    )
     dealt = []
     first = 0
     for last in ends.tolist():
@@ -167,14 +181,24 @@ def deal(block: TextBlock, given_V: np.ndarray, order: int, edges: np.ndarray) -
 
 
 def _codes(
-    ids_T: np.ndarray, begins_T: np.ndarray, at_P: np.ndarray, order: int, kind: type
+    ids_T: np.ndarray,
+    begins_T: np.ndarray,
+    at_P: np.ndarray,
+    order: int,
+    kind: type,
 ) -> np.ndarray:
     """Return the codes of the windows that end at some positions, backwards; (N, P)."""
     code_NP: np.ndarray = np.zeros((order, len(at_P)), kind)
     inside_P = np.ones(len(at_P), bool)
     for place in range(order):
         place_P = np.maximum(at_P - place, 0)
-        np.add(ids_T.take(place_P), 1, out=code_NP[place], where=inside_P, casting="unsafe")
+        np.add(
+            ids_T.take(place_P),
+            1,
+            out=code_NP[place],
+            where=inside_P,
+            casting="unsafe",
+        )
         inside_P &= ~begins_T.take(place_P)
 
     return code_NP

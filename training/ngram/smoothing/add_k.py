@@ -31,7 +31,9 @@ GRID = tuple(float(f"{digit}e{power}") for power in range(-6, 2) for digit in (1
 
 
 def estimate_add_k(
-    counts: NGramCounts, k: float | None = None, held_out: Documents | None = None
+    counts: NGramCounts,
+    k: float | None = None,
+    held_out: Documents | None = None,
 ) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram.
 

@@ -105,7 +105,14 @@ def estimate_order(
 
         counts.allocator.release()
 
-    step = partial(_of_shard, followers, entry.suffix_M, below_M, edges, work)
+    step = partial(
+        _of_shard,
+        followers,
+        entry.suffix_M,
+        below_M,
+        edges,
+        work,
+    )
     engine.each(step, place, len(edges) - 1)
     return logp_M, p_M, log_gamma
 
@@ -187,7 +194,9 @@ def pieces(rows: Sized) -> Iterator[slice]:
 
 
 def below_unigrams(
-    given_V: np.ndarray, kept_V: np.ndarray | None = None, padded: int = 0
+    given_V: np.ndarray,
+    kept_V: np.ndarray | None = None,
+    padded: int = 0,
 ) -> np.ndarray:
     """Return the distribution below the unigrams, (V,): uniform over the predictable ids that stay."""
     listed_V = ~given_V
@@ -197,7 +206,11 @@ def below_unigrams(
     return np.where(listed_V, 1.0 / max(int(listed_V.sum()), padded), 0.0)
 
 
-def numbers_of(counts: NGramCounts, count_M: np.ndarray, highest: int) -> np.ndarray:
+def numbers_of(
+    counts: NGramCounts,
+    count_M: np.ndarray,
+    highest: int,
+) -> np.ndarray:
     """Return how many n-grams have the count 0, 1, … *highest*, and how many a higher one."""
     n = np.zeros(highest + 2, np.int64)
     for part in pieces(count_M):

@@ -60,7 +60,12 @@ class Level:
     begun_C: np.ndarray
 
     @classmethod
-    def of(cls, counts: NGramCounts, order: int, block: ContextBlock) -> Level:
+    def of(
+        cls,
+        counts: NGramCounts,
+        order: int,
+        block: ContextBlock,
+    ) -> Level:
         """Sum up the counts of a block by context."""
         count_M = counts.orders[order - 1].raw_M[block.rows]
         if order == 1:
@@ -69,7 +74,12 @@ class Level:
             begun_C = counts.orders[order - 2].begins_M[block.contexts]
 
         return cls(
-            order, count_M, block.context_P, block.sums(count_M), block.sums(count_M > 0), begun_C
+            order,
+            count_M,
+            block.context_P,
+            block.sums(count_M),
+            block.sums(count_M > 0),
+            begun_C,
         )
 
     @property
@@ -88,7 +98,10 @@ Method = Callable[[Level, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def build(
-    counts: NGramCounts, method: Method, interpolated: bool = True, **parameters: Any
+    counts: NGramCounts,
+    method: Method,
+    interpolated: bool = True,
+    **parameters: Any,
 ) -> Estimate:
     """Apply a method order by order, from the unigrams up, and block by block.
 
@@ -101,8 +114,20 @@ def build(
     backoff = []
     p_below = below_unigrams(mask(counts.given, counts.vocabulary_size))
     for order in range(1, counts.order + 1):
-        work = partial(_of_block, counts, order, method, interpolated)
-        logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, Threads(1))
+        work = partial(
+            _of_block,
+            counts,
+            order,
+            method,
+            interpolated,
+        )
+        logp_M, p_below, log_gamma = estimate_order(
+            counts,
+            order,
+            p_below,
+            work,
+            Threads(1),
+        )
         logp.append(logp_M)
         if order > 1:
             backoff.append(log_gamma)
@@ -111,7 +136,11 @@ def build(
 
 
 def _of_block(
-    counts: NGramCounts, order: int, method: Method, interpolated: bool, block: ContextBlock
+    counts: NGramCounts,
+    order: int,
+    method: Method,
+    interpolated: bool,
+    block: ContextBlock,
 ) -> tuple[np.ndarray, np.ndarray]:
     level = Level.of(counts, order, block)
     own_M, gamma_C = method(level, block.below_P)
@@ -123,6 +152,10 @@ def _of_block(
     return np.where(level.count_M > 0, own_M, rest_M), gamma_C
 
 
-def raw_counts_of_counts(counts: NGramCounts, order: int, highest: int) -> tuple[int, ...]:
+def raw_counts_of_counts(
+    counts: NGramCounts,
+    order: int,
+    highest: int,
+) -> tuple[int, ...]:
     """Return n_1 … n_highest: the numbers of n-grams of an order that occurred once, twice, …"""
     return tuple(numbers_of(counts, counts.orders[order - 1].raw_M, highest)[1:-1].tolist())

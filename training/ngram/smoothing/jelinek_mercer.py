@@ -37,7 +37,9 @@ TOLERANCE = 1e-7
 
 
 def estimate_jelinek_mercer(
-    counts: NGramCounts, weights: Sequence[float] | None = None, held_out: Documents | None = None
+    counts: NGramCounts,
+    weights: Sequence[float] | None = None,
+    held_out: Documents | None = None,
 ) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram.
 

@@ -68,7 +68,13 @@ def estimate(counts: NGramCounts, cut: int = 5) -> Estimate:
             kept_M = table[np.minimum(level.count_M, cut + 1)] * level.count_M
         return _back_off(level, kept_M, below_M, facts)
 
-    return build(counts, katz, interpolated=False, facts=facts, fallbacks=fallbacks)
+    return build(
+        counts,
+        katz,
+        interpolated=False,
+        facts=facts,
+        fallbacks=fallbacks,
+    )
 
 
 def good_turing(n: Sequence[int]) -> list[float] | None:
@@ -97,7 +103,10 @@ def good_turing(n: Sequence[int]) -> list[float] | None:
 
 
 def _back_off(
-    level: Level, kept_M: np.ndarray, below_M: np.ndarray, facts: dict[str, float]
+    level: Level,
+    kept_M: np.ndarray,
+    below_M: np.ndarray,
+    facts: dict[str, float],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return p(w | h) of the seen words, and α(h).
 

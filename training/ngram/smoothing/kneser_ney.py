@@ -101,9 +101,19 @@ def estimate(
         kept_M = masks[order - 1] if masks else None
         n = counts_of_counts(counts, order, adjusted_M, kenlm_exact)
         discount = order_discounts(n, smoothing, fallback, kenlm_exact)
-        work = partial(_of_block, adjusted_M=adjusted_M, discounts=discount, kept_M=kept_M)
+        work = partial(
+            _of_block,
+            adjusted_M=adjusted_M,
+            discounts=discount,
+            kept_M=kept_M,
+        )
         logp_M, p_below, log_gamma = estimate_order(
-            counts, order, p_below, work, engine or Threads(), precision
+            counts,
+            order,
+            p_below,
+            work,
+            engine or Threads(),
+            precision,
         )
         logp.append(logp_M)
         if order > 1:
@@ -139,7 +149,10 @@ def name_fallbacks(discounts: Sequence[Discounts]) -> dict[int, str]:
 
 
 def _of_block(
-    block: ContextBlock, adjusted_M: np.ndarray, discounts: Discounts, kept_M: np.ndarray | None
+    block: ContextBlock,
+    adjusted_M: np.ndarray,
+    discounts: Discounts,
+    kept_M: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     kept_P = None if kept_M is None else kept_M[block.rows]
     return interpolate(block, adjusted_M[block.rows], discounts, kept_P)
@@ -163,7 +176,11 @@ def adjusted_counts(counts: NGramCounts, order: int) -> np.ndarray:
     return adjusted_M.finish()
 
 
-def _adjusted_counts(counts: NGramCounts, order: int, rows: slice) -> np.ndarray:
+def _adjusted_counts(
+    counts: NGramCounts,
+    order: int,
+    rows: slice,
+) -> np.ndarray:
     """Return a(g) of neighbouring n-grams of an order below the highest."""
     entry = counts.orders[order - 1]
     suffix_M = counts.orders[order].suffix_M
@@ -184,7 +201,10 @@ def _adjusted_counts(counts: NGramCounts, order: int, rows: slice) -> np.ndarray
 
 
 def counts_of_counts(
-    counts: NGramCounts, order: int, adjusted_M: np.ndarray, kenlm_exact: bool = True
+    counts: NGramCounts,
+    order: int,
+    adjusted_M: np.ndarray,
+    kenlm_exact: bool = True,
 ) -> tuple[int, int, int, int]:
     """Return n1, n2, n3, n4 of an order.
 

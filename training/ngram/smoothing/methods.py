@@ -24,7 +24,11 @@ TUNED = frozenset(("add_k", "jelinek_mercer"))
 """Methods that tune parameters on held-out text. Their perplexity there is too low."""
 
 
-def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = None) -> Estimate:
+def estimate(
+    counts: NGramCounts,
+    spec: NGramSpec,
+    held_out: Documents | None = None,
+) -> Estimate:
     """Estimate the model of a spec, in float64.
 
     It never fails because of too little data: parameters that the text does not determine get a fallback. A warning and
@@ -54,7 +58,11 @@ def _has_single_words(counts: NGramCounts) -> bool:
     return bool((counts.orders[0].raw_M == 1).any())
 
 
-def _estimate(counts: NGramCounts, smoothing: Smoothing, held_out: Documents | None) -> Estimate:
+def _estimate(
+    counts: NGramCounts,
+    smoothing: Smoothing,
+    held_out: Documents | None,
+) -> Estimate:
     match smoothing:
         case "maximum_likelihood":
             return closed_form.estimate_maximum_likelihood(counts)
@@ -102,7 +110,9 @@ def numbers_of_ngrams(counts: NGramCounts, made: Estimate) -> NGramNumbers:
 
 
 def figures(
-    counted: NGramNumbers, made: Estimate, tables: Tables | None = None
+    counted: NGramNumbers,
+    made: Estimate,
+    tables: Tables | None = None,
 ) -> dict[str, float]:
     """Return the figures of an estimate that a run reports, by name.
 

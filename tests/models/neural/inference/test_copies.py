@@ -17,7 +17,12 @@ COPIES = 5
 TEXTS = FEWEST // COPIES + 2
 SIZE = 60
 SOFTMAX = ObjectiveSpec(output="softmax")
-TAILS = ObjectiveSpec(output="adaptive", head=12, cutoffs=(30,), shrink=2.0)
+TAILS = ObjectiveSpec(
+    output="adaptive",
+    head=12,
+    cutoffs=(30,),
+    shrink=2.0,
+)
 MODELS: dict[str, Any] = {
     "adaptive": lambda: network("lstm", SIZE)[1],
     "tails of their own": lambda: network("lstm", SIZE, objective=TAILS)[1],
@@ -41,7 +46,11 @@ def begun(model: Any, texts: int) -> Any:
     return model.score(begun_N2, model.start(len(stars_N)))[1]
 
 
-def tokens(model: Any, texts: int, length: int = 9) -> np.ndarray:
+def tokens(
+    model: Any,
+    texts: int,
+    length: int = 9,
+) -> np.ndarray:
     return np.random.default_rng(1).integers(9, min(SIZE, model.vocabulary_size), (texts, length))
 
 

@@ -16,7 +16,12 @@ from reviewlm.models.neural.lm import NeuralLM
 from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec
 from tests.programs import command
 
-ADAPTIVE = {"output": "adaptive", "head": 60, "cutoffs": (150,), "shrink": 1.0}
+ADAPTIVE = {
+    "output": "adaptive",
+    "head": 60,
+    "cutoffs": (150,),
+    "shrink": 1.0,
+}
 pytestmark = pytest.mark.skipif(
     not int8_products.AVAILABLE, reason="the processor has no instructions for int8"
 )
@@ -82,7 +87,12 @@ def test_a_second_thread_computes_half_of_the_rows_unless_it_cannot_begin(begins
 )
 @pytest.mark.parametrize("tied", [True, False])
 def test_embeddings_are_those_of_the_network_up_to_rounding(objective, tied):
-    spec = RecurrentSpec(hidden=37, embedding=37, tied=tied, objective=ObjectiveSpec(**objective))
+    spec = RecurrentSpec(
+        hidden=37,
+        embedding=37,
+        tied=tied,
+        objective=ObjectiveSpec(**objective),
+    )
     counts_V = torch.from_numpy(np.random.default_rng(8).integers(0, 50, 300))
     network = NeuralLM.build(spec, counts_V)
     rows_VE = network.embedding.weight.detach().numpy()
@@ -100,7 +110,10 @@ def test_embeddings_are_those_of_the_network_up_to_rounding(objective, tied):
 def test_a_network_in_int8_takes_at_most_a_third_of_the_memory_of_its_weights_in_float32(output):
     """One process of its own for each: the memory that int8 adds."""
     done = subprocess.run(
-        command("measure_int8_memory", output), capture_output=True, text=True, check=False
+        command("measure_int8_memory", output),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert 0.2 < float(done.stdout) <= 1 / 3

@@ -36,7 +36,9 @@ def test_the_result_is_that_of_a_plain_product_in_any_batch(bias: bool) -> None:
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here")
 @pytest.mark.parametrize(("same", "rows"), [(True, {1, 4, 16}), (False, {2, 4, 16})])
 def test_a_single_row_gets_a_neighbour_where_alone_its_sums_have_another_order(
-    monkeypatch: pytest.MonkeyPatch, same: bool, rows: set[int]
+    monkeypatch: pytest.MonkeyPatch,
+    same: bool,
+    rows: set[int],
 ) -> None:
     computed = set()
 

@@ -16,9 +16,21 @@ from reviewlm.models.specs import NPLMSpec, RecurrentSpec
 
 WORDS = 40
 SPECS = {
-    "rnn": RecurrentSpec(kind="rnn", hidden=9, embedding=9),
-    "gru": RecurrentSpec(kind="gru", hidden=9, embedding=9),
-    "lstm": RecurrentSpec(kind="lstm", hidden=9, embedding=9),
+    "rnn": RecurrentSpec(
+        kind="rnn",
+        hidden=9,
+        embedding=9,
+    ),
+    "gru": RecurrentSpec(
+        kind="gru",
+        hidden=9,
+        embedding=9,
+    ),
+    "lstm": RecurrentSpec(
+        kind="lstm",
+        hidden=9,
+        embedding=9,
+    ),
     "nplm": NPLMSpec(hidden=9, embedding=9),
 }
 

@@ -35,8 +35,16 @@ def some_ids():
 @pytest.mark.parametrize("cells", ["reference", "fused"])
 @pytest.mark.parametrize("task", ["classification", "tagging"])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_padding_never_changes_a_result_or_a_gradient(task, bidirectional, cells):
-    options = {"task": task, "bidirectional": bidirectional, "cells": cells}
+def test_padding_never_changes_a_result_or_a_gradient(
+    task,
+    bidirectional,
+    cells,
+):
+    options = {
+        "task": task,
+        "bidirectional": bidirectional,
+        "cells": cells,
+    }
     lengths, ids = torch.from_numpy(LENGTHS), some_ids()
     padded = network(**options)
     found = padded(ids, lengths)
@@ -60,7 +68,13 @@ def test_padding_never_changes_a_result_or_a_gradient(task, bidirectional, cells
 
 @pytest.mark.parametrize(("task", "bidirectional"), [("classification", False), ("tagging", True)])
 def test_gradients_of_the_whole_network_equal_numeric_differences(task, bidirectional):
-    made = network(kind="gru", cells="reference", layers=1, task=task, bidirectional=bidirectional)
+    made = network(
+        kind="gru",
+        cells="reference",
+        layers=1,
+        task=task,
+        bidirectional=bidirectional,
+    )
     torch.nn.init.normal_(made.embedding.weight)
     torch.nn.init.normal_(made.head.weight)
     ids, lengths = some_ids()[:2, :4], torch.tensor([4, 2])
@@ -96,7 +110,12 @@ def test_a_summary_is_that_of_torchs_layer(bidirectional):
 
 def test_a_head_starts_at_the_share_of_each_label():
     """Counts 6, 3, 0 with 0.5 added: 6.5, 3.5 and 0.5 of 10.5."""
-    spec = RecurrentClassifierSpec(labels=("a", "b", "c"), hidden=H, embedding=E, training=TRAINING)
+    spec = RecurrentClassifierSpec(
+        labels=("a", "b", "c"),
+        hidden=H,
+        embedding=E,
+        training=TRAINING,
+    )
     made = LabellingNetwork(spec, V, np.repeat([0, 1], [6, 3]))
     torch.testing.assert_close(
         torch.softmax(made.head.bias, 0), torch.tensor([6.5, 3.5, 0.5]) / 10.5

@@ -12,19 +12,48 @@ LENGTHS = torch.tensor([3, 9, 1, 6])
 B = len(LENGTHS)
 
 
-def make(kind="lstm", layers=2, cells="fused", inputs=E, **options):
+def make(
+    kind="lstm",
+    layers=2,
+    cells="fused",
+    inputs=E,
+    **options,
+):
     torch.manual_seed(1)
-    return SequenceEncoder(kind, inputs, H, layers, cells, bidirectional=True, **options).double()
+    return SequenceEncoder(
+        kind,
+        inputs,
+        H,
+        layers,
+        cells,
+        bidirectional=True,
+        **options,
+    ).double()
 
 
 def random_inputs():
-    return torch.randn(B, T, E, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    return torch.randn(
+        B,
+        T,
+        E,
+        dtype=torch.float64,
+        generator=torch.Generator().manual_seed(2),
+    )
 
 
-def torchs(kind, encoder, layers):
+def torchs(
+    kind,
+    encoder,
+    layers,
+):
     """torch.nn's bidirectional layer with the encoder's weights."""
     reference = getattr(nn, kind.upper())(
-        E, H, layers, batch_first=True, bidirectional=True, dtype=torch.float64
+        E,
+        H,
+        layers,
+        batch_first=True,
+        bidirectional=True,
+        dtype=torch.float64,
     )
     weights = {}
     for direction, suffix in ((encoder.layers, ""), (encoder.backwards, "_reverse")):
@@ -38,7 +67,11 @@ def torchs(kind, encoder, layers):
 @pytest.mark.parametrize("cells", ["reference", "fused"])
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_the_encoder_equals_torchs_bidirectional_layer_on_packed_sequences(kind, layers, cells):
+def test_the_encoder_equals_torchs_bidirectional_layer_on_packed_sequences(
+    kind,
+    layers,
+    cells,
+):
     encoder, x = make(kind, layers, cells), random_inputs()
     outputs, summary = encoder(x, LENGTHS)
     packed = pack_padded_sequence(x, LENGTHS, batch_first=True, enforce_sorted=False)

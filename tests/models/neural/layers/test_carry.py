@@ -13,10 +13,18 @@ KINDS = {
     "rnn": {"kind": "rnn"},
     "relu": {"kind": "rnn", "nonlinearity": "relu"},
     "gru": {"kind": "gru"},
-    "gru-cho": {"kind": "gru", "form": "cho", "cells": "reference"},
+    "gru-cho": {
+        "kind": "gru",
+        "form": "cho",
+        "cells": "reference",
+    },
     "lstm": {"kind": "lstm"},
     "lstm-own": {"kind": "lstm", "cells": "reference"},
-    "lstm-normed": {"kind": "lstm", "cells": "reference", "layer_norm": True},
+    "lstm-normed": {
+        "kind": "lstm",
+        "cells": "reference",
+        "layer_norm": True,
+    },
     "lstm-not-reminded": {"kind": "lstm", "condition_on_stars": False},
 }
 
@@ -29,7 +37,11 @@ def make(name, stateful=False, **training):
         layers=2,
         dropout=0.0,
         objective=ObjectiveSpec("softmax"),
-        training=TrainingSpec(precision="float32", stateful=stateful, **training),
+        training=TrainingSpec(
+            precision="float32",
+            stateful=stateful,
+            **training,
+        ),
         **KINDS[name],
     )
     network = RecurrentNetwork(spec, torch.ones(V)).double()
@@ -39,7 +51,11 @@ def make(name, stateful=False, **training):
     return network
 
 
-def review(length, star, seed):
+def review(
+    length,
+    star,
+    seed,
+):
     words = torch.randint(9, V, (length,), generator=torch.Generator().manual_seed(seed))
     return torch.cat([torch.tensor([BOS, star]), words, torch.tensor([EOS])])
 

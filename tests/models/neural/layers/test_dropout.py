@@ -39,7 +39,11 @@ def random_ids(*shape):
     return torch.randint(9, V, shape)
 
 
-def features(network, ids, seed=None):
+def features(
+    network,
+    ids,
+    seed=None,
+):
     if seed is not None:
         torch.manual_seed(seed)
     return network(ids, network.start(len(ids), "cpu"))[0]
@@ -51,14 +55,38 @@ EVERY_VARIANT = pytest.mark.parametrize(
 
 
 @EVERY_VARIANT
-def test_every_variant_acts_in_training(variant, kind, cells):
-    network, ids = make(kind, cells=cells, layers=2, **VARIANTS[variant]), random_ids(B, T)
+def test_every_variant_acts_in_training(
+    variant,
+    kind,
+    cells,
+):
+    network, ids = (
+        make(
+            kind,
+            cells=cells,
+            layers=2,
+            **VARIANTS[variant],
+        ),
+        random_ids(B, T),
+    )
     assert not torch.equal(features(network, ids), features(network, ids))
 
 
 @EVERY_VARIANT
-def test_every_variant_is_off_in_evaluation(variant, kind, cells):
-    network, ids = make(kind, cells=cells, layers=2, **VARIANTS[variant]), random_ids(B, T)
+def test_every_variant_is_off_in_evaluation(
+    variant,
+    kind,
+    cells,
+):
+    network, ids = (
+        make(
+            kind,
+            cells=cells,
+            layers=2,
+            **VARIANTS[variant],
+        ),
+        random_ids(B, T),
+    )
     features(network, ids).sum().backward()
     network.eval()
     plain = make(kind, cells=cells, layers=2).eval()
@@ -66,16 +94,40 @@ def test_every_variant_is_off_in_evaluation(variant, kind, cells):
 
 
 @EVERY_VARIANT
-def test_every_variant_draws_nothing_in_evaluation(variant, kind, cells):
-    network, ids = make(kind, cells=cells, layers=2, **VARIANTS[variant]).eval(), random_ids(B, T)
+def test_every_variant_draws_nothing_in_evaluation(
+    variant,
+    kind,
+    cells,
+):
+    network, ids = (
+        make(
+            kind,
+            cells=cells,
+            layers=2,
+            **VARIANTS[variant],
+        ).eval(),
+        random_ids(B, T),
+    )
     random = torch.get_rng_state()
     assert torch.equal(features(network, ids), features(network, ids))
     assert torch.equal(torch.get_rng_state(), random)
 
 
 @EVERY_VARIANT
-def test_a_mask_is_no_part_of_a_checkpoint(variant, kind, cells):
-    network, ids = make(kind, cells=cells, layers=2, **VARIANTS[variant]), random_ids(B, T)
+def test_a_mask_is_no_part_of_a_checkpoint(
+    variant,
+    kind,
+    cells,
+):
+    network, ids = (
+        make(
+            kind,
+            cells=cells,
+            layers=2,
+            **VARIANTS[variant],
+        ),
+        random_ids(B, T),
+    )
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     features(network, ids).sum().backward()
     features(network.eval(), ids)
@@ -88,7 +140,12 @@ def test_a_mask_is_no_part_of_a_checkpoint(variant, kind, cells):
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_fused_cells_get_the_masks_of_own_cells_from_the_same_seed(kind, variant):
     own, fused = (
-        make(kind, cells=cells, layers=2, **VARIANTS[variant]).double()
+        make(
+            kind,
+            cells=cells,
+            layers=2,
+            **VARIANTS[variant],
+        ).double()
         for cells in ("reference", "fused")
     )
     own.load_state_dict(fused.state_dict())

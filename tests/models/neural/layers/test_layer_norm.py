@@ -32,11 +32,25 @@ def inputs(cell):
     return tensors[0], tuple(tensors[1:])
 
 
-def LN(v, gain, shift):
-    return F.layer_norm(v, v.shape[-1:], gain, shift, 1e-5)
+def LN(
+    v,
+    gain,
+    shift,
+):
+    return F.layer_norm(
+        v,
+        v.shape[-1:],
+        gain,
+        shift,
+        1e-5,
+    )
 
 
-def reference(layer, x, state):
+def reference(
+    layer,
+    x,
+    state,
+):
     """The formulas of the module's docstring, position by position."""
     W, U, b, d = (
         layer.get_parameter(name)

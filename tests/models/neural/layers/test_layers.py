@@ -10,20 +10,40 @@ from reviewlm.models.neural.layers.recurrent_layers import make_layer, run_layer
 E, H, B, T = 4, 6, 3, 11
 LAYERS = {
     "rnn": {"kind": "rnn", "cells": "fused"},
-    "rnn-relu": {"kind": "rnn", "cells": "fused", "nonlinearity": "relu"},
+    "rnn-relu": {
+        "kind": "rnn",
+        "cells": "fused",
+        "nonlinearity": "relu",
+    },
     "gru": {"kind": "gru", "cells": "fused"},
     "lstm": {"kind": "lstm", "cells": "fused"},
-    "rnn-own": {"kind": "rnn", "cells": "reference", "nonlinearity": "arctan"},
+    "rnn-own": {
+        "kind": "rnn",
+        "cells": "reference",
+        "nonlinearity": "arctan",
+    },
     "gru-own": {"kind": "gru", "cells": "reference"},
-    "gru-cho": {"kind": "gru", "cells": "reference", "form": "cho"},
+    "gru-cho": {
+        "kind": "gru",
+        "cells": "reference",
+        "form": "cho",
+    },
     "lstm-own": {"kind": "lstm", "cells": "reference"},
-    "lstm-normed": {"kind": "lstm", "cells": "reference", "layer_norm": True},
+    "lstm-normed": {
+        "kind": "lstm",
+        "cells": "reference",
+        "layer_norm": True,
+    },
 }
 
 
 def make(name):
     torch.manual_seed(1)
-    return make_layer(inputs=E, hidden=H, **LAYERS[name]).double()
+    return make_layer(
+        inputs=E,
+        hidden=H,
+        **LAYERS[name],
+    ).double()
 
 
 def weights_of(layer):
@@ -47,7 +67,13 @@ def test_a_stream_that_forgets_reads_on_as_from_the_start(name):
     keep = torch.ones(B, T, dtype=torch.bool)
     for stream, at in enumerate(begins):
         keep[stream, at] = False
-    whole, last = run_layer(layer, weights_of(layer), x, state, keep)
+    whole, last = run_layer(
+        layer,
+        weights_of(layer),
+        x,
+        state,
+        keep,
+    )
     alone, ends = [], []
     for stream, at in enumerate(begins):
         parts, own = [], tuple(tensor[stream : stream + 1] for tensor in state)
@@ -67,14 +93,27 @@ def test_a_stream_that_forgets_reads_on_as_from_the_start(name):
         torch.autograd.grad((h * score).sum(), leaves) for h in (whole, torch.cat(alone))
     )
     for name_of, a, b in zip(["x", *weights_of(layer)], ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-12, msg=name_of)
+        torch.testing.assert_close(
+            a,
+            b,
+            atol=1e-12,
+            rtol=1e-12,
+            msg=name_of,
+        )
 
 
 def gates_of(name, start):
     """The recurrent matrix of each gate of a new layer."""
     torch.manual_seed(3)
     return (
-        make_layer(inputs=E, hidden=H, **LAYERS[name], start=start).weight_hh_l0.detach().split(H)
+        make_layer(
+            inputs=E,
+            hidden=H,
+            **LAYERS[name],
+            start=start,
+        )
+        .weight_hh_l0.detach()
+        .split(H)
     )
 
 
@@ -100,4 +139,9 @@ def test_recurrent_matrices_start_as_their_name_says_gate_by_gate(name):
 )
 def test_what_torch_has_no_fused_layer_for_is_refused(options):
     with pytest.raises(ValueError, match="reference"):
-        make_layer(inputs=E, hidden=H, cells="fused", **options)
+        make_layer(
+            inputs=E,
+            hidden=H,
+            cells="fused",
+            **options,
+        )

@@ -13,17 +13,42 @@ KINDS = [("rnn", "tanh"), ("rnn", "relu"), ("gru", "tanh"), ("lstm", "tanh")]
 E, H, B, T = 5, 7, 3, 12
 
 
-def fused_twin(kind, nonlinearity, dtype):
+def fused_twin(
+    kind,
+    nonlinearity,
+    dtype,
+):
     options = {"nonlinearity": nonlinearity} if kind == "rnn" else {}
-    return CELLS[kind].fused(E, H, batch_first=True, dtype=dtype, **options)
+    return CELLS[kind].fused(
+        E,
+        H,
+        batch_first=True,
+        dtype=dtype,
+        **options,
+    )
 
 
-def own_layer(kind, nonlinearity="tanh", dtype=torch.float64, **options):
+def own_layer(
+    kind,
+    nonlinearity="tanh",
+    dtype=torch.float64,
+    **options,
+):
     torch.manual_seed(1)
-    return OwnLayer(kind, E, H, nonlinearity, **options).to(dtype)
+    return OwnLayer(
+        kind,
+        E,
+        H,
+        nonlinearity,
+        **options,
+    ).to(dtype)
 
 
-def pair(kind, nonlinearity, dtype):
+def pair(
+    kind,
+    nonlinearity,
+    dtype,
+):
     own, fused = own_layer(kind, nonlinearity, dtype), fused_twin(kind, nonlinearity, dtype)
     fused.load_state_dict(own.state_dict())
     return own, fused
@@ -44,7 +69,12 @@ def from_torch(last):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
 @pytest.mark.parametrize(("kind", "nonlinearity"), KINDS)
-def test_a_layer_equals_torchs_to_the_gradients(kind, nonlinearity, dtype, tolerance):
+def test_a_layer_equals_torchs_to_the_gradients(
+    kind,
+    nonlinearity,
+    dtype,
+    tolerance,
+):
     own, fused = pair(kind, nonlinearity, dtype)
     x, state = torch.randn(B, T, E, dtype=dtype), random_state(kind, dtype)
     weights = torch.randn(B, T, H, dtype=dtype) / (B * T)
@@ -69,7 +99,13 @@ def test_a_layer_equals_torchs_to_the_gradients(kind, nonlinearity, dtype, toler
 @pytest.mark.parametrize("kind", CELLS)
 def test_gradients_pass_the_numeric_check(kind):
     own = own_layer(kind)
-    x = torch.randn(2, 3, E, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(
+        2,
+        3,
+        E,
+        dtype=torch.float64,
+        requires_grad=True,
+    )
     state = tuple(
         torch.randn(2, H, dtype=torch.float64, requires_grad=True)
         for _ in range(CELLS[kind].states)
@@ -129,14 +165,22 @@ def test_gru_with_update_zero_keeps_its_state_exactly(kind):
     assert torch.equal(outputs, h[:, None].expand_as(outputs))
 
 
-def cho_by_loops(weights, x_TE, h_H):
+def cho_by_loops(
+    weights,
+    x_TE,
+    h_H,
+):
     """Cho et al. (2014), equations 5 to 8, one number at a time: no tensor, no matrix product."""
     W, U = weights["weight_ih_l0"].tolist(), weights["weight_hh_l0"].tolist()
     b, d = weights["bias_ih_l0"].tolist(), weights["bias_hh_l0"].tolist()
     h, outputs = h_H.tolist(), []
     for x in x_TE.tolist():
 
-        def drive(row, past, x=x):
+        def drive(
+            row,
+            past,
+            x=x,
+        ):
             return (
                 b[row]
                 + d[row]
@@ -195,7 +239,11 @@ def test_cells_follow_their_equations_in_plain_arithmetic():
         ("arctan", math.atan(0.7), 1 / (1 + 0.49)),
     ],
 )
-def test_activations_are_the_functions_of_their_names(name, value, derivative):
+def test_activations_are_the_functions_of_their_names(
+    name,
+    value,
+    derivative,
+):
     x = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     result = ACTIVATIONS[name](x)
     result.backward()

@@ -24,7 +24,12 @@ def counts(size=V):
     return result
 
 
-def make(kind="lstm", seed=1, size=V, **options):
+def make(
+    kind="lstm",
+    seed=1,
+    size=V,
+    **options,
+):
     defaults = {
         "hidden": 12,
         "embedding": 8,
@@ -48,7 +53,12 @@ def weights_of(layer):
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_layers_equal_torchs_many_layers(kind, cells):
     """Layer i feeds layer i + 1: the stack is torch.nn's layer with num_layers = 3."""
-    network = make(kind, layers=3, cells=cells, hidden=8)
+    network = make(
+        kind,
+        layers=3,
+        cells=cells,
+        hidden=8,
+    )
     reference = getattr(nn, kind.upper())(8, 8, 3, batch_first=True)
     reference.load_state_dict(
         {
@@ -72,7 +82,14 @@ def initialised(request):
     """A network that was just initialised, features and targets of a random text, and the unigram entropy of that."""
     kind, tied = request.param
     objective = ObjectiveSpec(output="softmax")
-    network = make(kind, size=ENTRIES, hidden=32, embedding=24, tied=tied, objective=objective)
+    network = make(
+        kind,
+        size=ENTRIES,
+        hidden=32,
+        embedding=24,
+        tied=tied,
+        objective=objective,
+    )
     p = counts(ENTRIES) + 0.5
     p[[1, 3, 4, 5, 6, 7, 8]] = 0
     p = p / p.sum()
@@ -118,7 +135,13 @@ def test_the_star_token_read_last_is_added_to_every_input_of_its_review():
 
 
 def test_gradients_of_the_whole_network_pass_the_numeric_check():
-    network = make("lstm", layers=2, hidden=4, embedding=3, cells="reference").double()
+    network = make(
+        "lstm",
+        layers=2,
+        hidden=4,
+        embedding=3,
+        cells="reference",
+    ).double()
     ids = random_ids(2, 3)
     names = [name for name, _ in network.named_parameters() if not name.startswith("output.")]
 

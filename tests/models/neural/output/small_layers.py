@@ -26,7 +26,12 @@ OBJECTIVES = {
 }
 
 
-def layer_of(kind, chunk=8, dtype=torch.float32, seed=0):
+def layer_of(
+    kind,
+    chunk=8,
+    dtype=torch.float32,
+    seed=0,
+):
     generator = torch.Generator().manual_seed(seed)
     weight = nn.Parameter(torch.randn(V, E, generator=generator, dtype=torch.float64).to(dtype))
     layer = build_output(
@@ -41,13 +46,21 @@ def layer_of(kind, chunk=8, dtype=torch.float32, seed=0):
     return layer
 
 
-def batch(seed=0, dtype=torch.float32, among=PREDICTED):
+def batch(
+    seed=0,
+    dtype=torch.float32,
+    among=PREDICTED,
+):
     rng = np.random.default_rng(seed)
     features_NE = torch.tensor(rng.normal(size=(N, E)), dtype=dtype, requires_grad=True)
     return features_NE, torch.tensor(rng.choice(among, N))
 
 
-def gradients(loss, layer, features_NE):
+def gradients(
+    loss,
+    layer,
+    features_NE,
+):
     used = torch.autograd.grad(
         loss, [features_NE, *layer.parameters()], allow_unused=True, materialize_grads=True
     )

@@ -15,9 +15,20 @@ PREDICTED = [i for i in range(V) if i not in CONTEXT_IDS]
 COUNTS = np.random.default_rng(2).permutation(V) * 2 + 1
 
 
-def layer_of(shrink, tied=True, dtype=torch.float64, chunk=7):
+def layer_of(
+    shrink,
+    tied=True,
+    dtype=torch.float64,
+    chunk=7,
+):
     torch.manual_seed(1)
-    objective = ObjectiveSpec("adaptive", HEAD, chunk, cutoffs=CUTS, shrink=shrink)
+    objective = ObjectiveSpec(
+        "adaptive",
+        HEAD,
+        chunk,
+        cutoffs=CUTS,
+        shrink=shrink,
+    )
     layer = build_output(objective, nn.Parameter(torch.randn(V, E, dtype=dtype) / 2), COUNTS, tied)
     with torch.no_grad():
         layer.tail_weight.normal_()
@@ -34,7 +45,11 @@ def batch(seed=3, dtype=torch.float64):
 def as_torchs(layer, shrink):
     """torch.nn.AdaptiveLogSoftmaxWithLoss with the layer's weights; its tails have no biases, so ours are 0."""
     peer = nn.AdaptiveLogSoftmaxWithLoss(
-        E, len(PREDICTED), [HEAD, *CUTS], div_value=shrink, head_bias=True
+        E,
+        len(PREDICTED),
+        [HEAD, *CUTS],
+        div_value=shrink,
+        head_bias=True,
     ).double()
     cuts = [0, HEAD, *CUTS, len(PREDICTED)]
     with torch.no_grad():

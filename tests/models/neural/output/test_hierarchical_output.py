@@ -20,7 +20,12 @@ COUNTS = np.random.default_rng(5).permutation(V) ** 2
 COUNTS_OF_WORDS = st.lists(st.integers(0, 1_000), min_size=2, max_size=60)
 
 
-def layer_of(counts=COUNTS, dtype=torch.float64, chunk=7, seed=1):
+def layer_of(
+    counts=COUNTS,
+    dtype=torch.float64,
+    chunk=7,
+    seed=1,
+):
     torch.manual_seed(seed)
     rows = nn.Parameter(torch.randn(len(counts), E, dtype=dtype))
     layer = build_output(ObjectiveSpec("hierarchical", chunk=chunk), rows, counts)

@@ -50,8 +50,18 @@ def figures(accuracy: float, found: int) -> dict[str, Any]:
 
 FITTED = {
     "models": [
-        {"name": "tfidf_logistic", "kind": "logistic", "test": figures(0.5, 2), "seconds": 1.5},
-        {"name": "cnn", "kind": "cnn", "test": figures(0.75, 0), "seconds": 9.5},
+        {
+            "name": "tfidf_logistic",
+            "kind": "logistic",
+            "test": figures(0.5, 2),
+            "seconds": 1.5,
+        },
+        {
+            "name": "cnn",
+            "kind": "cnn",
+            "test": figures(0.75, 0),
+            "seconds": 9.5,
+        },
     ],
     "label": "stars",
     "labels": ["1", "5"],
@@ -85,7 +95,16 @@ def test_fit_hands_its_options_to_the_flow(
     flow: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = ("--input", "mine.json", "--set", "classification.label=stars")
-    assert call(monkeypatch, "fit", *given, "--rebuild", "fit-classifier") == 0
+    assert (
+        call(
+            monkeypatch,
+            "fit",
+            *given,
+            "--rebuild",
+            "fit-classifier",
+        )
+        == 0
+    )
     name, preset, input, overrides, _ = flow
     assert (name, preset, input) == ("classify", "classify", ["mine.json"])
     assert overrides == ["classification.label=stars", "execution.rebuild=['fit-classifier']"]
@@ -103,7 +122,9 @@ def test_fit_refuses_settings_without_classifiers(
 
 @pytest.fixture
 def shown_fit(
-    flow: list[Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    flow: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> str:
     """What a fit shows of its result."""
     assert call(monkeypatch, "fit") == 0
@@ -132,18 +153,33 @@ def classifier(kind: str, work: Path) -> ClassifierBundle:
     words = vocabulary()
     train = examples(words, 60, 1)
     spec = small(kind)
-    model = fit_classifier(spec, words, train, train, FitContext(work)).model
+    model = fit_classifier(
+        spec,
+        words,
+        train,
+        train,
+        FitContext(work),
+    ).model
     return ClassifierBundle(spec, words, model)
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_home: Path) -> list[str]:
+def opened(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    own_home: Path,
+) -> list[str]:
     """A registered classifier that is found under any reference; the list gets the references."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "texts.txt").write_bytes(LINES.encode())
     asked: list[str] = []
 
-    def find(workspace: Any, model_name: str, reference: str, form: Any) -> Any:
+    def find(
+        workspace: Any,
+        model_name: str,
+        reference: str,
+        form: Any,
+    ) -> Any:
         asked.append(reference)
         if reference == "nobody":
             raise BundleError("Nothing is registered as nobody yet")
@@ -155,7 +191,9 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_home: Path) -> l
 
 @pytest.fixture
 def predicted(
-    opened: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    opened: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> dict[str, Any]:
     """What `predict` gives as JSON for a file of texts."""
     assert call(monkeypatch, "predict", "texts.txt", "--json") == 0
@@ -210,7 +248,10 @@ def test_what_cannot_be_classified_is_an_error(
 
 
 def weighted(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kind: str, work: Path
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    kind: str,
+    work: Path,
 ) -> None:
     """Register a classifier of a kind."""
     found = classifier(kind, work), SimpleNamespace(name="reviewlm-stars", version=4)
@@ -220,11 +261,22 @@ def weighted(
 
 @pytest.mark.usefixtures("own_home")
 def test_weights_show_what_speaks_for_each_label_or_that_there_are_none(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     weighted(monkeypatch, capfd, "logistic", tmp_path)
-    assert call(monkeypatch, "weights", "--top", "2", "--json") == 0
+    assert (
+        call(
+            monkeypatch,
+            "weights",
+            "--top",
+            "2",
+            "--json",
+        )
+        == 0
+    )
     found = answer(capfd)["weights"]
     assert {one["feature"] for one in found if one["label"] == "5"} == {"great", "lovely"}
     assert call(monkeypatch, "weights") == 0
@@ -242,8 +294,16 @@ COMPARED = {
     "left_out": 20,
     "notes": ["B was fitted or chosen on 20 of the 100 test reviews: they are left out"],
     "models": [
-        {"name": "A's name", "kind": "A", "test": figures(0.75, 7)},
-        {"name": "B's name", "kind": "B", "test": figures(0.5, 3)},
+        {
+            "name": "A's name",
+            "kind": "A",
+            "test": figures(0.75, 7),
+        },
+        {
+            "name": "B's name",
+            "kind": "B",
+            "test": figures(0.5, 3),
+        },
     ],
     "majority": {"label": "5", "accuracy": 0.45},
     "sentence": "B is right and A wrong on 2 reviews.",
@@ -251,7 +311,11 @@ COMPARED = {
 
 
 @pytest.fixture
-def compared(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def compared(
+    own_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> list[Any]:
     """The flow of `compare`, which returns `COMPARED`; the list gets what was asked for."""
     file = tmp_path / "mine.jsonl"
     file.write_text('{"text": "great", "stars": 5}\n')
@@ -265,7 +329,11 @@ def compared(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return chosen
 
     def run(
-        name: str, config: RunConfig, preset: str, *given: Any, **arguments: Any
+        name: str,
+        config: RunConfig,
+        preset: str,
+        *given: Any,
+        **arguments: Any,
     ) -> dict[str, Any]:
         asked.append((name, preset, *given, arguments))
         return COMPARED
@@ -310,14 +378,38 @@ def test_compare_counts_the_reviews_that_it_leaves_out(
 def test_compare_gives_its_result_as_json(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(monkeypatch, "compare", "champion", "previous", "--json") == 0
-    assert answer(capfd) == {**COMPARED, "data": "version 2: mine.jsonl", "settings": "version 2"}
+    assert (
+        call(
+            monkeypatch,
+            "compare",
+            "champion",
+            "previous",
+            "--json",
+        )
+        == 0
+    )
+    assert answer(capfd) == {
+        **COMPARED,
+        "data": "version 2: mine.jsonl",
+        "settings": "version 2",
+    }
 
 
 def test_compare_in_a_home_without_classifiers_says_how_to_make_one(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    assert call(monkeypatch, "compare", "champion", "previous", "--json") == 7
+    assert (
+        call(
+            monkeypatch,
+            "compare",
+            "champion",
+            "previous",
+            "--json",
+        )
+        == 7
+    )
     error = answer(capfd)["error"]
     assert "reviewlm-stars@champion" in error["what"]
     assert "reviewlm models classify fit" in error["remedy"]

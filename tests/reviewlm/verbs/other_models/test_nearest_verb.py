@@ -45,19 +45,35 @@ def reviews(tmp_path: Path) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     bundle, facts = bundle_of("lstm"), {"clean_digest": "0123456789abcdef"}
-    save_bundle(tmp_path / "lstm", bundle.spec, bundle.vocabulary, bundle.model, [], facts)
+    save_bundle(
+        tmp_path / "lstm",
+        bundle.spec,
+        bundle.vocabulary,
+        bundle.model,
+        [],
+        facts,
+    )
     return tmp_path / "lstm"
 
 
 def write(file: Path, *texts: str) -> Path:
     rows = [
-        {"review_id": f"r{number}", "text": text, "stars": 4} for number, text in enumerate(texts)
+        {
+            "review_id": f"r{number}",
+            "text": text,
+            "stars": 4,
+        }
+        for number, text in enumerate(texts)
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
 
 
-def cosine(bundle: Bundle, one: str, other: str) -> float:
+def cosine(
+    bundle: Bundle,
+    one: str,
+    other: str,
+) -> float:
     first, second = Encoder(bundle).encode([one, other]).astype(np.float64)
     return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
 
@@ -116,16 +132,40 @@ def test_no_review_is_near_that_has_no_word_of_the_text(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     file = write(tmp_path / "two.jsonl", "warm soup", "cold tacos")
-    found = call(monkeypatch, capfd, "models", "nearest", "tacos", "--input", file, "--json").facts
+    found = call(
+        monkeypatch,
+        capfd,
+        "models",
+        "nearest",
+        "tacos",
+        "--input",
+        file,
+        "--json",
+    ).facts
     assert [near["review_id"] for near in found["nearest"]] == ["r1"]
     assert (
-        call(monkeypatch, capfd, "models", "nearest", "zeppelin", "--input", file, "--json").facts[
-            "nearest"
-        ]
+        call(
+            monkeypatch,
+            capfd,
+            "models",
+            "nearest",
+            "zeppelin",
+            "--input",
+            file,
+            "--json",
+        ).facts["nearest"]
         == []
     )
     file = write(tmp_path / "no.jsonl", "!!", "?")
-    wordless = call(monkeypatch, capfd, "models", "nearest", "tacos", "--input", file)
+    wordless = call(
+        monkeypatch,
+        capfd,
+        "models",
+        "nearest",
+        "tacos",
+        "--input",
+        file,
+    )
     assert wordless.code == 3
 
 
@@ -166,7 +206,15 @@ def test_the_champion_is_taken_unless_another_version_or_folder_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    names, version = [], SimpleNamespace(name="reviewlm", version=3, tags={}, created=None)
+    names, version = (
+        [],
+        SimpleNamespace(
+            name="reviewlm",
+            version=3,
+            tags={},
+            created=None,
+        ),
+    )
     found = bundle_of("lstm"), version
     monkeypatch.setattr(
         loading, "open_registered", lambda workspace, asked, name: (names.append(name), found)[1]
@@ -190,7 +238,14 @@ def test_a_review_with_the_text_itself_is_no_discovery(
         json.dumps({**ROWS[2], "review_id": f"again{number}"}) + "\n" for number in range(3)
     )
     reviews.write_text(reviews.read_text(encoding="utf-8") + rows, encoding="utf-8")
-    facts = call(monkeypatch, capfd, *command, "--n", 2, "--json").facts
+    facts = call(
+        monkeypatch,
+        capfd,
+        *command,
+        "--n",
+        2,
+        "--json",
+    ).facts
     assert (facts["same_texts"], [same["review_id"] for same in facts["same_text"]]) == (
         4,
         ["r2", "again0"],
@@ -204,7 +259,10 @@ def test_a_review_with_the_text_itself_is_no_discovery(
 
 
 def test_without_files_the_test_reviews_of_the_models_run_are_searched(
-    folder: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    folder: Path,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def make(work: Path) -> dict[str, object]:
         split = pl.Series(["train"] * 8 + ["test"] * 4)
@@ -214,10 +272,25 @@ def test_without_files_the_test_reviews_of_the_models_run_are_searched(
         return {"splits": {"train": {"reviews": 8}, "test": {"reviews": 4}}}
 
     config = configure("small", [])
-    made = Store.of(config.home).build("prepare", 1, {}, {}, make).artifact
+    made = (
+        Store.of(config.home)
+        .build(
+            "prepare",
+            1,
+            {},
+            {},
+            make,
+        )
+        .artifact
+    )
     bundle = bundle_of("lstm")
     save_bundle(
-        folder, bundle.spec, bundle.vocabulary, bundle.model, [], {"clean_digest": made.digest}
+        folder,
+        bundle.spec,
+        bundle.vocabulary,
+        bundle.model,
+        [],
+        {"clean_digest": made.digest},
     )
     command = (
         "models",
@@ -250,7 +323,16 @@ def test_a_wrong_question_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    assert call(monkeypatch, capfd, "models", "nearest", *arguments).code == 2
+    assert (
+        call(
+            monkeypatch,
+            capfd,
+            "models",
+            "nearest",
+            *arguments,
+        ).code
+        == 2
+    )
 
 
 def test_a_model_without_a_network_is_an_error(
@@ -260,7 +342,14 @@ def test_a_model_without_a_network_is_an_error(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     counted = bundle_of("ngram")
-    save_bundle(tmp_path / "ngram", counted.spec, counted.vocabulary, counted.model, [], {})
+    save_bundle(
+        tmp_path / "ngram",
+        counted.spec,
+        counted.vocabulary,
+        counted.model,
+        [],
+        {},
+    )
     asked = ("models", "nearest", "tacos", "--by", "model", "--model", tmp_path / "ngram")
     assert call(monkeypatch, capfd, *asked).code == 3
 
@@ -271,6 +360,14 @@ def test_reviews_that_are_gone_are_an_error(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    gone = call(monkeypatch, capfd, "models", "nearest", "cold tacos", "--model", folder)
+    gone = call(
+        monkeypatch,
+        capfd,
+        "models",
+        "nearest",
+        "cold tacos",
+        "--model",
+        folder,
+    )
     assert gone.code == 5
     assert "--input FILES" in gone.err

@@ -39,7 +39,17 @@ def test_embed_writes_the_vectors_of_its_flow_to_a_file(
     monkeypatch.setattr(reviewlm.verbs.other_models.vectors, "run_flow", lambda *about: made)
     out = tmp_path / "new" / "out.vec"
     assert (
-        exit_code(monkeypatch, "models", "embed", "--out", str(out), "--form", form, "--json") == 0
+        exit_code(
+            monkeypatch,
+            "models",
+            "embed",
+            "--out",
+            str(out),
+            "--form",
+            form,
+            "--json",
+        )
+        == 0
     )
     told = answer(capfd)
     assert (told["written"], told["left_out"], told["form"]) == (4, 1, form)
@@ -49,7 +59,16 @@ def test_embed_writes_the_vectors_of_its_flow_to_a_file(
 def test_a_form_without_a_file_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_code(monkeypatch, "models", "embed", "--form", "glove") == 2
+    assert (
+        exit_code(
+            monkeypatch,
+            "models",
+            "embed",
+            "--form",
+            "glove",
+        )
+        == 2
+    )
     assert "no effect without --out" in capfd.readouterr().err
 
 
@@ -57,17 +76,39 @@ NEIGHBOURS = ("models", "neighbours", "King", "--analogy", "man", "king", "woman
 
 
 def test_neighbours_are_given_as_json(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    assert exit_code(monkeypatch, *NEIGHBOURS, "--vectors", folder, "--json") == 0
+    assert (
+        exit_code(
+            monkeypatch,
+            *NEIGHBOURS,
+            "--vectors",
+            folder,
+            "--json",
+        )
+        == 0
+    )
     neighbours = answer(capfd)["neighbours"]["King"]
     assert [near["word"] for near in neighbours] == ["man", "\n"]
 
 
 def test_an_analogy_is_given_as_json(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    assert exit_code(monkeypatch, *NEIGHBOURS, "--vectors", folder, "--json") == 0
+    assert (
+        exit_code(
+            monkeypatch,
+            *NEIGHBOURS,
+            "--vectors",
+            folder,
+            "--json",
+        )
+        == 0
+    )
     assert answer(capfd)["analogy"] == {
         "given": ["man", "king", "woman"],
         "answers": [{"word": "queen", "cosine": 0.958569}, {"word": "\n", "cosine": 0.561517}],
@@ -75,7 +116,9 @@ def test_an_analogy_is_given_as_json(
 
 
 def test_an_analogy_is_shown_as_a_sentence(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert exit_code(monkeypatch, *NEIGHBOURS, "--vectors", folder) == 0
     assert "'man' is to 'king' as 'woman' is to" in capfd.readouterr().out
@@ -97,13 +140,23 @@ def test_a_wrong_question_is_an_error(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert (
-        exit_code(monkeypatch, "models", "neighbours", *arguments, "--vectors", str(folder)) == code
+        exit_code(
+            monkeypatch,
+            "models",
+            "neighbours",
+            *arguments,
+            "--vectors",
+            str(folder),
+        )
+        == code
     )
     assert said in capfd.readouterr().err
 
 
 def test_a_home_without_vectors_is_an_error_that_says_how_to_make_them(
-    own_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert exit_code(monkeypatch, "models", "neighbours", "good") == 5
     assert "embed` trains them" in capfd.readouterr().err

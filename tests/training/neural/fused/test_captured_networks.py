@@ -65,7 +65,11 @@ def difference(network):
 
 @pytest.mark.parametrize(("precision", "share"), [("float32", 1e-5), ("bf16", 0.02)])
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
-def test_a_recurrent_network_is_replayed_to_the_numbers_of_its_launches(options, precision, share):
+def test_a_recurrent_network_is_replayed_to_the_numbers_of_its_launches(
+    options,
+    precision,
+    share,
+):
     spec = replace(SPEC, **options)
     network = network_of(replace(spec, training=replace(spec.training, precision=precision)))
     assert difference(network.to(GPU).train()) <= share
@@ -76,10 +80,18 @@ def test_a_recurrent_network_is_replayed_to_the_numbers_of_its_launches(options,
     [({}, True), ({"random_window": True}, False), ({"bptt_grad_len": 15}, False)],
     ids=str,
 )
-def test_windows_that_are_all_of_one_shape_are_captured_once(monkeypatch, recipe, captures):
+def test_windows_that_are_all_of_one_shape_are_captured_once(
+    monkeypatch,
+    recipe,
+    captures,
+):
     training, shapes = replace(TRAINING, **recipe), []
 
-    def seen(network, ids_BT, state):
+    def seen(
+        network,
+        ids_BT,
+        state,
+    ):
         shapes.append(tuple(ids_BT.shape))
         return capture_reading(network, ids_BT, state)
 

@@ -19,7 +19,11 @@ from tests.models.neural.made_streams import walks
 V = 60
 GPU = torch.device("cuda", 0)
 MOST_WAITS, MOST_OPERATORS = 3, 200
-TRAINING = TrainingSpec(batch=64, bptt_len=35, state_reset_prob=0.02)
+TRAINING = TrainingSpec(
+    batch=64,
+    bptt_len=35,
+    state_reset_prob=0.02,
+)
 SPEC = RecurrentSpec(
     kind="lstm",
     layers=2,
@@ -36,7 +40,13 @@ def stream():
     return walks(7_000, V, 1)
 
 
-def updates(counts, stream, spec, number=3, ranks_of=lambda parameters: Ranks()):
+def updates(
+    counts,
+    stream,
+    spec,
+    number=3,
+    ranks_of=lambda parameters: Ranks(),
+):
     """Operators and waits of each update, from the second one on."""
     torch.manual_seed(1)
     training, found = spec.training, []
@@ -62,7 +72,9 @@ def test_an_update_stays_within_its_budget(counts, stream):
 
 @pytest.mark.slow
 def test_of_several_ranks_the_host_waits_once_more_for_the_one_exchange(
-    counts, stream, monkeypatch
+    counts,
+    stream,
+    monkeypatch,
 ):
     """The other rank is pretended, too: it has no token, so that the sums are those of this one."""
     sent = []
@@ -74,7 +86,13 @@ def test_of_several_ranks_the_host_waits_once_more_for_the_one_exchange(
     # This rank reads 64 of the 128 rows.
     half = replace(whole, training=replace(whole.training, batch=128))
     [(_, alone)] = updates(counts, stream, whole, 1)
-    [(_, together)] = updates(counts, stream, half, 1, Group)
+    [(_, together)] = updates(
+        counts,
+        stream,
+        half,
+        1,
+        Group,
+    )
     assert together == alone + 1, counts.waits
     assert len(sent) == 2  # one for each update
     assert all(tensor.is_cuda for tensor in sent)

@@ -44,7 +44,17 @@ def test_the_softmax_kernel_equals_torchs_to_the_gradient(rows, entries):
 # --- the LSTM layer
 
 
-def window_of(layer, device, full, low, resets, H=96, E=40, B=7, T=12):
+def window_of(
+    layer,
+    device,
+    full,
+    low,
+    resets,
+    H=96,
+    E=40,
+    B=7,
+    T=12,
+):
     """Return outputs, last state and all gradients of a window, and how far they are from those in float64."""
     generator = torch.Generator().manual_seed(1)
     shapes = (B, T, E), (B, H), (B, H), (4 * H, E), (4 * H, H), (4 * H,), (4 * H,)
@@ -55,7 +65,13 @@ def window_of(layer, device, full, low, resets, H=96, E=40, B=7, T=12):
     weighs = [torch.randn(shape, generator=generator) for shape in ((B, T, H), (B, H), (B, H))]
     keep_BT = (torch.rand(B, T, generator=generator) > 0.2).to(device) if resets else None
     x, h, c, *weights = (tensor.to(device, full).requires_grad_() for tensor in given)
-    out, (last_h, last_c) = layer(x, (h, c), weights, low, keep_BT)
+    out, (last_h, last_c) = layer(
+        x,
+        (h, c),
+        weights,
+        low,
+        keep_BT,
+    )
     loss = sum(
         (u.to(device, full) * v.to(full)).sum()
         for u, v in zip(weighs, (out, last_h, last_c), strict=True)
@@ -74,12 +90,51 @@ def distances(found, expected):
 @pytest.mark.parametrize("resets", [False, True])
 def test_a_window_of_the_lstm_layer_is_that_of_the_processor(resets):
     on_cpu, on_gpu = sequences()["LSTM"], gpu_sequences(GPU)["LSTM"]
-    right = [t.detach() for t in window_of(on_cpu, "cpu", torch.float64, torch.float64, resets)]
+    right = [
+        t.detach()
+        for t in window_of(
+            on_cpu,
+            "cpu",
+            torch.float64,
+            torch.float64,
+            resets,
+        )
+    ]
     assert (
-        max(distances(window_of(on_gpu, GPU, torch.float32, torch.float32, resets), right)) < 2e-6
+        max(
+            distances(
+                window_of(
+                    on_gpu,
+                    GPU,
+                    torch.float32,
+                    torch.float32,
+                    resets,
+                ),
+                right,
+            )
+        )
+        < 2e-6
     )
-    in_bf16 = distances(window_of(on_gpu, GPU, torch.float32, torch.bfloat16, resets), right)
-    of_cpu = distances(window_of(on_cpu, "cpu", torch.float32, torch.bfloat16, resets), right)
+    in_bf16 = distances(
+        window_of(
+            on_gpu,
+            GPU,
+            torch.float32,
+            torch.bfloat16,
+            resets,
+        ),
+        right,
+    )
+    of_cpu = distances(
+        window_of(
+            on_cpu,
+            "cpu",
+            torch.float32,
+            torch.bfloat16,
+            resets,
+        ),
+        right,
+    )
     assert all(own < 1.5 * other for own, other in zip(in_bf16, of_cpu, strict=True))
 
 
@@ -94,12 +149,25 @@ def losses(tmp_path, spec):
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("stateful", [True, False])
 def test_a_training_by_replays_is_the_training_that_launches_each_kernel(
-    tmp_path, monkeypatch, kind, stateful
+    tmp_path,
+    monkeypatch,
+    kind,
+    stateful,
 ):
     resets = TRAINING.state_reset_prob if stateful else TrainingSpec().state_reset_prob
     penalties = {"activation_penalty": 0.1, "temporal_penalty": 0.1}
-    training = replace(TRAINING, stateful=stateful, state_reset_prob=resets, **penalties)
-    spec = replace(SPEC, kind=kind, dropout=0.0, training=training)
+    training = replace(
+        TRAINING,
+        stateful=stateful,
+        state_reset_prob=resets,
+        **penalties,
+    )
+    spec = replace(
+        SPEC,
+        kind=kind,
+        dropout=0.0,
+        training=training,
+    )
     replayed = losses(tmp_path / "replayed", spec)
     gc.collect()
     monkeypatch.setattr(step, "capture_reading", lambda *window: None)

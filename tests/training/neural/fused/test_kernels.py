@@ -32,7 +32,15 @@ def gradients(kind: str, precision: str) -> list[torch.Tensor]:
         network = RecurrentNetwork(RecurrentSpec(kind=kind, **shape), torch.arange(V) + 1)  # type: ignore[arg-type]
     x_BT, y_BT = torch.randint(9, V, (2, B, T)).unbind()
     memory = Memory.empty(network, B, torch.device("cpu"))
-    add_gradients(network.train(), memory, x_BT, y_BT, None, training, B)
+    add_gradients(
+        network.train(),
+        memory,
+        x_BT,
+        y_BT,
+        None,
+        training,
+        B,
+    )
     return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
 
 

@@ -19,7 +19,13 @@ from tests.models.neural.made_trainings import SPEC, TRAINING, VALIDATION, V, cu
 
 pytestmark = [pytest.mark.gpu, pytest.mark.needs_real_gpu]
 GPU = torch.device("cuda", 0)
-LARGE = replace(SPEC, kind="lstm", hidden=512, embedding=64, dropout=0.0)
+LARGE = replace(
+    SPEC,
+    kind="lstm",
+    hidden=512,
+    embedding=64,
+    dropout=0.0,
+)
 MIB = 1 << 20
 
 
@@ -41,7 +47,11 @@ def leave_little_memory():
     )
 
 
-def train_with_little_memory(folder, training, stream):
+def train_with_little_memory(
+    folder,
+    training,
+    stream,
+):
     leave_little_memory()
     network = network_of(replace(LARGE, training=training)).to(GPU)
     _, summary = run(folder, network, training, (stream, VALIDATION))
@@ -58,7 +68,13 @@ def validate_with_little_memory(network, stream):
 
 def test_fewer_streams_are_read_at_a_time(tmp_path):
     """256 streams × 40 tokens × 4 gates × 512 cells in float32 are 80 MiB of one layer alone."""
-    training = replace(TRAINING, batch=256, bptt_len=40, epochs=1, evaluations=1)
+    training = replace(
+        TRAINING,
+        batch=256,
+        bptt_len=40,
+        epochs=1,
+        evaluations=1,
+    )
     micro_batch, finite = in_a_fresh_process(
         train_with_little_memory, tmp_path, training, walks(1000, V, 1)
     )

@@ -17,8 +17,16 @@ V, STAR = 60, 5
 
 def network_of(stars: bool) -> RecurrentNetwork:
     torch.manual_seed(0)
-    small = {"hidden": 8, "embedding": 6, "dropout": 0.0}
-    spec = RecurrentSpec(**small, condition_on_stars=stars, objective=ObjectiveSpec(head=10))
+    small = {
+        "hidden": 8,
+        "embedding": 6,
+        "dropout": 0.0,
+    }
+    spec = RecurrentSpec(
+        **small,
+        condition_on_stars=stars,
+        objective=ObjectiveSpec(head=10),
+    )
     return RecurrentNetwork(spec, torch.arange(V) + 1).train()
 
 
@@ -26,7 +34,11 @@ def by_one_hot(ids: Tensor, weight: Tensor) -> Tensor:
     return F.one_hot(ids, V).to(weight.dtype) @ weight
 
 
-def gradient(one_hot: bool, ids: Tensor, passes: int = 1) -> Tensor:
+def gradient(
+    one_hot: bool,
+    ids: Tensor,
+    passes: int = 1,
+) -> Tensor:
     network = network_of(False).double()
     weight = network.embedding.weight
     for _ in range(passes):
@@ -55,7 +67,11 @@ class Trainings(NamedTuple):
     looked_up: list[int]
 
 
-def trainings(ids: Tensor, condition_on_stars: bool, patch: pytest.MonkeyPatch) -> Trainings:
+def trainings(
+    ids: Tensor,
+    condition_on_stars: bool,
+    patch: pytest.MonkeyPatch,
+) -> Trainings:
     """Make one update from the same weights, as the network looks up inputs and as without sharing them."""
     looked_up: list[int] = []
     targets = torch.randint(9, V, (ids.numel(),))
@@ -88,7 +104,9 @@ def ids() -> Tensor:
 
 @pytest.mark.parametrize("condition_on_stars", [True, False])
 def test_looking_up_equal_inputs_once_trains_like_looking_up_all_positions(
-    ids: Tensor, condition_on_stars: bool, monkeypatch: pytest.MonkeyPatch
+    ids: Tensor,
+    condition_on_stars: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = trainings(ids, condition_on_stars, monkeypatch)
 

@@ -26,7 +26,11 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("cells", ["fused", "reference"])
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
-def test_a_training_in_float32_is_that_of_the_processor(tmp_path, kind, cells):
+def test_a_training_in_float32_is_that_of_the_processor(
+    tmp_path,
+    kind,
+    cells,
+):
     spec = replace(STILL, kind=kind, cells=cells)
     network, summary = run(tmp_path / "gpu", network_of(spec).to(GPU))
     _, expected = run(tmp_path / "cpu", network_of(spec))
@@ -81,7 +85,13 @@ def scored(request, tmp_path):
     Products rounded to TF32 would differ by 1e-4 and more.
     """
     kind, cells = request.param
-    spec = replace(STILL, kind=kind, cells=cells, hidden=256, embedding=128)
+    spec = replace(
+        STILL,
+        kind=kind,
+        cells=cells,
+        hidden=256,
+        embedding=128,
+    )
     model = NeuralLM(spec, network_of(spec), V)
     with torch.no_grad():
         for parameter in model.network.parameters():
@@ -90,7 +100,11 @@ def scored(request, tmp_path):
     there = NeuralLM.load(tmp_path, spec, SimpleNamespace(size=V), "cuda:0")
     ids_BT = np.random.default_rng(1).integers(9, V, (6, 60))
     nats_BT, _ = model.score(ids_BT, model.start(6))
-    return SimpleNamespace(model=there, ids_BT=ids_BT, nats_BT=nats_BT)
+    return SimpleNamespace(
+        model=there,
+        ids_BT=ids_BT,
+        nats_BT=nats_BT,
+    )
 
 
 def test_scores_are_those_of_the_processor(scored):

@@ -28,14 +28,22 @@ KINDS = tuple(SEQUENCES)
 
 def fused(kind: str) -> nn.RNNBase:
     name, _, nonlinearity = kind.lower().partition("_")
-    layer = make_layer(name, E, H, "fused", nonlinearity or "tanh")
+    layer = make_layer(
+        name,
+        E,
+        H,
+        "fused",
+        nonlinearity or "tanh",
+    )
     assert isinstance(layer, nn.RNNBase)
     assert layer.mode == kind
     return layer
 
 
 def window(
-    kind: str, dtype: torch.dtype, seed: int = 0
+    kind: str,
+    dtype: torch.dtype,
+    seed: int = 0,
 ) -> tuple[nn.RNNBase, Tensor, NetworkState, list[Tensor]]:
     """Return a layer of torch, inputs, a state, and the layer's weights."""
     torch.manual_seed(seed)
@@ -43,7 +51,13 @@ def window(
     with torch.no_grad():
         for weight in layer.parameters():
             weight.add_(0.02 * torch.randn_like(weight))  # no bias at 0, no matrix the identity
-    x = torch.randn(B, T, E, dtype=dtype, requires_grad=True)
+    x = torch.randn(
+        B,
+        T,
+        E,
+        dtype=dtype,
+        requires_grad=True,
+    )
     states = CELLS[kind.lower().partition("_")[0]].states
     state = tuple(torch.randn(B, H, dtype=dtype, requires_grad=True) for _ in range(states))
     return layer, x, state, [getattr(layer, name) for name in PARAMETERS]
@@ -55,7 +69,9 @@ def some_scalar(h_BTH: Tensor, state: NetworkState) -> Tensor:
 
 
 def assert_equal(
-    ours: tuple[Tensor, NetworkState], theirs: tuple[Tensor, NetworkState], leaves: Sequence[Tensor]
+    ours: tuple[Tensor, NetworkState],
+    theirs: tuple[Tensor, NetworkState],
+    leaves: Sequence[Tensor],
 ) -> tuple[Tensor, ...]:
     """Compare outputs, last states and the gradients of *leaves*; return our gradients."""
     found = torch.autograd.grad(some_scalar(*ours), leaves)
@@ -85,9 +101,20 @@ def test_forgetting_inside_a_window_equals_the_equations_in_float64(kind: str) -
     name = kind.lower().partition("_")[0]
     options: dict[str, Any] = {"f": torch.relu} if kind == "RNN_RELU" else {}
     theirs = unroll(
-        CELLS[name], dict(zip(PARAMETERS, weights, strict=True)), x, state, keep_BT, **options
+        CELLS[name],
+        dict(zip(PARAMETERS, weights, strict=True)),
+        x,
+        state,
+        keep_BT,
+        **options,
     )
-    ours = SEQUENCES[kind](x, state, weights, torch.float64, keep_BT)
+    ours = SEQUENCES[kind](
+        x,
+        state,
+        weights,
+        torch.float64,
+        keep_BT,
+    )
     gradients = assert_equal(ours, theirs, (x, *state, *weights))
     for of_state in gradients[1 : 1 + len(state)]:
         assert not of_state[2].any(), "what stream 2 forgets at the first position has no gradient"
@@ -107,7 +134,11 @@ def test_inputs_without_repetitions_equal_those_of_every_position_in_float64(kin
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_lower_formats_stay_near_float64(kind: str, dtype: torch.dtype, error: float) -> None:
+def test_lower_formats_stay_near_float64(
+    kind: str,
+    dtype: torch.dtype,
+    error: float,
+) -> None:
     _, x, state, weights = window(kind, torch.float64)
     leaves = x, *state, *weights
     exact, _ = SEQUENCES[kind](x, state, weights, torch.float64)
@@ -142,7 +173,9 @@ def test_a_fused_layer_that_trains_on_the_processor_is_this_one(kind: str, bf16:
 @pytest.mark.parametrize("special", [float("nan"), float("inf"), float("-inf")], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_not_finite_passes_a_step_as_in_the_equations(
-    kind: str, special: float, dtype: torch.dtype
+    kind: str,
+    special: float,
+    dtype: torch.dtype,
 ) -> None:
     """In the gates and in the gradient of a unit, at the first and last place of the vectors and in the rest."""
     _, x, state, weights = window(kind, torch.float64 if dtype == torch.float64 else torch.float32)
@@ -154,9 +187,19 @@ def test_what_is_not_finite_passes_a_step_as_in_the_equations(
 
     def theirs(bias: Tensor) -> Tensor:
         named = dict(zip(PARAMETERS, (W_ih, W_hh, bias, b_hh), strict=True))
-        return unroll(CELLS[kind.lower().partition("_")[0]], named, x, state, **options)[0]
+        return unroll(
+            CELLS[kind.lower().partition("_")[0]],
+            named,
+            x,
+            state,
+            **options,
+        )[0]
 
-    def finite_gradient(h_BTH: Tensor, bias: Tensor, unit: int) -> Tensor:
+    def finite_gradient(
+        h_BTH: Tensor,
+        bias: Tensor,
+        unit: int,
+    ) -> Tensor:
         of_h = torch.ones_like(h_BTH)
         of_h[:, :, unit % H] = special
         return torch.autograd.grad(h_BTH, bias, of_h)[0].isfinite()

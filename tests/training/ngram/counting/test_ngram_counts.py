@@ -31,7 +31,11 @@ def windows(documents: list[list[int]], order: int) -> Counter:
 
 @examples(60)
 @given(documents=CORPUS, order=st.integers(1, 5))
-def test_counts_equal_a_counter_of_windows(documents, order, stream_of):
+def test_counts_equal_a_counter_of_windows(
+    documents,
+    order,
+    stream_of,
+):
     counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
     for k in range(1, order + 1):
         rows = zip(ngrams_of(counts)[k - 1], counts.orders[k - 1].raw_M.tolist(), strict=True)
@@ -39,11 +43,24 @@ def test_counts_equal_a_counter_of_windows(documents, order, stream_of):
 
 
 @examples(60)
-@given(documents=CORPUS, order=st.integers(1, 5), least=st.integers(2, 4))
+@given(
+    documents=CORPUS,
+    order=st.integers(1, 5),
+    least=st.integers(2, 4),
+)
 def test_ngrams_of_enough_documents_are_those_that_a_set_of_windows_per_document_finds(
-    documents, order, least, stream_of
+    documents,
+    order,
+    least,
+    stream_of,
 ):
-    counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS, min_documents=least)
+    counts = count_ngrams(
+        stream_of(documents),
+        order,
+        V,
+        CONTEXT_IDS,
+        min_documents=least,
+    )
     assert counts.orders[0].widespread_M is None
     for k in range(2, order + 1):
         frequency = Counter(gram for document in documents for gram in windows([document], k))
@@ -66,12 +83,20 @@ def test_ngrams_of_enough_documents_are_those_that_a_set_of_windows_per_document
     least=st.integers(2, 4),
 )
 def test_with_known_authors_an_ngram_needs_enough_people_however_often_each_wrote_it(
-    written, order, least, stream_of
+    written,
+    order,
+    least,
+    stream_of,
 ):
     documents = [document for document, _ in written]
     authors_D = np.array([author for _, author in written], np.int32)
     counts = count_ngrams(
-        stream_of(documents), order, V, CONTEXT_IDS, min_documents=least, authors_D=authors_D
+        stream_of(documents),
+        order,
+        V,
+        CONTEXT_IDS,
+        min_documents=least,
+        authors_D=authors_D,
     )
     for k in range(2, order + 1):
         people: dict[tuple[int, ...], set[int]] = {}
@@ -111,7 +136,10 @@ def test_the_share_of_unseen_ngrams_rises_with_the_order(stream_of, reviews_of):
     ],
 )
 def test_input_that_cannot_be_counted_is_refused_with_a_reason(
-    documents, order, message, stream_of
+    documents,
+    order,
+    message,
+    stream_of,
 ):
     with pytest.raises(ModelError, match=message) as caught:
         count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)

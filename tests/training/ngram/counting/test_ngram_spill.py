@@ -78,14 +78,34 @@ def ranges_of_few_rows(pieces: int, rows: int, *_: Any) -> list[slice]:
     wide=st.booleans(),
 )
 def test_tables_spilled_to_files_are_bit_equal_to_those_made_in_memory(
-    documents, order, pieces, threads, precision, smoothing, prune, least, wide, stream_of, tmp_path
+    documents,
+    order,
+    pieces,
+    threads,
+    precision,
+    smoothing,
+    prune,
+    least,
+    wide,
+    stream_of,
+    tmp_path,
 ):
     text, spec = (
         stream_of(documents),
-        NGramSpec(order=order, smoothing=smoothing, prune=prune[:order]),
+        NGramSpec(
+            order=order,
+            smoothing=smoothing,
+            prune=prune[:order],
+        ),
     )
     options = {"precision": precision, "held_out": stream_of(documents[:3])}
-    counts = count_ngrams(text, order, V, CONTEXT_IDS, min_documents=least)
+    counts = count_ngrams(
+        text,
+        order,
+        V,
+        CONTEXT_IDS,
+        min_documents=least,
+    )
     whole = fit_tables(counts, spec, **options).tables
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "MOST_WINDOWS", pieces)
@@ -98,7 +118,15 @@ def test_tables_spilled_to_files_are_bit_equal_to_those_made_in_memory(
         for module in (by_context, window_counts, kneser_ney):
             patch.setattr(module, "ranges_in_memory", partial(ranges_of_few_rows, pieces))
         files = ArrayAllocator(tmp_path, AMPLE)
-        counts = count_ngrams(text, order, V, CONTEXT_IDS, files, threads, min_documents=least)
+        counts = count_ngrams(
+            text,
+            order,
+            V,
+            CONTEXT_IDS,
+            files,
+            threads,
+            min_documents=least,
+        )
         spilled = fit_tables(counts, spec, engine=Threads(threads), **options).tables
     spilled.save(tmp_path / "model")
     for made in (spilled, Tables.load(tmp_path / "model")):
@@ -118,7 +146,11 @@ def test_a_limit_below_what_the_text_needs_is_refused_naming_the_least_that_woul
 
 @pytest.mark.parametrize("broken", ["missing", "full"])
 def test_a_folder_without_room_is_an_error_that_says_what_to_do(
-    broken, stream_of, reviews_of, tmp_path, monkeypatch
+    broken,
+    stream_of,
+    reviews_of,
+    tmp_path,
+    monkeypatch,
 ):
     folder = tmp_path / "gone" if broken == "missing" else tmp_path
     if broken == "full":
@@ -129,14 +161,21 @@ def test_a_folder_without_room_is_an_error_that_says_what_to_do(
         monkeypatch.setattr(allocator, "_reserve", no_room)
     with pytest.raises(ModelError, match=r"temporary files in .*folder with more room") as caught:
         count_ngrams(
-            stream_of(reviews_of(20, V, 1)), 3, V, CONTEXT_IDS, ArrayAllocator(folder, AMPLE)
+            stream_of(reviews_of(20, V, 1)),
+            3,
+            V,
+            CONTEXT_IDS,
+            ArrayAllocator(folder, AMPLE),
         )
     assert caught.value.kind == "disk"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_text_that_would_fill_half_of_the_free_memory_is_counted_in_files(
-    stream_of, reviews_of, tmp_path, monkeypatch
+    stream_of,
+    reviews_of,
+    tmp_path,
+    monkeypatch,
 ):
     stream = stream_of(reviews_of(3_000, V, 1))
     monkeypatch.setattr(allocator, "FEWEST_WINDOWS", 64)
@@ -147,7 +186,11 @@ def test_a_text_that_would_fill_half_of_the_free_memory_is_counted_in_files(
         )
         chosen.append(ArrayAllocator.for_text(len(stream.ids), 5, tmp_path).folder)
         fitted = fit_model(
-            NGramSpec(order=5), SimpleNamespace(size=V), stream, stream, FitContext(work=tmp_path)
+            NGramSpec(order=5),
+            SimpleNamespace(size=V),
+            stream,
+            stream,
+            FitContext(work=tmp_path),
         )
         made.append({name: array.tobytes() for name, array in fitted.model.tables.arrays().items()})
     assert chosen == [None, tmp_path]
@@ -165,13 +208,28 @@ def test_a_text_that_would_fill_half_of_the_free_memory_is_counted_in_files(
         [("katz", (0, 1))],
     ),
 )
-def test_a_process_keeps_within_its_limit_where_it_would_take_more(smoothing, prune, tmp_path):
+def test_a_process_keeps_within_its_limit_where_it_would_take_more(
+    smoothing,
+    prune,
+    tmp_path,
+):
     peaks = {}
     for limit in (0, 128 << 20):
         folder = tmp_path / str(limit)
         folder.mkdir()
-        words = command("fit_within_limit", limit, folder, smoothing, json.dumps(prune))
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        words = command(
+            "fit_within_limit",
+            limit,
+            folder,
+            smoothing,
+            json.dumps(prune),
+        )
+        done = subprocess.run(
+            words,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         peaks[limit] = int(done.stdout)
     assert peaks[128 << 20] <= 128 << 20 < peaks[0]
     left, right = (
@@ -182,16 +240,33 @@ def test_a_process_keeps_within_its_limit_where_it_would_take_more(smoothing, pr
 
 
 def test_entropy_pruning_that_does_not_fit_into_the_limit_is_refused_with_what_it_takes(
-    stream_of, reviews_of, tmp_path
+    stream_of,
+    reviews_of,
+    tmp_path,
 ):
     text, spec = stream_of(reviews_of(50, V, 1)), NGramSpec(order=3, entropy=1e-4)
     files = ArrayAllocator(tmp_path, AMPLE)
     expected = fit_tables(count_ngrams(text, 3, V, CONTEXT_IDS), spec).tables
-    ample = fit_tables(count_ngrams(text, 3, V, CONTEXT_IDS, files), spec).tables
+    ample = fit_tables(
+        count_ngrams(
+            text,
+            3,
+            V,
+            CONTEXT_IDS,
+            files,
+        ),
+        spec,
+    ).tables
     assert all(
         np.array_equal(array, ample.arrays()[name]) for name, array in expected.arrays().items()
     )
-    counts = count_ngrams(text, 3, V, CONTEXT_IDS, files)
+    counts = count_ngrams(
+        text,
+        3,
+        V,
+        CONTEXT_IDS,
+        files,
+    )
     counts.allocator.limit = resident()
     with pytest.raises(
         ModelError, match=r"pruning by entropy takes some [\d,]+ MiB, .* beyond the memory limit"

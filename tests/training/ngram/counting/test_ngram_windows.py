@@ -24,7 +24,12 @@ NEXT = -2
     most=st.sampled_from([1, 5, 1000]),
     alike=st.booleans(),
 )
-def test_windows_come_in_the_order_of_their_words_with_what_they_share(windows, most, alike, bits):
+def test_windows_come_in_the_order_of_their_words_with_what_they_share(
+    windows,
+    most,
+    alike,
+    bits,
+):
     if len(windows) > most:  # then they have one first word, or none of them begins a document
         windows = [(4 if alike else abs(first), words) for first, words in windows]
     rows = [(first, *words, NEXT, *[5] * ORDER)[:ORDER] for first, words in windows]
@@ -58,7 +63,15 @@ def test_suffixes_are_linked_at_positions_beyond_32_bits(monkeypatch: pytest.Mon
         monkeypatch.setattr(window_counts, "ranges_in_memory", lambda *sizes, part=part: [part])
         suffix_M = np.full(3, -9)
         plan = MemoryPlan(8, 1, IN_MEMORY)
-        window_counts._link(start_W + base, shared_W, length_W, 3, base + 4, suffix_M, plan)
+        window_counts._link(
+            start_W + base,
+            shared_W,
+            length_W,
+            3,
+            base + 4,
+            suffix_M,
+            plan,
+        )
         linked.append(suffix_M.tolist())
     assert linked[0][1:] == [2, 0]  # the suffixes of the windows at 0 and 1 begin at 1 and 2
     assert linked[1][1:] == linked[0][1:]

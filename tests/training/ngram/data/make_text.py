@@ -23,7 +23,11 @@ THINGS, QUALITIES, DEEDS, PLACES, PEOPLE, SAYING = (
 RARE = [f"item{number:03d}" for number in range(600)]
 
 
-def pick(words: list[str], draw: random.Random, tail: float = 0.9) -> str:
+def pick(
+    words: list[str],
+    draw: random.Random,
+    tail: float = 0.9,
+) -> str:
     """Draw by rank, the first ones far more often; a smaller *tail* exponent reaches farther down the list."""
     return words[int(draw.paretovariate(tail)) % len(words)]
 

@@ -51,7 +51,11 @@ ngram 4=1
 """
 
 
-def written(folder, text: str | bytes, name: str = "model.arpa"):
+def written(
+    folder,
+    text: str | bytes,
+    name: str = "model.arpa",
+):
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
@@ -149,7 +153,11 @@ def test_a_file_without_unknown_words_gives_them_the_probability_that_kenlm_does
 
 
 @pytest.mark.parametrize("packing", [bytes, gzip.compress])
-def test_a_pipe_is_read_as_a_file_is(packing, pipe_of, golden_folder):
+def test_a_pipe_is_read_as_a_file_is(
+    packing,
+    pipe_of,
+    golden_folder,
+):
     text = gzip.decompress((golden_folder / "train.3.arpa.gz").read_bytes())
     assert len(text) > 20_000
     tables, words = read_arpa(pipe_of(packing(text)))
@@ -191,7 +199,12 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize(("text", "line", "expected"), DAMAGE)
-def test_a_damaged_file_is_refused_at_its_line(text, line, expected, tmp_path):
+def test_a_damaged_file_is_refused_at_its_line(
+    text,
+    line,
+    expected,
+    tmp_path,
+):
     path = written(tmp_path, text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ModelError) as caught:
         read_arpa(path)
@@ -213,7 +226,9 @@ def test_a_file_that_ends_early_is_never_read_as_whole(cut, tmp_path_factory):
     put=st.sampled_from(["", "\t", "\n", "x", "-", "9", "\\", " ", "\x00", "é"]),
 )
 def test_a_file_with_one_wrong_sign_is_read_or_refused_never_anything_else(
-    at, put, tmp_path_factory
+    at,
+    put,
+    tmp_path_factory,
 ):
     path = written(tmp_path_factory.getbasetemp(), SRILM[:at] + put + SRILM[at + 1 :], "wrong.arpa")
     try:

@@ -37,7 +37,11 @@ def by_kenlm() -> Callable[[Path, list[str]], Scored]:
     def scores(model: Path, lines: list[str]) -> Scored:
         command = [python, path_of("score_by_kenlm"), str(model)]
         done = subprocess.run(
-            command, input=json.dumps(lines), capture_output=True, text=True, check=True
+            command,
+            input=json.dumps(lines),
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return json.loads(done.stdout)
 
@@ -47,7 +51,13 @@ def by_kenlm() -> Callable[[Path, list[str]], Scored]:
 @pytest.mark.parametrize(
     ("name", "prune"), [("train", ()), ("train", (1, 1, 2)), ("quirk", (0, 1))]
 )
-def test_kenlm_scores_every_word_of_our_file_as_we_do(name, prune, golden_text, tmp_path, by_kenlm):
+def test_kenlm_scores_every_word_of_our_file_as_we_do(
+    name,
+    prune,
+    golden_text,
+    tmp_path,
+    by_kenlm,
+):
     model = fit_lines(golden_text(name), LineSpec(order=3, prune=prune))[0]
     model.to_arpa(tmp_path / "model.arpa")
     held_out, named = golden_text("held_out", model.words), golden_text("held_out")
@@ -66,7 +76,10 @@ def test_kenlm_scores_every_word_of_our_file_as_we_do(name, prune, golden_text, 
 
 
 def test_a_review_written_with_its_star_token_costs_what_it_costs_here(
-    stream_of, reviews_of, tmp_path, by_kenlm
+    stream_of,
+    reviews_of,
+    tmp_path,
+    by_kenlm,
 ):
     documents = reviews_of(60, 30, 5)
     words = [

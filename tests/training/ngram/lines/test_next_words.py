@@ -40,7 +40,13 @@ def test_next_words_are_the_best_of_the_distribution(prompt):
 @pytest.mark.parametrize("smoothing", ["maximum_likelihood", "stupid_backoff"])
 def test_lines_are_drawn_in_the_proportions_of_the_model(smoothing):
     ours = model(smoothing, order=4)
-    lines = write_lines(ours, 2000, "the soup was", max_tokens=1, seed=3)
+    lines = write_lines(
+        ours,
+        2000,
+        "the soup was",
+        max_tokens=1,
+        seed=3,
+    )
     shares = {line.split()[-1]: number / 2000 for line, number in Counter(lines).items()}
     scores = dict(next_words(ours, "the soup was", 99))
     total = sum(scores.values())

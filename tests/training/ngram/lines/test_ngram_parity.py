@@ -17,7 +17,11 @@ from reviewlm.training.ngram.lines.text_files import LineSpec, fit_lines
 from reviewlm.training.ngram.measure import total
 
 LN10 = np.log(10)
-THRESHOLDS = {"001": (0, 0, 1), "012": (0, 1, 2), "112": (1, 1, 2)}
+THRESHOLDS = {
+    "001": (0, 0, 1),
+    "012": (0, 1, 2),
+    "112": (1, 1, 2),
+}
 MODELS = [("train", n) for n in (1, 2, 3, 4, 5)] + [
     ("quirk", 3),
     ("quirk", 5),
@@ -72,8 +76,20 @@ def as_arpa(model: LineLM) -> dict[tuple[str, ...], tuple[float, float]]:
     return entries
 
 
-def fitted(text, order: int, prune: tuple[int, ...] = (), **options) -> LineLM:
-    return fit_lines(text, LineSpec(order=order, prune=prune[:order], **options))[0]
+def fitted(
+    text,
+    order: int,
+    prune: tuple[int, ...] = (),
+    **options,
+) -> LineLM:
+    return fit_lines(
+        text,
+        LineSpec(
+            order=order,
+            prune=prune[:order],
+            **options,
+        ),
+    )[0]
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +106,12 @@ def fitted_as(golden_text, golden_folder):
 
 
 @pytest.mark.parametrize(("name", "order"), MODELS + PRUNED + OTHERS)
-def test_every_entry_is_lmplz_s_within_1e_6(name, order, fitted_as, golden_folder):
+def test_every_entry_is_lmplz_s_within_1e_6(
+    name,
+    order,
+    fitted_as,
+    golden_folder,
+):
     ours, theirs = (
         as_arpa(fitted_as(name, order)),
         read_arpa(golden_folder / f"{name}.{order}.arpa.gz"),
@@ -100,7 +121,11 @@ def test_every_entry_is_lmplz_s_within_1e_6(name, order, fitted_as, golden_folde
     assert np.abs(difference).max() < 1e-6
 
 
-def by_query(golden_folder, name: str, order: int) -> dict[str, float]:
+def by_query(
+    golden_folder,
+    name: str,
+    order: int,
+) -> dict[str, float]:
     lines = [line.split("\t") for line in (golden_folder / "query.tsv").read_text().splitlines()]
     return {
         label.rstrip(":"): float(value)
@@ -114,7 +139,12 @@ def by_query(golden_folder, name: str, order: int) -> dict[str, float]:
 )
 @pytest.mark.parametrize("source", ["fitted by us", "read from lmplz's ARPA"])
 def test_held_out_scores_are_those_of_query(
-    source, name, order, fitted_as, golden_folder, golden_text
+    source,
+    name,
+    order,
+    fitted_as,
+    golden_folder,
+    golden_text,
 ):
     theirs = by_query(golden_folder, name, order)
     arpa = golden_folder / f"{name}.{order}.arpa.gz"
@@ -130,7 +160,12 @@ def test_held_out_scores_are_those_of_query(
 
 
 @pytest.mark.parametrize(("name", "order"), [("train", 3), ("train_112", 3), ("quirk", 5)])
-def test_every_word_costs_what_query_says(name, order, golden_folder, golden_text):
+def test_every_word_costs_what_query_says(
+    name,
+    order,
+    golden_folder,
+    golden_text,
+):
     lines = (
         gzip.decompress((golden_folder / f"{name}.{order}.words.gz").read_bytes())
         .decode()
@@ -147,7 +182,9 @@ def test_every_word_costs_what_query_says(name, order, golden_folder, golden_tex
 @pytest.mark.real_data
 @pytest.mark.parametrize("order", [2, 3, 4, 5])
 def test_models_of_real_sentences_are_those_of_kenlm_whatever_is_pruned(
-    order, real_sentences, golden_folder
+    order,
+    real_sentences,
+    golden_folder,
 ):
     train, held_out = real_sentences
     corpus = LineCorpus.read(train)

@@ -27,7 +27,12 @@ def model_of(names: str, order: int) -> LineLM:
 
 @pytest.mark.parametrize("failing", ["save_array", "_write_facts"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_a_writer_that_ends_early_leaves_nothing(failing, error, tmp_path, monkeypatch):
+def test_a_writer_that_ends_early_leaves_nothing(
+    failing,
+    error,
+    tmp_path,
+    monkeypatch,
+):
     def fail(*arguments):
         raise error
 

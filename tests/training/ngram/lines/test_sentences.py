@@ -29,7 +29,11 @@ SENTENCES = st.lists(
 
 
 @cache
-def fitted(order: int, precision: str = "single", seed: int = 1) -> LineLM:
+def fitted(
+    order: int,
+    precision: str = "single",
+    seed: int = 1,
+) -> LineLM:
     draw = np.random.default_rng(seed)
     lines = [" ".join(draw.choice(WORDS, draw.integers(0, 9)).tolist()) for _ in range(80)]
     return fit_lines(LineCorpus.read([*lines, "?"]), LineSpec(order=order), precision=precision)[0]

@@ -63,7 +63,11 @@ def test_a_file_is_read_as_sentences_of_words_between_blanks_packed_or_not(packi
 
 @examples(150)
 @given(text=GARBLED, block=st.sampled_from([1, 3, 1000]))
-def test_any_text_is_read_as_by_hand_in_blocks_of_any_size(text, block, tmp_path_factory):
+def test_any_text_is_read_as_by_hand_in_blocks_of_any_size(
+    text,
+    block,
+    tmp_path_factory,
+):
     path = tmp_path_factory.getbasetemp() / "garbled"
     path.write_bytes(text.encode())
     with pytest.MonkeyPatch.context() as patch:
@@ -79,7 +83,11 @@ def test_any_text_is_read_as_by_hand_in_blocks_of_any_size(text, block, tmp_path
 
 
 @pytest.mark.parametrize("packing", PACKED)
-def test_the_mark_of_utf8_is_no_word(packing, tmp_path, pipe_of):
+def test_the_mark_of_utf8_is_no_word(
+    packing,
+    tmp_path,
+    pipe_of,
+):
     marked = PACKED[packing](b"\xef\xbb\xbf" + TEXT.encode())
     (tmp_path / "text").write_bytes(marked)
 
@@ -89,7 +97,11 @@ def test_the_mark_of_utf8_is_no_word(packing, tmp_path, pipe_of):
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
 @pytest.mark.parametrize("packing", PACKED)
-def test_a_text_with_the_mark_of_another_encoding_is_refused(packing, encoding, tmp_path):
+def test_a_text_with_the_mark_of_another_encoding_is_refused(
+    packing,
+    encoding,
+    tmp_path,
+):
     mark = "\ufeff" if encoding == "utf-16-le" else ""  # the other two write theirs
     (tmp_path / "text").write_bytes(PACKED[packing]((mark + TEXT).encode(encoding)))
 
@@ -148,7 +160,11 @@ def test_a_model_of_the_penn_treebank_has_the_published_perplexity(real_data, tm
 
 
 @pytest.mark.parametrize("mark", MARKS)
-def test_a_mark_in_the_text_is_refused_with_its_line_or_skipped(mark, tmp_path, monkeypatch):
+def test_a_mark_in_the_text_is_refused_with_its_line_or_skipped(
+    mark,
+    tmp_path,
+    monkeypatch,
+):
     (tmp_path / "text").write_text(f"one two\n\nthree {mark} four\n")
     for block in (4, 1000):
         monkeypatch.setattr(text_corpus, "_BLOCK", block)
@@ -161,14 +177,27 @@ def test_a_mark_in_the_text_is_refused_with_its_line_or_skipped(mark, tmp_path, 
     assert skipped.ids.tolist() == [1, 3, 4, 2, 1, 2, 1, 5, 6, 2]
 
 
-@pytest.fixture(scope="module", params=[(), (1, 1, 2)], ids=["whole", "pruned"])
-def fitted_files(request, golden_folder, tmp_path_factory):
+@pytest.fixture(
+    scope="module",
+    params=[(), (1, 1, 2)],
+    ids=["whole", "pruned"],
+)
+def fitted_files(
+    request,
+    golden_folder,
+    tmp_path_factory,
+):
     """The report of a fit of one text, its ARPA file, its folder, and whether it is pruned."""
     folder = tmp_path_factory.mktemp("fitted")
     arpa, binary = folder / "model.arpa.gz", folder / "model"
     spec = LineSpec(order=3, prune=request.param)
     report = fit_text(golden_folder / "train.txt", spec, arpa=arpa, binary=binary)
-    return SimpleNamespace(report=report, arpa=arpa, folder=binary, pruned=bool(request.param))
+    return SimpleNamespace(
+        report=report,
+        arpa=arpa,
+        folder=binary,
+        pruned=bool(request.param),
+    )
 
 
 def test_the_report_of_a_fit_counts_what_was_fitted(fitted_files):
@@ -219,14 +248,25 @@ def test_a_limited_vocabulary_leaves_out_what_is_not_on_the_list(tmp_path, caplo
         (b"the", {"smoothing": "katz"}, "only Kneser.Ney can limit its vocabulary"),
     ],
 )
-def test_a_list_of_words_that_cannot_be_used_is_refused(content, options, message, tmp_path):
+def test_a_list_of_words_that_cannot_be_used_is_refused(
+    content,
+    options,
+    message,
+    tmp_path,
+):
     text, listed = tmp_path / "train.txt", tmp_path / "words.txt"
     text.write_text(TEXT)
     if content is not None:
         listed.write_bytes(content)
     with pytest.raises(ModelError, match=message):
         fit_text(
-            text, LineSpec(order=2, limit_vocabulary=listed, **options), binary=tmp_path / "model"
+            text,
+            LineSpec(
+                order=2,
+                limit_vocabulary=listed,
+                **options,
+            ),
+            binary=tmp_path / "model",
         )
 
 
@@ -250,7 +290,12 @@ def test_a_packed_file_that_is_cut_is_an_error_of_the_input(packing, tmp_path):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("read", [LineCorpus.read_file, LineLM.from_arpa, read_vectors])
-def test_a_file_that_is_certainly_no_text_is_said_to_be_what_it_is(read, begin, what, tmp_path):
+def test_a_file_that_is_certainly_no_text_is_said_to_be_what_it_is(
+    read,
+    begin,
+    what,
+    tmp_path,
+):
     (tmp_path / "file").write_bytes(begin + b"x" * 20)
     with pytest.raises(ModelError, match=what) as caught:
         read(tmp_path / "file")

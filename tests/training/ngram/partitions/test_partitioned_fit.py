@@ -31,7 +31,12 @@ class Here:
     def __init__(self, workers: int = 1) -> None:
         self._workers = workers
 
-    def each(self, work: Any, place: Any, shards: int) -> None:
+    def each(
+        self,
+        work: Any,
+        place: Any,
+        shards: int,
+    ) -> None:
         pytest.fail("a fit in partitions hands out no shards")
 
     def workers(self) -> int:
@@ -64,13 +69,30 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def assert_equal_fits(
-    text: Any, held_out: Any, spec: NGramSpec, workers: int, authors: np.ndarray | None = None
+    text: Any,
+    held_out: Any,
+    spec: NGramSpec,
+    workers: int,
+    authors: np.ndarray | None = None,
 ) -> None:
     counts = count_ngrams(
-        text, spec.order, V, GIVEN, min_documents=spec.min_documents, authors_D=authors
+        text,
+        spec.order,
+        V,
+        GIVEN,
+        min_documents=spec.min_documents,
+        authors_D=authors,
     )
     tables, _, made = fit_tables(counts, spec, held_out)
-    there = fit_partitions(text, held_out, spec, V, GIVEN, Here(workers), authors_D=authors)
+    there = fit_partitions(
+        text,
+        held_out,
+        spec,
+        V,
+        GIVEN,
+        Here(workers),
+        authors_D=authors,
+    )
     assert bits(there) == {name: (a.dtype, a.tobytes()) for name, a in tables.arrays().items()}
     assert there.unseen == unseen_share(counts, held_out)
     expected = figures(numbers_of_ngrams(counts, made), made, tables)
@@ -85,9 +107,19 @@ texts = st.lists(st.lists(st.integers(0, 19), max_size=9), min_size=1, max_size=
 
 
 @settings(max_examples=30)
-@given(texts, texts, st.integers(2, 5), st.sampled_from([(), (0, 0, 1)]), st.integers(1, 6))
+@given(
+    texts,
+    texts,
+    st.integers(2, 5),
+    st.sampled_from([(), (0, 0, 1)]),
+    st.integers(1, 6),
+)
 def test_a_partitioned_fit_equals_that_of_one_piece(
-    train: list[list[int]], held_out: list[list[int]], order: int, prune: tuple, workers: int
+    train: list[list[int]],
+    held_out: list[list[int]],
+    order: int,
+    prune: tuple,
+    workers: int,
 ) -> None:
     spec = NGramSpec(order=order, prune=prune[:order])
     with pytest.MonkeyPatch.context() as patch:
@@ -96,18 +128,38 @@ def test_a_partitioned_fit_equals_that_of_one_piece(
 
 
 @settings(max_examples=20)
-@given(texts, st.integers(2, 4), st.integers(1, 4), st.booleans(), st.data())
+@given(
+    texts,
+    st.integers(2, 4),
+    st.integers(1, 4),
+    st.booleans(),
+    st.data(),
+)
 def test_the_same_ngrams_are_dropped_as_too_few_people_have_them(
-    train: list[list[int]], least: int, workers: int, known: bool, data: st.DataObject
+    train: list[list[int]],
+    least: int,
+    workers: int,
+    known: bool,
+    data: st.DataObject,
 ) -> None:
-    spec = NGramSpec(order=3, min_documents=least, smoothing="kneser_ney")
+    spec = NGramSpec(
+        order=3,
+        min_documents=least,
+        smoothing="kneser_ney",
+    )
     authors = None
     if known:
         who = st.lists(st.integers(0, 3), min_size=len(train), max_size=len(train))
         authors = np.array(data.draw(who))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "LEAST_WINDOWS", 4)
-        assert_equal_fits(documents(train), documents([[1, 2, 3]]), spec, workers, authors)
+        assert_equal_fits(
+            documents(train),
+            documents([[1, 2, 3]]),
+            spec,
+            workers,
+            authors,
+        )
 
 
 def zipf_text(tokens: int, seed: int) -> Any:
@@ -119,7 +171,14 @@ def test_a_text_without_any_document_is_fitted_as_in_one_piece() -> None:
     nothing: Any = SimpleNamespace(ids=np.zeros(0, np.uint16), offsets=np.zeros(1, np.int64))
     spec = NGramSpec(order=3)
     tables, _, _ = fit_tables(count_ngrams(nothing, 3, V, GIVEN), spec, nothing)
-    there = fit_partitions(nothing, nothing, spec, V, GIVEN, Here())
+    there = fit_partitions(
+        nothing,
+        nothing,
+        spec,
+        V,
+        GIVEN,
+        Here(),
+    )
     assert bits(there) == {name: (a.dtype, a.tobytes()) for name, a in tables.arrays().items()}
     assert there.unseen == {}
 
@@ -130,7 +189,14 @@ def test_ids_that_do_not_fit_are_refused_as_in_one_piece(wrong: Any, small_parts
     with pytest.raises(ModelError) as here:
         count_ngrams(wrong, 3, V, GIVEN)
     with pytest.raises(ModelError) as there:
-        fit_partitions(wrong, documents([[1]]), NGramSpec(order=3), V, GIVEN, Here())
+        fit_partitions(
+            wrong,
+            documents([[1]]),
+            NGramSpec(order=3),
+            V,
+            GIVEN,
+            Here(),
+        )
     assert str(here.value) == str(there.value)
 
 
@@ -166,12 +232,26 @@ def test_numbers_beyond_32_bits_change_nothing(
     text = zipf_text(4_000, 1)
     held_out = zipf_text(400, 2)
     spec = NGramSpec(order=4, min_documents=3)
-    near = fit_partitions(text, held_out, spec, V, GIVEN, Here(3))
+    near = fit_partitions(
+        text,
+        held_out,
+        spec,
+        V,
+        GIVEN,
+        Here(3),
+    )
 
     monkeypatch.setattr(fitting, "text_blocks", far_blocks(text_blocks))
     monkeypatch.setattr(fitting, "row_type", lambda rows: row_type(rows + (1 << 32)))
     far: Any = FarAway(text)
-    there = fit_partitions(far, held_out, spec, V, GIVEN, Here(3))
+    there = fit_partitions(
+        far,
+        held_out,
+        spec,
+        V,
+        GIVEN,
+        Here(3),
+    )
     assert there.tables.followers[1].first_C.dtype == np.uint64
     assert {k: a.tolist() for k, a in there.tables.arrays().items()} == {
         k: a.tolist() for k, a in near.tables.arrays().items()

@@ -23,7 +23,11 @@ V = 20
 STUDENTS, OPENED, THEIR, BOOKS, EXAMS, MINDS = range(9, 15)
 
 
-def model_of(documents, order, stream_of) -> MaximumLikelihood:
+def model_of(
+    documents,
+    order,
+    stream_of,
+) -> MaximumLikelihood:
     return MaximumLikelihood(count_ngrams(stream_of(documents), order, V, CONTEXT_IDS))
 
 
@@ -80,7 +84,11 @@ SMOOTHINGS = ("maximum_likelihood", "witten_bell")
 
 
 @pytest.fixture(scope="module")
-def summaries(stream_of, reviews_of, tmp_path_factory) -> dict[str, dict[str, float]]:
+def summaries(
+    stream_of,
+    reviews_of,
+    tmp_path_factory,
+) -> dict[str, dict[str, float]]:
     """The summaries of fits with and without smoothing."""
     train, validation = stream_of(reviews_of(150, V, 4)), stream_of(reviews_of(30, V, 5))
     found = {}
@@ -89,7 +97,13 @@ def summaries(stream_of, reviews_of, tmp_path_factory) -> dict[str, dict[str, fl
             NGramSpec(order=3, smoothing=name),
             FitContext(tmp_path_factory.mktemp(name)),
         )
-        fit = fit_model(spec, SimpleNamespace(size=V), train, validation, context)
+        fit = fit_model(
+            spec,
+            SimpleNamespace(size=V),
+            train,
+            validation,
+            context,
+        )
         found[name] = fit.summary
     return found
 
@@ -102,7 +116,10 @@ def validation_tokens(reviews_of) -> list[tuple[list[int], int]]:
 
 
 def test_events_of_probability_zero_are_counted(
-    summaries, validation_tokens, stream_of, reviews_of
+    summaries,
+    validation_tokens,
+    stream_of,
+    reviews_of,
 ):
     exact = model_of(reviews_of(150, V, 4), 3, stream_of)
     expected = sum(impossible(exact, h, w) for h, w in validation_tokens)
@@ -118,7 +135,9 @@ def test_an_event_of_probability_zero_makes_perplexity_infinite(summaries):
 
 @pytest.mark.parametrize("name", SMOOTHINGS)
 def test_a_fit_says_which_share_of_the_validation_text_is_unseen(
-    name, summaries, validation_tokens
+    name,
+    summaries,
+    validation_tokens,
 ):
     summary = summaries[name]
     assert summary["validation/tokens"] == len(validation_tokens)
@@ -126,7 +145,11 @@ def test_a_fit_says_which_share_of_the_validation_text_is_unseen(
     assert 0 <= shares[0] < shares[1] < shares[2] < 1
 
 
-def impossible(model: MaximumLikelihood, history: list[int], word: int) -> bool:
+def impossible(
+    model: MaximumLikelihood,
+    history: list[int],
+    word: int,
+) -> bool:
     """Whether the longest context that was ever continued was never continued by this word."""
     for start in range(max(0, len(history) - 2), len(history) + 1):
         try:

@@ -33,7 +33,12 @@ CORPUS = st.lists(DOCUMENT, max_size=12)
 class Oracle:
     """Interpolated (modified) Kneser–Ney, textbook counts of counts, exact."""
 
-    def __init__(self, documents: list[list[int]], order: int, smoothing: str) -> None:
+    def __init__(
+        self,
+        documents: list[list[int]],
+        order: int,
+        smoothing: str,
+    ) -> None:
         grams = [
             tuple(d[i : i + k])
             for d in documents
@@ -80,7 +85,12 @@ class Oracle:
         return (own - taken[min(own, 3)]) / total + gamma * lower
 
 
-def packed(documents: list[list[int]], stream_of, order: int, smoothing: str) -> NGramLM:
+def packed(
+    documents: list[list[int]],
+    stream_of,
+    order: int,
+    smoothing: str,
+) -> NGramLM:
     counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
     made = kneser_ney.estimate(
         counts, smoothing, kenlm_exact=False, fallback=[float(d) for d in FALLBACK]
@@ -101,7 +111,12 @@ def state_after(model: NGramLM, ids: list[int]):
     begun=st.booleans(),
 )
 def test_every_next_token_probability_is_the_definition_s(
-    documents, order, history, begun, smoothing, stream_of
+    documents,
+    order,
+    history,
+    begun,
+    smoothing,
+    stream_of,
 ):
     model, oracle = (
         packed(documents, stream_of, order, smoothing),
@@ -116,7 +131,11 @@ def test_every_next_token_probability_is_the_definition_s(
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
-def test_a_corpus_that_determines_its_discounts_agrees_too(smoothing, stream_of, reviews_of):
+def test_a_corpus_that_determines_its_discounts_agrees_too(
+    smoothing,
+    stream_of,
+    reviews_of,
+):
     documents = [[min(token, V - 1) for token in document] for document in reviews_of(60, 40, 3)]
     model, oracle = packed(documents, stream_of, 3, smoothing), Oracle(documents, 3, smoothing)
     assert oracle.discount[3] != (0, *FALLBACK)

@@ -44,7 +44,14 @@ def _quiet(caplog):
     caplog.set_level(logging.ERROR, logger="reviewlm.models.ngram")
 
 
-def fitted(documents, order, method, stream_of, held_out=(), **options) -> NGramLM:
+def fitted(
+    documents,
+    order,
+    method,
+    stream_of,
+    held_out=(),
+    **options,
+) -> NGramLM:
     counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
     return estimate_ngrams(counts, method, held_out=stream_of(held_out), **options)
 
@@ -52,10 +59,24 @@ def fitted(documents, order, method, stream_of, held_out=(), **options) -> NGram
 @pytest.mark.parametrize("method", PROBABILITIES)
 @examples(40)
 @given(
-    documents=CORPUS, order=st.integers(1, 6), contexts=st.lists(CONTEXT, min_size=1, max_size=12)
+    documents=CORPUS,
+    order=st.integers(1, 6),
+    contexts=st.lists(CONTEXT, min_size=1, max_size=12),
 )
-def test_every_context_s_distribution_sums_to_one(documents, order, contexts, method, stream_of):
-    model = fitted(documents, order, method, stream_of, held_out=documents[:3])
+def test_every_context_s_distribution_sums_to_one(
+    documents,
+    order,
+    contexts,
+    method,
+    stream_of,
+):
+    model = fitted(
+        documents,
+        order,
+        method,
+        stream_of,
+        held_out=documents[:3],
+    )
     seen = [([1, 3, *document[2:-1]] * 6)[-6:] for document in documents]
     rows = np.array(contexts + seen)
     p_BV = np.exp(model.distribution(model.read(rows, model.start(len(rows)))))
@@ -76,7 +97,12 @@ def test_every_context_s_distribution_sums_to_one(documents, order, contexts, me
         ("witten_bell", None),
     ],
 )
-def test_the_fallback_taken_is_named_per_order(method, name, stream_of, caplog):
+def test_the_fallback_taken_is_named_per_order(
+    method,
+    name,
+    stream_of,
+    caplog,
+):
     caplog.set_level(logging.WARNING, logger="reviewlm.models.ngram")
     counts = count_ngrams(stream_of([[1, 3, 9, 10, 2]]), 3, V, CONTEXT_IDS)
     made = estimate(counts, NGramSpec(order=3, smoothing=method), stream_of([]))
@@ -109,7 +135,11 @@ def perplexity(model: NGramLM, stream) -> float:
     return math.exp(nats.sum() / (~np.isin(stream.ids, sorted(CONTEXT_IDS))).sum())
 
 
-def objective(weights, orders, predictable) -> float:
+def objective(
+    weights,
+    orders,
+    predictable,
+) -> float:
     """Return log p of the held-out tokens, and of one imagined stop and one imagined passage per order."""
     p_T = np.full(len(orders[0].count_T), 1 / predictable)
     for weight, one in zip(weights, orders, strict=True):
@@ -129,7 +159,11 @@ def test_em_finds_the_weights_that_no_other_weights_beat(stream_of, reviews_of):
 
 
 @pytest.mark.parametrize("order", [1, 3])
-def test_the_k_chosen_is_the_best_of_the_grid(order, stream_of, reviews_of):
+def test_the_k_chosen_is_the_best_of_the_grid(
+    order,
+    stream_of,
+    reviews_of,
+):
     counts = count_ngrams(stream_of(reviews_of(200, V, 1)), order, V, CONTEXT_IDS)
     held_out = stream_of(reviews_of(60, V, 2))
     by_k = {

@@ -69,12 +69,24 @@ class Oracle:
 
 
 class MaximumLikelihood(Oracle):
-    def known(self, word, context, followers, total):
+    def known(
+        self,
+        word,
+        context,
+        followers,
+        total,
+    ):
         return followers.get(word, 0) / total
 
 
 class WittenBell(Oracle):
-    def known(self, word, context, followers, total):
+    def known(
+        self,
+        word,
+        context,
+        followers,
+        total,
+    ):
         different = len(followers)
         return (followers.get(word, 0) + different * self.shorter(word, context)) / (
             total + different
@@ -82,14 +94,26 @@ class WittenBell(Oracle):
 
 
 class AbsoluteDiscounting(Oracle):
-    def known(self, word, context, followers, total):
+    def known(
+        self,
+        word,
+        context,
+        followers,
+        total,
+    ):
         d = self.discount(len(context) + 1)
         kept = max(followers.get(word, 0) - d, Fraction(0))
         return kept / total + d * len(followers) / total * self.shorter(word, context)
 
 
 class JelinekMercer(Oracle):
-    def known(self, word, context, followers, total):
+    def known(
+        self,
+        word,
+        context,
+        followers,
+        total,
+    ):
         weight = WEIGHTS[len(context)]
         return weight * followers.get(word, 0) / total + (1 - weight) * self.shorter(word, context)
 
@@ -115,7 +139,13 @@ class AddK(Oracle):
 
 
 class StupidBackoff(Oracle):
-    def known(self, word, context, followers, total):
+    def known(
+        self,
+        word,
+        context,
+        followers,
+        total,
+    ):
         if word in followers or not context:
             return followers.get(word, 0) / total
         return Fraction(2, 5) * self.shorter(word, context)
@@ -136,7 +166,13 @@ class Katz(Oracle):
                 return lambda r: found.get(r, Fraction(1))
         return lambda r: max(r - self.discount(order), Fraction(0)) / r
 
-    def known(self, word, context, followers, total):
+    def known(
+        self,
+        word,
+        context,
+        followers,
+        total,
+    ):
         d = self.ratios(len(context) + 1)
         left = 1 - sum(self.shorter(w, context) for w in followers)
         taken, events = sum((1 - d(c)) * c for c in followers.values()), total
@@ -167,7 +203,13 @@ METHODS = {
 }
 
 
-def next_after(documents, context, method, order, stream_of) -> np.ndarray:
+def next_after(
+    documents,
+    context,
+    method,
+    order,
+    stream_of,
+) -> np.ndarray:
     counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
     model = NGramLM(packed_tables(counts, METHODS[method][1](counts)), method not in SCORES_ONLY)
     state = model.read(np.array(context, np.int64)[None], model.start(1))
@@ -183,7 +225,12 @@ def next_after(documents, context, method, order, stream_of) -> np.ndarray:
     begun=st.booleans(),
 )
 def test_every_next_token_probability_is_the_definition_s(
-    documents, order, history, begun, method, stream_of
+    documents,
+    order,
+    history,
+    begun,
+    method,
+    stream_of,
 ):
     context = ([1, 8] if begun else []) + history
     oracle, seen = (
@@ -191,21 +238,35 @@ def test_every_next_token_probability_is_the_definition_s(
         tuple(context[1:]) if begun else tuple(context),
     )
     expected = [float(oracle.p(word, seen)) for word in range(V)]
-    assert next_after(documents, context, method, order, stream_of).tolist() == pytest.approx(
-        expected, abs=1e-12
-    )
+    assert next_after(
+        documents,
+        context,
+        method,
+        order,
+        stream_of,
+    ).tolist() == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", list(METHODS))
-def test_a_larger_corpus_agrees_too(method, stream_of, reviews_of):
+def test_a_larger_corpus_agrees_too(
+    method,
+    stream_of,
+    reviews_of,
+):
     documents = [[min(token, V - 1) for token in document] for document in reviews_of(60, 40, 3)]
     oracle = METHODS[method][0](documents, 3)
     if method == "katz":  # Good–Turing itself, at an order at least
         assert oracle.ratios(3)(3) == 1
     for document in documents[:6]:
         for end in range(2, len(document)):
-            found = next_after(documents, document[:end], method, 3, stream_of)[document[end]]
+            found = next_after(
+                documents,
+                document[:end],
+                method,
+                3,
+                stream_of,
+            )[document[end]]
             assert found == pytest.approx(
                 float(oracle.p(document[end], tuple(document[1:end]))), rel=1e-12
             )
