@@ -386,16 +386,28 @@ class Connection:
     @property
     def runs_page(self) -> str:
         """Address of the page with the runs of the experiment: the figures of each, and what the gate decided."""
-        return f"{self.ui}/#/experiments/{self.experiment_id}/runs?{TRAINING_VIEW}&viewStateShareKey=runs"
+        return self.page(f"experiments/{self.experiment_id}/runs", "viewStateShareKey=runs")
 
     @property
     def models_page(self) -> str:
         """Address of the page with the curves and figures of all fitted models beside each other."""
-        return self.runs_page.removesuffix("runs") + "models&compareRunsMode=CHART"
+        return self.page(
+            f"experiments/{self.experiment_id}/runs",
+            "viewStateShareKey=models",
+            "compareRunsMode=CHART",
+        )
 
     def registry_page(self, model: str) -> str:
         """Return the address of the page of a registered model: its versions, their aliases, and why each is what it is."""
-        return f"{self.ui}/#/models/{quote(model, safe='')}"
+        return self.page(f"models/{quote(model, safe='')}")
+
+    def version_page(self, model: str, number: int) -> str:
+        """Return the address of the page of a version of a registered model."""
+        return self.page(f"models/{quote(model, safe='')}/versions/{number}")
+
+    def page(self, path: str, *queries: str) -> str:
+        """Return the address of a page of the MLflow UI, in its view for trained models."""
+        return f"{self.ui}/#/{path}?{'&'.join((TRAINING_VIEW, *queries))}"
 
     @property
     def shown(self) -> str:

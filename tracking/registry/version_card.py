@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from reviewlm.tracking import tags as tag
 from reviewlm.tracking.registry.registry import Registry
@@ -58,7 +57,7 @@ def _links_of(
     if page:
         links["Report of its run"] = tracker.ui + page
 
-    links["MLflow"] = f"{tracker.ui}/#/models/{quote(name)}/versions/{number}"
+    links["MLflow"] = tracker.version_page(name, number)
     return links
 
 

@@ -30,7 +30,7 @@ from reviewlm.core.processes.leftovers import hold
 from reviewlm.core.sqlite_files import database_file, read_only
 from reviewlm.tracking import tags as tag
 from reviewlm.tracking.artifacts import ARTIFACTS
-from reviewlm.tracking.client import TRAINING_VIEW, Absent
+from reviewlm.tracking.client import Absent
 from reviewlm.tracking.runs.publish import Point, Publisher, read_journal, send_points
 from reviewlm.tracking.runs.record import LOCK, PENDING, Records, known_stores, remember_store
 from reviewlm.tracking.tags import (
@@ -404,11 +404,14 @@ class Tracker(Publisher):
 
         With *file*, the page shows that file of the run.
         """
-        page = f"/artifacts/{file}" if file else ""
         try:
-            return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{self.known_id(run_id)}{page}?{TRAINING_VIEW}"
+            path = f"experiments/{self.experiment_id}/runs/{self.known_id(run_id)}"
         except TrackingUnavailable:
             return self.ui
+
+        if file:
+            path += f"/artifacts/{file}"
+        return self.page(path)
 
 
 def _release(file: Path) -> None:

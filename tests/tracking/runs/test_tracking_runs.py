@@ -67,6 +67,18 @@ def test_the_links_to_mlflow_name_views_that_the_experiment_has(tracker: Tracker
     assert shown_by(tracker, views[0]) == made[::-1], "the newest first: of other test reviews"
 
 
+def test_every_link_opens_mlflow_in_its_view_for_trained_models(tracker: Tracker):
+    links = (
+        tracker.runs_page,
+        tracker.models_page,
+        tracker.registry_page("reviewlm"),
+        tracker.version_page("reviewlm", 1),
+        tracker.link(tracker.start_run("a")),
+    )
+    for link in links:
+        assert parse_qs(link.partition("?")[2])["workflowType"] == ["machine_learning"], link
+
+
 def test_the_page_of_runs_leaves_comparisons_out(tracker: Tracker):
     retrain = tracker.start_run("lstm", {tag.RUN_OUTCOME: tag.TURNED_DOWN})
     tracker.start_run("1 with 2", {tag.RUN_OUTCOME: tag.COMPARISON})
