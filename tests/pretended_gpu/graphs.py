@@ -105,9 +105,12 @@ class ReplayedModule:
 
 class _Replay(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, replayed: ReplayedModule, inputs: int, *tensors: Tensor
-    ) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        replayed: ReplayedModule,
+        inputs: int,
+        *tensors: Tensor,
+    ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)  # torch would make them on the processor
         ctx.replayed, ctx.inputs = replayed, inputs
         return replayed.forward(tensors[:inputs])

@@ -290,7 +290,10 @@ class LSTMSequence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(  # type: ignore[override]
-        ctx: Any, dout_TBH: Tensor, dh_BH: Tensor, dc_BH: Tensor
+        ctx: Any,
+        dout_TBH: Tensor,
+        dh_BH: Tensor,
+        dc_BH: Tensor,
     ) -> tuple[Tensor | None, ...]:
         """Return the gradients of the arguments of `forward`."""
         full = format_once(ctx, "an LSTM")

@@ -107,7 +107,10 @@ class GPULSTMSequence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(  # type: ignore[override]
-        ctx: Any, dout_TBH: Tensor, dh_BH: Tensor, dc_BH: Tensor
+        ctx: Any,
+        dout_TBH: Tensor,
+        dh_BH: Tensor,
+        dc_BH: Tensor,
     ) -> tuple[Tensor | None, ...]:
         """Return the gradients of the arguments of `forward`."""
         inputs = ctx.inputs

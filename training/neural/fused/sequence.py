@@ -85,7 +85,12 @@ class InputProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, x: Tensor, rows_BT: Tensor | None, W_GE: Tensor, b_G: Tensor, dtype: torch.dtype
+        ctx: Any,
+        x: Tensor,
+        rows_BT: Tensor | None,
+        W_GE: Tensor,
+        b_G: Tensor,
+        dtype: torch.dtype,
     ) -> Tensor:
         """Return a_TBG in *dtype*, for x_BTE without *rows_BT* and x_UE with them."""
         low = x.to(dtype)
