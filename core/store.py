@@ -46,6 +46,7 @@ __all__ = [
     "Store",
     "canonical",
     "differing_files",
+    "note_sha256",
     "sha256_of",
 ]
 ASIDE = ".aside"
@@ -101,6 +102,21 @@ def stamp_of(path: Path) -> Stamp:
 
 _right: dict[Path, dict[str, Stamp]] = {}
 """Artifacts whose files this process has hashed, with the stamps of these."""
+_noted: dict[Path, tuple[Stamp, str]] = {}
+"""SHA-256 of new files that whoever wrote them has told, with the stamps that they had then."""
+
+
+def note_sha256(path: Path, sha256: str) -> None:
+    """Note the SHA-256 of a new file, so that `publish` does not read it again."""
+    _noted[path.absolute()] = stamp_of(path), sha256
+
+
+def _sha256_now(path: Path, stamp: Stamp) -> str:
+    """Return the SHA-256 of a new file: as noted, if nobody has written to it since."""
+    noted = _noted.pop(path, None)
+    if noted and noted[0] == stamp:
+        return noted[1]
+    return sha256_of(path)
 
 
 class Store:
@@ -405,9 +421,13 @@ def publish(
         if path.is_file()
     }
     stamps = {name: stamp_of(path) for name, path in paths.items()}
-    files = {
-        name: {"bytes": stamps[name][1], "sha256": sha256_of(path)} for name, path in paths.items()
-    }
+    files = {}
+    for name, path in paths.items():
+        files[name] = {
+            "bytes": stamps[name][1],
+            "sha256": _sha256_now(path, stamps[name]),
+        }
+
     write_manifest(work / MANIFEST, {**manifest, "files": files})
     for path in [*paths.values(), work / MANIFEST]:
         _fsync(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -52,6 +52,10 @@ class FilePiece(NamedTuple):
         return content
 
 
+Writer = Callable[[Path, Iterator[Any]], Any]
+"""Writes files into a folder from values that come one after another, and returns facts about them."""
+
+
 class Dataflow(Protocol):
     """An executor whose results stay with its workers: this process has references to them only.
 
@@ -87,5 +91,33 @@ class Dataflow(Protocol):
 
         Raises:
             ModelError: The engine failed. Errors of the functions are raised as they are.
+        """
+        ...
+
+    def gather(self, function: Callable[[Iterator[Any]], Any], parts: Iterable[Any]) -> Any:
+        """Return what a function returns for the values of references, which it takes one after another.
+
+        A worker calls it if it can take values one by one too, so that none passes this process.
+
+        Args:
+            function: Picklable.
+            parts: References to the values, in their order.
+        """
+        ...
+
+    def write(
+        self,
+        folder: Path,
+        writer: Writer,
+        parts: Iterable[Any],
+    ) -> Any:
+        """Write files of a folder of this run from the values of references; return what the writer returns.
+
+        A worker writes if all workers see the folder, so that no value passes this process.
+
+        Args:
+            folder: An existing folder.
+            writer: Picklable; it may be called more than once, in another folder whose files are moved to this one.
+            parts: References to the values, in their order.
         """
         ...

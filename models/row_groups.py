@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -196,6 +197,17 @@ def _footer_of(like: Fields, groups: list[Fields]) -> bytes:
     return bytes(writer.content) + len(writer.content).to_bytes(4, "little") + MAGIC
 
 
+def row_groups(path: Path) -> RowGroups:
+    """Return the row groups of a file, whose footer is read once as long as the file does not change."""
+    now = path.stat()
+    return _row_groups(path, now.st_ino, now.st_size, now.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _row_groups(path: Path, *_: int) -> RowGroups:
+    return RowGroups(path)
+
+
 class RowGroups:
     """The row groups of a Parquet file, each to be read without decoding it.
 
@@ -216,6 +228,7 @@ class RowGroups:
 
         self._fields = _ThriftReader(footer).fields()
         self._groups = self._fields[ROW_GROUPS][1][1]
+        self._pieces: dict[int, FilePiece] = {}
         self._ends = [len(MAGIC)]
         for group in self._groups:
             self._ends.append(self._ends[-1] + group[GROUP_BYTES][1])
@@ -225,16 +238,22 @@ class RowGroups:
 
     def piece(self, number: int) -> FilePiece:
         """Return what reads a Parquet file with one of the row groups alone."""
+        if number in self._pieces:
+            return self._pieces[number]
+
         start = self._ends[number]
         group = _moved(self._groups[number], len(MAGIC) - start, 0)
         size = self._ends[number + 1] - start
-        return FilePiece(
+        footer = _footer_of(self._fields, [group])
+        piece = FilePiece(
             self._path,
             start,
             size,
             MAGIC,
-            _footer_of(self._fields, [group]),
+            footer,
         )
+        self._pieces[number] = piece
+        return piece
 
 
 def join_files(file: BinaryIO, parts: Iterable[np.ndarray]) -> None:

@@ -6,6 +6,7 @@ import pickle
 import time
 from collections.abc import Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from reviewlm.models.dataflow import FilePiece
@@ -46,11 +47,21 @@ class InProcess:
     def fetch(self, references: Iterable[Any]) -> Iterator[Any]:
         yield from map(_opened, references)
 
+    def gather(self, function: Any, parts: Iterable[Any]) -> Any:
+        return next(self.fetch(self.submit(partial(_gathered, function), *parts)))
+
+    def write(self, folder: Path, writer: Any, parts: Iterable[Any]) -> Any:
+        return self.gather(partial(writer, folder), parts)
+
     def ordered(self, function: Any, items: Iterable[Any], /) -> Iterator[Any]:
         """Yield `function(item)` for every item: a `FanOut`."""
         there = self.put(function)
         for item in items:
             yield from self.fetch(self.submit(partial(_one, item), there))
+
+
+def _gathered(function: Any, *parts: Any) -> list[Any]:
+    return [function(iter(parts))]
 
 
 def _one(item: Any, function: Any) -> list[Any]:

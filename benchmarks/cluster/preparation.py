@@ -32,7 +32,7 @@ from reviewlm.corpus.synthetic.synth import write_reviews
 from reviewlm.models.dataflow import FilePiece
 from reviewlm.models.streams import write_encoded
 from reviewlm.models.text.normal_form import NormalForm
-from reviewlm.tasks.data.clean_parts import encoded_reviews, training_texts
+from reviewlm.tasks.data.clean_parts import encoded_reviews, training_texts, write_on_nodes
 from reviewlm.tasks.execution.cluster import RayEngine
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.corpus.data_sets import ingest
@@ -147,17 +147,29 @@ def prepared(
     note("words")
     clean: Any = SimpleNamespace(folder=out / "clean", facts=facts)
     for split in TRAIN_FIRST:
-        batches = encoded_reviews(
-            clean,
-            split,
-            vocabulary,
-            None,
-            fan_out,
-            keep_file,
-        )
-        write_encoded(out / split, vocabulary, batches)
-        found[split] = digests(out / split)
+        (out / split).mkdir()
+        if engine:
+            write_on_nodes(
+                out / split,
+                clean,
+                split,
+                vocabulary,
+                None,
+                engine,
+                list[int]().append,
+            )
+        else:
+            batches = encoded_reviews(
+                clean,
+                split,
+                vocabulary,
+                None,
+                fan_out,
+            )
+            write_encoded(out / split, vocabulary, batches)
     note("tokens")
+    for split in TRAIN_FIRST:
+        found[split] = digests(out / split)
     return {"run's process": seconds, "files": {"clean": digests(out / "clean"), **found}}
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import polars as pl
 
+from reviewlm.core.store import sha256_of
 from reviewlm.corpus.cleaning.business import BUSINESS, Businesses
 from reviewlm.corpus.duplicates.exact import first_equal
 from reviewlm.corpus.splitting.certificate import spread
@@ -148,11 +149,15 @@ def write_clean(
 
 
 def join_clean(
+    businesses: Businesses | None,
     folder: Path,
     groups: Iterable[tuple[np.ndarray, pl.DataFrame]],
-    businesses: Businesses | None,
-) -> dict[str, Any]:
-    """Write row groups made by `encode_group` to `folder/clean.parquet`: the bytes and facts of `write_clean`."""
+) -> tuple[dict[str, Any], str]:
+    """Write row groups made by `encode_group` to `folder/clean.parquet`: the bytes and facts of `write_clean`.
+
+    Returns:
+        The facts, and the SHA-256 of the file.
+    """
     sums = []
 
     def contents() -> Iterator[np.ndarray]:
@@ -164,7 +169,7 @@ def join_clean(
         join_files(file, contents())
 
     total = pl.concat(sums).group_by("split").agg(pl.all().sum())
-    return _facts_of_table(folder, total, businesses)
+    return _facts_of_table(folder, total, businesses), sha256_of(folder / TABLE)
 
 
 def encode_group(

@@ -20,15 +20,12 @@ import polars as pl
 
 from reviewlm.corpus.cleaning.clean_batch import FILE, CleanCounts, Cleaning, batches_of
 from reviewlm.corpus.cleaning.clean_table import ORDER, SliceRule
-from reviewlm.corpus.duplicates.exact import cut_ranges, first_equal
+from reviewlm.corpus.duplicates.exact import cut_ranges, first_equal, ranges_for
 from reviewlm.models.dataflow import Dataflow, FilePiece
 
 SLICES_PER_WORKER = 2
 MOST_SLICES = 1_024
 """Largest number of slices: each part of the data has a result for each."""
-RANGES_PER_WORKER = 2
-MOST_RANGES = 256
-"""Ranges of text hashes that workers compare: each slice has a result for each."""
 
 
 class SliceFacts(NamedTuple):
@@ -82,7 +79,7 @@ class NodeSlices:
         self.engine = engine
         self.slices: list[NodeSlice] = []
         self._rule = rule
-        self._ranges = min(RANGES_PER_WORKER * engine.workers(), MOST_RANGES)
+        self._ranges = ranges_for(engine.workers())
 
     def fill(
         self,

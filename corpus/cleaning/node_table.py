@@ -1,7 +1,11 @@
-"""Write clean.parquet from slices that workers hold: they encode the row groups, this process joins their bytes."""
+"""Write clean.parquet from slices that workers hold: they encode the row groups, and one of them joins their bytes.
+
+Where they do not see the file's folder, this process joins them.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,9 +13,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from reviewlm.core.store import note_sha256
 from reviewlm.corpus.cleaning.business import Businesses
 from reviewlm.corpus.cleaning.clean_table import ROW_GROUP, encode_group, join_clean, kept_rows
 from reviewlm.corpus.cleaning.node_slices import NodeSlices
+from reviewlm.corpus.splitting.split import TABLE
 
 
 def write_from_nodes(
@@ -54,7 +60,10 @@ def write_from_nodes(
     there = engine.put(businesses)
     groups = [engine.submit(_group, there, *some)[0] for some in pieces]
     del pieces
-    return join_clean(folder, engine.fetch(groups), businesses)
+    facts, sha256 = engine.write(folder, partial(join_clean, businesses), groups)
+    note_sha256(folder / TABLE, sha256)
+    written: dict[str, Any] = facts
+    return written
 
 
 def _cut_kept(

@@ -43,6 +43,9 @@ LEAVES = {
 }
 """Reasons in each split to which data without a past can lead."""
 
+RANGES_PER_WORKER = 2
+MOST_RANGES = 256
+
 
 def hash_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Return the first 16 bytes of each text's SHA-256 as two columns, text_high and text_low (UInt64)."""
@@ -51,6 +54,11 @@ def hash_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     joined = b"".join([sha256(text).digest() for text in texts.cast(pl.Binary).to_list()])
     halves = np.frombuffer(joined, dtype=">u8").reshape(-1, 4)[:, :2].astype(np.uint64)
     return pl.Series("text_high", halves[:, 0]), pl.Series("text_low", halves[:, 1])
+
+
+def ranges_for(workers: int) -> int:
+    """Return into how many ranges hashes are cut for so many workers; each piece of the data has a result for each."""
+    return min(RANGES_PER_WORKER * workers, MOST_RANGES)
 
 
 def cut_ranges(hashes: np.ndarray, ranges: int) -> list[np.ndarray]:

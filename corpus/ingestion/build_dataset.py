@@ -19,6 +19,7 @@ import polars as pl
 
 from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import EmptyInput, InputError
+from reviewlm.core.store import note_sha256
 from reviewlm.corpus.account import ACCOUNT, Account, Entry, Outcome, entries_of, merge_entries
 from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.ingestion.file_traits import lacking_fields
@@ -43,6 +44,7 @@ from reviewlm.corpus.ingestion.repeated_ids import Fate, RepeatedIds, find_repea
 from reviewlm.corpus.reading.known_names import unread
 from reviewlm.corpus.reading.sources import Listed, originals
 from reviewlm.corpus.schema import COLUMNS, QUARANTINE, REMEDIES, Reason
+from reviewlm.models.dataflow import Dataflow
 from reviewlm.models.threads import map_in_order
 
 DATASET_FILE = "dataset.json"
@@ -73,6 +75,7 @@ def assemble(
     readings: Mapping[str, SourceReading],
     config: SourceConfig | None = None,
     read_order: Mapping[str, int] | None = None,
+    engine: Dataflow | None = None,
 ) -> dict[str, Any]:
     """Write `parts/`, `quarantine.parquet` and `dataset.json` from sources that have been read.
 
@@ -86,6 +89,7 @@ def assemble(
         config: What an id names (`ids`), and how many may be those of other reviews (`max_reused_ids`, `max_replaced`).
         read_order: The place of each file, by its key, in the order in which the files were read for the first time;
             None: that of the sources. Of records with equal ids and dates, that of the file read later stays.
+        engine: Who looks for repeated ids; default: threads.
 
     Returns:
         Facts: records, rows, quarantined, duplicates (`superseded` by a newer record with the same id, `identical`
@@ -112,7 +116,13 @@ def assemble(
     else:
         ranks = list(range(len(used)))
 
-    repeats = find_repeats(paths, ends, ranks, always_one=config.ids == "newest")
+    repeats = find_repeats(
+        paths,
+        ends,
+        ranks,
+        always_one=config.ids == "newest",
+        engine=engine,
+    )
     _require_few_reused(repeats, paths, ends[-1], config)
     if config.ids != "newest":
         _require_few_replaced(
@@ -448,8 +458,9 @@ class _Parts:
         """Add the parts of a source; return the entry of the source in the manifest."""
         first = len(self.described)
         lost = self.superseded + self.identical
+        sums = reading.sums
         for part in map_in_order(_without_repeats, self._number_parts(reading), AT_A_TIME, ahead=0):
-            self._add(part)
+            self._add(part, sums)
 
         mine = self.described[first:]
         aside = {}
@@ -475,7 +486,8 @@ class _Parts:
             self.row = self.row + part["rows"]
             yield path, part, self.repeats.of_rows(start, self.row)
 
-    def _add(self, part: _Part) -> None:
+    def _add(self, part: _Part, sums: Mapping[Path, str]) -> None:
+        """Add a part; *sums* has the SHA-256 of files with a second name."""
         if part.dropped is not None:
             self.quarantine.add(part.dropped)
             self.identical += part.identical
@@ -487,6 +499,8 @@ class _Parts:
         new = self.folder / f"{part_name(len(self.described))}.parquet"
         if isinstance(part.content, Path):
             link_whole(part.content, new)
+            if part.content in sums:
+                note_sha256(new, sums[part.content])
         else:
             write_whole(new, part.content)
 

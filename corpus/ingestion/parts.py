@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 import polars as pl
 
+from reviewlm.core.manifest import MANIFEST, read_manifest
 from reviewlm.corpus.reading.sources import Listed
 from reviewlm.corpus.schema import FIELDS, QUARANTINE
 
@@ -83,6 +84,15 @@ class SourceReading:
     def key(self) -> str:
         """The `Listed.key` of the file."""
         return Listed(self.facts["name"], self.facts["bytes"], self.facts["sha256"]).key
+
+    @property
+    def sums(self) -> dict[Path, str]:
+        """SHA-256 of its files, once it is an artifact that was checked."""
+        manifest = self.folder / MANIFEST
+        if not manifest.is_file():
+            return {}
+        files = read_manifest(manifest)["files"]
+        return {self.folder / name: entry["sha256"] for name, entry in files.items()}
 
     @property
     def paths(self) -> list[Path]:

@@ -7,17 +7,23 @@ Only rows whose hash occurs twice are fetched and compared by their ids.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from reviewlm.corpus.duplicates.exact import cut_ranges, ranges_for
 from reviewlm.corpus.reading.convert import IS_DERIVED
 from reviewlm.corpus.schema import FIELDS
+from reviewlm.models.dataflow import Dataflow, FilePiece
 
+NAME = pl.col("review_id").hash()
+"""Hash of an id, by which processes with one version of polars know equal ones."""
 FEWEST = 20
 """Repeated ids with other texts from which records without user and business are taken for other reviews."""
 
@@ -78,6 +84,7 @@ def find_repeats(
     ends: Sequence[int] = (),
     ranks: Sequence[int] = (),
     always_one: bool = False,
+    engine: Dataflow | None = None,
 ) -> RepeatedIds:
     """Find repeated ids.
 
@@ -90,12 +97,85 @@ def find_repeats(
         ends: For each file, the number of the row after its last one; empty: all rows are of one file.
         ranks: For each file, its place in the order in which the files were read; empty: they were read in their order.
         always_one: Records with one id from the source are always of one review.
+        engine: Who reads the parts; default: threads.
     """
-    table = pl.scan_parquet(list(paths), row_index_name="row")
-    name = pl.col("review_id").hash()
-    hashes = np.sort(table.select(name).collect(engine="streaming").to_series().to_numpy())
-    repeated = pl.Series(np.unique(hashes[1:][hashes[1:] == hashes[:-1]]))
-    hashed = table.filter(name.is_in(repeated.implode())).select(
+    if engine:
+        rows = _rows_on_nodes(paths, engine)
+    else:
+        table = pl.scan_parquet(list(paths), row_index_name="row")
+        hashes = table.select(NAME).collect(engine="streaming").to_series().to_numpy()
+        rows = _rows_with(table, _repeated(hashes)).sort("row")
+
+    rows = rows.filter(pl.len().over("review_id") > 1)  # not only equal hashes
+    file = np.searchsorted(np.asarray(ends, np.int64), rows["row"].to_numpy(), side="right")
+    order = np.asarray(ranks or range(len(ends) + 1), np.int32)
+    rows = rows.with_columns(file=pl.Series(file), rank=pl.Series(order[file]))
+    derived = rows["review_id"].str.contains(IS_DERIVED)
+    return _settle(rows.filter(~derived), rows.filter(derived), always_one)
+
+
+def _rows_on_nodes(paths: Sequence[Path], engine: Dataflow) -> pl.DataFrame:
+    """Return the rows whose id has a repeated hash, found by workers: each compares a range of the hashes."""
+    ranges = ranges_for(engine.workers())
+    parts = [FilePiece(path) for path in paths]
+    hashed = []
+    for part in parts:
+        content = engine.put_file(part)
+        hashed.append(engine.submit(_hash_ids, content, ranges, results=1 + ranges))
+
+    found = []
+    for place in range(ranges):
+        found += engine.submit(_repeated_of_range, *(one[1 + place] for one in hashed))
+
+    repeated = np.concatenate(list(engine.fetch(found)))
+    counts = list(engine.fetch(one[0] for one in hashed))
+    starts = np.cumsum([0, *counts]).tolist()
+    if not len(repeated):
+        parts = parts[:1]  # for the columns of a table without rows
+
+    there = engine.put(repeated)
+    rows = []
+    for part, start in zip(parts, starts, strict=False):
+        content = engine.put_file(part)
+        rows += engine.submit(_repeated_rows, content, start, there)
+    return pl.concat(engine.fetch(rows))
+
+
+def _hash_ids(content: np.ndarray, ranges: int) -> list[Any]:
+    """Return the number of rows of a part, and the hashes of its ids in each range; on a worker."""
+    ids = pl.read_parquet(io.BytesIO(content.data), columns=["review_id"])
+    hashes = ids.select(NAME).to_series().to_numpy()
+    return [len(hashes), *(hashes[places] for places in cut_ranges(hashes, ranges))]
+
+
+def _repeated_of_range(*hashes: np.ndarray) -> list[np.ndarray]:
+    """Return the hashes of a range that occur more than once; on a worker."""
+    return [_repeated(np.concatenate(hashes))]
+
+
+def _repeated_rows(
+    content: np.ndarray,
+    start: int,
+    repeated: np.ndarray,
+) -> list[pl.DataFrame]:
+    """Return the rows of a part whose id has one of some hashes; on a worker."""
+    table = pl.scan_parquet(
+        io.BytesIO(content.data),
+        row_index_name="row",
+        row_index_offset=start,
+    )
+    return [_rows_with(table, repeated)]
+
+
+def _repeated(hashes: np.ndarray) -> np.ndarray:
+    """Return the hashes that occur more than once, ascending."""
+    hashes = np.sort(hashes)
+    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+
+
+def _rows_with(table: pl.LazyFrame, hashes: np.ndarray) -> pl.DataFrame:
+    """Return the rows whose id has one of some hashes, as far as they are compared."""
+    rows = table.filter(NAME.is_in(pl.Series(hashes).implode())).select(
         "review_id",
         "date",
         pl.col("row").cast(pl.Int64),
@@ -104,13 +184,7 @@ def find_repeats(
         user=_hash_if_known("user_id"),
         business=_hash_if_known("business_id"),
     )
-    rows = hashed.collect(engine="streaming").sort("row")
-    rows = rows.filter(pl.len().over("review_id") > 1)  # not only equal hashes
-    file = np.searchsorted(np.asarray(ends, np.int64), rows["row"].to_numpy(), side="right")
-    order = np.asarray(ranks or range(len(ends) + 1), np.int32)
-    rows = rows.with_columns(file=pl.Series(file), rank=pl.Series(order[file]))
-    derived = rows["review_id"].str.contains(IS_DERIVED)
-    return _settle(rows.filter(~derived), rows.filter(derived), always_one)
+    return rows.collect(engine="streaming")
 
 
 def _hash_if_known(column: str) -> pl.Expr:

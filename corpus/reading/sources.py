@@ -455,13 +455,11 @@ def identify(
             "This is not a regular file", where=path, remedy="write its content to a file first"
         )
 
-    times = f"{now.st_mtime_ns}-{now.st_ctime_ns}"  # programs that copy files set the former, so it is not enough
     record = None
     if memory:
-        record = memory / f"{now.st_dev}-{now.st_ino}-{now.st_size}-{times}"
+        record = digest_record(now, memory)
 
-    # After a power loss the record is empty.
-    if record and record.is_file() and len(digest := record.read_text()) == DIGEST:
+    if record and (digest := read_digest(record)):
         return Source(
             name,
             now.st_size,
@@ -481,13 +479,29 @@ def identify(
 
     source.require_unchanged()
     if record:
-        with disk_errors(record.parent):
-            record.parent.mkdir(parents=True, exist_ok=True)
-            temporary = record.with_suffix(f".{os.getpid()}")
-            temporary.write_text(source.sha256)
-            temporary.rename(record)
-
+        write_digest(record, source.sha256)
     return source
+
+
+def digest_record(now: os.stat_result, memory: Path) -> Path:
+    """Return the file that holds the SHA-256 of a file in this state, or will hold it."""
+    times = f"{now.st_mtime_ns}-{now.st_ctime_ns}"  # programs that copy files set the former, so it is not enough
+    return memory / f"{now.st_dev}-{now.st_ino}-{now.st_size}-{times}"
+
+
+def read_digest(record: Path) -> str:
+    """Return a recorded SHA-256; "" if there is none, or, after a power loss, an empty one."""
+    digest = record.read_text() if record.is_file() else ""
+    return digest if len(digest) == DIGEST else ""
+
+
+def write_digest(record: Path, sha256: str) -> None:
+    """Record the SHA-256 of a file."""
+    with disk_errors(record.parent):
+        record.parent.mkdir(parents=True, exist_ok=True)
+        temporary = record.with_suffix(f".{os.getpid()}")
+        temporary.write_text(sha256)
+        temporary.rename(record)
 
 
 def originals(sources: Sequence[AnyListed]) -> dict[str, AnyListed]:

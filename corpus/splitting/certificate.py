@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from itertools import chain, combinations
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,10 +23,10 @@ from pydantic import ConfigDict, TypeAdapter
 
 from reviewlm.core.errors import CheckFailed, Damaged, disk_errors
 from reviewlm.corpus.duplicates.coverage import PASSAGE, SPAN, STOCK
-from reviewlm.corpus.duplicates.exact import cut_ranges, distinct, hash_texts
+from reviewlm.corpus.duplicates.exact import cut_ranges, distinct, hash_texts, ranges_for
 from reviewlm.corpus.splitting.split import SPLITS, TABLE, iter_split, split_of_group, text_bytes
 from reviewlm.models.dataflow import Dataflow
-from reviewlm.models.row_groups import RowGroups
+from reviewlm.models.row_groups import row_groups
 from reviewlm.models.threads import map_in_order
 
 CERTIFICATE_FILE = "leak_certificate.json"
@@ -37,9 +37,6 @@ BINS = 20
 EXAMPLES = 5
 _COLUMNS = ["review_id", "text", "stars", "bytes"]
 _BATCH_ROWS = 20_000
-RANGES_PER_WORKER = 2
-MOST_RANGES = 256
-"""Ranges of text hashes that workers compare: each row group has a result for each."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +165,7 @@ def _review_lines(reviews: pl.DataFrame) -> pl.Series:
 
 
 def _digest_of_lines(lines: pl.Series) -> str:
-    return hashlib.sha256("\n".join(lines.sort()).encode()).hexdigest()
+    return hashlib.sha256(lines.sort().str.join("\n").item().encode()).hexdigest()
 
 
 def certify(
@@ -245,30 +242,42 @@ def _record(folder: Path, engine: Dataflow | None = None) -> dict[str, Any]:
         CheckFailed: A text is in two splits; the error names the reviews.
     """
     if engine:
-        read = _read_on_nodes(folder, engine)
+        compared = _compare_on_nodes(folder, engine)
     else:
-        read = _read_here(folder)
+        compared = _compare(_read_here(folder))
 
+    if len(compared.shared):
+        raise _in_two_splits(folder, compared.shared)
+    return compared.record
+
+
+class _Compared(NamedTuple):
+    """Part of the certificate about the table alone, and the hashes of texts that are in two splits."""
+
+    record: dict[str, Any]
+    shared: np.ndarray
+
+
+def _compare(readings: Iterator[list[_TestRows] | _HashRange]) -> _Compared:
+    """Add up readings of a table: the test reviews in their order, then all text hashes in ascending ranges."""
     digest = hashlib.sha256()
     lines = [pl.Series(dtype=pl.String)]
-    for tests in read.tests:
-        digest.update(tests.content)
-        lines.append(tests.lines)
-
     reviews = dict.fromkeys(SPLITS, 0)
     texts = dict.fromkeys(SPLITS, 0)
     hashers = {name: hashlib.sha256() for name in SPLITS}
     shared = [np.zeros(0, np.uint64)]
-    for part in read.ranges:
+    for part in readings:
+        if isinstance(part, list):
+            for tests in part:
+                digest.update(tests.content)
+                lines.append(tests.lines)
+            continue
+
         shared.append(part.shared)
         for name, side in part.sides.items():
             reviews[name] += len(side.hashes)
             texts[name] += side.texts
             hashers[name].update(side.hashes.data)
-
-    both = np.concatenate(shared)
-    if len(both):
-        raise _in_two_splits(folder, both)
 
     sides = {}
     for name in SPLITS:
@@ -279,12 +288,13 @@ def _record(folder: Path, engine: Dataflow | None = None) -> dict[str, Any]:
         test_reviews = _digest_of_lines(pl.concat(lines))
 
     pairs = sum(texts[one] * texts[other] for one, other in combinations(SPLITS, 2))
-    return {
+    record = {
         "sides": sides,
         "test_digest": digest.hexdigest(),
         "test_reviews": test_reviews,
         "exact": {"pairs": pairs, "left": 0},
     }
+    return _Compared(record, np.concatenate(shared))
 
 
 class _TestRows(NamedTuple):
@@ -308,37 +318,25 @@ class _HashRange(NamedTuple):
     shared: np.ndarray
 
 
-class _TableRead(NamedTuple):
-    """Readings of a table: the test reviews in their order, then all text hashes in ascending ranges."""
-
-    tests: Iterator[_TestRows]
-    ranges: Iterator[_HashRange]
-
-
-def _read_here(folder: Path) -> _TableRead:
-    """Read the table by threads of this process; the hashes are there when all test reviews were taken."""
+def _read_here(folder: Path) -> Iterator[list[_TestRows] | _HashRange]:
+    """Yield the readings of the table by threads of this process."""
     hashes: dict[str, np.ndarray] = {}
+    for name in SPLITS:
+        some = [np.zeros(0, np.uint64)]
+        hashed = partial(_hash_batch, name)
+        # Two threads: one waits for the file.
+        for values, rows in map_in_order(hashed, _batches(folder, name), workers=2):
+            some.append(values)
+            yield rows
+        hashes[name] = np.concatenate(some)
 
-    def tests() -> Iterator[_TestRows]:
-        for name in SPLITS:
-            some = [np.zeros(0, np.uint64)]
-            hashed = partial(_hash_batch, name)
-            # Two threads: one waits for the file.
-            for values, rows in map_in_order(hashed, _batches(folder, name), workers=2):
-                some.append(values)
-                yield from rows
-            hashes[name] = np.concatenate(some)
-
-    def ranges() -> Iterator[_HashRange]:
-        yield _compare_range(hashes)
-
-    return _TableRead(tests(), ranges())
+    yield _compare_range(hashes)
 
 
-def _read_on_nodes(folder: Path, engine: Dataflow) -> _TableRead:
-    """Read the table by workers; each compares the texts whose hashes are in a range."""
-    groups = RowGroups(folder / TABLE)
-    ranges = min(RANGES_PER_WORKER * engine.workers(), MOST_RANGES)
+def _compare_on_nodes(folder: Path, engine: Dataflow) -> _Compared:
+    """Have workers read the table, and each compare the texts whose hashes are in a range."""
+    groups = row_groups(folder / TABLE)
+    ranges = ranges_for(engine.workers())
     made = []
     for number in range(len(groups)):
         content = engine.put_file(groups.piece(number))
@@ -348,8 +346,8 @@ def _read_on_nodes(folder: Path, engine: Dataflow) -> _TableRead:
     for place in range(ranges):
         compared += engine.submit(_compare_groups, *(one[1 + place] for one in made))
 
-    tests = chain.from_iterable(engine.fetch(one[0] for one in made))
-    return _TableRead(tests, engine.fetch(compared))
+    total: _Compared = engine.gather(_compare, [*(one[0] for one in made), *compared])
+    return total
 
 
 def _hash_group(ranges: int, content: np.ndarray) -> list[Any]:

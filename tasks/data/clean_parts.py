@@ -11,9 +11,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
-from reviewlm.core.store import Artifact
+from reviewlm.core.store import Artifact, note_sha256
 from reviewlm.corpus.splitting.split import (
     SPLITS,
     TABLE,
@@ -22,9 +23,9 @@ from reviewlm.corpus.splitting.split import (
     split_of_group,
 )
 from reviewlm.corpus.synthetic.canaries import Canaries
-from reviewlm.models.dataflow import FilePiece
-from reviewlm.models.row_groups import RowGroups
-from reviewlm.models.streams import EncodedBatch, encode_batch, slice_reviews
+from reviewlm.models.dataflow import Dataflow, FilePiece
+from reviewlm.models.row_groups import row_groups
+from reviewlm.models.streams import EncodedBatch, encode_batch, slice_reviews, write_encoded
 from reviewlm.models.threads import FanOut
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.tasks.execution.partitions import opened
@@ -52,7 +53,7 @@ def _parts(
     first: int,
 ) -> Iterator[GroupPart]:
     """Yield the row groups with reviews of a split, whose first one is in the row *first* of the table."""
-    groups = RowGroups(folder / TABLE)
+    groups = row_groups(folder / TABLE)
     for number, row in groups_of_split(folder, split):
         yield GroupPart(keep_file(groups.piece(number)), max(0, row - first))
 
@@ -88,7 +89,6 @@ def encoded_reviews(
     vocabulary: Vocabulary,
     canaries: Canaries | None,
     fan_out: FanOut,
-    keep_file: KeepFile | None,
 ) -> Iterator[EncodedBatch]:
     """Yield the encoded reviews of a split, in its order.
 
@@ -96,30 +96,76 @@ def encoded_reviews(
         clean: The prepared data.
         canaries: To be planted among the reviews.
         fan_out: Who encodes.
-        keep_file: How workers get the table, if they read the reviews too.
     """
     whole = split != "train"
-    if keep_file:
-        before = SPLITS[: SPLITS.index(split)]
-        first = sum(int(clean.facts["splits"][name]["reviews"]) for name in before)
-        encode = partial(_encode_part, vocabulary, split, canaries)
-        return chain.from_iterable(fan_out(encode, _parts(clean.folder, keep_file, split, first)))
-
     batches = iter_split(clean.folder, split, columns=TOKENIZED)
     if canaries:
         batches = canaries.plant(batches)
     return fan_out(partial(encode_batch, vocabulary, whole), slice_reviews(batches))
 
 
+def write_on_nodes(
+    folder: Path,
+    clean: Artifact,
+    split: str,
+    vocabulary: Vocabulary,
+    canaries: Canaries | None,
+    engine: Dataflow,
+    report: Callable[[int], None],
+) -> dict[str, Any]:
+    """Have workers encode the reviews of a split, and write them as a stream: the files and facts of `write_encoded`.
+
+    Args:
+        folder: Folder of the stream, which exists.
+        clean: The prepared data.
+        canaries: To be planted among the reviews.
+        report: Is told, again and again, how many reviews are encoded.
+    """
+    before = SPLITS[: SPLITS.index(split)]
+    first = sum(int(clean.facts["splits"][name]["reviews"]) for name in before)
+    encode = engine.put(partial(_encode_part, vocabulary, split, canaries))
+    made = []
+    for content, start in _parts(clean.folder, engine.put_file, split, first):
+        made.append(engine.submit(encode, content, start, results=2))
+
+    done = 0
+    for reviews in engine.fetch(one[1] for one in made):
+        done += reviews
+        report(done)
+
+    write = partial(_write_parts, vocabulary)
+    facts: dict[str, Any] = engine.write(folder, write, [one[0] for one in made])
+    for name, sha256 in facts["sha256"].items():
+        note_sha256(folder / name, sha256)
+    return facts
+
+
 def _encode_part(
     vocabulary: Vocabulary,
     split: str,
     canaries: Canaries | None,
-    part: GroupPart,
-) -> list[EncodedBatch]:
-    """Return the encoded reviews of a row group; on a worker."""
-    batches = split_of_group(opened(part.content), split, columns=TOKENIZED)
+    content: np.ndarray,
+    start: int,
+) -> list[Any]:
+    """Return the encoded reviews of a row group, and their number; on a worker.
+
+    Args:
+        content: The row group, as a file.
+        start: Number of reviews of the split before it.
+    """
+    batches = split_of_group(content, split, columns=TOKENIZED)
     if canaries:
-        batches = canaries.plant(batches, part.start)
+        batches = canaries.plant(batches, start)
+
     whole = split != "train"
-    return [encode_batch(vocabulary, whole, batch) for batch in slice_reviews(batches)]
+    encoded = [encode_batch(vocabulary, whole, batch) for batch in slice_reviews(batches)]
+    return [encoded, sum(len(batch.lengths) for batch in encoded)]
+
+
+def _write_parts(
+    vocabulary: Vocabulary,
+    folder: Path,
+    parts: Iterator[list[EncodedBatch]],
+) -> dict[str, Any]:
+    """Write encoded row groups as a stream."""
+    return write_encoded(folder, vocabulary, chain.from_iterable(parts))

@@ -50,7 +50,8 @@ from reviewlm.corpus.reading.sources import (
 )
 from reviewlm.corpus.synthetic.synth import write_reviews
 from reviewlm.tasks.data.account import account_of, show_account
-from reviewlm.tasks.data.read_on_nodes import NodeReader
+from reviewlm.tasks.data.read_on_nodes import NodeReader, hash_seen
+from reviewlm.tasks.execution.cluster import engine_of
 from reviewlm.tasks.execution.code_version import running_code
 from reviewlm.tasks.execution.progress import Report, progress
 from reviewlm.tasks.execution.stage import announce, as_task_state, run_stage, stage
@@ -316,6 +317,8 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
         sources = [identify(synthetic.folder / SYNTHETIC_FILE, SYNTHETIC_FILE, memory)]
     else:
         found = find_files(config.source.input, config.source.skip_missing)
+        if config.execution.cluster and config.execution.storage:
+            hash_seen(config.execution, found.names, memory)
         sources = identify_all(found, memory)
 
     read = read_all(config.workspace, config.source, config.promotion, originals(sources))
@@ -359,6 +362,7 @@ def make_data_set(
             readings,
             source_settings,
             places,
+            engine_of(workspace.execution),
         )
 
     inputs: dict[str, str] = {}

@@ -34,7 +34,7 @@ from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import FILE as VOCABULARY_FILE
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.tasks.data.account import account_of, show_account
-from reviewlm.tasks.data.clean_parts import encoded_reviews, training_texts
+from reviewlm.tasks.data.clean_parts import encoded_reviews, training_texts, write_on_nodes
 from reviewlm.tasks.execution.cluster import engine_of, fan_out
 from reviewlm.tasks.execution.progress import progress
 from reviewlm.tasks.execution.stage import as_task_state, run_stage, show_markdown, stage
@@ -338,15 +338,25 @@ def tokenize(
         planted = Canaries.load(canaries.folder) if canaries else None
         engine = engine_of(workspace.execution)
         with progress(f"tokens {label}", total, "reviews") as report:
-            batches = encoded_reviews(
-                clean,
-                split,
-                vocabulary,
-                planted,
-                fan_out(workspace.execution, engine),
-                engine.keep_file if engine else None,
-            )
-            facts = write_encoded(work, vocabulary, _count_rows(batches, report))
+            if engine:
+                facts = write_on_nodes(
+                    work,
+                    clean,
+                    split,
+                    vocabulary,
+                    planted,
+                    engine,
+                    report,
+                )
+            else:
+                batches = encoded_reviews(
+                    clean,
+                    split,
+                    vocabulary,
+                    planted,
+                    fan_out(workspace.execution, None),
+                )
+                facts = write_encoded(work, vocabulary, _count_rows(batches, report))
 
         speed = round(total / (perf_counter() - began))
         return {

@@ -1,36 +1,88 @@
 """Read source files on the nodes of a cluster, one file a task.
 
 A node opens a file that lies in the storage of the cluster; another travels there in blocks through Ray's object store.
-Typed parts, quarantine and account come back as the bytes of the files that a reading here would write. So this process
-parses nothing. Files that a node cannot read are read here again, so that an error says the same, with a path of this
-machine.
+Typed parts, quarantine and account come back as the files that a reading here would write: a node writes them into the
+storage if the home lies there, else their bytes come. So this process parses nothing. Files that a node cannot read are
+read here again, so that an error says the same, with a path of this machine.
 """
 
 from __future__ import annotations
 
+import secrets
+import shutil
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from stat import S_ISREG
+from typing import NamedTuple
 
 import numpy as np
 
 from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.errors import ReviewLMError, disk_errors
-from reviewlm.core.store import sha256_of
+from reviewlm.core.store import note_sha256, sha256_of
 from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.ingestion.forgotten import Forgotten
 from reviewlm.corpus.ingestion.ingest import read_source
-from reviewlm.corpus.reading.sources import Source
+from reviewlm.corpus.reading.sources import (
+    SMALL,
+    Source,
+    digest_record,
+    read_digest,
+    write_digest,
+)
 from reviewlm.tasks.execution.cluster import RayEngine
 from reviewlm.tasks.execution.node_files import SentFile, opened_on_node, send_files
-from reviewlm.tasks.execution.partitions import sees
 
 Item = tuple[Source, datetime, list[SentFile] | None]
 Reading = dict[str, np.ndarray]
 """Bytes of the files of a reading, by name."""
+
+
+class WrittenReading(NamedTuple):
+    """A reading that a node has written into the storage: its folder, and the SHA-256 of its files, by name."""
+
+    folder: Path
+    sums: dict[str, str]
+
+
+def hash_seen(
+    execution: ExecutionConfig,
+    paths: Iterable[Path],
+    memory: Path,
+) -> None:
+    """Have nodes hash new files that lie in the storage; `identify` then finds their digests in its memory.
+
+    A file that is small, changes meanwhile or cannot be read is left to `identify`.
+    """
+    engine = RayEngine(execution.cluster, execution.storage)
+    records = {}
+    for path in filter(engine.sees, paths):
+        with suppress(OSError):
+            now = path.stat()
+            record = digest_record(now, memory)
+            if S_ISREG(now.st_mode) and now.st_size > SMALL and not read_digest(record):
+                records[path.absolute()] = record
+
+    for (path, record), digest in zip(
+        records.items(), engine.ordered(_hash_there, records), strict=True
+    ):
+        with suppress(OSError):
+            if digest and digest_record(path.stat(), memory) == record:
+                write_digest(record, digest)
+
+
+def _hash_there(path: Path) -> str:
+    """Return the SHA-256 of a file that this node sees; "" if it cannot be read."""
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""
 
 
 class NodeReader:
@@ -57,18 +109,23 @@ class NodeReader:
         self._asked = {source.key for source in sources}
         self.moments: dict[str, datetime] = {}
         self._handed: deque[str] = deque()
-        read = partial(_read_there, settings, Forgotten.of(workspace.home))
         execution = workspace.execution
-        engine = RayEngine(execution.cluster, execution.storage)
-        self._readings = engine.ordered(read, self._items(sources, execution.storage))
+        self._engine = RayEngine(execution.cluster, execution.storage)
+        read = partial(
+            _read_there,
+            settings,
+            Forgotten.of(workspace.home),
+            self._engine.folder_beside(workspace.home),
+        )
+        self._readings = self._engine.ordered(read, self._items(sources))
 
-    def _items(self, sources: Sequence[Source], storage: str) -> Iterator[Item]:
+    def _items(self, sources: Sequence[Source]) -> Iterator[Item]:
         for source in sources:
             now = datetime.now(UTC)
             self.moments[source.key] = now
             self._handed.append(source.key)
             files: list[SentFile] | None = None
-            if not sees(storage, source.path):
+            if not self._engine.sees(source.path):
                 try:
                     files = send_files(source.path)
                 except OSError:  # the reader of this process says so
@@ -95,8 +152,17 @@ class NodeReader:
         return False
 
 
-def _write(reading: Reading, folder: Path) -> None:
+def _write(reading: Reading | WrittenReading, folder: Path) -> None:
+    """Write the files of a reading into a folder, or move them there."""
     with disk_errors(folder):
+        if isinstance(reading, WrittenReading):
+            for name, sha256 in reading.sums.items():
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(reading.folder / name, path)
+                note_sha256(path, sha256)
+            return
+
         for name, content in reading.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,15 +172,20 @@ def _write(reading: Reading, folder: Path) -> None:
 def _read_there(
     config: SourceConfig,
     forgotten: Forgotten,
+    seen: Path | None,
     item: Item,
-) -> Reading | None:
-    """Return the files of a reading; None if the file cannot be read here; on a node."""
+) -> Reading | WrittenReading | None:
+    """Return the files of a reading; None if the file cannot be read here; on a node.
+
+    Args:
+        seen: A folder that the run sees too, in which the files may stay.
+    """
     source, now, files = item
     with opened_on_node(files or []) as folder:
         here = _source_here(source, files, folder)
         if here is None:
             return None
-        made = folder / "reading"
+        made = (seen or folder) / f"reading-{secrets.token_hex(8)}"
         try:
             read_source(
                 here,
@@ -126,11 +197,11 @@ def _read_there(
             )
         except ReviewLMError:
             return None
-        return {
-            file.relative_to(made).as_posix(): np.fromfile(file, np.uint8)
-            for file in sorted(made.rglob("*"))
-            if file.is_file()
-        }
+        files = [file for file in sorted(made.rglob("*")) if file.is_file()]
+        names = [file.relative_to(made).as_posix() for file in files]
+        if seen:
+            return WrittenReading(made, dict(zip(names, map(sha256_of, files), strict=True)))
+        return dict(zip(names, (np.fromfile(file, np.uint8) for file in files), strict=True))
 
 
 def _source_here(

@@ -21,6 +21,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,18 +33,21 @@ from reviewlm.core.environment import available_cores, busy, numpy_variables
 from reviewlm.core.errors import ClusterFailed, ConfigError, ReviewLMError
 from reviewlm.core.extras import require_library
 from reviewlm.core.processes import interrupts
-from reviewlm.models.dataflow import FilePiece
+from reviewlm.models.dataflow import FilePiece, Writer
 from reviewlm.models.threads import FanOut, in_order, map_in_order
 from reviewlm.tasks.execution.code_version import running_code
 from reviewlm.tasks.execution.node_files import require_code
 from reviewlm.tasks.execution.partitions import (
     PartitionFolder,
+    SeenFile,
     keep,
     keep_file,
     new_folder,
     opened,
     remove_folder,
     require_seen,
+    sees,
+    write_seen,
 )
 
 LOCAL = "local"
@@ -319,6 +323,7 @@ class RayEngine:
         self._ray = connect(address)
         self._code = running_code().whole()
         self._step = self._ray.remote(_step)
+        self._gather_step = self._ray.remote(_gather_step)
         self._folder: PartitionFolder | None = None
         if storage:
             self._folder = new_folder(storage)
@@ -382,8 +387,11 @@ class RayEngine:
         return keep_file(piece, self._folder)
 
     def put_file(self, piece: FilePiece) -> Any:
-        """Return a reference to the bytes of a file."""
-        return self._ray.put(self.keep_file(piece))
+        """Return a reference to the bytes of a file, or what stands for them."""
+        kept = self.keep_file(piece)
+        if isinstance(kept, SeenFile):  # small, so it travels with its step
+            return kept
+        return self._ray.put(kept)
 
     def submit(
         self,
@@ -418,6 +426,42 @@ class RayEngine:
         """
         yield from map(self._result, references)
 
+    def gather(self, function: Callable[[Iterator[Any]], Any], parts: Iterable[Any]) -> Any:
+        """Return what a function returns for the values of references, on a worker if these are in a storage.
+
+        Raises:
+            ClusterFailed: As `each`.
+        """
+        if self._folder is None:  # a worker would need all values at once
+            return function(self.fetch(parts))
+        there = self.put(function)
+        return self._result(self._gather_step.remote(self._code, there, *parts))
+
+    def write(
+        self,
+        folder: Path,
+        writer: Writer,
+        parts: Iterable[Any],
+    ) -> Any:
+        """Write files of a folder from the values of references, on a worker if the folder lies in the storage.
+
+        Raises:
+            ClusterFailed: As `each`.
+        """
+        if not self.sees(folder):
+            return writer(folder, self.fetch(parts))
+        return self.gather(partial(write_seen, folder.absolute(), writer), parts)
+
+    def folder_beside(self, home: Path) -> Path | None:
+        """Return a folder for files of a home that lies in the storage, until they are moved there; else None."""
+        if self._folder is None or not self.sees(home):
+            return None
+        return Path(self._folder.path)
+
+    def sees(self, path: Path) -> bool:
+        """Return whether all workers see a file or folder of this machine, since it lies in the storage."""
+        return self._folder is not None and sees(self._folder.storage, path)
+
     def _result(self, reference: Any) -> Any:
         try:
             return opened(self._ray.get(reference))
@@ -446,6 +490,12 @@ def _step(
     results = opened(function)(*map(opened, arguments))
     kept = tuple(keep(one, folder) for one in results)
     return kept[0] if len(kept) == 1 else kept
+
+
+def _gather_step(code: str, function: Any, *parts: Any) -> Any:
+    """Call a function on a worker with values of a storage; one at a time is in its memory."""
+    require_code(code)
+    return opened(function)(map(opened, parts))
 
 
 def _apply(function: Callable[[Any], Any], item: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import platform
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from reviewlm.core.errors import (
     ReviewLMError,
     disk_error,
 )
-from reviewlm.models.dataflow import FilePiece
+from reviewlm.models.dataflow import FilePiece, Writer
 
 LEAST_BYTES = 64 << 10
 """Smaller values travel with their task: a file would take longer."""
@@ -41,6 +42,8 @@ PREFIX = "reviewlm-partitions"
 REMOVALS = 10
 """Attempts to remove a folder into which workers still write what nobody waits for."""
 SETTING = "execution.storage"
+UNFINISHED = ".tmp-written-"
+"""Prefix of a folder in which a node writes files of another one."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,25 @@ def sees(storage: str, path: Path) -> bool:
         return False
     named = path.absolute().is_relative_to(root)
     return named and path.resolve().is_relative_to(root.resolve())
+
+
+def write_seen(
+    folder: Path,
+    writer: Writer,
+    values: Iterator[Any],
+) -> Any:
+    """Write files of a folder in the storage; they appear there whole, also if another node tries again."""
+    for left in folder.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+    work = folder / f"{UNFINISHED}{secrets.token_hex(8)}"
+    work.mkdir()
+    result = writer(work, values)
+    for file in work.iterdir():
+        file.replace(folder / file.name)
+
+    work.rmdir()
+    return result
 
 
 def _pack(value: Any) -> list[Any]:

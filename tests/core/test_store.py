@@ -398,6 +398,28 @@ def test_a_file_is_not_read_again_by_the_process_that_wrote_it(
     assert hashed == []
 
 
+@pytest.mark.parametrize("written_since", [False, True])
+def test_a_told_sha256_counts_until_somebody_writes_to_the_file(
+    tmp_path: Path, written_since: bool
+) -> None:
+    def make(work: Path) -> dict[str, int]:
+        facts = write_hello(work)
+        store_module.note_sha256(work / "hello.txt", "told")
+        if written_since:
+            (work / "hello.txt").write_text("hello again")
+        return facts
+
+    artifact = Store(tmp_path).build(
+        "stage",
+        "1",
+        {},
+        {},
+        make,
+    )
+    told = artifact.artifact.manifest["files"]["hello.txt"]["sha256"] == "told"
+    assert told != written_since
+
+
 def test_an_undisturbed_file_is_read_once_in_another_process(
     tmp_path: Path, hashed: list[str]
 ) -> None:

@@ -1,11 +1,15 @@
 """Equal ids of different people, restated months, edited reviews are told apart; what leaves is counted and named."""
 
+import numpy as np
+import polars as pl
 import pytest
 
 from reviewlm.core.errors import InputError
 from reviewlm.corpus.account import Account, Outcome
+from reviewlm.corpus.ingestion.repeated_ids import find_repeats
 from tests.corpus import data_sets
 from tests.corpus.review_files import as_csv, ingested, json_lines
+from tests.in_process_dataflow import InProcess
 
 KNOWN = ("review_id", "user_id", "business_id", "stars", "text", "date")
 
@@ -229,3 +233,23 @@ def test_a_month_whose_every_text_is_corrected_in_another_file_is_no_error(tmp_p
         tmp_path, ("a.jsonl", json_lines(before)), ("b.jsonl", json_lines(after))
     )
     assert account_of(facts).count(Outcome.REPLACED) == 50
+
+
+@pytest.mark.parametrize("repeats", [30, 0])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_find_the_repeated_ids_that_threads_find(tmp_path, repeats, workers):
+    rows = [review(n) for n in range(200)]
+    rows += [review(n, text=f"Edited {n}.") for n in range(repeats)]
+    rows += [review(n, "someone else") for n in range(0, repeats, 3)]
+    table = pl.DataFrame(rows).with_columns(pl.col("date").str.to_datetime())
+    paths = [tmp_path / f"{number}.parquet" for number in range(3)]
+    third = -(-table.height // 3)
+    for number, path in enumerate(paths):
+        table[number * third : (number + 1) * third].write_parquet(path)
+
+    ends = [third, table.height]
+    here = find_repeats(paths, ends)
+    there = find_repeats(paths, ends, engine=InProcess(workers))
+    assert bool(here) == bool(repeats)
+    for name, values in vars(here).items():
+        assert np.array_equal(values, getattr(there, name)), name

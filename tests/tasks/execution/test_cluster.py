@@ -17,11 +17,14 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
+from reviewlm.core import store
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.errors import ClusterFailed, ConfigError
+from reviewlm.corpus.splitting.split import TABLE
 from reviewlm.corpus.synthetic.synth import write_reviews
 from reviewlm.models.dataflow import FilePiece
 from reviewlm.models.specs import NGramSpec
+from reviewlm.models.streams import DOCUMENTS, IDS
 from reviewlm.tasks.data import ingest, read_on_nodes
 from reviewlm.tasks.data.ingest import ingest_files
 from reviewlm.tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokenize, train_vocabulary
@@ -249,6 +252,11 @@ def test_prepared_data_are_the_same_bytes_whoever_makes_them(
         read_on_nodes, "send_files", lambda path: (sent.append(path), send(path))[1]
     )
     monkeypatch.setattr(FilePiece, "read", lambda piece: (sent.append(piece.path), read(piece))[1])
+    hashed: list[str] = []
+    hash_here = store.sha256_of
+    monkeypatch.setattr(
+        store, "sha256_of", lambda path: (hashed.append(path.name), hash_here(path))[1]
+    )
     kept: list[int] = []
     remove = machinery.remove_folder
 
@@ -263,12 +271,15 @@ def test_prepared_data_are_the_same_bytes_whoever_makes_them(
     here = made("")
     for place in ("", str(storage), str(tmp_path)):
         sent.clear()
+        hashed.clear()
         for one, other in zip(here, made(engine.address, place), strict=True):
             assert one.digest == other.digest, one.stage
             assert one.manifest["files"] == other.manifest["files"], one.stage
 
     assert parsed[3:] == ["none.jsonl"] * 3, "a file was read by this process instead of a node"
     assert sent == [], "this process has read a file that the nodes see"
+    large = {TABLE, IDS, DOCUMENTS, "part-00000.parquet"}
+    assert large.isdisjoint(hashed), "this process has read a file that a node has written"
     assert min(kept) > 2, "a stage has kept no partition in the storage"
     gc.collect()  # a folder goes with its engine
     assert list(storage.iterdir()) == []
