@@ -186,9 +186,28 @@ def write_stream(
     return write_encoded(folder, vocabulary, fan_out(encode, slice_reviews(batches)))
 
 
+class EncoderFacts(NamedTuple):
+    """Facts about a vocabulary that stand in the header of a stream; its entries are much larger."""
+
+    size: int
+    digest: str
+    lossless: bool
+    boundary_policy: str
+
+    @classmethod
+    def of(cls, vocabulary: TokenEncoder) -> EncoderFacts:
+        """Return the facts about a vocabulary."""
+        return cls(
+            vocabulary.size,
+            vocabulary.digest,
+            vocabulary.lossless,
+            vocabulary.boundary_policy,
+        )
+
+
 def write_encoded(
     folder: Path | str,
-    vocabulary: TokenEncoder,
+    vocabulary: TokenEncoder | EncoderFacts,
     batches: Iterable[EncodedBatch],
 ) -> dict[str, Any]:
     """Write encoded reviews as a stream; see `write_stream`."""
@@ -301,7 +320,7 @@ def encode_batch(
     )
 
 
-def _id_type(vocabulary: TokenEncoder) -> str:
+def _id_type(vocabulary: TokenEncoder | EncoderFacts) -> str:
     return "uint16" if vocabulary.size <= 1 << 16 else "uint32"
 
 

@@ -29,7 +29,7 @@ from reviewlm.corpus.duplicates.exact import (
 from reviewlm.corpus.duplicates.near import ABSENT, NearDuplicates
 from reviewlm.corpus.duplicates.node_near import NearOnNodes
 from reviewlm.corpus.splitting.learnt import train_forms
-from reviewlm.corpus.splitting.split import TABLE
+from reviewlm.corpus.splitting.split import read_rows
 
 MOST_CROWDS = 5
 """Number of crowds of copies that are named, the largest ones."""
@@ -140,10 +140,9 @@ def _entries_of_crowds(
 ) -> list[Entry]:
     """Return the entries about the largest crowds, each with the beginning of its text."""
     rows = np.cumsum(repeats.code == STAYS) - 1
-    texts = pl.scan_parquet(folder / TABLE).select("text")
     entries = []
     for crowd in crowds[:MOST_CROWDS]:
-        text = texts.slice(int(rows[crowd.first]), 1).collect(engine="streaming").item()
+        text = read_rows(folder, rows[[crowd.first]], ["text"]).item()
         entries.append(entry_of_crowd(crowd.reviews, crowd.share, text))
 
     return entries

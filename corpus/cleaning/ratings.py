@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from reviewlm.corpus.duplicates.exact import STAYS, ExactDuplicates
-from reviewlm.corpus.splitting.split import TABLE
+from reviewlm.corpus.splitting.split import read_rows
 
 TELLING = 8
 """Words of a text that two people hardly write: with other ratings it is odd, and "Great food!" is not."""
@@ -90,9 +90,7 @@ def _with_longest(
         return found
 
     rows = (np.cumsum(repeats.code == STAYS) - 1)[texts["first"].to_numpy()]
-    table = pl.scan_parquet(folder / TABLE).select("text", "words").with_row_index("row")
-    wanted = pl.col("row").is_in(pl.Series(rows, dtype=pl.UInt32).implode())
-    shown = table.filter(wanted).collect(engine="streaming").sort("row")
+    shown = read_rows(folder, rows, ["text", "words"])
     place = int(shown["words"].to_numpy().argmax())
     longest = shown.row(place, named=True)
     ratings = tuple(texts["stars"][place].to_list())

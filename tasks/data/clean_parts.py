@@ -25,7 +25,13 @@ from reviewlm.corpus.splitting.split import (
 from reviewlm.corpus.synthetic.canaries import Canaries
 from reviewlm.models.dataflow import Dataflow, FilePiece
 from reviewlm.models.row_groups import row_groups
-from reviewlm.models.streams import EncodedBatch, encode_batch, slice_reviews, write_encoded
+from reviewlm.models.streams import (
+    EncodedBatch,
+    EncoderFacts,
+    encode_batch,
+    slice_reviews,
+    write_encoded,
+)
 from reviewlm.models.threads import FanOut
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.tasks.execution.partitions import opened
@@ -133,7 +139,7 @@ def write_on_nodes(
         done += reviews
         report(done)
 
-    write = partial(_write_parts, vocabulary)
+    write = partial(_write_parts, EncoderFacts.of(vocabulary))
     facts: dict[str, Any] = engine.write(folder, write, [one[0] for one in made])
     for name, sha256 in facts["sha256"].items():
         note_sha256(folder / name, sha256)
@@ -163,7 +169,7 @@ def _encode_part(
 
 
 def _write_parts(
-    vocabulary: Vocabulary,
+    vocabulary: EncoderFacts,
     folder: Path,
     parts: Iterator[list[EncodedBatch]],
 ) -> dict[str, Any]:
