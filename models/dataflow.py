@@ -74,6 +74,10 @@ class Dataflow(Protocol):
         """Return a reference to the bytes of a file, for the arguments of a step; workers read what they see."""
         ...
 
+    def sees(self, path: Path) -> bool:
+        """Return whether all workers see a file or folder of this machine."""
+        ...
+
     def submit(self, function: Any, *arguments: Any, results: int = 1) -> list[Any]:
         """Have `function(*arguments)` computed, and return references to the values in the sequence that it returns.
 

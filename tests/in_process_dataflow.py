@@ -35,6 +35,9 @@ class InProcess:
     def put_file(self, piece: FilePiece) -> Any:
         return _Stored(piece.read())
 
+    def sees(self, path: Path) -> bool:
+        return True
+
     def submit(self, function: Any, *arguments: Any, results: int = 1) -> list[Any]:
         began = time.process_time()
         call, *values = map(_opened, (function, *arguments))

@@ -85,6 +85,17 @@ def node_seconds() -> dict[int, float]:
     return found
 
 
+def seconds_by_process() -> list[dict[int, float]]:
+    """Return, for each node that is bound to one core, the processor seconds of its processes so far, by process id."""
+    found = []
+    for raylet in raylets():
+        with suppress(psutil.Error):
+            if len(raylet.cpu_affinity()) == 1:
+                family = (raylet, *raylet.children(recursive=True))
+                found.append({one.pid: _seconds([one]) for one in family})
+    return found
+
+
 def _seconds(processes: Sequence[psutil.Process]) -> float:
     total = 0.0
     for process in processes:

@@ -31,7 +31,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from benchmarks.cluster.pinned_nodes import node_seconds, pinned_nodes
+from benchmarks.cluster.pinned_nodes import pinned_nodes, seconds_by_process
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
 from reviewlm.core.store import Artifact
@@ -83,7 +83,7 @@ class Clock:
         self.stages: dict[str, float] = {}
         self.intervals: list[list[float]] = []
         self._began = time.process_time()
-        self._nodes = node_seconds()
+        self._nodes = seconds_by_process()
         self._own = 0.0
 
     def note(self, stage: str) -> None:
@@ -95,8 +95,11 @@ class Clock:
     def wait_over(self) -> None:
         """Note what each node has done since the last call; this takes time, which is not counted."""
         began = time.process_time()
-        now = node_seconds()
-        self.intervals.append([now[node] - self._nodes.get(node, 0.0) for node in now])
+        now = seconds_by_process()
+        done = []
+        for node, earlier in zip(now, self._nodes, strict=True):
+            done.append(sum(node[pid] - earlier.get(pid, 0.0) for pid in node))
+        self.intervals.append(done)
         self._nodes = now
         self._own += time.process_time() - began
 

@@ -6,10 +6,14 @@ written again. `dataset.json` is written last.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +48,7 @@ from reviewlm.corpus.ingestion.repeated_ids import Fate, RepeatedIds, find_repea
 from reviewlm.corpus.reading.known_names import unread
 from reviewlm.corpus.reading.sources import Listed, originals
 from reviewlm.corpus.schema import COLUMNS, QUARANTINE, REMEDIES, Reason
-from reviewlm.models.dataflow import Dataflow
+from reviewlm.models.dataflow import Dataflow, FilePiece
 from reviewlm.models.threads import map_in_order
 
 DATASET_FILE = "dataset.json"
@@ -89,7 +93,7 @@ def assemble(
         config: What an id names (`ids`), and how many may be those of other reviews (`max_reused_ids`, `max_replaced`).
         read_order: The place of each file, by its key, in the order in which the files were read for the first time;
             None: that of the sources. Of records with equal ids and dates, that of the file read later stays.
-        engine: Who looks for repeated ids; default: threads.
+        engine: Who looks for repeated ids, and writes their parts again; default: threads.
 
     Returns:
         Facts: records, rows, quarantined, duplicates (`superseded` by a newer record with the same id, `identical`
@@ -135,7 +139,8 @@ def assemble(
 
     settled: dict[str, dict[str, Any]] = {}
     with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
-        writer = _Parts(folder / PARTS, repeats, quarantine)
+        parts = _parts_of(used, repeats, folder / PARTS, engine)
+        writer = _Parts(folder / PARTS, parts, quarantine)
         for source, reading in zip(chosen.values(), used, strict=True):
             for bad in iter_quarantine(reading.quarantine):
                 quarantine.add(bad)
@@ -445,13 +450,13 @@ class _Parts:
     def __init__(
         self,
         folder: Path,
-        repeats: RepeatedIds,
+        parts: Iterator[_Part],
         quarantine: QuarantineWriter,
     ) -> None:
         self.folder = folder
-        self.repeats = repeats
+        self.parts = parts
         self.quarantine = quarantine
-        self.row = self.superseded = self.identical = 0
+        self.superseded = self.identical = 0
         self.described: list[dict[str, Any]] = []
 
     def add_source(self, reading: SourceReading) -> dict[str, Any]:
@@ -459,7 +464,7 @@ class _Parts:
         first = len(self.described)
         lost = self.superseded + self.identical
         sums = reading.sums
-        for part in map_in_order(_without_repeats, self._number_parts(reading), AT_A_TIME, ahead=0):
+        for part in islice(self.parts, len(reading.paths)):
             self._add(part, sums)
 
         mine = self.described[first:]
@@ -477,15 +482,6 @@ class _Parts:
             "parts": [f"{part_name(number)}.parquet" for number in numbers],
         }
 
-    def _number_parts(
-        self, reading: SourceReading
-    ) -> Iterator[tuple[Path, dict[str, Any], RepeatedIds]]:
-        """Yield each part of a source with its description and the repeated ids among its rows."""
-        for path, part in zip(reading.paths, reading.facts["parts"], strict=True):
-            start = self.row
-            self.row = self.row + part["rows"]
-            yield path, part, self.repeats.of_rows(start, self.row)
-
     def _add(self, part: _Part, sums: Mapping[Path, str]) -> None:
         """Add a part; *sums* has the SHA-256 of files with a second name."""
         if part.dropped is not None:
@@ -497,12 +493,14 @@ class _Parts:
             return
 
         new = self.folder / f"{part_name(len(self.described))}.parquet"
-        if isinstance(part.content, Path):
+        if part.sha256:
+            note_sha256(new, part.sha256)
+        elif isinstance(part.content, Path):
             link_whole(part.content, new)
             if part.content in sums:
                 note_sha256(new, sums[part.content])
         else:
-            write_whole(new, part.content)
+            write_whole(new, memoryview(part.content))
 
         self.described.append(part.described)
 
@@ -513,24 +511,99 @@ class _Part:
 
     Attributes:
         content: The bytes of its file, or a file with these bytes.
+        sha256: Of the file of a part that a worker has written to its place; else "".
         described: See `reviewlm.corpus.ingestion.parts.describe`; None if no row stays.
         dropped: The rows that left, as quarantine records; None if the part stays as it was read.
         identical: Number of those that are the same as the row that stays.
     """
 
-    content: Path | memoryview
+    content: Path | memoryview | np.ndarray
     described: dict[str, Any] | None
     dropped: pl.DataFrame | None = None
     identical: int = 0
+    sha256: str = ""
 
 
-def _without_repeats(item: tuple[Path, dict[str, Any], RepeatedIds]) -> _Part:
-    """Rename and drop the rows of a part that repeat the id of another row."""
-    path, part, repeats = item
+@dataclass(frozen=True)
+class _ReadPart:
+    """A part as it was read, with its description and the repeated ids among its rows."""
+
+    path: Path
+    described: dict[str, Any]
+    repeats: RepeatedIds
+
+
+def _parts_of(
+    readings: Sequence[SourceReading],
+    repeats: RepeatedIds,
+    folder: Path,
+    engine: Dataflow | None,
+) -> Iterator[_Part]:
+    """Yield the parts of all readings without the rows that leave, in order.
+
+    Args:
+        folder: Where they belong; workers that see it write there.
+        engine: Who reads and writes the parts with repeated ids; default: threads.
+    """
+    read = []
+    row = 0
+    for reading in readings:
+        for path, part in zip(reading.paths, reading.facts["parts"], strict=True):
+            start = row
+            row += part["rows"]
+            read.append(_ReadPart(path, part, repeats.of_rows(start, row)))
+
+    if not engine:
+        yield from map_in_order(_without_repeats, read, AT_A_TIME, ahead=0)
+        return
+
+    handed: list[list[Any]] = []
+    number = 0
+    for part in read:
+        place = folder / f"{part_name(number)}.parquet"
+        number += part.described["rows"] > len(part.repeats.losers)
+        if part.repeats:
+            there = place.absolute() if engine.sees(folder) else None
+            content = engine.put_file(FilePiece(part.path))
+            handed.append(engine.submit(partial(_without_repeats_there, part, there), content))
+        else:
+            handed.append([])
+
+    for part, references in zip(read, handed, strict=True):
+        if references:
+            yield from engine.fetch(references)
+        else:
+            yield _without_repeats(part)
+
+
+def _without_repeats_there(
+    part: _ReadPart,
+    place: Path | None,
+    content: np.ndarray,
+) -> list[_Part]:
+    """Return a part without the rows that leave, written to its place if that is seen here; on a worker."""
+    made = _without_repeats(part, io.BytesIO(content.data))
+    if made.described is None:
+        return [made]
+
+    left = np.frombuffer(made.content, np.uint8)
+    if place is None:
+        return [replace(made, content=left)]
+    write_whole(place, left.data)
+    return [replace(made, content=place, sha256=hashlib.sha256(left.data).hexdigest())]
+
+
+def _without_repeats(read: _ReadPart, file: io.BytesIO | None = None) -> _Part:
+    """Rename and drop the rows of a part that repeat the id of another row; *file* has its bytes if they are here."""
+    path = read.path
+    part = read.described
+    repeats = read.repeats
     if not repeats:
         return _Part(path, part)
 
-    frame, content = _rename(pl.read_parquet(path), repeats, add_contents([part["content"]]))
+    frame, content = _rename(
+        pl.read_parquet(file or path), repeats, add_contents([part["content"]])
+    )
     dropped = frame[repeats.losers]
     remaining = frame[np.delete(np.arange(frame.height), repeats.losers)]
     described = None

@@ -17,6 +17,7 @@ def ingest(
     folder,
     config,
     now=None,
+    engine=None,
 ):
     sources, readings = all_sources(inputs, None, config.skip_missing), folder / "readings"
     read = {
@@ -24,7 +25,13 @@ def ingest(
         for number, (key, source) in enumerate(originals(sources).items())
     }
     with disk_errors(folder):
-        facts = assemble(folder, sources, read, config)
+        facts = assemble(
+            folder,
+            sources,
+            read,
+            config,
+            engine=engine,
+        )
     shutil.rmtree(readings)
     return facts
 

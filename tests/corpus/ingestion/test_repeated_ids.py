@@ -1,9 +1,12 @@
 """Equal ids of different people, restated months, edited reviews are told apart; what leaves is counted and named."""
 
+from datetime import UTC, datetime
+
 import numpy as np
 import polars as pl
 import pytest
 
+from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import InputError
 from reviewlm.corpus.account import Account, Outcome
 from reviewlm.corpus.ingestion.repeated_ids import find_repeats
@@ -11,6 +14,7 @@ from tests.corpus import data_sets
 from tests.corpus.review_files import as_csv, ingested, json_lines
 from tests.in_process_dataflow import InProcess
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KNOWN = ("review_id", "user_id", "business_id", "stars", "text", "date")
 
 
@@ -253,3 +257,26 @@ def test_workers_find_the_repeated_ids_that_threads_find(tmp_path, repeats, work
     assert bool(here) == bool(repeats)
     for name, values in vars(here).items():
         assert np.array_equal(values, getattr(there, name)), name
+
+
+@pytest.mark.parametrize("sees", [True, False], ids=["seen", "sent"])
+def test_workers_write_the_parts_that_one_machine_writes(tmp_path, monkeypatch, sees):
+    monkeypatch.setattr(InProcess, "sees", lambda engine, path: sees)
+    rows = [review(n) for n in range(120)]
+    (tmp_path / "a.jsonl").write_bytes(json_lines([*rows, *rows[:9]]))
+    (tmp_path / "b.jsonl").write_bytes(json_lines([review(n, text="Edited.") for n in range(5)]))
+    (tmp_path / "c.jsonl").write_bytes(json_lines([review(n) for n in range(200, 260)]))
+    made = []
+    for name, engine in (("here", None), ("there", InProcess(2))):
+        folder = tmp_path / name
+        facts = data_sets.ingest(
+            sorted(tmp_path.glob("*.jsonl")),
+            folder,
+            SourceConfig(part_rows=40),
+            now=NOW,
+            engine=engine,
+        )
+        files = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        made.append((facts, files))
+    assert made[0][0]["duplicates"] == 14
+    assert made[0] == made[1]
