@@ -500,7 +500,7 @@ class _Parts:
             if part.content in sums:
                 note_sha256(new, sums[part.content])
         else:
-            write_whole(new, memoryview(part.content))
+            write_whole(new, part.content)
 
         self.described.append(part.described)
 
@@ -517,7 +517,7 @@ class _Part:
         identical: Number of those that are the same as the row that stays.
     """
 
-    content: Path | memoryview | np.ndarray
+    content: Path | memoryview | bytes
     described: dict[str, Any] | None
     dropped: pl.DataFrame | None = None
     identical: int = 0
@@ -583,14 +583,14 @@ def _without_repeats_there(
 ) -> list[_Part]:
     """Return a part without the rows that leave, written to its place if that is seen here; on a worker."""
     made = _without_repeats(part, io.BytesIO(content.data))
-    if made.described is None:
+    if isinstance(made.content, Path):  # no row is left
         return [made]
 
-    left = np.frombuffer(made.content, np.uint8)
+    left = bytes(made.content)
     if place is None:
         return [replace(made, content=left)]
-    write_whole(place, left.data)
-    return [replace(made, content=place, sha256=hashlib.sha256(left.data).hexdigest())]
+    write_whole(place, left)
+    return [replace(made, content=place, sha256=hashlib.sha256(left).hexdigest())]
 
 
 def _without_repeats(read: _ReadPart, file: io.BytesIO | None = None) -> _Part:

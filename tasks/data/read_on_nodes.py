@@ -197,11 +197,11 @@ def _read_there(
             )
         except ReviewLMError:
             return None
-        files = [file for file in sorted(made.rglob("*")) if file.is_file()]
-        names = [file.relative_to(made).as_posix() for file in files]
+        paths = [path for path in sorted(made.rglob("*")) if path.is_file()]
+        written = {path.relative_to(made).as_posix(): path for path in paths}
         if seen:
-            return WrittenReading(made, dict(zip(names, map(sha256_of, files), strict=True)))
-        return dict(zip(names, (np.fromfile(file, np.uint8) for file in files), strict=True))
+            return WrittenReading(made, {name: sha256_of(path) for name, path in written.items()})
+        return {name: np.fromfile(path, np.uint8) for name, path in written.items()}
 
 
 def _source_here(
