@@ -54,6 +54,7 @@ from tests.in_process_dataflow import InProcess
 
 FILES = 16
 SAMPLE_SECONDS = 0.02
+IDLE_SECONDS = 10.0
 WAYS = ("here", "in process", "1", "2", "1 shared", "2 shared")
 
 
@@ -318,6 +319,7 @@ def measured(
             storage,
             Clock(),
         )
+        idle = idle_share() if address else 0.0
         clock = Clock()
         began = time.perf_counter()
         with anonymous_memory() as peak, clock.watching():
@@ -328,13 +330,22 @@ def measured(
                 storage,
                 clock,
             )
+        wall = time.perf_counter() - began
         return {
             **figures,
             **clock.figures(),
-            "wall": round(time.perf_counter() - began, 2),
+            "wall": round(wall, 2),
+            "of the run's process, Ray's threads while it waits": round(idle * wall, 3),
             "anonymous MiB of the run's process, before and peak": peak,
             "results": results,
         }
+
+
+def idle_share() -> float:
+    """Return the share of a core that Ray's threads of this process take while it only waits."""
+    began = time.process_time()
+    time.sleep(IDLE_SECONDS)
+    return (time.process_time() - began) / IDLE_SECONDS
 
 
 @contextmanager
