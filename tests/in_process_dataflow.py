@@ -33,7 +33,7 @@ class InProcess:
         return _Stored(value)
 
     def put_file(self, piece: FilePiece) -> Any:
-        return _Stored(piece.read())
+        return _Seen(piece)
 
     def sees(self, path: Path) -> bool:
         return True
@@ -81,7 +81,15 @@ class _Stored:
         return pickle.loads(self._content, buffers=self._buffers)
 
 
+class _Seen:
+    def __init__(self, piece: FilePiece) -> None:
+        self._piece = piece
+
+    def value(self) -> Any:
+        return self._piece.read()
+
+
 def _opened(value: Any) -> Any:
-    if isinstance(value, _Stored):
+    if isinstance(value, _Stored | _Seen):
         return value.value()
     return value
