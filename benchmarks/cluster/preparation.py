@@ -83,12 +83,21 @@ class Clock:
     def __init__(self) -> None:
         self.stages: dict[str, float] = {}
         self.intervals: list[list[float]] = []
+        self.paths: dict[str, list[float]] = {}
+        self._noted = 0
         self._began = time.process_time()
         self._nodes = seconds_by_process()
         self._own = 0.0
 
     def note(self, stage: str) -> None:
         """End a stage."""
+        self.wait_over()
+        nodes = np.array([one for one in self.intervals[self._noted :] if one] or [[0.0]])
+        self._noted = len(self.intervals)
+        self.paths[stage] = [
+            round(float(nodes.sum()), 2),
+            round(float(nodes.max(1).sum()), 2),
+        ]
         self.stages[stage] = round(time.process_time() - self._began - self._own, 3)
         self._began = time.process_time()
         self._own = 0.0
@@ -138,6 +147,7 @@ class Clock:
             "run's process": self.stages,
             "each node": nodes.sum(0).round(2).tolist(),
             "critical path": round(float(nodes.max(1).sum()), 2),
+            "both nodes and critical path, by stage": self.paths,
         }
 
 

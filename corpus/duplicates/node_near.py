@@ -18,15 +18,11 @@ import polars as pl
 
 from reviewlm.core.config.sections.data import DuplicatesConfig
 from reviewlm.corpus.duplicates import minhash
-from reviewlm.corpus.duplicates.exact import cut_ranges
+from reviewlm.corpus.duplicates.exact import cut_ranges, ranges_for
 from reviewlm.corpus.duplicates.near import NearDuplicates
 from reviewlm.corpus.duplicates.node_coverage import FormsPart, coverage_on_nodes
 from reviewlm.corpus.duplicates.shingles import Forms, chosen_forms
 from reviewlm.models.dataflow import Dataflow
-
-PARTS_PER_WORKER = 2
-MOST_PARTS = 256
-"""Ranges of keys, and groups of texts that are compared: each slice has a result for each."""
 
 
 class RangeKeys(NamedTuple):
@@ -64,7 +60,7 @@ class NearOnNodes(NearDuplicates):
         self._forms: list[Any] = []
         self._ranges: list[list[Any]] = []
         self._keys: list[np.ndarray] = []
-        self._parts = min(PARTS_PER_WORKER * engine.workers(), MOST_PARTS)
+        self._parts = ranges_for(engine.workers())  # of keys, and groups of texts to compare
 
     @property
     def keys(self) -> np.ndarray:
