@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +34,8 @@ class AnyRatingState:
         inner: State of the model that reads B · R streams.
         logp_BR: Log-probability of each rating given the tokens so far.
         begun: Whether `<bos>` was read.
-        next_BRV: Log-probabilities of the next token under each rating; None if they were not computed.
+        next_BRV: Log-probabilities of the next token under each rating; None if they were not computed, or follow from
+            `inner` (`NeuralLM.next_logp`).
     """
 
     inner: Any
@@ -109,12 +110,9 @@ class AnyRating:
 
     def step(self, ids_B: np.ndarray, state: AnyRatingState) -> tuple[torch.Tensor, AnyRatingState]:
         """Read one token of each text; see `LanguageModel.step`."""
-        if state.begun:
-            state = self._read(np.asarray(ids_B)[:, None], state)
-            logp_BRV = cast(torch.Tensor, state.next_BRV)
-        else:
-            logp_BRV, state = self._begin(ids_B)
-
+        ids_B1 = np.asarray(ids_B)[:, None]
+        state = self._read(ids_B1, state) if state.begun else self._begin(ids_B)
+        logp_BRV = self._next(state)
         weights_BR = torch.as_tensor(state.logp_BR, dtype=logp_BRV.dtype, device=logp_BRV.device)
         return log_sum_over(logp_BRV, weights_BR), state
 
@@ -122,7 +120,7 @@ class AnyRating:
         """Read T tokens of each text without scoring them; the same to the bit as T steps."""
         first = 0
         if not state.begun and ids_BT.shape[1]:
-            state = self._begin(ids_BT[:, 0])[1]
+            state = self._begin(ids_BT[:, 0])
             first = 1
 
         width = max(1, ENTRIES // (self.vocabulary_size * max(1, state.logp_BR.size)))
@@ -132,8 +130,12 @@ class AnyRating:
         return state
 
     def _read(self, ids_BT: np.ndarray, state: AnyRatingState) -> AnyRatingState:
-        """Read T tokens of each text that has begun, T at least 1, with the distributions after them."""
+        """Read T tokens of each text that has begun, T at least 1; weigh its ratings by what each says of the tokens."""
         rows_NT = np.repeat(ids_BT, len(self._ratings), axis=0)
+        if self._scores_steps:
+            nats_NT, inner = self._model.score_steps(rows_NT, state.inner)  # type: ignore[attr-defined]
+            return AnyRatingState(inner, _weighed(nats_NT, state.logp_BR), True)
+
         nats_N1 = state.nats_of(ids_BT[:, 0])
         if nats_N1 is None:
             nats_N1 = self._model.score(rows_NT[:, :1], state.inner)[0]
@@ -142,40 +144,54 @@ class AnyRating:
         targets_NT1 = torch.as_tensor(rows_NT[:, 1:, None], device=logp_NTV.device)
         logp_NT = logp_NTV[:, :-1].gather(2, targets_NT1)[:, :, 0]
         nats_NT = np.concatenate([nats_N1, -logp_NT.double().cpu().numpy()], 1)
-        logp_BR = state.logp_BR
-        for nats_N in nats_NT.T:  # one by one, so that the result does not depend on T
-            logp_BR = _logp_of_ratings(nats_N.reshape(*logp_BR.shape, 1), logp_BR)[:, :, 1]
-
+        logp_BR = _weighed(nats_NT, state.logp_BR)
         next_BRV = logp_NTV[:, -1].view(*logp_BR.shape, -1)
         if ids_BT.shape[1] > 1:
             next_BRV = next_BRV.clone()  # a view would keep the distributions of all T tokens
         return AnyRatingState(inner, logp_BR, True, next_BRV)
 
-    def _begin(self, ids_B: np.ndarray) -> tuple[torch.Tensor, AnyRatingState]:
+    def _begin(self, ids_B: np.ndarray) -> AnyRatingState:
         """Read the `<bos>` of each text as `_read` does; computed once, for all texts begin with it."""
         if (ids_B != BOS).any():
             raise ModelError("a text without a rating must begin with <bos>", "input")
 
-        logp_1RV, state = self._begun
-        rows = [0] * len(ids_B)
-        return logp_1RV[rows], state.take(rows)
+        return self._begun.take([0] * len(ids_B))
 
     @cached_property
-    def _begun(self) -> tuple[torch.Tensor, AnyRatingState]:
-        """The distributions after the `<bos>` of one text and its rating, and the state there."""
+    def _begun(self) -> AnyRatingState:
+        """The state of one text after its `<bos>` and its rating."""
         ratings = len(self._ratings)
         bos_R1 = np.full((ratings, 1), BOS, np.int64)
         inner = read_on(self._model, bos_R1, self._model.start(ratings))
         logp_RV, inner = self._model.step(self._stars(1), inner)
-        logp_1RV = logp_RV[None]
-        return logp_1RV, AnyRatingState(inner, np.log(self._shares_R)[None], True, logp_1RV)
+        following = None if self._scores_steps else logp_RV[None]
+        return AnyRatingState(inner, np.log(self._shares_R)[None], True, following)
+
+    @property
+    def _scores_steps(self) -> bool:
+        """Whether the inner model needs no distributions to score the tokens of steps."""
+        return getattr(self._model, "scores_steps", False)
+
+    def _next(self, state: AnyRatingState) -> torch.Tensor:
+        """Return log p of every next token under each rating (B, R, V).
+
+        Raises:
+            ModelError: kind "input": the last token was not read by `step` or `advance`.
+        """
+        if state.next_BRV is not None:
+            return state.next_BRV
+        if not self._scores_steps:
+            raise ModelError("the distributions under each rating are not known", "input")
+
+        logp_NV: torch.Tensor = self._model.next_logp(state.inner)  # type: ignore[attr-defined]
+        return logp_NV.view(*state.logp_BR.shape, -1)
 
     def score(self, ids_BT: np.ndarray, state: AnyRatingState) -> tuple[np.ndarray, AnyRatingState]:
         """Read T tokens of each text; see `LanguageModel.score`."""
         nats_BT = np.zeros(ids_BT.shape)
         first = 0
         if not state.begun and ids_BT.shape[1]:
-            state = self._begin(ids_BT[:, 0])[1]
+            state = self._begin(ids_BT[:, 0])
             first = 1
 
         if ids_BT.shape[1] > first:
@@ -196,13 +212,11 @@ class AnyRating:
         Raises:
             ModelError: kind "input": the last token was not read by `step` or `advance`.
         """
-        if state.next_BRV is None:
-            raise ModelError("the distributions under each rating are not known", "input")
-
+        logp_BRV = self._next(state)
         best_B = state.logp_BR.argmax(1)
         rows_B = np.arange(len(best_B))
         inner = state.inner.take((rows_B * len(self._ratings) + best_B).tolist())
-        return state.next_BRV[torch.from_numpy(rows_B), torch.from_numpy(best_B)], inner
+        return logp_BRV[torch.from_numpy(rows_B), torch.from_numpy(best_B)], inner
 
     def save(self, folder: Any) -> None:
         """Refuse: the inner model is what is saved."""
@@ -244,6 +258,13 @@ class AnyRatingMixture(AnyRating):
         given_BT = np.isin(ids_BT, sorted(CONTEXT_IDS))
         after = AnyRatingState(inner, logp_BRT[:, :, -1], state.begun or first)
         return average_ratings(inner_attribution, logp_BRT[:, :, :-1], given_BT), after
+
+
+def _weighed(nats_NT: np.ndarray, logp_BR: np.ndarray) -> np.ndarray:
+    """Return log p(rating) after T tokens (B, R); one by one, so that the result does not depend on T."""
+    for nats_N in nats_NT.T:
+        logp_BR = _logp_of_ratings(nats_N.reshape(*logp_BR.shape, 1), logp_BR)[:, :, 1]
+    return logp_BR
 
 
 def _logp_of_ratings(nats_BRT: np.ndarray, logp_BR: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from ..tokens.special import STARS
 from .architectures import NPLMNetwork, RecurrentNetwork
 from .device import POSITIONS, out_of_memory, require_device
 from .inference.copies import FEWEST, CopiesReader
-from .inference.reader import LSTMReader, Reader, reader_for
+from .inference.reader import AdaptiveLogp, LSTMReader, Reader, SoftmaxLogp, reader_for
 from .network import Network, NetworkState, fill_from, join, require_weights_for, stored_once, take
 from .output import CONTEXT_IDS, NOT_SCORED
 from .spec import WEIGHTS
@@ -129,6 +129,33 @@ class NeuralLM:
         if ids_BT.shape[1]:
             return self.features(ids_BT, state)[1]
         return state
+
+    @property
+    def scores_steps(self) -> bool:
+        """Whether `score_steps` and `next_logp` may be called."""
+        return self.reader is not None and isinstance(self.reader.logp, AdaptiveLogp | SoftmaxLogp)
+
+    @torch.no_grad()
+    def score_steps(self, ids_BT: np.ndarray, state: NeuralState) -> tuple[np.ndarray, NeuralState]:
+        """Read T tokens of each stream, T at least 1; return −log p of each (B, T), and the state after them.
+
+        Unlike `score`, the result does not depend on the batch nor on where the text is cut, to the bit. Given tokens
+        are impossible.
+        """
+        before_BTE, after = self.features(ids_BT, state)
+        nats_BT = np.full(ids_BT.shape, np.inf, np.float32)
+        predicted_BT = ~np.isin(ids_BT, CONTEXT_IDS)
+        features_NE = before_BTE.flatten(0, 1)
+        if not predicted_BT.all():
+            features_NE = before_BTE[torch.from_numpy(predicted_BT)]
+        logp: Any = cast(Reader, self.reader).logp
+        nats_BT[predicted_BT] = logp.nats(features_NE, ids_BT[predicted_BT])
+        return nats_BT.astype(np.float64), after
+
+    @torch.no_grad()
+    def next_logp(self, state: NeuralState) -> Tensor:
+        """Return log p of every next token (B, V), the same to the bit as the step gave that ended in this state."""
+        return cast(Reader, self.reader).logp(state.features_BE)
 
     @torch.no_grad()
     def features(self, ids_BT: np.ndarray, state: NeuralState) -> tuple[Tensor, NeuralState]:

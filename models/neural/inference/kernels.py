@@ -88,12 +88,20 @@ def log_softmax_of_level(
 
 
 @kernel
-def nats_of_level(
+def logp_in_level(
     logits_NC: Any,
     classes_N: Any,
-    nats_N: Any,
+    plus_N: Any,
+    logp_N: Any,
 ) -> None:
-    """Write −log softmax of one class of each row."""
+    """Write the log-softmax of one class of each row, as `log_softmax_of_level` does.
+
+    Args:
+        logits_NC: Logits.
+        classes_N: A class of each row.
+        plus_N: What is added to what is written.
+        logp_N: The result.
+    """
     N, C = logits_NC.shape
     for n in range(N):
         logits = logits_NC[n]
@@ -101,7 +109,9 @@ def nats_of_level(
         total = _F(0.0)
         for c in range(C):
             total += exp(logits[c] - most)
-        nats_N[n] = _F(np.log(total)) + (most - logits[classes_N[n]])
+        normaliser = most + _F(np.log(total))
+        shift = plus_N[n] - normaliser
+        logp_N[n] = logits[classes_N[n]] + shift
 
 
 @kernel

@@ -373,7 +373,8 @@ class SoftmaxLogp:
 
     def nats(self, h_NE: Tensor, targets_N: np.ndarray) -> np.ndarray:
         """Return −log p of targets that are predicted (N, float32)."""
-        return _level_nats(self.logits, h_NE, targets_N)
+        none_N = np.zeros(len(h_NE), np.float32)
+        return -_logp_in_level(self.logits, h_NE, targets_N, none_N)
 
 
 class AdaptiveLogp:
@@ -415,28 +416,37 @@ class AdaptiveLogp:
         head = self.cuts[0]
         rank_N = self.rank_V[targets_N]
         level_N = np.searchsorted(self.cuts[:-1], rank_N, side="right")  # 0: the head
-        nats_N = _level_nats(self.head, h_NE, np.where(level_N == 0, rank_N, head - 1 + level_N))
+        classes_N = np.where(level_N == 0, rank_N, head - 1 + level_N)
+        none_N = np.zeros(len(h_NE), np.float32)
+        logp_N = _logp_in_level(self.head, h_NE, classes_N, none_N)
         for k, (project, tail) in enumerate(zip(self.projects, self.tails, strict=True)):
             rows_M = np.flatnonzero(level_N == k + 1)
             if len(rows_M):
                 h_ME = h_NE[torch.from_numpy(rows_M)]
                 features_ME = h_ME if project is None else project(h_ME)
-                nats_N[rows_M] += _level_nats(tail, features_ME, rank_N[rows_M] - self.cuts[k])
+                places_M = rank_N[rows_M] - self.cuts[k]
+                logp_N[rows_M] = _logp_in_level(tail, features_ME, places_M, logp_N[rows_M])
 
-        return nats_N
+        return -logp_N
 
 
-def _level_nats(
+def _logp_in_level(
     logits: Linear,
     h_NE: Tensor,
     classes_N: np.ndarray,
+    plus_N: np.ndarray,
 ) -> np.ndarray:
-    """Return −log p of one softmax (N), some rows at a time."""
-    nats_N = np.empty(len(h_NE), np.float32)
+    """Return log p of a class of one softmax (N) plus a number, some rows at a time."""
+    logp_N = np.empty(len(h_NE), np.float32)
     for begin in range(0, len(h_NE), LOGITS_ROWS):
         some = slice(begin, begin + LOGITS_ROWS)
-        kernels.nats_of_level(logits(h_NE[some]).numpy(), classes_N[some], nats_N[some])
-    return nats_N
+        kernels.logp_in_level(
+            logits(h_NE[some]).numpy(),
+            classes_N[some],
+            plus_N[some],
+            logp_N[some],
+        )
+    return logp_N
 
 
 def reader_for(network: Network) -> Reader | None:
