@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from reviewlm.models.bundles import any_rating
+from reviewlm.models.bundles.any_rating import AnyRating
+from reviewlm.models.neural.lm import NeuralLM
 from reviewlm.models.tokens.special import BOS
 from tests.serving.engine.small_models import KINDS, bundle_of
 
@@ -39,6 +41,23 @@ def test_a_piece_of_a_text_is_read_as_its_tokens_are_one_by_one(kind: str, count
         assert np.array_equal(state.logp_BR, stepped.logp_BR)
         after = np.full(count, 10)
         assert torch.equal(model.step(after, state)[0], model.step(after, stepped)[0])
+
+
+def test_tokens_weigh_the_ratings_as_the_distributions_of_steps_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids_BT = texts(bundle_of("lstm"), 3)
+    found = []
+    for scores_steps in (True, False):
+        monkeypatch.setattr(NeuralLM, "scores_steps", scores_steps)
+        model = AnyRating(bundle_of("lstm").model, [1, 3, 5], np.array([0.2, 0.3, 0.5]))
+        after = model.advance(ids_BT[:, :-1], model.start(3))
+        assert (after.next_BRV is None) == scores_steps
+        found.append((after.logp_BR, model.step(ids_BT[:, -1], after)[0].numpy()))
+
+    (quick_BR, quick_BV), (logp_BR, logp_BV) = found
+    np.testing.assert_allclose(quick_BR, logp_BR, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(quick_BV, logp_BV, rtol=0, atol=1e-5)
 
 
 def test_pieces_are_no_longer_than_the_memory_for_their_distributions_allows(

@@ -193,3 +193,22 @@ def test_ids_outside_the_vocabulary_are_refused(wrong):
         with pytest.raises(ModelError, match="0 to 39") as refusal:
             read()
         assert refusal.value.kind == "input"
+
+
+def test_scores_of_steps_are_those_of_their_distributions_in_any_batch_and_cut(model):
+    if not model.scores_steps:
+        pytest.skip("this kind takes its scores from whole distributions")
+    ids_BT = np.random.default_rng(3).integers(9, V, (B, T))
+    ids_BT[0, 5] = BOS
+    whole_BT, after = model.score_steps(ids_BT, model.start(B))
+    _, state = model.score_steps(ids_BT[:, :1], model.start(B))
+    for position in range(1, T):
+        expected_B = -model.next_logp(state).numpy()[np.arange(B), ids_BT[:, position]]
+        np.testing.assert_allclose(whole_BT[:, position], expected_B, rtol=0, atol=1e-5)
+        _, state = model.score_steps(ids_BT[:, position : position + 1], state)
+
+    assert np.isinf(whole_BT[0, 5])
+    assert torch.equal(model.next_logp(state), model.next_logp(after))
+    for row in range(B):
+        alone_1T, _ = model.score_steps(ids_BT[row : row + 1], model.start(1))
+        assert np.array_equal(alone_1T[0], whole_BT[row])
