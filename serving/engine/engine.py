@@ -167,10 +167,12 @@ class Engine:
             raise StreamEnded("closed", "the engine takes no new work")
 
     def _run(self) -> None:
-        torch.set_num_threads(max(1, self.limits.threads))
+        threads = 0
         try:
             while self._wait():
                 began = perf_counter()
+                if threads != (threads := self._threads()):
+                    torch.set_num_threads(threads)
                 self._jobs.run()
                 self._admit()
                 self._scheduler.cycle()
@@ -185,6 +187,11 @@ class Engine:
             raise
 
         self._give_up("closed", "the server ends")
+
+    def _threads(self) -> int:
+        """Return the number of threads of products: a core is left to the event loop where several requests wait."""
+        requests = len(self._waiting) + len(self._jobs) + self._scheduler.live
+        return max(1, self.limits.threads - (requests > 1))
 
     def _wait(self) -> bool:
         """Wait for work; return False where the thread is to end."""

@@ -128,7 +128,7 @@ class EngineLimits:
         cache_megabytes: Largest size of the saved states of prefixes; a quarter as much again for searches for words
             (half while several are in progress), and while it is searched how the last words of prompts go on.
         buffer_tokens: Tokens that may wait for a slow reader; then the text is given up ("slow reader").
-        threads: Threads of matrix products.
+        threads: Threads of matrix products, one less while several requests wait.
     """
 
     live: int = 64

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 import pytest
+import torch
 
 from tests.core.waiting import until
 from tests.serving.engine.small_models import bundle_of
@@ -46,3 +49,22 @@ def test_a_context_that_nobody_waits_for_is_not_read_on(gated, engine_of):
     until(lambda: not len(engine._jobs))
     assert engine.figures().prefill_tokens - read < len(ids)
     live.cancel()
+
+
+def test_a_core_is_left_to_the_event_loop_while_several_jobs_wait(engine_of):
+    engine = engine_of(bundle_of("ngram"), threads=3)
+    begun = Event()
+    release = Event()
+
+    def first(context):
+        begun.set()
+        release.wait(20)
+        return torch.get_num_threads()
+
+    jobs = [engine.run(first)]
+    begun.wait(20)
+    jobs += [engine.run(lambda context: torch.get_num_threads()) for _ in range(2)]
+    release.set()
+    assert [job.result(20) for job in jobs] == [3, 2, 2]
+    until(lambda: not len(engine._jobs))
+    assert engine.run(lambda context: torch.get_num_threads()).result(20) == 3
