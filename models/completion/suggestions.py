@@ -252,6 +252,8 @@ def suggestion_steps(
         beside = [read_beside(typed.ids)]
 
     if vocabulary.word_unit:
+        if not beside and _is_frequent(vocabulary, typed.word):  # then the next words are asked for
+            beside = [read_beside(typed.ids)]
         yield from run_together(reader, read_beside(typed.context), *beside)
         known = _known_words(
             vocabulary,
@@ -299,13 +301,17 @@ def _is_whole(
     if vocabulary.word_unit is None:
         return finished >= FINISHED_SUBWORDS
 
-    ids = vocabulary.encode(word)
-    begun = words_of(vocabulary).beginning_with(
-        "".join(pieces_of(word, vocabulary.spec.lowercase)).encode()
-    )
+    if _is_frequent(vocabulary, word):
+        return True
+    return finished >= FINISHED and bool((vocabulary.encode(word) != UNK).all())
+
+
+def _is_frequent(vocabulary: Vocabulary, word: str) -> bool:
+    """Return whether a word vocabulary holds a word, and no more frequent one that begins so."""
+    beginning = "".join(pieces_of(word, vocabulary.spec.lowercase))
+    begun = words_of(vocabulary).beginning_with(beginning.encode())
     # The vocabulary lists the most frequent first.
-    frequent = len(begun) > 0 and ids.tolist() == [begun.min()]
-    return frequent or (finished >= FINISHED and bool((ids != UNK).all()))
+    return len(begun) > 0 and vocabulary.encode(word).tolist() == [begun.min()]
 
 
 def next_words(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from reviewlm.models.completion.reading import Readers
 from reviewlm.models.completion.spellings import QUICK
 from reviewlm.models.completion.suggestions import Suggestions, suggest, suggestion_steps
 from reviewlm.serving.engine.jobs import EngineJob, Jobs, Search
@@ -113,3 +114,10 @@ def test_searches_that_cannot_be_read_together_are_read_alone(caplog: Any) -> No
     narrow.most = alone.widest
     assert found_together(replace(bundle, model=narrow)) == expected
     assert "too many streams" in caplog.text
+
+
+@pytest.mark.parametrize("prompt", ["The soup was great", "The soup was gre"])
+def test_a_search_among_whole_words_says_at_once_all_that_it_reads(prompt: str) -> None:
+    bundle = bundle_of("lstm")
+    steps = suggestion_steps(bundle, prompt, readers=Readers(bundle))
+    assert len(list(steps)) == 1
