@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import secrets
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from math import ceil
@@ -19,7 +18,7 @@ from typing import Any
 from reviewlm.core.credentials import AccessTokens
 from reviewlm.core.errors import Unreadable
 from reviewlm.core.web_guard import Application, Message, Receive, Send, header, reason_to_refuse
-from reviewlm.serving.api.answers import ApiError, defect
+from reviewlm.serving.api.answers import ApiError, defect, new_id
 from reviewlm.serving.metrics import Metrics
 
 PROBES = frozenset({"/healthz", "/readyz"})
@@ -268,7 +267,7 @@ class Door:
             scope = {**scope, "method": "GET"}
 
         started = scope["started"] = perf_counter()
-        answer = _Answer(send, secrets.token_hex(12))
+        answer = _Answer(send, new_id())
         try:
             self.access.require(scope)
             await self.app(scope, await self._bound_body(scope, receive), answer.send)
