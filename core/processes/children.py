@@ -27,7 +27,10 @@ class Child(Protocol):
     """A child process, started or forked; as of `subprocess.Popen`."""
 
     pid: int
-    returncode: int | None
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs, or until its end was asked for."""
 
     def kill(self) -> None:
         """End it at once."""

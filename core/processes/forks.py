@@ -58,6 +58,10 @@ class ForkedChild:
         self._ended = os.pidfd_open(pid)
         self._lock = threading.Lock()
 
+    def fileno(self) -> int:
+        """Return the descriptor that can be read when the process has ended and its end was not yet asked for."""
+        return self._ended
+
     def poll(self) -> int | None:
         """Return its exit code; None while it runs."""
         with self._lock:

@@ -32,7 +32,7 @@ from reviewlm.models.streams import TokenStream
 from reviewlm.models.threads import return_freed
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.tasks.data.prepare import VOCABULARY_FILE, Prepared, check_table, tokenize
-from reviewlm.tasks.evaluation.fork_server import ModelWork
+from reviewlm.tasks.evaluation.model_work import ModelWork
 from reviewlm.tasks.evaluation.observed import (
     RELIABILITY_FILE,
     SAMPLES_FILE,

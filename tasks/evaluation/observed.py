@@ -21,7 +21,7 @@ from reviewlm.evaluation.writing.audit import audit
 from reviewlm.evaluation.writing.reference import RealText
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.streams import TokenStream
-from reviewlm.tasks.evaluation.fork_server import Report
+from reviewlm.tasks.evaluation.model_work import Report
 
 TOKEN_SCORES_FILE = "token_scores.parquet"
 RELIABILITY_FILE = "reliability.parquet"

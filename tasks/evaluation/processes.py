@@ -1,16 +1,15 @@
 """Keep some processes for works with models, so that this one holds neither torch nor a model.
 
 The process of a run has the libraries of Prefect, MLflow and Great Expectations; these have torch and one model each.
-They are forked from one process that has imported torch (`fork_server.py`). A forked process serves one model, one work
-after the other. Unlike threads, several of them do not wait for one interpreter's lock. Outside Linux the system's
-libraries do not allow a process to fork that has used them: the works are done here.
+They are forked from one process that has imported torch (`core/processes/fork_server.py`). A forked process serves one
+model, one work after the other. Unlike threads, several of them do not wait for one interpreter's lock. Outside Linux
+the system's libraries do not allow a process to fork that has used them: the works are done here.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -22,18 +21,23 @@ from typing import Any
 
 from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.environment import chosen_device
-from reviewlm.core.processes.children import end_child, start_child
+from reviewlm.core.processes.fork_server import ForkOrder, ForkServer
 from reviewlm.core.processes.memory import FEW_HEAPS, limit_operations
-from reviewlm.tasks.evaluation.fork_server import ModelWork, Report
+from reviewlm.tasks.evaluation.model_work import ModelWork, Report
 from reviewlm.tasks.execution.devices import OpenBundle
 from reviewlm.tasks.fitting.fit_process import Worker, failure_of
 
-PROGRAM = "reviewlm.tasks.evaluation.fork_server"
 LEAST_TOKENS = 200_000
 """Tokens to score, of all models together, from which processes are used: some ten seconds of evaluation. Below it,
 the start of the fork server would take longer than it saves, and the models are small."""
 PATIENCE = 5.0
 """Seconds to wait for the end of a process."""
+STANDARD_ERROR = 2
+ORDER = ForkOrder(
+    "reviewlm.tasks.evaluation.model_work:serve_models",
+    "model",
+    ("reviewlm.tasks.evaluation.model_work:load_libraries",),
+)
 _processes: ContextVar[ModelProcesses | None] = ContextVar("processes", default=None)
 
 
@@ -79,7 +83,7 @@ class ModelProcesses:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._server: subprocess.Popen[bytes] | None = None
+        self._server: ForkServer | None = None
         self._free: list[ModelProcess] = []
 
     def do(self, work: ModelWork, report: Report) -> dict[str, Any]:
@@ -106,23 +110,14 @@ class ModelProcesses:
             return same[0]
 
     def _fork(self) -> Connection:
-        """Start a process; return the connection to it. Start the fork server if it does not run."""
-        if self._server is None or self._server.poll() is not None:
+        """Start a process; return the connection to it, which is closed if it could not be started."""
+        if self._server is None:
             limit_operations()
-            self._control, theirs = socket.socketpair()
-            with theirs:
-                descriptor = theirs.fileno()
-                self._server = start_child(
-                    ["-m", PROGRAM, str(descriptor)],
-                    group=True,
-                    stdout=subprocess.DEVNULL,
-                    env={**FEW_HEAPS, **os.environ},
-                    pass_fds=[descriptor],
-                )
+            self._server = ForkServer({**FEW_HEAPS, **os.environ})
 
         ours, theirs = socket.socketpair()
-        with theirs, suppress(BrokenPipeError):  # then the connection is closed, too
-            socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+        with theirs:
+            self._server.fork(ORDER, theirs.fileno(), STANDARD_ERROR)
 
         return Connection(ours.detach())
 
@@ -135,11 +130,7 @@ class ModelProcesses:
         """End all processes, and those at work, too; the next work starts new ones."""
         with self._lock:
             if self._server is not None:
-                self._control.close()  # then it ends its processes itself, and waits for them, as only their parent can
-                with suppress(subprocess.TimeoutExpired):
-                    self._server.wait(PATIENCE)
-                end_child(self._server)
-            self._server = None
+                self._server.end()
             self._end(list(self._free))
 
 

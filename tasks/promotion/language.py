@@ -38,8 +38,8 @@ from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.tasks.data.documents import documents_of, grouped_by
 from reviewlm.tasks.data.prepare import VOCABULARY_FILE, Prepared, tokenize
 from reviewlm.tasks.evaluation.evaluate import Measured, score_bundle, scores_of, tokens_for
-from reviewlm.tasks.evaluation.fork_server import ModelWork, only_opened
 from reviewlm.tasks.evaluation.intervals import JUDGED_FILE, Evaluated, baselines_of, estimate_floor
+from reviewlm.tasks.evaluation.model_work import ModelWork, only_opened
 from reviewlm.tasks.evaluation.processes import with_model
 from reviewlm.tasks.execution.devices import OpenBundle
 from reviewlm.tasks.execution.progress import progress

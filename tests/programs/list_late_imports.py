@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from reviewlm.tasks.evaluation.fork_server import load_libraries
+from reviewlm.tasks.evaluation.model_work import load_libraries
 
 load_libraries()
 print(sorted({"prefect", "mlflow", "great_expectations"} & sys.modules.keys()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from reviewlm.tasks.evaluation.fork_server import ModelWork
+from reviewlm.tasks.evaluation.model_work import ModelWork
 from reviewlm.tasks.evaluation.processes import ModelProcesses
 from tests.tasks.evaluation.made_works import wait
 

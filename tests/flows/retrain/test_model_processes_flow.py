@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reviewlm.evaluation.scoring.score import write_scores
-from reviewlm.tasks.evaluation.fork_server import ModelWork
+from reviewlm.tasks.evaluation.model_work import ModelWork
 from reviewlm.tasks.evaluation.observed import audit_texts, observe_tokens, write_texts
 from reviewlm.tasks.evaluation.processes import ModelProcesses, Report
 from tests.flows.first_run import Ran

@@ -15,7 +15,7 @@ import numpy as np
 from reviewlm.core.errors import InputError
 from reviewlm.models.base import ModelError
 from reviewlm.models.bundles.bundle import Bundle
-from reviewlm.tasks.evaluation.fork_server import ModelWork, Report
+from reviewlm.tasks.evaluation.model_work import ModelWork, Report
 from tests.core.waiting import until
 
 

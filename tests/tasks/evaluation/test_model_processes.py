@@ -20,7 +20,7 @@ from reviewlm.core.errors import InputError, RankFailed
 from reviewlm.evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS, write_scores
 from reviewlm.models.base import ModelError
 from reviewlm.tasks.evaluation import processes
-from reviewlm.tasks.evaluation.fork_server import ModelWork, only_opened
+from reviewlm.tasks.evaluation.model_work import ModelWork, only_opened
 from reviewlm.tasks.evaluation.observed import SAMPLES_FILE, SUGGESTIONS_FILE, write_texts
 from reviewlm.tasks.evaluation.processes import (
     LEAST_TOKENS,

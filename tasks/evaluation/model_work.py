@@ -1,31 +1,16 @@
-"""Fork processes for works with models from one that has the libraries: `python -m reviewlm.tasks.evaluation.fork_server N`.
-
-The libraries are imported once, and what they hold in memory exists once: two processes that score Kaggle's reviews had
-597 MiB with their fork server, 802 MiB when each imported them itself. N is the number of a Unix socket, over which the
-parent sends one end of a connection for each process. The process does the works that the connection brings
-(`tasks/fitting/worker.py`). All are in one process group, which ends with the parent.
-"""
+"""Describe a work with a model, and do such works in a process of their own."""
 
 from __future__ import annotations
 
-import gc
 import importlib
-import os
-import signal
-import socket
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
-
-import psutil
+from typing import Any
 
 from reviewlm.models.bundles.bundle import Bundle, load_bundle
-from reviewlm.models.threads import trust_fork
 from reviewlm.tasks.fitting.worker import serve
 from reviewlm.training.context import FitProgress
 
@@ -77,36 +62,6 @@ def only_opened(
     return {}
 
 
-def main() -> NoReturn:
-    """Fork a process for each connection that the parent sends."""
-    control = socket.socket(fileno=int(sys.argv[1]))
-    load_libraries()
-    gc.collect()
-    gc.freeze()  # else the first collection in each process would copy the pages of all objects
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system forgets ended processes
-    while True:
-        _, files, _, _ = socket.recv_fds(control, 1, 1)
-        if not files:
-            for process in psutil.Process().children():
-                process.kill()
-            with suppress(ChildProcessError):
-                os.wait()  # until all have ended
-            os._exit(0)
-        with Connection(files[0]) as connection:
-            try:
-                child = os.fork()
-            except OSError:
-                # No more processes or memory: the connection is closed, which the parent hears.
-                continue
-            if not child:
-                trust_fork()
-                control.close()
-                try:
-                    serve_models(connection)
-                finally:
-                    os._exit(0)  # at once: what was imported before the fork is not taken apart
-
-
 def load_libraries() -> None:
     """Import what most works need, and call a kernel: numba loads 250 modules at the first call, 0.6 CPU seconds."""
     for module in LIBRARIES:
@@ -130,7 +85,3 @@ def serve_models(connection: Connection) -> None:
         return work(opened(work.model), lambda done: report(FitProgress(done, 0)))
 
     serve(connection, do)
-
-
-if __name__ == "__main__":
-    main()

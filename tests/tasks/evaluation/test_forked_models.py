@@ -1,4 +1,4 @@
-"""The fork server: many processes from one, each end of a process is told, none outlives who asked for it."""
+"""Processes for models from one fork server: many at a time, each end of a process is told, none outlives who asked for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from reviewlm.core.config.presets import parse_config
 from reviewlm.core.errors import RankFailed
-from reviewlm.tasks.evaluation.fork_server import ModelWork
+from reviewlm.tasks.evaluation.model_work import ModelWork
 from reviewlm.tasks.evaluation.processes import (
     LEAST_TOKENS,
     ModelProcesses,
@@ -23,6 +23,7 @@ from reviewlm.tasks.evaluation.processes import (
     model_processes,
     with_model,
 )
+from reviewlm.tasks.fitting.fit_process import environment_of
 from tests.programs import command
 from tests.tasks.evaluation.made_works import bare, in_time, meet, tell, wait, whose
 
@@ -96,12 +97,12 @@ def test_processes_end_with_the_process_that_asked_for_them(
 
 
 @pytest.mark.slow
-def test_the_fork_server_has_started_no_threads_to_compute_with() -> None:
+def test_libraries_of_fork_servers_have_started_no_threads_to_compute_with() -> None:
     """They would not exist in the processes that it forks, where polars waits for them without end.
 
     Threads that its libraries start when they are imported tidy up, and nothing waits for them.
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**environment_of(1), "PYTHONPATH": str(ROOT)}
     said = subprocess.run(
         command("list_fork_server_threads"),
         capture_output=True,
