@@ -23,6 +23,12 @@ FITS = {
     "neural_cache": "reviewlm.training.mixture.caches:fit_neural_cache",
 }
 """The function that fits each kind of `models.specs.KINDS`; imported when it is needed, as torch takes seconds."""
+OF_NETWORKS = (
+    "reviewlm.models.neural.architectures",
+    "reviewlm.models.ngram.step_kernels",
+    "reviewlm.training.neural.int8_loss",
+)
+"""Modules that fits of networks, and of what is made of several models, import when they use them."""
 
 
 def fit_model(
@@ -44,3 +50,11 @@ def fit_model(
         validation,
         context,
     )
+
+
+def libraries_of(kind: str) -> tuple[str, ...]:
+    """Return the modules that the fit of a kind imports, the first one with most of the others."""
+    module = FITS[kind].partition(":")[0]
+    if kind == "ngram":
+        return (module,)
+    return (module, *OF_NETWORKS)

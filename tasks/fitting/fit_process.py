@@ -18,6 +18,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -26,8 +27,10 @@ from typing import Any
 from reviewlm.core.environment import VISIBLE, visible_gpu_names
 from reviewlm.core.errors import OutOfMemory, RankFailed, RanksLost, converted_errors
 from reviewlm.core.processes import interrupts
-from reviewlm.core.processes.children import end_child, start_child
+from reviewlm.core.processes.children import Child, end_child, start_child
 from reviewlm.core.processes.crash_log import MEMORY_ADVICE, write_crash_log
+from reviewlm.core.processes.fork_server import KILLED, ForkOrder, ForkServer
+from reviewlm.core.processes.forks import can_fork
 from reviewlm.core.processes.memory import OPERATIONS
 from reviewlm.models.base import ModelError, says_out_of_memory
 from reviewlm.tasks.fitting.job import Answer, FitJob, Report
@@ -37,12 +40,12 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_":
 """Settings of glibc's allocator; other C libraries ignore them. By default glibc takes blocks over 32 MiB from the
 system and returns them at once, so gradients of that size would be allocated again, page by page, at every update. That
 took 12 of the 95 ms of an update with 20,000 entries of 650 features. Values set by the user win."""
-KILLED = -9
-"""Exit code of a process that was killed by SIGKILL."""
+FORKED = "reviewlm.tasks.fitting.worker:serve_job"
 PATIENCE = 5.0
 """Seconds to wait for a lost rank's own error after another rank reported the loss."""
 _interrupted = threading.Event()
-_running: set[subprocess.Popen[bytes]] = set()
+_running: set[Child] = set()
+_fork_servers: ContextVar[ForkServers | None] = ContextVar("fork_servers", default=None)
 
 
 @dataclass(eq=False)
@@ -85,8 +88,33 @@ class _Rank(Worker):
     """One process of a fit, and the file with its standard error."""
 
     number: int
-    process: subprocess.Popen[bytes]
+    process: Child
     errors: Path
+
+
+class ForkServers:
+    """Fork servers of fits, one for each environment that their processes have; most runs need one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._servers: list[tuple[dict[str, str], ForkServer]] = []
+
+    def of(self, environment: dict[str, str]) -> ForkServer:
+        """Return the server whose processes have an environment."""
+        with self._lock:
+            for variables, server in self._servers:
+                if variables == environment:
+                    return server
+            server = ForkServer(environment)
+            self._servers.append((environment, server))
+            return server
+
+    def end(self) -> None:
+        """End all servers with their processes."""
+        with self._lock:
+            for _, server in self._servers:
+                server.end()
+            self._servers.clear()
 
 
 def run_job(job: FitJob, report: Report) -> dict[str, Any]:
@@ -178,8 +206,13 @@ def gpu_variables(gpus: Sequence[int]) -> dict[str, str]:
 
 @contextmanager
 def interruptible_fits() -> Iterator[None]:
-    """Kill the running fits if the block is interrupted, because the flow waits for their uninterruptible threads."""
+    """Kill the running fits if the block is interrupted, because the flow waits for their uninterruptible threads.
+
+    The fits of the block have a fork server, if the system can fork.
+    """
     _interrupted.clear()
+    servers = ForkServers()
+    token = _fork_servers.set(servers if can_fork() else None)
     try:
         yield
     except Exception:
@@ -189,6 +222,9 @@ def interruptible_fits() -> Iterator[None]:
         for process in tuple(_running):
             process.kill()
         raise
+    finally:
+        _fork_servers.reset(token)
+        servers.end()
 
 
 def is_interrupted() -> bool:
@@ -236,17 +272,23 @@ def _start_rank(
         job.gpus,
         alone=alone,
     )
-    ours, theirs = socket.socketpair()
+    servers = _fork_servers.get()
     errors = folder / f"stderr.{number}"
+    ours, theirs = socket.socketpair()
+    process: Child
     with theirs, errors.open("wb") as stderr:
         descriptor = theirs.fileno()
-        process = start_child(
-            ["-m", "reviewlm.tasks.fitting.worker", job.WORKER, str(descriptor), job.name],
-            pass_fds=[descriptor],
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            env=environment,
-        )
+        if servers is not None and job.may_be_forked:
+            order = ForkOrder(FORKED, f"fit {job.name}", (job.WORKER, *job.libraries))
+            process = servers.of(environment).fork(order, descriptor, stderr.fileno())
+        else:
+            process = start_child(
+                ["-m", "reviewlm.tasks.fitting.worker", job.WORKER, str(descriptor), job.name],
+                pass_fds=[descriptor],
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env=environment,
+            )
     return _Rank(
         Connection(ours.detach()),
         number=number,

@@ -13,6 +13,7 @@ from reviewlm.models.bundles.bundle import SPEC
 from reviewlm.models.classification.spec import ClassifierSpec
 from reviewlm.models.specs import ModelSpec
 from reviewlm.training.context import FitProgress, Pace
+from reviewlm.training.fit import libraries_of
 
 FIT = "fit"
 FIT_CLASSIFIER = "fit-classifier"
@@ -138,6 +139,16 @@ class FitJob:
         return self.work / BUNDLE_FOLDER
 
     @property
+    def libraries(self) -> tuple[str, ...]:
+        """Modules whose import takes most of the start of its process."""
+        return ()
+
+    @property
+    def may_be_forked(self) -> bool:
+        """Whether one forked process can do it: several meet each other, and GPUs and clusters do not live on in a fork."""
+        return self.device == "cpu" and self.ranks == 1 and self.rank is None
+
+    @property
     def inputs(self) -> list[Path]:
         """Files and folders that the processes read."""
         values = [getattr(self, field.name) for field in fields(self) if field.name != "work"]
@@ -186,6 +197,16 @@ class LanguageModelJob(FitJob):
     storage: str = ""
     init_weights: Path | None = None
     pace: Pace | None = None
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Modules whose import takes most of the start of its process."""
+        return libraries_of(self.spec.kind)
+
+    @property
+    def may_be_forked(self) -> bool:
+        """Whether one forked process can do it: a cluster does not live on in a fork, either."""
+        return super().may_be_forked and self.cluster is None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ A process per job has its own threads and memory, lets several jobs use several 
 operating system into an error message instead of the end of the whole flow. What it says are pickled objects: how far
 it is (`FitProgress`), log records, and an `Answer` at the end of each work. `tasks/fitting/fit_process.py` listens.
 
-`python -m reviewlm.tasks.fitting.worker MODULE NUMBER NAME` does one job by the function `run` of a module. NUMBER is that of
-the connection's socket; NAME, of the model, is for lists of processes.
+`python -m reviewlm.tasks.fitting.worker MODULE NUMBER NAME` does jobs of fits. NUMBER is that of the connection's socket; the
+names of the job's module and of the model are for lists of processes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from reviewlm.core.errors import FULL, REFUSED, ReviewLMError
 from reviewlm.core.processes.crash_log import MEMORY_ADVICE, first_line
 from reviewlm.models.base import ModelError, is_out_of_memory
 from reviewlm.models.threads import return_freed
-from reviewlm.tasks.fitting.job import Answer, Report
+from reviewlm.tasks.fitting.job import Answer, FitJob, Report
 
 LOGGERS = tuple(
     f"reviewlm.{room}" for room in ("models", "training", "evaluation", "corpus", "tasks")
@@ -113,12 +113,22 @@ def _errno_of(error: BaseException) -> int | None:
     return number if number in FULL + REFUSED else None
 
 
+def serve_job(connection: Connection, *, log: bool = True) -> None:
+    """Do the jobs of a connection, each by the function `run` of its own module."""
+
+    def do(job: FitJob, report: Report) -> Mapping[str, Any]:
+        run: Callable[[FitJob, Report], Mapping[str, Any]] = importlib.import_module(job.WORKER).run
+        return run(job, report)
+
+    serve(connection, do, log=log)
+
+
 def main() -> None:
     """Do the job that the connection named on the command line brings."""
-    module, number, _ = sys.argv[1:]
+    _, number, _ = sys.argv[1:]
     leads = os.environ.get("RANK", "0") == "0"  # other ranks would log the same
     os.set_inheritable(int(number), False)
-    serve(Connection(int(number)), importlib.import_module(module).run, log=leads)
+    serve_job(Connection(int(number)), log=leads)
 
 
 if __name__ == "__main__":

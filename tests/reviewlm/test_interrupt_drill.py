@@ -113,6 +113,11 @@ def runs(*words: str) -> Callable[[Terminal], bool]:
     )
 
 
+def fits(terminal: Terminal) -> bool:
+    """Return whether the program has the process of a fit, which is a fork."""
+    return any(process.name().startswith("fit ") for process in terminal.processes())
+
+
 def serves(terminal: Terminal) -> bool:
     """Return whether the program has its Prefect server: a fork of it, or a child of its own."""
     forked = any(process.name() == private_server.FORKED for process in terminal.processes())
@@ -139,7 +144,7 @@ def test_ctrl_c_during_a_fit(tmp_path: Path) -> None:
         home,
         "fit lstm",
         False,
-        runs("reviewlm.tasks.fitting.fit_worker"),
+        fits,
         (*RUN, *LONG_FIT),
     )
     check(ended, f"Interrupted during .*fit .*; {RESUME}")  # the floor may be estimated beside it
@@ -183,7 +188,7 @@ def test_ctrl_c_at_every_stage_of_one_run_that_is_resumed_each_time(tmp_path: Pa
         *LONG_FIT,
     ) as (terminal, reached):
         terminal.wait_for(reached)
-        terminal.wait_for(lambda: runs("reviewlm.tasks.fitting.fit_worker")(terminal))
+        terminal.wait_for(lambda: fits(terminal))
         check(terminal.kill(signal.SIGTERM), f"Terminated during .*fit .*; {RESUME}", 143)
     for stage in HELD[3:7]:
         check(interrupted_in(home, stage), f"Interrupted during .*{stage}.*; {RESUME}")
@@ -222,7 +227,7 @@ def test_what_kill_nine_leaves_is_gone_after_the_next_command(
         *LONG_FIT,
     ) as (terminal, reached):
         terminal.wait_for(reached)
-        terminal.wait_for(lambda: runs("reviewlm.tasks.fitting.fit_worker")(terminal))
+        terminal.wait_for(lambda: fits(terminal))
         family = terminal.processes()
         assert len(family) > 2  # with the server and fits
         terminal.kill(signal.SIGKILL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,12 @@ def run_in(home: Path) -> None:
 
 
 def fit_processes() -> list[psutil.Process]:
-    """Return the running fits of this process."""
+    """Return the running fits of the network in this process."""
     found = []
     for child in psutil.Process().children(recursive=True):
-        try:
-            command = child.cmdline()
-        except psutil.Error:
-            continue
-        if "reviewlm.tasks.fitting.fit_worker" not in command:
-            continue
-        if command[-1] == "lstm":
-            found.append(child)
+        with suppress(psutil.Error):  # it may have ended
+            if child.name() == "fit lstm":
+                found.append(child)
     return found
 
 
