@@ -206,17 +206,19 @@ def run_pipeline(
         fitted = train(config, prepared, run_id)
         if until == "train":
             return describe_fitted(fitted, run_id, dataset, prepared)
-        evaluated = evaluate(config, prepared, fitted, run_id)
         promotion: Promotion | None = None
-        if until is None:
-            drift_sentence = "" if drift is None else sentence_of(drift)
-            promotion = promote(
-                config,
-                prepared,
-                evaluated,
-                run_id,
-                drift_sentence,
-            )
+        # The gate opens the challenger in a process that the evaluation has left.
+        with model_processes(config.execution, held_out_tokens(prepared, fitted)):
+            evaluated = evaluate(config, prepared, fitted, run_id)
+            if until is None:
+                drift_sentence = "" if drift is None else sentence_of(drift)
+                promotion = promote(
+                    config,
+                    prepared,
+                    evaluated,
+                    run_id,
+                    drift_sentence,
+                )
 
         run = FinishedRun(
             config,
