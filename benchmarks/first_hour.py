@@ -4,9 +4,10 @@
 
 Each row is a `reviewlm` command, or a program of the course, run as a user runs it. The rows share one home folder, in
 the order of the table, and empty folders for compiled kernels and for what is kept once a machine: the first rows are
-those of a new installation. *wall* is the time to the end of
-the command; *CPU* the processor seconds of the command, all its processes and Prefect's server. A row is repeated, and
-its median counts, unless it is that of a first time.
+those of a new installation. `make install` compiles Python's modules but no kernels, so the demo compiles those that it
+uses, as that of a user does, and its row holds their seconds. *wall* is the time to the end of the command; *CPU* the
+processor seconds of the command, all its processes and Prefect's server. A row is repeated, and its median counts,
+unless it is that of a first time.
 
 The ratios are goal by figure: 1 or more means that the goal is reached. Goals hold on a machine that is idle otherwise,
 on the slowest processor at hand. `--data` names the folder of real texts; without it the rows that need them are left
