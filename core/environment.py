@@ -225,9 +225,9 @@ def _default_variables(home: Path) -> dict[str, str]:
     }
 
 
-def fix(variables: Mapping[str, str]) -> None:
+def fix(values: Mapping[str, str]) -> None:
     """Set environment variables, and warn of each value of the user that is not used."""
-    for name, value in variables.items():
+    for name, value in values.items():
         before = os.environ.get(name)
         if before is not None and BOOLEANS.get(before.lower(), before.lower()) != BOOLEANS.get(
             value, value

@@ -193,8 +193,8 @@ def _doubling(words: pl.Expr) -> pl.Expr:
 
 def _in_order(table: pl.DataFrame) -> pl.DataFrame:
     """Return a table with its splits in the order train, validation, test."""
-    places = {name: place for place, name in enumerate(TRAIN_FIRST)}
-    return table.sort(pl.col("split").replace_strict(places))
+    ranks = {name: place for place, name in enumerate(TRAIN_FIRST)}
+    return table.sort(pl.col("split").replace_strict(ranks))
 
 
 def _samples(folder: Path) -> dict[int, list[str]]:

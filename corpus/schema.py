@@ -33,7 +33,7 @@ FIELDS = tuple(name for name in COLUMNS if name not in ("source", "line"))
 """The columns that are read from a record: all except `source` and `line`."""
 
 LABEL = "(label)"
-"""Column with what classifiers predict, as text; read only if `Limits.renamed` names its field.
+"""Column with what classifiers predict, as text; read only if `ReadingOptions.renamed` names its field.
 
 No file has a field of this name, which would be read in its place."""
 
@@ -121,7 +121,7 @@ NOT_TO_CORRECT = (Reason.DUPLICATE_ID.value, Reason.UNREADABLE_FILE.value)
 
 
 @dataclass(frozen=True)
-class Limits:
+class ReadingOptions:
     """Options of a reading: limits of memory, of a text, a record and an unpacked file; names of fields; forms of values.
 
     A packed file may unpack to `max_expansion` times its size. Reviews usually shrink to a third, rarely to a tenth.

@@ -39,8 +39,8 @@ def great_expectations() -> Any:
     ):  # with collections the import takes a fifth longer
         warnings.simplefilter("ignore", DeprecationWarning)
         import_at_first_use("scipy", "stats")
-        import great_expectations.expectations
-    return great_expectations
+        import_module("great_expectations.expectations")
+    return import_module("great_expectations")
 
 
 def import_at_first_use(package: str, name: str) -> None:

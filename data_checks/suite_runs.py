@@ -80,7 +80,7 @@ class Suite:
 _JSON = TypeAdapter(Suite)
 
 
-def check(
+def check_stage(
     stage: str,
     table: Path,
     limits: ChecksConfig,

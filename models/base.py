@@ -197,7 +197,7 @@ def score_copies(
     copies: int,
     state: Any,
 ) -> tuple[np.ndarray, Any]:
-    """Read the same T tokens in several streams of each text, such as one for each rating that it may have.
+    """Score the T tokens of each text in several streams of it, such as one for each rating that it may have.
 
     A model may have a method `score_copies` that computes once what all streams of a text share. With it, the numbers
     differ from those of `score` by rounding.

@@ -73,11 +73,11 @@ NONE = "none"
 """The text that stands for no value in a preset: TOML has no null."""
 
 
-def require_name(name: str, field: str = "name") -> str:
+def require_name(name: str, label: str = "name") -> str:
     """Return *name* if it is valid; otherwise raise ValueError that says what is wrong with it.
 
     Args:
-        field: Name of the option, for the message.
+        label: Name of the option, for the message.
     """
     if fault := _fault(name):
         if len(name) <= LONGEST:
@@ -85,7 +85,7 @@ def require_name(name: str, field: str = "name") -> str:
         else:
             shown = f"{name[:20]}…"
 
-        raise ValueError(f"{field} is {shown!r}; {fault}")
+        raise ValueError(f"{label} is {shown!r}; {fault}")
     return name
 
 
@@ -197,11 +197,11 @@ def explain(
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{spec.__name__} has no option {place!r} in this version"
 
-    field, depth = field_at(spec, error["loc"])
-    if field is None or kind == "value_error" or kind.startswith("union_tag"):
+    known, depth = field_at(spec, error["loc"])
+    if known is None or kind == "value_error" or kind.startswith("union_tag"):
         return str(error["msg"]).removeprefix("Value error, ")
 
-    noun, limits = allowed_values(field.annotation, field.metadata)
+    noun, limits = allowed_values(known.annotation, known.metadata)
     place = ".".join(map(str, error["loc"][:depth]))
     inside = error["loc"][depth:]  # of an entry of a list
     if inside:
@@ -229,18 +229,18 @@ def explain(
 
 def field_at(spec: Any, loc: Sequence[int | str]) -> tuple[FieldInfo | None, int]:
     """Return the declaration of the option at a location, and how many parts of the location name it."""
-    field = None
+    found = None
     kind = spec
     for depth, part in enumerate(loc):
         if get_origin(kind) is dict:
-            field = FieldInfo.from_annotation(get_args(kind)[1])
+            found = FieldInfo.from_annotation(get_args(kind)[1])
         elif part in getattr(kind, "__pydantic_fields__", {}):
-            field = kind.__pydantic_fields__[part]
+            found = kind.__pydantic_fields__[part]
         else:
-            return field, depth
-        kind = field.annotation
+            return found, depth
+        kind = found.annotation
 
-    return field, len(loc)
+    return found, len(loc)
 
 
 Spec = TypeVar("Spec")

@@ -237,7 +237,7 @@ class RowGroups:
         return len(self._groups)
 
     def piece(self, number: int) -> FilePiece:
-        """Return what reads a Parquet file with one of the row groups alone."""
+        """Return a piece of the file that is read as a Parquet file of one row group."""
         if number in self._pieces:
             return self._pieces[number]
 

@@ -246,6 +246,6 @@ def model_class(kind: str) -> Any:
 to_dict = to_plain_values
 
 
-def spec_from_dict(options: dict[str, Any]) -> ModelSpec:
+def spec_from_dict(values: dict[str, Any]) -> ModelSpec:
     """Rebuild a spec from the result of `to_dict`; see `spec_of`."""
-    return spec_of(options, KINDS)  # type: ignore[no-any-return]
+    return spec_of(values, KINDS)  # type: ignore[no-any-return]

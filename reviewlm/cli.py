@@ -98,7 +98,7 @@ GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...], dict[str, typer.Ty
 def show_version(enabled: bool) -> None:
     """Write the version and end, if --version was given."""
     if enabled:
-        from reviewlm import __version__, terminal
+        from reviewlm import __version__
 
         terminal.say(f"reviewlm {__version__}")
         raise typer.Exit
@@ -140,7 +140,7 @@ def options(
 
 @cache
 def command() -> Any:
-    """Return the whole command line, with numbers that are checked."""
+    """Return the whole command line, with numbers that are group."""
     return with_bounds(typer.main.get_command(app))
 
 
@@ -169,18 +169,18 @@ def _run() -> None:
         sys.exit(code)
 
 
-def with_bounds(command: Any) -> Any:
+def with_bounds(group: Any) -> Any:
     """Return a command (or group, at any depth) whose numeric options refuse values that no computation could use.
 
     Each command sets its own limits where they matter. Without this check, `--top-k 1e20`, `--entropy inf` and a seed of
     thirty digits would be accepted and fail later inside a library.
     """
-    for inside in getattr(command, "commands", {}).values():
+    for inside in getattr(group, "commands", {}).values():
         with_bounds(inside)
-    for option in command.params:
+    for option in group.params:
         if option.callback is None:
             option.callback = _usable
-    return command
+    return group
 
 
 def _usable(

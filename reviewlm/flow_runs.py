@@ -90,10 +90,10 @@ def settings_of_compared(
     overrides: list[str] | None,
 ) -> VersionSettings:
     """Return data and settings of a comparison, as `settings_of_versions`; of names of models, the champion's."""
-    from reviewlm.tracking.registry.version_settings import settings_of_compared, where_of
+    from reviewlm.tracking.registry import version_settings
 
-    set_up(where_of(preset, overrides or []), create=False)
-    return settings_of_compared(references, preset, input or [], overrides or [])
+    set_up(version_settings.where_of(preset, overrides or []), create=False)
+    return version_settings.settings_of_compared(references, preset, input or [], overrides or [])
 
 
 def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None) -> list[str]:

@@ -165,7 +165,7 @@ def _length(text: str) -> int:
     return cell_len(text)
 
 
-def cell(value: Any) -> str:
+def as_cell(value: Any) -> str:
     """Return a value as text: a dash for none, floats rounded, whole numbers in groups of three digits."""
     if value is None:
         return "–"
@@ -334,7 +334,7 @@ def show_rows(
 
     shown = []
     for row in rows:
-        shown.append({name: cell(value) for name, value in row.items()})
+        shown.append({name: as_cell(value) for name, value in row.items()})
 
     columns = fit_widths(shown, width())
     if title:
@@ -384,7 +384,7 @@ def show_facts(facts: Mapping[str, Any]) -> None:
     longest = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
         if not isinstance(value, list | dict):
-            line = as_typed(f"{name:<{longest}}  {cell(value)}")
+            line = as_typed(f"{name:<{longest}}  {as_cell(value)}")
             sys.stdout.write(for_stream(line, sys.stdout, longest + 2) + "\n")
 
 

@@ -17,7 +17,7 @@ from reviewlm.core.extras import require_gensim
 from reviewlm.core.store import Artifact, Built, Store
 from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.cleaning.normalise import normalise
-from reviewlm.corpus.ingestion.ingest import limits_of
+from reviewlm.corpus.ingestion.ingest import reading_options
 from reviewlm.corpus.reading.readers import Progress, read
 from reviewlm.corpus.reading.sources import identify, source_names
 from reviewlm.corpus.splitting.split import SPLITS, iter_split
@@ -27,7 +27,7 @@ from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.tasks.data.prepare import VOCABULARY_FILE, Prepared
 from reviewlm.tasks.execution.progress import progress
-from reviewlm.tasks.execution.stage import result_as_task_state, run_stage, stage
+from reviewlm.tasks.execution.stage import result_as_task_state, run_stage, stage_task
 from reviewlm.training.vectors.stored_rows import HEADER, save_matrix
 
 STAGE = "embed"
@@ -46,7 +46,7 @@ COLUMNS = {
 """Columns of the result; texts are in normal form."""
 
 
-@stage(STAGE)
+@stage_task(STAGE)
 def embed(
     workspace: Workspace,
     embedding: EmbeddingConfig,
@@ -291,11 +291,11 @@ def reviews_of_files(
         Unreadable, MissingColumn: A file cannot be read.
         EmptyInput: There are no reviews.
     """
-    limits = replace(limits_of(source), workers=1)
+    options = replace(reading_options(source), workers=1)
     frames = []
     bad = 0
     for path, name in source_names(files).items():
-        for block in read(path, name, limits, Progress()):
+        for block in read(path, name, options, Progress()):
             bad += block.bad.height
             frames.append(block.good)
 

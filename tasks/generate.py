@@ -10,13 +10,13 @@ from reviewlm.core.output import quote_text
 from reviewlm.core.workspace import Workspace
 from reviewlm.models.bundles.bundle import unseen_warnings
 from reviewlm.tasks.data.rating_doubts import doubts_about_stars
-from reviewlm.tasks.execution.stage import show_markdown, stage
+from reviewlm.tasks.execution.stage import show_markdown, stage_task
 from reviewlm.tracking.registry.opening import open_version
 
 log = logging.getLogger(__name__)
 
 
-@stage("generate")
+@stage_task("generate")
 def generate_reviews(
     workspace: Workspace,
     model_name: str,

@@ -26,7 +26,7 @@ from reviewlm.models.written_words import MARKS, TaggedWords, taken_off
 from reviewlm.tasks.embed import newest_of
 from reviewlm.tasks.execution.devices import held_device
 from reviewlm.tasks.execution.progress import progress
-from reviewlm.tasks.execution.stage import as_task_state, run_stage, stage
+from reviewlm.tasks.execution.stage import as_task_state, run_stage, stage_task
 from reviewlm.tasks.fitting.fit import device_of, remove, threads_of
 from reviewlm.training.context import FitContext, FitProgress
 from reviewlm.training.labelling import networks
@@ -47,7 +47,7 @@ LEAST_CAPITALS = 0.001
 """Share of words with a capital below which the texts have lost their case."""
 
 
-@stage(STAGE)
+@stage_task(STAGE)
 def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
     """Learn pieces of words, train the tagger and score it; a killed training continues from its last checkpoint."""
     chosen = config.punctuation

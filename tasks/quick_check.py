@@ -24,7 +24,7 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.data import SourceConfig, SplitConfig
 from reviewlm.core.errors import EmptyInput, converted_errors
 from reviewlm.core.store import Artifact
-from reviewlm.corpus.ingestion.ingest import limits_of
+from reviewlm.corpus.ingestion.ingest import reading_options
 from reviewlm.corpus.reading.readers import Progress, read
 from reviewlm.corpus.reading.sources import source_names
 from reviewlm.corpus.schema import COLUMNS, FIELDS, Block
@@ -372,12 +372,12 @@ def write_sample(
         Unreadable, MissingColumn: A file cannot be read.
         EmptyInput: No file has a usable review at its beginning.
     """
-    limits = replace(limits_of(source), workers=1)
+    options = replace(reading_options(source), workers=1)
     beginnings = []
     complaints: list[str] = []
     names = source_names(source.input, source.skip_missing)
     for path, name in list(names.items())[:MOST_FILES]:
-        blocks = cast(Generator[Block], read(path, name, limits, Progress()))
+        blocks = cast(Generator[Block], read(path, name, options, Progress()))
         beginning = _beginning(blocks, most, complaints)
         beginnings.append(beginning.with_columns(number=pl.int_range(pl.len())))
 

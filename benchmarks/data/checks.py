@@ -162,9 +162,9 @@ def main() -> None:
         write_reviews(folder, rows)
         say(f"{rows:,} reviews written")
         contenders = {
-            f"{stage} {name}": partial(judge, stage, folder)
+            f"{stage} {name}": partial(by_engine, stage, folder)
             for stage in SUITES
-            for name, judge in (("polars", by_polars), ("pandas", by_pandas))
+            for name, by_engine in (("polars", by_polars), ("pandas", by_pandas))
         }
         runs = interleave(contenders, threads=2, repeats=args.repeats)
     finally:

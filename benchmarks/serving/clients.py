@@ -236,12 +236,12 @@ def ratios_of(found: Mapping[str, Figures]) -> dict[str, Ratio]:
 
 
 def _ratio(
-    ours: float,
+    our_value: float,
     theirs: float,
     goal: float,
     peer: str,
 ) -> Ratio:
-    return Ratio(round(ours / max(theirs, 1e-3), 3), goal, peer)
+    return Ratio(round(our_value / max(theirs, 1e-3), 3), goal, peer)
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from reviewlm.corpus.reading.archives import DAMAGED, is_tar, library, uncompres
 from reviewlm.corpus.reading.convert import one_form
 from reviewlm.corpus.reading.foreign import explain
 from reviewlm.corpus.reading.lines import BOM
-from reviewlm.corpus.schema import Limits
+from reviewlm.corpus.schema import ReadingOptions
 
 log = logging.getLogger(__name__)
 
@@ -76,23 +76,23 @@ class Businesses:
         }
 
 
-def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
+def read_businesses(path: Path, options: ReadingOptions | None = None) -> Businesses:
     """Read the table of businesses; its text is in memory, some 120 MB of Yelp's.
 
     Args:
-        limits: How large a packed file, and a record, may be.
+        options: How large a packed file, and a record, may be.
 
     Raises:
         Unreadable: The file is missing or damaged, or a line is not a JSON object; the error gives the line.
         MissingColumn: No record has a business_id.
         EmptyInput: There are no records.
     """
-    limits = limits or Limits()
-    content = _content(path, limits).removeprefix(BOM)
+    options = options or ReadingOptions()
+    content = _content(path, options).removeprefix(BOM)
     if not content.strip():
         raise EmptyInput("The table of businesses is empty", where=path, remedy=_REMEDY)
 
-    rows, fields = _json_lines(content, path, limits)
+    rows, fields = _json_lines(content, path, options)
     rows = rows.with_columns(one_form(pl.col(KEY)))
     named = rows.filter(pl.col(KEY).is_not_null() & (pl.col(KEY) != ""))
     if not named.height:
@@ -117,12 +117,12 @@ def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
     return result
 
 
-def _content(path: Path, limits: Limits) -> bytes:
+def _content(path: Path, options: ReadingOptions) -> bytes:
     """Return the unpacked content of a file."""
     try:
         with path.open("rb") as file, library():
-            room = limits.room(os.fstat(file.fileno()).st_size)
-            with uncompressed_stream(file, path.name, limits, room) as stream:
+            room = options.room(os.fstat(file.fileno()).st_size)
+            with uncompressed_stream(file, path.name, options, room) as stream:
                 if is_tar(stream.peek(512)):
                     raise Unreadable(
                         "The table of businesses is in an archive",
@@ -145,13 +145,13 @@ def _content(path: Path, limits: Limits) -> bytes:
 def _json_lines(
     content: bytes,
     path: Path,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> tuple[pl.DataFrame, list[str]]:
     rows: list[tuple[str | None, ...]] = []
     fields: dict[str, None] = {}
     for number, line in enumerate(content.split(b"\n"), 1):
         where = f"{path}, line {number}"
-        if len(line) > limits.max_record_bytes:
+        if len(line) > options.max_record_bytes:
             raise Unreadable(
                 "A business is too long",
                 where=where,

@@ -46,7 +46,7 @@ from reviewlm.corpus.cleaning.source_files import SourceFiles
 from reviewlm.corpus.duplicates.exact import TRAIN, ExactDuplicates
 from reviewlm.corpus.duplicates.near import NearDuplicates
 from reviewlm.corpus.ingestion.parts import part_files
-from reviewlm.corpus.schema import Limits
+from reviewlm.corpus.schema import ReadingOptions
 from reviewlm.corpus.splitting.certificate import Certificate, certify
 from reviewlm.corpus.splitting.learnt import find_learnt
 from reviewlm.corpus.splitting.shares import Shares, measure_shares
@@ -71,7 +71,7 @@ def prepare(
     selection: SelectionConfig | None = None,
     duplicates: DuplicatesConfig | None = None,
     business: Path | None = None,
-    limits: Limits | None = None,
+    reading: ReadingOptions | None = None,
     earlier: Sequence[Path] = (),
     report: Report | None = None,
     threads: int = 0,
@@ -84,7 +84,7 @@ def prepare(
     Args:
         dataset_folder: The folder that `reviewlm.corpus.ingestion.build_dataset.assemble` wrote.
         folder: Output folder; it needs space for about four times the text during the work.
-        business: Yelp's table of businesses, within *limits*.
+        business: Yelp's table of businesses, read with *reading*.
         earlier: Folders of prepared data that start weights have learnt from (`reviewlm.corpus.splitting.learnt`).
         threads: Threads that compare, and also clean and hash unless others do; 0: one per core.
         engine: Who cleans, sorts, hashes and encodes the reviews, and keeps them until the table is written; default:
@@ -120,7 +120,7 @@ def prepare(
     passes = Passes(dataset_folder, 2 + duplicates.near, report)
     businesses = None
     if business:
-        businesses = read_businesses(business, limits)
+        businesses = read_businesses(business, reading)
 
     table = _write_table(
         folder,

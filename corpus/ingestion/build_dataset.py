@@ -247,12 +247,12 @@ def _account(
         names: Name of each file in *used*, under which it is listed now.
         ends: For each of them, the number of the row after its last one.
     """
-    unread = {
+    unreadable = {
         name: reading.facts["reasons"].get(Reason.UNREADABLE_FILE.value, 0)
         for name, reading in zip(names, used, strict=True)
     }
     records = {
-        entry["name"]: entry["records"] - unread[entry.get("same_as", entry["name"])]
+        entry["name"]: entry["records"] - unreadable[entry.get("same_as", entry["name"])]
         for entry in entries
     }
     of_files = []

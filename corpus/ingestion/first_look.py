@@ -20,7 +20,7 @@ from reviewlm.corpus.ingestion.ingest import of_file
 from reviewlm.corpus.reading.convert import CERTAIN_ID, DERIVED_ID
 from reviewlm.corpus.reading.readers import Progress, read
 from reviewlm.corpus.reading.sources import find_files
-from reviewlm.corpus.schema import COLUMNS, FIELDS, Block, Limits, byte_count, whole_stars
+from reviewlm.corpus.schema import COLUMNS, FIELDS, Block, ReadingOptions, byte_count, whole_stars
 
 MOST_RECORDS = 20_000
 """Records of all files together that are looked at; a block more of each file may be read."""
@@ -74,7 +74,7 @@ class _FileBeginning:
 
 def look_at(
     input: Sequence[str],
-    limits: Limits,
+    options: ReadingOptions,
     most: int = MOST_RECORDS,
     skip_missing: bool = False,
 ) -> FirstLook:
@@ -90,7 +90,7 @@ def look_at(
     sources = found_files.names
     opened = list(sources.items())[:MOST_FILES]
     each = max(1, most // max(len(opened), 1))
-    found = {name: _beginning(path, name, limits, each) for path, name in opened}
+    found = {name: _beginning(path, name, options, each) for path, name in opened}
     good = pl.concat([one.good for one in found.values()] or [pl.DataFrame(schema=COLUMNS)])
     whole = len(opened) == len(sources) and all(one.share == 1 for one in found.values())
     of_each = [one.records / one.share for one in found.values()]
@@ -125,7 +125,7 @@ def look_at(
 def _beginning(
     path: Path,
     name: str,
-    limits: Limits,
+    options: ReadingOptions,
     most: int,
 ) -> _FileBeginning:
     """Read a file up to the block that holds its record number *most*; again if its dates are month first."""
@@ -133,29 +133,29 @@ def _beginning(
     beginning = _read_beginning(
         path,
         name,
-        limits,
+        options,
         most,
         traits,
     )
-    if month_first := traits.month_first(limits.date_order):
+    if month_first := traits.month_first(options.date_order):
         traits = FileTraits(name)
-        limits = replace(limits, month_first=month_first)
+        options = replace(options, month_first=month_first)
         beginning = _read_beginning(
             path,
             name,
-            limits,
+            options,
             most,
             traits,
         )
 
-    entries = [of_file(entry, name) for entry in traits.entries(limits.date_order)]
+    entries = [of_file(entry, name) for entry in traits.entries(options.date_order)]
     return replace(beginning, entries=(*beginning.entries, *entries))
 
 
 def _read_beginning(
     path: Path,
     name: str,
-    limits: Limits,
+    options: ReadingOptions,
     most: int,
     traits: FileTraits,
 ) -> _FileBeginning:
@@ -165,7 +165,7 @@ def _read_beginning(
     records = 0
     size = max(path.stat().st_size, 1)
     share = 1.0
-    with closing(cast(Generator[Block], read(path, name, limits, progress))) as blocks:
+    with closing(cast(Generator[Block], read(path, name, options, progress))) as blocks:
         for block in blocks:
             parts.append(block.good.select(*COLUMNS))
             records += block.records

@@ -40,7 +40,7 @@ from reviewlm.corpus.ingestion.parts import (
 from reviewlm.corpus.reading.archives import is_pack
 from reviewlm.corpus.reading.readers import Progress, read
 from reviewlm.corpus.reading.sources import PACK, Listed, Pack, Source, cause_of, input_errors
-from reviewlm.corpus.schema import REMEDIES, Block, Limits, Reason, whole_stars
+from reviewlm.corpus.schema import REMEDIES, Block, ReadingOptions, Reason, whole_stars
 
 PART_BYTES = 256 << 20
 """Approximate limit for a part: 100,000 reviews need a third of it, 100,000 books would fill the memory."""
@@ -150,20 +150,20 @@ def settings_of(config: SourceConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in SETTINGS} | renamed | chosen
 
 
-def limits_of(config: SourceConfig, now: datetime | None = None) -> Limits:
-    """Return the limits for the readers, each the setting with the same name, and the names of the fields.
+def reading_options(config: SourceConfig, now: datetime | None = None) -> ReadingOptions:
+    """Return the options for the readers, each the setting with the same name, and the names of the fields.
 
     Args:
         now: The present moment in UTC, if it is not that of the clock.
     """
-    names = {field.name for field in fields(Limits)} & {*SETTINGS, *CHOICES}
-    limits = {name: getattr(config, name) for name in names}
-    return Limits(
+    names = {field.name for field in fields(ReadingOptions)} & {*SETTINGS, *CHOICES}
+    settings = {name: getattr(config, name) for name in names}
+    return ReadingOptions(
         block_bytes=BLOCK_BYTES,
         renamed=config.renamed_fields,
         unread=config.unread_fields,
         now=now or datetime.now(UTC),
-        **limits,
+        **settings,
     )
 
 
@@ -191,7 +191,7 @@ def read_source(
         Unreadable, MissingColumn, EmptyInput: See `corpus.reading.readers.read`; also if the file changes while read.
         StoreFull, NotWritable: The disk is full or not writable.
     """
-    limits = limits_of(config, now)
+    options = reading_options(config, now)
     with disk_errors(folder):
         seen = FileTraits(source.name, isinstance(source, Pack))
         leave_out = (forgotten or Forgotten()).without
@@ -199,19 +199,19 @@ def read_source(
             source,
             folder,
             config.part_rows,
-            limits,
+            options,
             seen,
             leave_out,
             report,
         )
         if month_first := seen.month_first(config.date_order):
-            limits = replace(limits, month_first=month_first)
+            options = replace(options, month_first=month_first)
             seen = FileTraits(source.name, isinstance(source, Pack))
             writer = _read_into(
                 source,
                 folder,
                 config.part_rows,
-                limits,
+                options,
                 seen,
                 leave_out,
                 report,
@@ -233,7 +233,7 @@ def _read_into(
     source: Source,
     folder: Path,
     part_rows: int,
-    limits: Limits,
+    options: ReadingOptions,
     seen: FileTraits,
     leave_out: Callable[[Block], Block],
     report: Report | None,
@@ -251,7 +251,7 @@ def _read_into(
     with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
         writer = PartWriter(folder / PARTS, quarantine, part_rows)
         try:
-            for block in read(path, source.name, limits, progress):
+            for block in read(path, source.name, options, progress):
                 records += block.records
                 left = leave_out(block)
                 writer.add(left)

@@ -12,20 +12,20 @@ import polars as pl
 
 from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import MissingColumn, Unreadable
-from reviewlm.corpus.ingestion.ingest import limits_of
+from reviewlm.corpus.ingestion.ingest import reading_options
 from reviewlm.corpus.reading.readers import Progress, read
 from reviewlm.corpus.reading.sources import Source
-from reviewlm.corpus.schema import LABEL, Limits
+from reviewlm.corpus.schema import LABEL, ReadingOptions
 
 PLACE = ["source", "line"]
 SOURCE = pl.col("source").cast(pl.Categorical)
 """Many reviews have the same source, which is kept once this way."""
 
 
-def limits_with_label(config: SourceConfig, field: str) -> Limits:
-    """Return the limits for readers that also read a field of the files as `LABEL`."""
-    limits = limits_of(config)
-    return replace(limits, renamed={**limits.renamed, LABEL: field})
+def reading_options_with_label(config: SourceConfig, field: str) -> ReadingOptions:
+    """Return the options for readers that also read a field of the files as `LABEL`."""
+    options = reading_options(config)
+    return replace(options, renamed={**options.renamed, LABEL: field})
 
 
 def read_labels(
@@ -42,14 +42,14 @@ def read_labels(
     Args:
         sources: The files of the data set, each once; their names are the `source` of their records.
         parts: The data set's reviews.
-        config: Names of the other fields, and limits, as they were when the reviews were read.
+        config: Names of the other fields, and options, as they were when the reviews were read.
         report: Called with the bytes read so far.
 
     Raises:
         MissingColumn: A table does not have the field, or no record has it.
         Unreadable: A file is damaged, or it does not hold the reviews that were read from it.
     """
-    limits = limits_with_label(config, field)
+    options = reading_options_with_label(config, field)
     progress = Progress()
     schema = {
         "source": pl.Categorical(),
@@ -59,7 +59,7 @@ def read_labels(
     }
     frames = [pl.DataFrame(schema=schema)]
     for source in sources:
-        for block in read(source.path, source.name, limits, progress):
+        for block in read(source.path, source.name, options, progress):
             frames.append(
                 block.good.select(
                     SOURCE, "line", pl.col("text").hash().alias("content"), label=LABEL

@@ -15,8 +15,8 @@ from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import MissingColumn, Unreadable
 from reviewlm.corpus.ingestion.build_dataset import no_records
 from reviewlm.corpus.ingestion.files_set_aside import Refused, require_few
-from reviewlm.corpus.ingestion.ingest import limits_of
-from reviewlm.corpus.ingestion.labels_of_fields import limits_with_label
+from reviewlm.corpus.ingestion.ingest import reading_options
+from reviewlm.corpus.ingestion.labels_of_fields import reading_options_with_label
 from reviewlm.corpus.reading.readers import Progress, read
 from reviewlm.corpus.reading.sources import Listed, source_names
 from reviewlm.corpus.schema import Block
@@ -37,7 +37,7 @@ def require_usable(
 
     Args:
         inputs: Files, folders or globs.
-        config: Limits, and names of the fields.
+        config: Limits of the readers, and names of the fields.
         label: Name of a field with labels, which every file must have then.
 
     Raises:
@@ -48,11 +48,11 @@ def require_usable(
             the user gave.
     """
     if label:
-        limits = limits_with_label(config, label)
+        options = reading_options_with_label(config, label)
     else:
-        limits = limits_of(config)
+        options = reading_options(config)
 
-    limits = replace(limits, workers=1, named=set())  # one block at a time is enough
+    options = replace(options, workers=1, named=set())  # one block at a time is enough
     names = source_names(inputs, config.skip_missing)
     files = [(path, Listed(name, path.stat().st_size, "")) for path, name in names.items()]
     some = False
@@ -63,7 +63,9 @@ def require_usable(
         looked += 1
         progress = Progress()
         try:
-            with closing(cast(Generator[Block], read(path, file.name, limits, progress))) as blocks:
+            with closing(
+                cast(Generator[Block], read(path, file.name, options, progress))
+            ) as blocks:
                 some = any(block.records for block in blocks) or some
                 taken += progress.bytes_done
         except Unreadable as error:
@@ -72,7 +74,7 @@ def require_usable(
             break
 
     require_few(damaged, len(files), sum(file.bytes for _, file in files), config.max_unreadable)
-    misspelt = [ours for ours in config.renamed_fields if ours not in limits.named]
+    misspelt = [ours for ours in config.renamed_fields if ours not in options.named]
     if misspelt and not damaged and looked == len(files):
         raise MissingColumn(
             f"No file has a field '{config.renamed_fields[misspelt[0]]}'",

@@ -28,7 +28,7 @@ import polars as pl
 from reviewlm.core.errors import InputError, Unreadable, disk_errors
 from reviewlm.corpus.reading.foreign import FOLLOWED
 from reviewlm.corpus.reading.member_names import BROTLI, looks_like_data, printable
-from reviewlm.corpus.schema import Limits
+from reviewlm.corpus.schema import ReadingOptions
 
 BUFFER = 1 << 20
 LAYERS = 8
@@ -129,7 +129,7 @@ class Unpacked(io.RawIOBase):
     Args:
         stream: The stream that an unpacker returned.
         source: The name of the packed file.
-        limits: Creates the error when the limit is exceeded.
+        options: Creates the error when the limit is exceeded.
         room: Largest number of unpacked bytes.
     """
 
@@ -137,12 +137,12 @@ class Unpacked(io.RawIOBase):
         self,
         stream: IO[bytes],
         source: str,
-        limits: Limits,
+        options: ReadingOptions,
         room: int,
     ) -> None:
         self.stream = stream
         self.source = source
-        self.limits = limits
+        self.options = options
         self.room = room
         self.given = 0
 
@@ -157,7 +157,7 @@ class Unpacked(io.RawIOBase):
         buffer[: len(content)] = content
         self.given += len(content)
         if self.given > self.room:
-            raise self.limits.too_much(self.source, self.room)
+            raise self.options.too_much(self.source, self.room)
         return len(content)
 
 
@@ -165,7 +165,7 @@ class Unpacked(io.RawIOBase):
 def uncompressed_stream(
     stream: io.BufferedReader[Any],
     name: str,
-    limits: Limits,
+    options: ReadingOptions,
     room: int,
 ) -> Iterator[io.BufferedReader[Any]]:
     """Yield a stream without its layers of compression, none of which may give more than *room* bytes.
@@ -185,7 +185,7 @@ def uncompressed_stream(
                 yield stream
                 return
             content = streams.enter_context(open_unpacked(unpacker, stream))
-            stream = io.BufferedReader(Unpacked(content, name, limits, room), BUFFER)
+            stream = io.BufferedReader(Unpacked(content, name, options, room), BUFFER)
         raise too_many_layers(name)
 
 

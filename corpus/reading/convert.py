@@ -32,8 +32,8 @@ from reviewlm.corpus.schema import (
     RECORD_TYPE,
     Block,
     BlockTraits,
-    Limits,
     Problem,
+    ReadingOptions,
     Reason,
     quarantine,
 )
@@ -75,7 +75,7 @@ def convert(
     loose: pl.DataFrame,
     source: str,
     raw: Callable[[int], bytes],
-    limits: Limits,
+    options: ReadingOptions,
     problems: Sequence[Problem] = (),
     names: Iterable[str] = (),
 ) -> Block:
@@ -86,32 +86,32 @@ def convert(
             there. `RECORD_TYPE` is looked at.
         source: Value of the `source` column. Fields in its folders (`stars=5/`) are those of records that lack them.
         raw: Returns the bytes of the i-th record; called for bad records only.
-        limits: Longest text, names of fields, order of day and month, and the present moment.
+        options: Longest text, names of fields, order of day and month, and the present moment.
         problems: Problems found before the conversion; they go into quarantine with the new ones.
         names: All names of fields in this stretch, as the file has them.
     """
-    contradictions = _entries_of_contradictions(loose, source, limits)
-    loose = _without_gaps(loose, source, limits)
+    contradictions = _entries_of_contradictions(loose, source, options)
+    loose = _without_gaps(loose, source, options)
     loose, entries = _without_stand_ins(loose, source)
-    dates = read_dates(loose["date"], limits.now, limits.reads_month_first(source))
+    dates = read_dates(loose["date"], options.now, options.reads_month_first(source))
     ids = (one_form(pl.col(name)) for name in IDS)
     label = (name for name in loose.columns if name == LABEL)
     typed = loose.select(
         *ids,
-        _stars(limits.lowest_stars),
+        _stars(options.lowest_stars),
         "text",
         dates,
         pl.lit(source).alias("source"),
         "line",
         *label,
     )
-    reason = _reasons(loose, typed, limits.max_chars)
-    all_problems = [*problems, *_problems(loose, reason, raw, limits)]
+    reason = _reasons(loose, typed, options.max_chars)
+    all_problems = [*problems, *_problems(loose, reason, raw, options)]
     filled = {name: loose.height - loose[name].null_count() for name in FIELDS}
     traits = BlockTraits(source, filled, frozenset(names), count_orders(loose["date"]))
     good = _with_ids(typed.filter(reason.is_null()))
     entries += (
-        *_entries_of_folders(loose, source, limits),
+        *_entries_of_folders(loose, source, options),
         *contradictions,
         *_entries_of_days(loose["date"], typed["date"], source),
     )
@@ -176,11 +176,11 @@ def _without_stand_ins(loose: pl.DataFrame, source: str) -> tuple[pl.DataFrame, 
 def _entries_of_folders(
     loose: pl.DataFrame,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> list[Entry]:
     """Return an entry if records have no date of their own and their folder names none."""
     given = folder_fields(source)
-    names = folders_without_day(given, limits.renamed)
+    names = folders_without_day(given, options.renamed)
     if not names or not loose["date"].null_count():
         return []
 
@@ -234,11 +234,11 @@ def _entries_of_days(
 def _entries_of_contradictions(
     loose: pl.DataFrame,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Iterator[Entry]:
     """Yield an entry for each field whose value in the records is another than that in the name of their folder."""
-    for name, value in our_fields(source, limits.renamed).items():
-        if name not in loose.columns or name in limits.unread:
+    for name, value in our_fields(source, options.renamed).items():
+        if name not in loose.columns or name in options.unread:
             continue
         own = one_form(pl.col(name).str.strip_chars())
         folder = one_form(pl.lit(value))
@@ -262,13 +262,13 @@ def _entries_of_contradictions(
 def _without_gaps(
     loose: pl.DataFrame,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> pl.DataFrame:
     """Return all fields, stripped, with null for "unknown", and with values from the names of folders."""
-    given = our_fields(source, limits.renamed)
+    given = our_fields(source, options.renamed)
     columns: list[pl.Expr | str] = ["line"]
-    for name in (*limits.fields, *sorted(limits.unread)):
-        if name in limits.unread:
+    for name in (*options.fields, *sorted(options.unread)):
+        if name in options.unread:
             columns.append(pl.lit(None, pl.String).alias(name))
             continue
         if name not in loose.columns:
@@ -346,27 +346,27 @@ def _problems(
     loose: pl.DataFrame,
     reasons: pl.Series,
     raw: Callable[[int], bytes],
-    limits: Limits,
+    options: ReadingOptions,
 ) -> list[Problem]:
     rows = reasons.is_not_null().arg_true().to_list()
     problems = []
     for row in rows:
         reason = Reason(reasons[row])
         record = loose.row(row, named=True)
-        problems.append(Problem(record["line"], reason, _detail(reason, record, limits), raw(row)))
+        problems.append(Problem(record["line"], reason, _detail(reason, record, options), raw(row)))
     return problems
 
 
 def _detail(
     reason: Reason,
     record: dict[str, object],
-    limits: Limits,
+    options: ReadingOptions,
 ) -> str:
     """Describe the bad value for the person who reads the quarantine."""
     if reason is Reason.MISSING_TEXT:
         return "the field 'text' is absent or null"
     if reason is Reason.TOO_LONG:
-        return f"the text has {len(str(record['text']))} characters; source.max_chars allows {limits.max_chars}"
+        return f"the text has {len(str(record['text']))} characters; source.max_chars allows {options.max_chars}"
     if reason is Reason.NOT_A_RECORD:
         return f"a record of the type {record[RECORD_TYPE]!r}, not a review"
 
@@ -382,7 +382,7 @@ def _detail(
     if reason is Reason.BAD_DATE:
         if re.match(TWO_DIGITS, str(record["date"])):
             values += ", whose year has two digits, so that day and year can be exchanged: write four digits"
-        ends = f"from {EARLIEST:%Y-%m-%d} to {latest_of(limits.now):%Y-%m-%d}"
+        ends = f"from {EARLIEST:%Y-%m-%d} to {latest_of(options.now):%Y-%m-%d}"
         return f"{values}; read are {FORMS}, {ends}; leave an unknown date empty"
 
     if reason is Reason.WRONG_TYPE:

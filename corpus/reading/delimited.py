@@ -23,7 +23,7 @@ from reviewlm.corpus.reading.foreign import command_for, looks_like_record, no_h
 from reviewlm.corpus.reading.headerless import shape_of
 from reviewlm.corpus.reading.lines import BOM, next_line
 from reviewlm.corpus.reading.parquet import twice
-from reviewlm.corpus.schema import RECORD_TYPE, Block, Limits, Problem, Reason
+from reviewlm.corpus.schema import RECORD_TYPE, Block, Problem, ReadingOptions, Reason
 
 HEADER_AMONG = 20
 """Lines at the beginning among which the names of the columns are looked for."""
@@ -130,9 +130,9 @@ class _LongLine(bytes):
 class _Lines:
     """The lines of a file as text; remembers the lines used by the record that is being read."""
 
-    def __init__(self, stream: io.BufferedReader, limits: Limits) -> None:
+    def __init__(self, stream: io.BufferedReader, options: ReadingOptions) -> None:
         self.stream = stream
-        self.limits = limits
+        self.options = options
         self.again: deque[bytes] = deque()
         self.taken: list[bytes] = []
         self.number = self.size = 0
@@ -153,7 +153,7 @@ class _Lines:
 
         self.taken.append(line)
         self.size += len(line)
-        if self.size > self.limits.max_record_bytes + 2 or isinstance(line, _LongLine):
+        if self.size > self.options.max_record_bytes + 2 or isinstance(line, _LongLine):
             raise csv.Error(
                 "a quote is not closed, or the record has more bytes than source.max_record_bytes allows"
             )
@@ -181,7 +181,7 @@ class _Lines:
 
     def _read(self) -> bytes:
         # If `again` is empty, all lines read so far are in `taken`.
-        line, problem = next_line(self.stream, self.number + len(self.taken) + 1, self.limits)
+        line, problem = next_line(self.stream, self.number + len(self.taken) + 1, self.options)
         if problem:
             line = _LongLine(line)
             line.detail = problem.detail
@@ -209,7 +209,7 @@ class _Lines:
 def read_delimited(
     stream: io.BufferedReader,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Iterator[Block]:
     """Yield the records of a CSV file with a header, or without one if its shape is known.
 
@@ -218,7 +218,7 @@ def read_delimited(
         Unreadable: The first line is too long for a header, or contains a column twice.
     """
     csv.field_size_limit(FIELD_LIMIT)
-    lines = _Lines(stream, limits)
+    lines = _Lines(stream, options)
     beginning = lines.beginning()
     if b"\0" in beginning[0]:
         raise Unreadable(
@@ -246,7 +246,7 @@ def read_delimited(
         ) from error
 
     columns = [name.strip() for name in header]
-    has_text = any(is_text(name, limits.renamed) for name in columns)
+    has_text = any(is_text(name, options.renamed) for name in columns)
     shape = None
     if has_text or not looks_like_record(columns):
         lines.next_record()
@@ -257,13 +257,13 @@ def read_delimited(
         raise no_header(source, columns, delimiter)
 
     if not has_text and not shape:
-        _require_header_first(beginning, source, limits)
+        _require_header_first(beginning, source, options)
 
     lines.escaped = form.escaped
     printable = [name.encode("utf-8", "replace").decode() or "(nameless)" for name in columns]
-    require_fields(source, printable, limits)
-    names = our_columns(columns, limits.renamed)
-    if repeated := {name for name in limits.fields if names.count(name) > 1} - {RECORD_TYPE}:
+    require_fields(source, printable, options)
+    names = our_columns(columns, options.renamed)
+    if repeated := {name for name in options.fields if names.count(name) > 1} - {RECORD_TYPE}:
         raise twice(source, repeated)
 
     records = _Records(
@@ -271,7 +271,7 @@ def read_delimited(
         form,
         names,
         source,
-        limits,
+        options,
         printable,
     )
     while block := records.block():
@@ -283,7 +283,7 @@ def read_delimited(
 def _require_header_first(
     beginning: Sequence[bytes],
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> None:
     """Refuse a table whose header comes after a title or a comment.
 
@@ -294,7 +294,7 @@ def _require_header_first(
         words = re.split(r'[",;|\t\r\n]+', line.decode("utf-8", "replace"))
         names = [word.strip() for word in words if word.strip()]
         ours = sum(fold(name) in FOLDED for name in names)
-        if ours > 1 and any(is_text(name, limits.renamed) for name in names):
+        if ours > 1 and any(is_text(name, options.renamed) for name in names):
             raise MissingColumn(
                 f"The names of the columns stand in line {place}, after a title or a comment",
                 where=source,
@@ -312,16 +312,16 @@ class _Records:
         form: _Dialect,
         names: list[str],
         source: str,
-        limits: Limits,
+        options: ReadingOptions,
         header: list[str],
     ) -> None:
         self.lines = lines
         self.form = form
         self.names = names
         self.source = source
-        self.limits = limits
+        self.options = options
         self.header = header
-        self.places = {name: names.index(name) for name in limits.fields if names.count(name) == 1}
+        self.places = {name: names.index(name) for name in options.fields if names.count(name) == 1}
 
     def block(self) -> Block | None:
         """Read records until a block is full; return None at the end of the file."""
@@ -332,7 +332,7 @@ class _Records:
         size = 0
         lines = self.lines
         self.reader = self.form.reader(lines)
-        while size < self.limits.block_bytes and (record := self._next()) is not None:
+        while size < self.options.block_bytes and (record := self._next()) is not None:
             row, problem = record
             raw = b"".join(lines.taken)
             size += len(raw)
@@ -359,7 +359,7 @@ class _Records:
             loose,
             self.source,
             raws.__getitem__,
-            self.limits,
+            self.options,
             problems,
             names=self.header,
         )
@@ -390,7 +390,7 @@ class _Records:
 
     def _problem(self, row: list[str]) -> tuple[Reason, str] | None:
         names = self.names
-        renamed = self.limits.renamed
+        renamed = self.options.renamed
         if self.lines.broken:
             return Reason.ENCODING, self.lines.broken
         if row and len(row) != len(names):

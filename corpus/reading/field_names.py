@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from reviewlm.core.errors import MissingColumn
 from reviewlm.corpus.reading.dates import is_date
 from reviewlm.corpus.reading.known_names import find_known, is_known_elsewhere, settings_for
-from reviewlm.corpus.schema import FIELDS, LABEL, Limits
+from reviewlm.corpus.schema import FIELDS, LABEL, ReadingOptions
 
 FIELD = re.compile(r"(\w+)=(.+)", re.DOTALL)
 MISSING = "__HIVE_DEFAULT_PARTITION__"
@@ -85,8 +85,8 @@ def our_columns(columns: Sequence[str], renamed: Mapping[str, str]) -> list[str]
     ours = {their: our for our, their in renamed.items() if their in columns}
     taken = set(ours.values())
     known = {*taken, *columns}
-    respelt = spellings_of(columns, renamed)
-    ours |= {their: our for their, our in respelt.items() if our not in known}
+    spellings = spellings_of(columns, renamed)
+    ours |= {their: our for their, our in spellings.items() if our not in known}
     return [ours.get(name, "" if name in taken else name) for name in columns]
 
 
@@ -118,19 +118,19 @@ def respelt(record: Any, spellings: Mapping[str, str]) -> Any:
 def require_fields(
     source: str,
     columns: Collection[str],
-    limits: Limits,
+    options: ReadingOptions,
     label: bool = True,
 ) -> None:
     """Refuse a file that has no text, or a field named by the user under neither name: the name may be misspelled.
 
-    Those that it has under the user's name are added to `Limits.named`. Without *label*, `LABEL` is not needed.
+    Those that it has under the user's name are added to `ReadingOptions.named`. Without *label*, `LABEL` is not needed.
 
     Raises:
         MissingColumn: It lists the fields that exist.
     """
-    renamed = {ours: theirs for ours, theirs in limits.renamed.items() if label or ours != LABEL}
+    renamed = {ours: theirs for ours, theirs in options.renamed.items() if label or ours != LABEL}
     in_folders = our_fields(source, renamed)
-    limits.named.update(
+    options.named.update(
         ours for ours, theirs in renamed.items() if theirs in columns or ours in in_folders
     )
     known = {*columns, *spellings_of(columns, renamed).values()}

@@ -1,7 +1,7 @@
 """Detect the format of an unpacked file and call its reader.
 
 The readers are those of `reviewlm.corpus.reading`: `jsonlines`, `json_arrays`, `delimited` (CSV) and `parquet`; plain
-text is read here. All readers yield blocks of typed records, bounded by `Limits.block_bytes`.
+text is read here. All readers yield blocks of typed records, bounded by `ReadingOptions.block_bytes`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from reviewlm.corpus.reading.lines import BOM, next_line
 from reviewlm.corpus.reading.member_names import without_compression
 from reviewlm.corpus.reading.parquet import read_parquet
 from reviewlm.corpus.reading.wrappings import has_several, is_container
-from reviewlm.corpus.schema import FIELDS, Block, Limits, Problem, Reason
+from reviewlm.corpus.schema import FIELDS, Block, Problem, ReadingOptions, Reason
 
 JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 MARKS = {
@@ -60,7 +60,7 @@ OPENS_ARRAY = re.compile(rb"\s*\[\s*[{\[]")
 def read_stream(
     stream: io.BufferedReader,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Iterator[Block]:
     """Yield the records of one unpacked file.
 
@@ -77,7 +77,7 @@ def read_stream(
         stream.read(len(BOM))
         head = head[len(BOM) :]
     if head:
-        yield from READERS[format_of(head, source, limits)](stream, source, limits)
+        yield from READERS[format_of(head, source, options)](stream, source, options)
 
 
 def _wide_encoding(head: bytes) -> str:
@@ -92,7 +92,7 @@ def _wide_encoding(head: bytes) -> str:
 def format_of(
     head: bytes,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> str:
     """Return the format: Parquet by its magic bytes, others by the suffix without compression and the first bytes.
 
@@ -123,20 +123,20 @@ def format_of(
         )
     if suffix in {".csv", ".tsv"}:
         return "csv"
-    if is_container(head, partial(has_text, limits=limits)):
+    if is_container(head, partial(has_text, options=options)):
         return "contained"
     if OPENS_ARRAY.match(head) or OPENS_OBJECT.match(head) or _has_objects_in_lines(head):
         return "array"
     if suffix in JSON_SUFFIXES:
         return "array" if first == b"[" and suffix == ".json" else "lines"
     if suffix == ".txt":
-        if _is_review(line, limits):
+        if _is_review(line, options):
             return "lines"
-        return "csv" if _is_header(line, limits) else "text"
+        return "csv" if _is_header(line, options) else "text"
     if first in (b"{", b"["):
         return "lines" if first == b"{" else "array"
 
-    theirs = limits.renamed.get("text", "text").encode()
+    theirs = options.renamed.get("text", "text").encode()
     if b"text" in line.lower() or theirs in line:
         return "csv"
 
@@ -154,26 +154,26 @@ def _has_objects_in_lines(head: bytes) -> bool:
     return bool(lines) and all(has_several(line) for line in lines)
 
 
-def _is_header(line: bytes, limits: Limits) -> bool:
+def _is_header(line: bytes, options: ReadingOptions) -> bool:
     """Return whether a line names the text and another field of ours, and so is no review."""
-    names = {limits.renamed.get(name, name) for name in FIELDS}
+    names = {options.renamed.get(name, name) for name in FIELDS}
     words = set(re.split(r'[",;|\t\r]+', line.decode("utf-8", "replace")))
-    has_text = any(is_text(word, limits.renamed) for word in words)
-    return has_text and sum(word in names or fold(word) in FOLDED for word in words) > 1
+    has_name = any(is_text(word, options.renamed) for word in words)
+    return has_name and sum(word in names or fold(word) in FOLDED for word in words) > 1
 
 
-def _is_review(line: bytes, limits: Limits) -> bool:
+def _is_review(line: bytes, options: ReadingOptions) -> bool:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
         return False
-    return isinstance(value, dict) and any(is_text(name, limits.renamed) for name in value)
+    return isinstance(value, dict) and any(is_text(name, options.renamed) for name in value)
 
 
 def read_text(
     stream: io.BufferedReader,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Iterator[Block]:
     """Yield one document per line; empty lines are skipped. There is no id, date or rating."""
     number = 1
@@ -183,8 +183,8 @@ def read_text(
         texts: list[str] = []
         problems: list[Problem] = []
         size = 0
-        while size < limits.block_bytes and more:
-            line, problem = next_line(stream, number, limits)
+        while size < options.block_bytes and more:
+            line, problem = next_line(stream, number, options)
             content = line.removeprefix(BOM).removesuffix(b"\n").removesuffix(b"\r")
             if number == 1:
                 _require_lines(
@@ -192,7 +192,7 @@ def read_text(
                     line,
                     problem,
                     source,
-                    limits,
+                    options,
                 )
             more = bool(line)
             size = size + len(line)
@@ -217,7 +217,7 @@ def read_text(
                 loose,
                 source,
                 content_of,
-                limits,
+                options,
                 problems,
             )
 
@@ -227,7 +227,7 @@ def _require_lines(
     line: bytes,
     problem: Problem | None,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> None:
     """Refuse a file that is one line which is longer than a document may be.
 
@@ -235,8 +235,8 @@ def _require_lines(
         Unreadable: It says how to cut the line.
     """
     # A character takes four bytes at most.
-    too_long = problem is not None or len(line) > 4 * limits.max_chars
-    if (too_long or len(line.decode("utf-8", "ignore")) > limits.max_chars) and not stream.peek(1):
+    too_long = problem is not None or len(line) > 4 * options.max_chars
+    if (too_long or len(line.decode("utf-8", "ignore")) > options.max_chars) and not stream.peek(1):
         if problem:
             length = problem.detail.partition(",")[0]
         else:
@@ -245,7 +245,7 @@ def _require_lines(
         raise one_line(source, length)
 
 
-READERS: dict[str, Callable[[io.BufferedReader, str, Limits], Iterator[Block]]] = {
+READERS: dict[str, Callable[[io.BufferedReader, str, ReadingOptions], Iterator[Block]]] = {
     "array": read_array,
     "contained": read_contained,
     "lines": read_json_lines,
@@ -259,7 +259,7 @@ READERS: dict[str, Callable[[io.BufferedReader, str, Limits], Iterator[Block]]] 
 def read_together(
     files: Sequence[tuple[str, bytes]],
     kind: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Iterator[Block]:
     """Yield the records of many small files at once, because each block costs milliseconds.
 
@@ -279,5 +279,5 @@ def read_together(
         before = np.concatenate([[0], ends])[file]
         return rows.with_columns(source=names[file], line=rows["line"] - pl.Series(before))
 
-    for block in READERS[kind](stream, files[0][0], limits):
+    for block in READERS[kind](stream, files[0][0], options):
         yield replace(block, good=placed(block.good), bad=placed(block.bad))

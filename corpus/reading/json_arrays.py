@@ -20,7 +20,7 @@ from reviewlm.corpus.reading.json_refusals import (
 )
 from reviewlm.corpus.reading.lines import RAW_BYTES
 from reviewlm.corpus.reading.wrappings import DEPTH, SIGN, Position
-from reviewlm.corpus.schema import Block, Limits
+from reviewlm.corpus.schema import Block, ReadingOptions
 
 BLANK = b" \t\r\n,"
 GAP = re.compile(rb"(?:\s|\xef\xbb\xbf)*")
@@ -31,7 +31,7 @@ RECORDS_PER_BLOCK = 20_000
 def read_array(
     stream: io.BufferedReader,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Iterator[Block]:
     """Yield the records of a JSON array, or of objects one after another; several arrays in a row are read as one.
 
@@ -40,37 +40,37 @@ def read_array(
             the first element is a whole table.
         MissingColumn: The first block has objects, and none of them has a text.
     """
-    yield from _read_elements(_elements(stream, source, limits), source, limits)
+    yield from _read_elements(_elements(stream, source, options), source, options)
 
 
 def read_contained(
     stream: io.BufferedReader,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Iterator[Block]:
     """Yield the records of the arrays that stand in objects, as `corpus.reading.wrappings.CONTAINERS` says.
 
     An object without such an array is a record of its own. Errors as of `read_array`.
     """
-    yield from _read_elements(_contained_elements(stream, source, limits), source, limits)
+    yield from _read_elements(_contained_elements(stream, source, options), source, options)
 
 
 def _read_elements(
     elements: Iterator[bytes],
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Iterator[Block]:
     """Yield the records of some elements, block by block, if the first block holds reviews."""
     number = 1
-    while raws := _take_elements(elements, limits.block_bytes):
+    while raws := _take_elements(elements, options.block_bytes):
         if number == 1:
-            _require_reviews(raws, source, limits)
+            _require_reviews(raws, source, options)
         yield decode_records(
             raws,
             range(number, number + len(raws)),
             [],
             source,
-            limits,
+            options,
         )
         number += len(raws)
 
@@ -90,23 +90,23 @@ def _take_elements(elements: Iterator[bytes], most: int) -> list[bytes]:
 def _require_reviews(
     raws: Sequence[bytes],
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> None:
     """Refuse elements that are arrays of values, whole tables or objects without a text."""
     values = [decode_json(raw) for raw in raws]
     if all(isinstance(value, list) for value in values):
         raise rows_without_names(values, source, lines=False)
     require_no_table(raws[0].replace(b"\n", b" "), source)
-    require_known(values, source, limits)
+    require_known(values, source, options)
 
 
 def _elements(
     stream: io.BufferedReader,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Iterator[bytes]:
     """Yield the elements of the arrays in *stream*, and the objects between them; last what follows and is neither."""
-    tokens = _Tokens(stream, source, limits)
+    tokens = _Tokens(stream, source, options)
     depth = 0
     while token := tokens.next():
         before = tokens.place - len(token)
@@ -151,10 +151,10 @@ def _array_elements(tokens: _Tokens) -> Iterator[bytes]:
 def _contained_elements(
     stream: io.BufferedReader,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Iterator[bytes]:
     """Yield the elements of arrays in objects, and each object that holds no such array; last what follows."""
-    tokens = _Tokens(stream, source, limits)
+    tokens = _Tokens(stream, source, options)
     position = Position()
     found = False
     while token := tokens.next():
@@ -188,11 +188,11 @@ class _Tokens:
         self,
         stream: io.BufferedReader,
         source: str,
-        limits: Limits,
+        options: ReadingOptions,
     ) -> None:
         self.stream = stream
         self.source = source
-        self.limits = limits
+        self.options = options
         self.buffer = b""
         self.start = self.place = self.number = 0
 
@@ -208,15 +208,15 @@ class _Tokens:
             else:
                 self.place = len(self.buffer)
 
-            if len(self.buffer) - self.start > self.limits.max_record_bytes:
+            if len(self.buffer) - self.start > self.options.max_record_bytes:
                 raise Unreadable(
                     "An element of the JSON is too long",
                     where=f"{self.source}, record {self.number + 1}",
-                    value=f"over {self.limits.max_record_bytes} bytes",
+                    value=f"over {self.options.max_record_bytes} bytes",
                     cause="a quote or a bracket is missing, so the elements after it cannot be separated",
                     remedy="correct the file, or raise source.max_record_bytes",
                 )
-            more = self.stream.read(self.limits.block_bytes)
+            more = self.stream.read(self.options.block_bytes)
             if not more:
                 return b""
             self.buffer = self.buffer[self.start :] + more

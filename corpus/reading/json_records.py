@@ -20,7 +20,7 @@ from reviewlm.corpus.reading.convert import IDS, convert
 from reviewlm.corpus.reading.field_names import our_record, respelt, spellings_of
 from reviewlm.corpus.reading.lines import BOM, too_long
 from reviewlm.corpus.reading.wrappings import are_wrapped, has_several, unwrap
-from reviewlm.corpus.schema import FIELDS, LABEL, Block, Limits, Problem, Reason
+from reviewlm.corpus.schema import FIELDS, LABEL, Block, Problem, ReadingOptions, Reason
 
 KNOWN_NAMES = frozenset({*FIELDS, "useful", "funny", "cool"})
 """Names of the fields in Yelp's own files."""
@@ -44,20 +44,20 @@ def decode_records(
     numbers: Sequence[int],
     problems: list[Problem],
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Block:
     """Return the records in the bytes of JSON values, in order; faults of other values are appended to *problems*."""
     objects, failed = _decode_all(lines)
-    if max(map(len, lines), default=0) > limits.max_record_bytes:
-        long = (row for row, line in enumerate(lines) if len(line) > limits.max_record_bytes)
+    if max(map(len, lines), default=0) > options.max_record_bytes:
+        long = (row for row, line in enumerate(lines) if len(line) > options.max_record_bytes)
         failed = sorted({*failed, *long})
 
     left = set[int]()
     repaired = 0
     for row in failed:
         line = lines[row]
-        if len(line) > limits.max_record_bytes:
-            problems.append(too_long(numbers[row], line, limits))
+        if len(line) > options.max_record_bytes:
+            problems.append(too_long(numbers[row], line, options))
             left.add(row)
             continue
 
@@ -83,7 +83,7 @@ def decode_records(
         numbers,
         lines,
         source,
-        limits,
+        options,
         problems,
     )
     if not repaired:
@@ -161,7 +161,7 @@ def from_objects(
     numbers: Sequence[int],
     raws: Sequence[bytes],
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
     problems: Sequence[Problem] = (),
 ) -> Block:
     """Convert decoded JSON values, which should be objects with a text, to typed records.
@@ -170,33 +170,33 @@ def from_objects(
         objects: The values, with their line (or record) *numbers* and bytes *raws*.
         problems: Problems already found in this stretch.
     """
-    if limits.renamed:
+    if options.renamed:
         objects = [unwrap(value) for value in objects]
 
-    objects, names = _with_our_names(objects, limits)
+    objects, names = _with_our_names(objects, options)
     all_problems = list(problems)
     are_records = set(map(type, objects)) <= {dict}
     columns = {}
     if are_records:
-        columns = _columns(objects, limits.fields)
+        columns = _columns(objects, options.fields)
 
     kinds = _kinds_of(columns)
     if not columns or are_wrapped(kinds):
-        objects, names = _with_our_names([unwrap(value) for value in objects], limits)
+        objects, names = _with_our_names([unwrap(value) for value in objects], options)
         columns = {}
         if are_records:
-            columns = _columns(objects, limits.fields)
+            columns = _columns(objects, options.fields)
 
         kinds = _kinds_of(columns)
 
     if not _are_usual(kinds):
-        labelled = LABEL in limits.fields
+        labelled = LABEL in options.fields
         misfits = {
             row: why for row, value in enumerate(objects) if (why := _misfit(value, labelled))
         }
         all_problems += [Problem(numbers[row], *why, raws[row]) for row, why in misfits.items()]
         objects, numbers, raws = (_without(misfits, some) for some in (objects, numbers, raws))
-        columns = _columns(objects, limits.fields)
+        columns = _columns(objects, options.fields)
         kinds = _kinds_of(columns)
 
     if LABEL in columns:  # a truth value is written as in JSON
@@ -208,19 +208,21 @@ def from_objects(
     columns |= {
         name: _as_text(values, kinds[name]) for name, values in columns.items() if name != "text"
     }
-    loose = pl.DataFrame(columns, schema=dict.fromkeys(limits.fields, pl.String))
+    loose = pl.DataFrame(columns, schema=dict.fromkeys(options.fields, pl.String))
     loose = loose.with_columns(pl.Series("line", numbers, dtype=pl.Int64))
     return convert(
         loose,
         source,
         lambda row: raws[row],
-        limits,
+        options,
         all_problems,
         names,
     )
 
 
-def _with_our_names(objects: Sequence[Any], limits: Limits) -> tuple[Sequence[Any], frozenset[str]]:
+def _with_our_names(
+    objects: Sequence[Any], options: ReadingOptions
+) -> tuple[Sequence[Any], frozenset[str]]:
     """Return JSON values with our names of the fields, and all names of fields as the file has them."""
     are_records = set(map(type, objects)) <= {dict}
     records = objects
@@ -228,9 +230,9 @@ def _with_our_names(objects: Sequence[Any], limits: Limits) -> tuple[Sequence[An
         records = [one for one in objects if isinstance(one, dict)]
 
     names: frozenset[str] = frozenset().union(*records)
-    if limits.renamed:
-        objects = [our_record(value, limits.renamed) for value in objects]
-    if not names <= KNOWN_NAMES and (spellings := spellings_of(names, limits.renamed)):
+    if options.renamed:
+        objects = [our_record(value, options.renamed) for value in objects]
+    if not names <= KNOWN_NAMES and (spellings := spellings_of(names, options.renamed)):
         objects = [respelt(value, spellings) for value in objects]
     return objects, names
 

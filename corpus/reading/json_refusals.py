@@ -14,7 +14,7 @@ from reviewlm.corpus.reading.foreign import LONGEST_NAME, command_for
 from reviewlm.corpus.reading.json_records import decode_json
 from reviewlm.corpus.reading.known_names import PLACES, bare, find_known
 from reviewlm.corpus.reading.wrappings import place_of_records, unwrap
-from reviewlm.corpus.schema import Limits
+from reviewlm.corpus.schema import ReadingOptions
 
 TABLE_BEGINS = re.compile(
     rb'\s*\{\s*"(?:[^"]*"\s*:\s*\{\s*"\d+"\s*:|\d+"\s*:\s*\{|columns"\s*:\s*\[|schema"\s*:\s*\{\s*"fields")'
@@ -33,7 +33,7 @@ def require_no_table(beginning: bytes, source: str) -> None:
     first = unwrap(first_value(beginning))
     if isinstance(first, dict) and first:
         by_name = all(isinstance(value, dict) for value in first.values())
-        if by_name and len(first) == 1 and has_text(next(iter(first.values())), Limits()):
+        if by_name and len(first) == 1 and has_text(next(iter(first.values())), ReadingOptions()):
             return  # a review within a record, which has only this name
         if by_name or first.keys() >= {"columns", "data"} or first.keys() >= {"schema", "data"}:
             raise whole_table(source)
@@ -56,9 +56,9 @@ def first_value(lines: bytes) -> Any:
     return decode_json(lines.lstrip().partition(b"\n")[0])
 
 
-def has_text(record: Any, limits: Limits) -> bool:
+def has_text(record: Any, options: ReadingOptions) -> bool:
     """Return whether a decoded value is an object with a text."""
-    return isinstance(record, dict) and any(is_text(name, limits.renamed) for name in record)
+    return isinstance(record, dict) and any(is_text(name, options.renamed) for name in record)
 
 
 def whole_table(source: str) -> Unreadable:
@@ -111,7 +111,7 @@ def rows_without_names(
 def require_known(
     values: Sequence[Any],
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> None:
     """Refuse a file if none of its first objects has a text, or a field that the user named.
 
@@ -125,9 +125,9 @@ def require_known(
 
     try:
         # a later record may be the first with a label
-        require_fields(source, keys, limits, label=False)
+        require_fields(source, keys, options, label=False)
     except MissingColumn as error:
-        path = place_of_records(records[0], partial(_may_have_text, limits=limits))
+        path = place_of_records(records[0], partial(_may_have_text, options=options))
         if not path:
             raise
         raise MissingColumn(
@@ -139,9 +139,9 @@ def require_known(
         ) from error
 
 
-def _may_have_text(record: Any, limits: Limits) -> bool:
+def _may_have_text(record: Any, options: ReadingOptions) -> bool:
     """Return whether a decoded value is an object with a text, maybe under a name that other programs give it."""
-    if has_text(record, limits):
+    if has_text(record, options):
         return True
     other = find_known(record).get("text")
     return other is not None and isinstance(record[other], str)

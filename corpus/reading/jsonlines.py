@@ -23,7 +23,7 @@ from reviewlm.corpus.reading.json_refusals import (
 )
 from reviewlm.corpus.reading.lines import pass_over
 from reviewlm.corpus.reading.wrappings import unwrap
-from reviewlm.corpus.schema import Block, Limits, Problem
+from reviewlm.corpus.schema import Block, Problem, ReadingOptions
 from reviewlm.models.threads import map_in_order
 
 
@@ -45,7 +45,7 @@ class Stretch:
 def read_json_lines(
     stream: io.BufferedReader,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Iterator[Block]:
     """Yield the records of a file with one JSON object per line; blank lines are skipped.
 
@@ -55,23 +55,23 @@ def read_json_lines(
         MissingColumn: The first block has objects, and none of them has a text, or a field named by the user.
     """
     yield from map_in_order(
-        partial(parse, source=source, limits=limits),
-        _stretches(stream, source, limits),
-        limits.workers,
+        partial(parse, source=source, options=options),
+        _stretches(stream, source, options),
+        options.workers,
     )
 
 
 def _stretches(
     stream: io.BufferedReader,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Iterator[Stretch]:
     """Yield the lines of a file in stretches, if the first one holds reviews; a line too long for memory alone."""
     rest = b""
     line = 1
     started = False
     while True:
-        more = stream.read(limits.block_bytes)
+        more = stream.read(options.block_bytes)
         if whole := more.rfind(b"\n") + 1:
             lines = b"".join((rest, memoryview(more)[:whole]))
             rest = more[whole:]
@@ -81,19 +81,19 @@ def _stretches(
             if not started:
                 require_no_table(lines, source)
                 require_objects(lines, source)
-                if limits.renamed or not has_text(unwrap(first_value(lines)), limits):
+                if options.renamed or not has_text(unwrap(first_value(lines)), options):
                     require_known(
-                        [decode_json(line) for line in lines.split(b"\n")], source, limits
+                        [decode_json(line) for line in lines.split(b"\n")], source, options
                     )
                 started = True
             yield Stretch(lines, line)
             line += lines.count(b"\n")
         if not more:
             return
-        if len(rest) > limits.max_record_bytes:
+        if len(rest) > options.max_record_bytes:
             if not started and TABLE_BEGINS.match(rest):
                 raise whole_table(source)
-            yield Stretch(b"", line, (pass_over(stream, rest, line, limits),))
+            yield Stretch(b"", line, (pass_over(stream, rest, line, options),))
             rest = b""
             line = line + 1
 
@@ -101,7 +101,7 @@ def _stretches(
 def parse(
     stretch: Stretch,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Block:
     """Return the records of a stretch, in order, and a reason for each line that cannot be used."""
     lines = stretch.lines.split(b"\n")
@@ -111,5 +111,5 @@ def parse(
         numbers,
         list(stretch.problems),
         source,
-        limits,
+        options,
     )

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import io
 
-from reviewlm.corpus.schema import Limits, Problem, Reason
+from reviewlm.corpus.schema import Problem, ReadingOptions, Reason
 
 BOM = b"\xef\xbb\xbf"
 """Byte order mark of UTF-8; in files joined with `cat` it can be in the middle."""
 RAW_BYTES = 64 << 10
-"""Bytes that the quarantine keeps of a record longer than `Limits.max_record_bytes`."""
+"""Bytes that the quarantine keeps of a record longer than `ReadingOptions.max_record_bytes`."""
 
 
 def next_line(
     stream: io.BufferedReader,
     number: int,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> tuple[bytes, Problem | None]:
     """Return the next line with its line end; if it is over `max_record_bytes`, its beginning and the problem.
 
@@ -24,12 +24,12 @@ def next_line(
         stream: Read up to the end of the line.
         number: Number of the line, from 1.
     """
-    most = limits.max_record_bytes + 2  # the line end does not count
+    most = options.max_record_bytes + 2  # the line end does not count
     line = stream.readline(most)
     content = line.removesuffix(b"\n").removesuffix(b"\r")
-    if len(content) <= limits.max_record_bytes and (line.endswith(b"\n") or len(line) < most):
+    if len(content) <= options.max_record_bytes and (line.endswith(b"\n") or len(line) < most):
         return line, None
-    problem = pass_over(stream, line, number, limits)
+    problem = pass_over(stream, line, number, options)
     return problem.raw, problem
 
 
@@ -37,7 +37,7 @@ def pass_over(
     stream: io.BufferedReader,
     begun: bytes,
     line: int,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Problem:
     """Skip to the end of a line that is too long for memory; return the problem."""
     sha = hashlib.sha256()
@@ -48,7 +48,7 @@ def pass_over(
         ended = piece.endswith(b"\n")
         sha.update(piece[:-1] if ended else piece)
         length += len(piece)
-        if ended or not (piece := stream.readline(limits.block_bytes)):
+        if ended or not (piece := stream.readline(options.block_bytes)):
             break
         head += piece[: RAW_BYTES - len(head)]
 
@@ -57,14 +57,14 @@ def pass_over(
         head.removesuffix(b"\n"),
         length - ended,
         sha.hexdigest(),
-        limits,
+        options,
     )
 
 
 def too_long(
     line: int,
     content: bytes,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Problem:
     """Return the problem of a line that is longer than `max_record_bytes`."""
     return _problem(
@@ -72,7 +72,7 @@ def too_long(
         content[:RAW_BYTES],
         len(content),
         hashlib.sha256(content).hexdigest(),
-        limits,
+        options,
     )
 
 
@@ -81,7 +81,7 @@ def _problem(
     head: bytes,
     length: int,
     sha256: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Problem:
-    detail = f"the record has {length} bytes, source.max_record_bytes allows {limits.max_record_bytes}; sha256 {sha256}"
+    detail = f"the record has {length} bytes, source.max_record_bytes allows {options.max_record_bytes}; sha256 {sha256}"
     return Problem(line, Reason.TOO_LONG, detail, head)

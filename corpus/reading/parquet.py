@@ -20,7 +20,7 @@ from reviewlm.corpus.reading.archives import seekable
 from reviewlm.corpus.reading.convert import IDS, convert
 from reviewlm.corpus.reading.field_names import our_columns, require_fields
 from reviewlm.corpus.reading.known_names import find_known, unread
-from reviewlm.corpus.schema import LABEL, RECORD_TYPE, Block, Limits, Problem, Reason
+from reviewlm.corpus.schema import LABEL, RECORD_TYPE, Block, Problem, ReadingOptions, Reason
 
 if TYPE_CHECKING:
     import pyarrow
@@ -36,7 +36,7 @@ ROW_BYTES = 64
 def read_parquet(
     stream: io.BufferedReader,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Iterator[Block]:
     """Yield the records of a Parquet file.
 
@@ -49,16 +49,16 @@ def read_parquet(
     """
     with seekable(stream) as file:
         number = 1
-        left = limits.room(_size(file))
-        for size, texts, names in _batches(file, source, limits):
+        left = options.room(_size(file))
+        for size, texts, names in _batches(file, source, options):
             left -= size
             if left < 0:
-                raise limits.too_much(source, limits.room(_size(file)))
+                raise options.too_much(source, options.room(_size(file)))
             yield _block(
                 texts,
                 number,
                 source,
-                limits,
+                options,
                 names,
             )
             number += texts.num_rows
@@ -74,7 +74,7 @@ def _size(file: Any) -> int:
 def _batches(
     file: Any,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> Iterator[tuple[int, pyarrow.RecordBatch, list[str]]]:
     """Yield the size of each batch, its wanted columns as text under our names, and the names of all columns.
 
@@ -85,10 +85,10 @@ def _batches(
 
     try:
         table = parquet.ParquetFile(file, pre_buffer=False)
-        columns = _columns_to_read(table.schema_arrow.names, source, limits)
+        columns = _columns_to_read(table.schema_arrow.names, source, options)
         for batch in table.iter_batches(RECORDS_PER_BLOCK, columns=columns):
             theirs = batch.schema.names
-            ours = our_columns(theirs, limits.renamed)
+            ours = our_columns(theirs, options.renamed)
             texts = {}
             for name, their, column in zip(ours, theirs, batch.columns, strict=True):
                 if name != RECORD_TYPE or _holds(RECORD_TYPE, column.type):
@@ -105,12 +105,12 @@ def _batches(
 def _columns_to_read(
     names: Sequence[str],
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> list[str]:
     """Return the names in the file of the columns that are read."""
-    require_fields(source, names, limits)
-    ours = our_columns(names, limits.renamed)
-    usable = [name for name, our in zip(names, ours, strict=True) if our in limits.fields]
+    require_fields(source, names, options)
+    ours = our_columns(names, options.renamed)
+    usable = [name for name, our in zip(names, ours, strict=True) if our in options.fields]
     if repeated := {name for name in usable if usable.count(name) > 1} - {RECORD_TYPE}:
         raise twice(source, repeated)
     return [name for name in usable if usable.count(name) == 1]
@@ -139,7 +139,7 @@ def _block(
     texts: pyarrow.RecordBatch,
     number: int,
     source: str,
-    limits: Limits,
+    options: ReadingOptions,
     names: Sequence[str],
 ) -> Block:
     """Convert one batch to typed records; *number* is the number of its first record."""
@@ -153,7 +153,7 @@ def _block(
         frame.with_columns(line=lines),
         source,
         lambda row: orjson.dumps(frame.row(row, named=True)),
-        limits,
+        options,
         problems,
         names=names,
     )

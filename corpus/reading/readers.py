@@ -28,7 +28,7 @@ from reviewlm.corpus.reading.formats import format_of, read_stream, read_togethe
 from reviewlm.corpus.reading.json_refusals import require_no_table
 from reviewlm.corpus.reading.lines import BOM
 from reviewlm.corpus.reading.table_formats import require_no_table_format
-from reviewlm.corpus.schema import COLUMNS, Block, Limits, Problem, Reason, quarantine
+from reviewlm.corpus.schema import COLUMNS, Block, Problem, ReadingOptions, Reason, quarantine
 
 ENCRYPTED = 0x1
 """Flag of a zip member (APPNOTE 4.4.4, bit 0)."""
@@ -56,7 +56,7 @@ class _Place:
     """Position of a stream in nested packings: its name, the bytes it may give, the layers that may still follow."""
 
     name: str
-    limits: Limits
+    options: ReadingOptions
     room: int
     layers: int = archives.LAYERS
 
@@ -76,7 +76,7 @@ class _Place:
 def read(
     path: Path,
     name: str,
-    limits: Limits,
+    options: ReadingOptions,
     progress: Progress,
 ) -> Iterator[Block]:
     """Yield the blocks of a file, in order; the same file gives the same blocks.
@@ -94,8 +94,8 @@ def read(
         progress.file = file
         size = os.fstat(file.fileno()).st_size
         try:
-            for block in _unpack(file, _Place(name, limits, limits.room(size))):
-                yield _with_ids_of_file(block) if limits.ids == "per_file" else block
+            for block in _unpack(file, _Place(name, options, options.room(size))):
+                yield _with_ids_of_file(block) if options.ids == "per_file" else block
                 records += block.records
         except InputError:
             raise
@@ -134,7 +134,7 @@ def _open(path: Path) -> IO[bytes]:
 def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
     """Yield the blocks of a stream, unpacked layer by layer; no layer may give more bytes than `place.room`."""
     with archives.uncompressed_stream(
-        _buffer(file), place.name, place.limits, place.room
+        _buffer(file), place.name, place.options, place.room
     ) as stream:
         head = stream.peek(512)
         if archives.is_tar(head):
@@ -142,7 +142,7 @@ def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
         elif head.startswith(archives.ZIP):
             yield from _zip(stream, place)
         else:
-            yield from read_stream(stream, place.name, place.limits)
+            yield from read_stream(stream, place.name, place.options)
 
 
 def _buffer(file: IO[bytes] | io.RawIOBase) -> io.BufferedReader:
@@ -266,7 +266,7 @@ def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
                 )
             with archives.library():
                 content = archive.open(member)
-            unpacked = archives.Unpacked(content, inside.name, inside.limits, room)
+            unpacked = archives.Unpacked(content, inside.name, inside.options, room)
             yield from members.blocks(member.filename, unpacked, inside)
             room -= unpacked.given
         yield members.finish()
@@ -274,7 +274,7 @@ def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
 
 def _pack(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
     """Read small files that we have packed: each is a source of its own, and one that is damaged is set aside alone."""
-    limits = replace(place.limits, workers=1)  # threads would cost more than a small file
+    options = replace(place.options, workers=1)  # threads would cost more than a small file
     files: list[tuple[str, bytes]] = []
     kind = None
     size = 0
@@ -283,25 +283,25 @@ def _pack(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
     ):
         raw = content.read()
         before = kind
-        kind = _kind_of_lines(raw, name, limits)
-        if files and (kind != before or size >= limits.block_bytes):
-            yield from read_together(files, before[0], limits) if before else ()
+        kind = _kind_of_lines(raw, name, options)
+        if files and (kind != before or size >= options.block_bytes):
+            yield from read_together(files, before[0], options) if before else ()
             files = []
             size = 0
         if kind:
             files.append((name, raw))
             size += len(raw)
         else:
-            yield from _small_file(raw, replace(place.inside(name), limits=limits))
+            yield from _small_file(raw, replace(place.inside(name), options=options))
 
     if files and kind:
-        yield from read_together(files, kind[0], limits)
+        yield from read_together(files, kind[0], options)
 
 
 def _kind_of_lines(
     content: bytes,
     name: str,
-    limits: Limits,
+    options: ReadingOptions,
 ) -> tuple[str, dict[str, str]] | None:
     """Return format and fields in folders of a file that can be read together with others of the same, or None."""
     head = content.removeprefix(BOM)
@@ -314,7 +314,7 @@ def _kind_of_lines(
         return None
 
     try:
-        kind = format_of(head, name, limits)
+        kind = format_of(head, name, options)
         if kind == "lines":
             require_no_table(head, name)
     except InputError:

@@ -189,7 +189,7 @@ class Automaton:
         """
         ops = self.ops
         state = self.start
-        eligible = 0
+        eligible_words = 0
         pieces: list[str] = []
         values = list(self.initial(given))
         while True:
@@ -197,7 +197,7 @@ class Automaton:
             kind = op[0]
             if kind == TEXT:
                 pieces.append(op[1])
-                eligible += op[2]
+                eligible_words += op[2]
                 state = op[3]
             elif kind == PICK:
                 choice = bisect_right(op[1], uniform())
@@ -205,7 +205,7 @@ class Automaton:
             elif kind == SLOT:
                 text, count = op[2][values[op[1]]]
                 pieces.append(text)
-                eligible += count
+                eligible_words += count
                 state = op[3]
             elif kind == BY:
                 state = op[2][values[op[1]]]
@@ -218,7 +218,7 @@ class Automaton:
                 values[op[1]] = op[2]
                 state = op[3]
             else:
-                return "".join(pieces), tuple(values), eligible
+                return "".join(pieces), tuple(values), eligible_words
 
     def _add(self, op: tuple[Any, ...]) -> int:
         self.ops.append(op)

@@ -321,7 +321,7 @@ def _merge(into: Hypotheses, more: Hypotheses) -> None:
 
 
 @cache
-def automaton() -> Automaton:
+def load_automaton() -> Automaton:
     """Return the compiled grammar (built once per process)."""
     rules = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     return Automaton(rules, domains(), TYPO_RATE)
@@ -329,7 +329,7 @@ def automaton() -> Automaton:
 
 @cache
 def _forward() -> Forward:
-    return Forward(automaton())
+    return Forward(load_automaton())
 
 
 def write_review(stars: int, uniform: Callable[[], float]) -> tuple[str, tuple[str, ...]]:
@@ -342,7 +342,7 @@ def write_review(stars: int, uniform: Callable[[], float]) -> tuple[str, tuple[s
     Returns:
         The text, and the values of all variables.
     """
-    text, values, words = automaton().sample({"stars": str(stars)}, uniform)
+    text, values, words = load_automaton().sample({"stars": str(stars)}, uniform)
     gap = int(log(1.0 - uniform()) / log(1.0 - TYPO_RATE))
     return _mistype(text, gap, uniform) if gap < words else text, values
 

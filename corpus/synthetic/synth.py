@@ -20,7 +20,7 @@ import numpy as np
 import orjson
 
 from reviewlm.core.output import output_file
-from reviewlm.corpus.synthetic.grammar import STARS, automaton, write_review
+from reviewlm.corpus.synthetic.grammar import STARS, load_automaton, write_review
 
 CHUNK = 2_000
 """Lines in a chunk; another value gives other files for the same seed."""
@@ -141,7 +141,7 @@ class _Columns:
         self._dates = _dates(draw, lines)
         self._votes = (draw.geometric([0.5, 0.75, 0.65], (lines, 3)) - 1).tolist()
         self._place, self._category = (
-            automaton().variables[name] for name in ("place", "category")
+            load_automaton().variables[name] for name in ("place", "category")
         )
 
     def review(self, row: int, uniform: Callable[[], float]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from reviewlm.corpus.synthetic.grammar import automaton, log_probability, write_review
+from reviewlm.corpus.synthetic.grammar import load_automaton, log_probability, write_review
 from reviewlm.course.inputs import open_models, program, show
 from reviewlm.models.tokens.special import BOS, UNK
 
@@ -161,7 +161,7 @@ def grammar_pairs(reviews: int, seed: int) -> Iterator[ProbePair]:
     In the twin another drawn name of the same kind stands in every place of the first.
     """
     draw = Random(f"probes {seed}")
-    variables = list(automaton().variables)
+    variables = list(load_automaton().variables)
     drawn = []
     for _ in range(reviews):
         stars = draw.randint(1, 5)

@@ -108,8 +108,8 @@ def read_drawings(folder: Path) -> list[WrittenDrawing]:
         name = entry["name"]
         svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
         picture = Picture(svg, entry["title"], entry["caption"])
-        png = (folder / f"{name}.png").read_bytes()
-        drawings.append(WrittenDrawing(name, entry["section"], picture, png))
+        image = (folder / f"{name}.png").read_bytes()
+        drawings.append(WrittenDrawing(name, entry["section"], picture, image))
 
     return drawings
 

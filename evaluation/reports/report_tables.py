@@ -145,13 +145,13 @@ def finding_of_worst(results: RunResults) -> str:
     return f"{sentence} Surely worse than {base} in {len(lost) or 'none'} of {len(slices)} slices{where}. {trust}"
 
 
-def finding_of_copying(audit: Mapping[str, Any]) -> str:
+def finding_of_copying(figures: Mapping[str, Any]) -> str:
     """Return the copied share of a model's 8-grams, that of held-out reviews, and the longest copied span."""
     share, real, longest = (
-        audit.get(name) for name in ("copied_8", "real_copied_8", "longest_copied")
+        figures.get(name) for name in ("copied_8", "real_copied_8", "longest_copied")
     )
     if share is None:
-        return "" if audit else "What it writes was not audited: it may recite its training text."
+        return "" if figures else "What it writes was not audited: it may recite its training text."
 
     shown = "less than 0.1%" if 0 < share < 5e-4 else f"{share:.1%}"
     beside = "" if real is None else f"; of held-out reviews {real:.1%}"
@@ -278,8 +278,8 @@ def rules(decision: Decision) -> list[Row]:
 
 def count_of_rules(decision: Decision) -> str:
     """Return how many rules there are, by outcome: "25 rules: 14 passed, 11 not applicable"."""
-    counts = Counter(outcome for _, outcome, *_ in decision.rows())
-    return f"{len(decision.rules)} rules: {', '.join(f'{count} {outcome}' for outcome, count in counts.items())}."
+    counts = Counter(result for _, result, *_ in decision.rows())
+    return f"{len(decision.rules)} rules: {', '.join(f'{count} {result}' for result, count in counts.items())}."
 
 
 def audit(results: RunResults) -> list[Row]:

@@ -154,13 +154,13 @@ Start = Callable[[Mapping[str, str], int, int], "subprocess.Popen[Any] | ForkedC
 
 def _start(
     environment: Mapping[str, str],
-    socket: int,
+    descriptor: int,
     messages: int,
 ) -> subprocess.Popen[Any]:
     """Start the server as a program."""
     return start_child(
-        ["-m", PROGRAM, str(socket)],
-        pass_fds=[socket],
+        ["-m", PROGRAM, str(descriptor)],
+        pass_fds=[descriptor],
         env=environment,
         stderr=messages,
     )
@@ -168,7 +168,7 @@ def _start(
 
 def _fork(
     environment: Mapping[str, str],
-    socket: int,
+    descriptor: int,
     messages: int,
 ) -> ForkedChild:
     """Fork the server."""
@@ -177,13 +177,13 @@ def _fork(
         from prefect.context import refresh_global_settings_context
 
         refresh_global_settings_context()  # they were read from the variables of the command
-        import_module(PROGRAM).serve_at(socket)
+        import_module(PROGRAM).serve_at(descriptor)
 
     return fork_child(
         serve,
         FORKED,
         environment,
-        [socket],
+        [descriptor],
         messages,
     )
 

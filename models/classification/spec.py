@@ -249,6 +249,6 @@ def unlike_start(spec: ClassifierSpec, model: Any) -> str:
     return ", ".join(settings)
 
 
-def classifier_from_dict(options: dict[str, Any]) -> ClassifierSpec:
+def classifier_from_dict(values: dict[str, Any]) -> ClassifierSpec:
     """Rebuild a spec from the result of `reviewlm.models.options.to_plain_values`; see `spec_of`."""
-    return spec_of(options, CLASSIFIERS, "kind of classifier")  # type: ignore[no-any-return]
+    return spec_of(values, CLASSIFIERS, "kind of classifier")  # type: ignore[no-any-return]

@@ -131,7 +131,7 @@ class MixtureLM:
         copies: int,
         state: MixtureState,
     ) -> tuple[np.ndarray, MixtureState]:
-        """Read the same T tokens in several streams of each text; see `models.base.score_copies`."""
+        """Score the T tokens of each text in several streams of it; see `models.base.score_copies`."""
         ids_NT = np.repeat(ids_BT, copies, axis=0)
         pairs = []
         for model, part in zip(self.models, state.parts, strict=True):

@@ -203,7 +203,7 @@ class NeuralLM:
         copies: int,
         state: NeuralState,
     ) -> tuple[np.ndarray, NeuralState]:
-        """Read the same T tokens in several streams of each text; see `models.base.score_copies`."""
+        """Score the T tokens of each text in several streams of it; see `models.base.score_copies`."""
         reader = self._copies_reader
         few = copies * len(ids_BT) < FEWEST
         if reader is None or few or np.isin(ids_BT, STARS).any():

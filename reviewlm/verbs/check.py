@@ -94,10 +94,10 @@ def check(
 def _look_at_files(source: SourceConfig) -> FirstLook:
     """Read the beginnings of the input files."""
     from reviewlm.corpus.ingestion.first_look import look_at
-    from reviewlm.corpus.ingestion.ingest import limits_of
+    from reviewlm.corpus.ingestion.ingest import reading_options
 
-    limits = replace(limits_of(source), workers=1)
-    return look_at(source.input, limits, skip_missing=source.skip_missing)
+    options = replace(reading_options(source), workers=1)
+    return look_at(source.input, options, skip_missing=source.skip_missing)
 
 
 def _forecast(

@@ -257,10 +257,11 @@ def forget(
         )
 
     config = configure(preset, set)
-    from reviewlm.tasks.upkeep.forget import forget, ids_in_our_form
+    from reviewlm.tasks.upkeep.forget import forget as forget_reviews
+    from reviewlm.tasks.upkeep.forget import ids_in_our_form
 
     reviews, users = (ids_in_our_form(given or []) for given in (review_id, user_id))
-    done = forget(
+    done = forget_reviews(
         config.workspace,
         reviews,
         users,

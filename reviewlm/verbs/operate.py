@@ -44,7 +44,7 @@ DEPLOYMENTS_PAGE = "/deployments?sort=NAME_DESC"
 
 
 def start(
-    serve: Annotated[
+    with_server: Annotated[
         bool, typer.Option("--serve", help="Serve the champion over HTTP, too.")
     ] = False,
     deploy: Annotated[
@@ -89,7 +89,7 @@ def start(
     require_current_tables(config.home)
     tracker = tracker_at(config.workspace)
     has_champion = False
-    if serve:
+    if with_server:
         registry = Registry(tracker, asked_model(tracker, config.promotion.model_name))
         has_champion = registry.alias(CHAMPION) is not None
 
@@ -116,7 +116,7 @@ def start(
         model_name,
         json,
     )
-    if serve and not has_champion:
+    if with_server and not has_champion:
         terminal.say(
             "Nothing is served yet, because there is no champion. After a promotion, start again."
         )
@@ -231,9 +231,9 @@ def status(
     json: Json = False,
 ) -> None:
     """Show which services run on this machine, and whether they answer."""
-    from reviewlm.core.services.launch import status
+    from reviewlm.core.services import launch
 
-    rows = status(configure(preset, set, create=False).home)
+    rows = launch.status(configure(preset, set, create=False).home)
     shown = [{**row, "process": str(row["process"])} for row in rows]
     terminal.show_rows(shown, empty="No service runs. `reviewlm services start` starts them.")
     terminal.last_line({"services": rows}, json)
@@ -272,9 +272,9 @@ def stop(
     json: Json = False,
 ) -> None:
     """Stop the processes that `services start` started."""
-    from reviewlm.core.services.service_list import stop
+    from reviewlm.core.services import service_list
 
-    stopped = ", ".join(stop(configure(preset, set, create=False).home))
+    stopped = ", ".join(service_list.stop(configure(preset, set, create=False).home))
     terminal.show_result({"stopped": stopped or "nothing was running"}, json)
 
 

@@ -53,7 +53,7 @@ async def models(request: Request) -> Response:
     "/v1/models/{model:path}",
     **describe_route(None, "Describe an alias or a version.", {"model": "champion"}),
 )
-async def model(request: Request, model: str) -> Response:
+async def named_model(request: Request, model: str) -> Response:
     """Return which version a name stands for."""
     versions = Services.of(request).versions
     return as_json(_model(versions.name, model, versions.key_of(model), versions.contents()))

@@ -278,7 +278,7 @@ def score_steps(
         nats_BT = np.concatenate(read.nats, 1)
         for place, row in enumerate(rows):
             places = to_score.predicted_positions(row)
-            score = to_score.score(row, nats_BT[place])
+            text_score = to_score.score(row, nats_BT[place])
             parts = None
             likeliest = None
             if read.parts:
@@ -292,7 +292,7 @@ def score_steps(
                     ids_N,
                     places,
                 )
-            scored[row] = ScoredText(score, parts, likeliest)
+            scored[row] = ScoredText(text_score, parts, likeliest)
 
     return [scored[row] for row in range(len(texts))]
 

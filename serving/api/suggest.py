@@ -81,7 +81,7 @@ async def intervals(request: Request) -> Response:
         version: OpenVersion,
         query: IntervalsRequest,
     ) -> dict[str, Any]:
-        intervals: dict[tuple[str, Inside], list[DasherInterval]] = {}
+        found: dict[tuple[str, Inside], list[DasherInterval]] = {}
 
         def begin(context: EngineContext) -> Steps[list[DasherInterval]]:
             return interval_steps(
@@ -91,7 +91,7 @@ async def intervals(request: Request) -> Response:
                 query.other,
                 query.smallest,
                 context.readers,
-                intervals,
+                found,
                 query.begun,
             )
 

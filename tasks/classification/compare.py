@@ -30,7 +30,7 @@ from reviewlm.tasks.classification.labelling import LABELLINGS
 from reviewlm.tasks.classification.predict import predict_bundle, predictions_of
 from reviewlm.tasks.data.documents import documents_of
 from reviewlm.tasks.data.prepare import Prepared
-from reviewlm.tasks.execution.stage import reuse_of_this_run, run_stage, show_table, stage
+from reviewlm.tasks.execution.stage import reuse_of_this_run, run_stage, show_table, stage_task
 from reviewlm.tasks.fitting.job import MeasuredModel
 from reviewlm.tasks.promotion.ancestry import learnt_by
 from reviewlm.tasks.promotion.promote import Promotion
@@ -68,7 +68,7 @@ class Compared:
         return next(row for row in self.rows if row["name"] == name)
 
 
-@stage("compare classifiers")
+@stage_task("compare classifiers")
 def compare_classifiers(
     workspace: Workspace,
     evaluation: EvaluationConfig,
@@ -196,11 +196,11 @@ def _log_numbers(
     tracker: Tracker,
     run_id: str,
     split: str,
-    figures: Mapping[str, Any],
+    measured: Mapping[str, Any],
 ) -> None:
     """Log the numbers among the figures of a split to a run."""
     numbers: dict[str, float] = {}
-    for key, value in figures.items():
+    for key, value in measured.items():
         if isinstance(value, int | float):
             numbers[f"{split}/{key}"] = value
 
@@ -258,17 +258,17 @@ def _model(compared: Compared, model: MeasuredModel) -> dict[str, Any]:
     """Return one classifier with its figures, for the summary of a run."""
     fitted = model.fitted
     row = compared.row(model.name)
-    figures = {}
+    measured = {}
     for name, value in row.items():
         if name not in ("name", "labels", "majority_label"):
-            figures[name] = value
+            measured[name] = value
 
     described = {
         "name": model.name,
         "kind": fitted.spec.kind,
         "mlflow_run_id": fitted.run_id,
     }
-    described["test"] = figures
+    described["test"] = measured
     described["validation"] = compared.validation[model.name]
     described["seconds"] = seconds_of(fitted.artifact.manifest)
     described["parameters"] = fitted.artifact.facts["summary"].get("parameters")
@@ -291,7 +291,7 @@ class RegisteredAnswers(NamedTuple):
     problems: list[str]
 
 
-@stage("compare two classifiers")
+@stage_task("compare two classifiers")
 def compare_two_classifiers(
     config: RunConfig,
     clean: Artifact,

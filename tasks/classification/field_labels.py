@@ -21,7 +21,7 @@ from reviewlm.corpus.splitting.split import TABLE
 from reviewlm.tasks.classification.labelling import LABELLINGS, LABELS_FILE
 from reviewlm.tasks.data.ingest import files_of
 from reviewlm.tasks.execution.progress import progress
-from reviewlm.tasks.execution.stage import as_task_state, run_stage, stage
+from reviewlm.tasks.execution.stage import as_task_state, run_stage, stage_task
 
 STAGE = "labels"
 MOST_LABELS = 100
@@ -30,7 +30,7 @@ SHOWN = 10
 log = logging.getLogger(__name__)
 
 
-@stage(STAGE)
+@stage_task(STAGE)
 def field_labels(
     workspace: Workspace,
     source_settings: SourceConfig,

@@ -19,7 +19,7 @@ from reviewlm.tasks.classification.labelling import LEFT_OUT, Labelling, labelli
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.execution.devices import held_device
 from reviewlm.tasks.execution.progress import progress
-from reviewlm.tasks.execution.stage import result_as_task_state, run_stage, stage
+from reviewlm.tasks.execution.stage import result_as_task_state, run_stage, stage_task
 from reviewlm.tasks.fitting.fit import bundle_digest, device_of
 from reviewlm.tasks.fitting.job import Fitted, MeasuredModel
 
@@ -33,7 +33,7 @@ SCHEMA = {
 """`truth` and `answer` are numbers of labels; `probabilities` is null for a classifier that has none."""
 
 
-@stage("predict", run_name="predict {fitted.spec.name}")
+@stage_task("predict", run_name="predict {fitted.spec.name}")
 def predict(
     workspace: Workspace,
     classification: ClassificationConfig,

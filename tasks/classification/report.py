@@ -28,7 +28,7 @@ from reviewlm.tasks.classification.predict import predictions_of
 from reviewlm.tasks.data.documents import documents_with_words
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.evaluation.evaluate import megabytes
-from reviewlm.tasks.execution.stage import MINUTE, run_stage, stage, started
+from reviewlm.tasks.execution.stage import MINUTE, run_stage, stage_task, started
 from reviewlm.tasks.fitting.job import MeasuredModel
 from reviewlm.tasks.promotion.promote import Promotion
 from reviewlm.tasks.records.run_report import publish_page
@@ -38,7 +38,7 @@ REPORT_FILE = "classifiers.html"
 """Not `report.html`, which is the page of a run of language models."""
 
 
-@stage("report of classifiers", retry_if=tracking_was_away)
+@stage_task("report of classifiers", retry_if=tracking_was_away)
 @during("report")
 def write_classifier_report(
     config: RunConfig,

@@ -20,7 +20,7 @@ from reviewlm.tasks.execution.stage import (
     run_stage,
     show_markdown,
     show_table,
-    stage,
+    stage_task,
 )
 from reviewlm.tasks.records.track import tracker_of, tracking_was_away
 from reviewlm.tracking.tags import CARD_TAG
@@ -28,7 +28,7 @@ from reviewlm.tracking.tags import CARD_TAG
 PROFILE_FILE = "profile.json"
 
 
-@stage("card")
+@stage_task("card")
 def describe_data(
     workspace: Workspace,
     source: SourceConfig,
@@ -121,7 +121,7 @@ def _fertility(
     return row
 
 
-@stage("card-tracking", retry_if=tracking_was_away)
+@stage_task("card-tracking", retry_if=tracking_was_away)
 def log_card(
     workspace: Workspace,
     card: Artifact,

@@ -25,7 +25,7 @@ from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.account import ACCOUNT
 from reviewlm.corpus.cleaning.business import read_businesses
 from reviewlm.corpus.cleaning.normalise import in_languages
-from reviewlm.corpus.ingestion.ingest import limits_of
+from reviewlm.corpus.ingestion.ingest import reading_options
 from reviewlm.corpus.known_reviews import RESTATED, UNLEARNT, KnownReviews, Standing, Standings
 from reviewlm.corpus.profile import sample_reviews
 from reviewlm.corpus.splitting.split import scan_split
@@ -38,7 +38,13 @@ from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.tasks.data.account import warn_of_oddities
 from reviewlm.tasks.execution.devices import OpenBundle
 from reviewlm.tasks.execution.progress import progress
-from reviewlm.tasks.execution.stage import announce, as_task_state, run_stage, show_markdown, stage
+from reviewlm.tasks.execution.stage import (
+    announce,
+    as_task_state,
+    run_stage,
+    show_markdown,
+    stage_task,
+)
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.records.track import registry_of, tracker_of
 from reviewlm.tracking.registry.versions import CHAMPION, Version
@@ -61,7 +67,7 @@ class NotCompared(Exception):
         self.level = level
 
 
-@stage("drift")
+@stage_task("drift")
 def measure_drift(
     config: RunConfig,
     dataset: Artifact,
@@ -300,7 +306,7 @@ def _report(
     """Return the drift figures and the counts of odd reviews; write the oddest reviews as a table to *work*."""
     count = drift.reviews
     if source.business:
-        batch = read_businesses(Path(source.business), limits_of(source)).join(batch)
+        batch = read_businesses(Path(source.business), reading_options(source)).join(batch)
 
     held_out = _first(reference.folder, ("validation", "test"), count)
     with progress("drift", batch.height + held_out.height, "reviews") as report:

@@ -54,7 +54,7 @@ from reviewlm.tasks.data.read_on_nodes import NodeReader, hash_seen
 from reviewlm.tasks.execution.cluster import engine_of
 from reviewlm.tasks.execution.code_version import running_code
 from reviewlm.tasks.execution.progress import Report, progress
-from reviewlm.tasks.execution.stage import announce, as_task_state, run_stage, stage
+from reviewlm.tasks.execution.stage import announce, as_task_state, run_stage, stage_task
 
 READ_ORDER = "read_order"
 """Option of a data set whose files were read in another order than the one in which they are named."""
@@ -280,7 +280,7 @@ def _options(
     }
 
 
-@stage("synthesise")
+@stage_task("synthesise")
 def synthesise(workspace: Workspace, synthetic: SyntheticConfig) -> Artifact:
     """Write the embedded synthetic corpus, for a run without `--input`, and log that it is synthetic."""
     log.info("no input was given: the reviews are synthetic, written by the embedded grammar")
@@ -308,7 +308,7 @@ def synthesise(workspace: Workspace, synthetic: SyntheticConfig) -> Artifact:
     return as_task_state(built)
 
 
-@stage("ingest")
+@stage_task("ingest")
 def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifact:
     """Read the new files and build one data set from all; raw files are identified by the SHA-256 of their bytes."""
     memory = Store.of(config.home).root / ".files"

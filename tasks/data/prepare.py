@@ -21,13 +21,13 @@ from reviewlm.core.errors import Unreadable, converted_errors
 from reviewlm.core.store import Artifact, sha256_of
 from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.cleaning.clean import prepare
-from reviewlm.corpus.ingestion.ingest import count_by_file, limits_of
+from reviewlm.corpus.ingestion.ingest import count_by_file, reading_options
 from reviewlm.corpus.splitting.shares import Shares
 from reviewlm.corpus.splitting.split import TRAIN_FIRST as TRAIN_FIRST
 from reviewlm.corpus.splitting.split import remedy_of
 from reviewlm.corpus.synthetic.canaries import Canaries, choose_canaries
 from reviewlm.data_checks.report import CRITICAL, INFO, WARNING, CheckReport
-from reviewlm.data_checks.suite_runs import check
+from reviewlm.data_checks.suite_runs import check_stage
 from reviewlm.models.specs import ModelSpec, VocabularySpec
 from reviewlm.models.streams import EncodedBatch, write_encoded
 from reviewlm.models.text.normal_form import NormalForm
@@ -37,7 +37,7 @@ from reviewlm.tasks.data.account import account_of, show_account
 from reviewlm.tasks.data.clean_parts import encoded_reviews, training_texts, write_on_nodes
 from reviewlm.tasks.execution.cluster import engine_of, fan_out
 from reviewlm.tasks.execution.progress import progress
-from reviewlm.tasks.execution.stage import as_task_state, run_stage, show_markdown, stage
+from reviewlm.tasks.execution.stage import as_task_state, run_stage, show_markdown, stage_task
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Prepared:
     """What classifiers predict, in the order of the labels' numbers."""
 
 
-@stage("check")
+@stage_task("check")
 def check_table(
     config: RunConfig,
     stage: str,
@@ -95,7 +95,7 @@ def check_table(
         if stage == "raw":
             facts = {**facts, "files": count_by_file(subject.folder)}
 
-        report = check(
+        report = check_stage(
             stage,
             table,
             config.checks,
@@ -148,7 +148,7 @@ def read_report(artifact: Artifact) -> CheckReport:
     return CheckReport.from_json(text).with_folder(artifact.folder)
 
 
-@stage("clean")
+@stage_task("clean")
 def clean_and_split(
     config: RunConfig,
     dataset: Artifact,
@@ -176,7 +176,7 @@ def clean_and_split(
     digests = sorted(artifact.digest for artifact in earlier)
     inputs |= {f"{EARLIER}{digest}": digest for digest in digests}
 
-    limits = limits_of(config.source)
+    reading = reading_options(config.source)
     learnt_from = [artifact.folder for artifact in earlier]
 
     def make(work: Path) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def clean_and_split(
                 selection=config.selection,
                 duplicates=config.duplicates,
                 business=business,
-                limits=limits,
+                reading=reading,
                 earlier=learnt_from,
                 threads=config.execution.threads,
                 report=lambda done, total: report(done, total=total),
@@ -266,7 +266,7 @@ def _digest_of(business: Path) -> str:
         ) from error
 
 
-@stage("vocabulary")
+@stage_task("vocabulary")
 def train_vocabulary(
     workspace: Workspace,
     name: str,
@@ -319,7 +319,7 @@ def train_vocabulary(
     return as_task_state(built)
 
 
-@stage("tokens")
+@stage_task("tokens")
 def tokenize(
     workspace: Workspace,
     vocabulary_file: str,
@@ -396,7 +396,7 @@ def vocabularies_in_use(
     return [name for name in vocabulary if name in names]
 
 
-@stage("canaries")
+@stage_task("canaries")
 def choose(
     workspace: Workspace,
     audit: AuditConfig,

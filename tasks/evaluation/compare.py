@@ -26,7 +26,7 @@ from reviewlm.tasks.data.prepare import Prepared, read_report
 from reviewlm.tasks.evaluation.evaluate import COSTS, Measured
 from reviewlm.tasks.evaluation.intervals import Evaluated, compare
 from reviewlm.tasks.evaluation.observed import SAMPLES_FILE
-from reviewlm.tasks.execution.stage import show_markdown, show_table, stage
+from reviewlm.tasks.execution.stage import show_markdown, show_table, stage_task
 from reviewlm.tasks.records.track import explain_figures, show_retrain, tracker_of
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import BELOW_TAG, CHECKS, COMPARED_TAG
@@ -65,7 +65,7 @@ CHECK_COLUMNS = {
 }
 
 
-@stage("compare")
+@stage_task("compare")
 def compare_models(
     config: RunConfig,
     prepared: Prepared,

@@ -27,7 +27,7 @@ from reviewlm.tasks.evaluation.evaluate import (
     tokens_for,
 )
 from reviewlm.tasks.evaluation.observed import SAMPLES_FILE
-from reviewlm.tasks.execution.stage import show_markdown, stage
+from reviewlm.tasks.execution.stage import show_markdown, stage_task
 from reviewlm.tasks.fitting.fit import FitSettings, bundle_digest, plan_fit
 from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.promotion.ancestry import learnt_by
@@ -39,7 +39,7 @@ from reviewlm.tracking.tags import COMPARE_A, COMPARE_B, NOTE, RUN_NAME
 MARKDOWN_FILE = "comparison.md"
 
 
-@stage("compare two", run_name="compare {first} {second}")
+@stage_task("compare two", run_name="compare {first} {second}")
 def compare_two(
     config: RunConfig,
     prepared: Prepared,

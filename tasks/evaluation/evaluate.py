@@ -44,7 +44,12 @@ from reviewlm.tasks.evaluation.observed import (
 from reviewlm.tasks.evaluation.processes import with_model
 from reviewlm.tasks.evaluation.score_slices import scored_on_nodes
 from reviewlm.tasks.execution.progress import progress
-from reviewlm.tasks.execution.stage import as_task_state, result_as_task_state, run_stage, stage
+from reviewlm.tasks.execution.stage import (
+    as_task_state,
+    result_as_task_state,
+    run_stage,
+    stage_task,
+)
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.fitting.job import BUNDLE_FOLDER, Fitted, MeasuredModel
 from reviewlm.tasks.records.track import model_note, tracker_of
@@ -90,7 +95,7 @@ class Measured(MeasuredModel):
         return self.test, self.validation, self.samples
 
 
-@stage("score", run_name="score {fitted.spec.name}")
+@stage_task("score", run_name="score {fitted.spec.name}")
 def score(
     workspace: Workspace,
     evaluation: EvaluationConfig,
@@ -117,7 +122,7 @@ def score(
     return result_as_task_state(both, (test, validation))
 
 
-@stage("observe", run_name="observe {fitted.spec.name}")
+@stage_task("observe", run_name="observe {fitted.spec.name}")
 def observe(
     workspace: Workspace,
     evaluation: EvaluationConfig,
@@ -147,7 +152,7 @@ def observe(
     return as_task_state(built)
 
 
-@stage("audit", run_name="audit {fitted.spec.name}")
+@stage_task("audit", run_name="audit {fitted.spec.name}")
 def audit(
     workspace: Workspace,
     audit_settings: AuditConfig,
@@ -183,7 +188,7 @@ def audit(
     return as_task_state(built)
 
 
-@stage("samples", run_name="samples {fitted.spec.name}")
+@stage_task("samples", run_name="samples {fitted.spec.name}")
 def write_samples(
     workspace: Workspace,
     evaluation: EvaluationConfig,
@@ -193,7 +198,7 @@ def write_samples(
     return as_task_state(draw_samples(workspace, evaluation, fitted.bundle, fitted.spec.name))
 
 
-@stage("measure", run_name="measure {fitted.spec.name}")
+@stage_task("measure", run_name="measure {fitted.spec.name}")
 def measure(
     config: RunConfig,
     fitted: Fitted,

@@ -30,7 +30,7 @@ from reviewlm.tasks.data.drift import (
     score_texts,
 )
 from reviewlm.tasks.execution.devices import OpenBundle
-from reviewlm.tasks.execution.stage import run_stage, show_markdown, show_table, stage
+from reviewlm.tasks.execution.stage import run_stage, show_markdown, show_table, stage_task
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.records.track import registry_of, tracker_of
 from reviewlm.tracking.registry.versions import CHAMPION, Version
@@ -46,7 +46,7 @@ MIN_REVIEWS = 100
 """Largest number of reviews of a month that are scored; a month with fewer than the second gets no verdict."""
 
 
-@stage("choose versions")
+@stage_task("choose versions")
 def choose_versions(
     workspace: Workspace,
     model_name: str,
@@ -77,7 +77,7 @@ def choose_versions(
     return [champion, *former]
 
 
-@stage("rescore", run_name="rescore v{version.version}")
+@stage_task("rescore", run_name="rescore v{version.version}")
 def rescore_version(
     config: RunConfig,
     dataset: Artifact,
@@ -196,7 +196,7 @@ def score_reviews(
     return pl.read_parquet(built.artifact.folder / SCORES_FILE)
 
 
-@stage("decay")
+@stage_task("decay")
 def report_decay(
     workspace: Workspace,
     decays: Mapping[int, Decay],

@@ -383,7 +383,7 @@ class RayEngine:
         return self._ray.put(keep(value, self._folder))
 
     def keep_file(self, piece: FilePiece) -> Any:
-        """Return what a worker opens to get the bytes of a file."""
+        """Return a handle that a worker opens to read the bytes of a file."""
         return keep_file(piece, self._folder)
 
     def put_file(self, piece: FilePiece) -> Any:

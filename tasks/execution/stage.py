@@ -131,7 +131,7 @@ def _quote_settings(argument: Any) -> Any:
     return argument
 
 
-def stage(
+def stage_task(
     name: str,
     run_name: str | None = None,
     retry_if: Callable[[Task[..., Any], Any, State], bool] | None = None,
@@ -252,14 +252,14 @@ def recorded_stages(begun: datetime | None = None) -> Iterator[RunRecord]:
 def step(name: str, work: str) -> Iterator[None]:
     """Show and time one step of a run: the stages requested within this block belong to it."""
     log.info("%-8s %s", name, work)
-    started = time.monotonic()
+    began = time.monotonic()
     token = _step.set(name)
     record = _record.get() or RunRecord()
     try:
         yield
     finally:
         _step.reset(token)
-        record.steps[name] = record.steps.get(name, 0.0) + time.monotonic() - started
+        record.steps[name] = record.steps.get(name, 0.0) + time.monotonic() - began
 
     _show_results(record)
 

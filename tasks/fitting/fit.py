@@ -40,7 +40,7 @@ from reviewlm.tasks.execution.stage import (
     WithoutFutures,
     result_as_task_state,
     run_stage,
-    stage,
+    stage_task,
 )
 from reviewlm.tasks.fitting.fit_process import run_job
 from reviewlm.tasks.fitting.job import (
@@ -309,7 +309,7 @@ class FitPlan:
         )
 
 
-@stage("fit", run_name="fit {spec.name}")
+@stage_task("fit", run_name="fit {spec.name}")
 def fit(
     config: RunConfig,
     spec: FittedSpec,

@@ -151,7 +151,7 @@ class FitJob:
     @property
     def inputs(self) -> list[Path]:
         """Files and folders that the processes read."""
-        values = [getattr(self, field.name) for field in fields(self) if field.name != "work"]
+        values = [getattr(self, each.name) for each in fields(self) if each.name != "work"]
         inner: list[Any] = []
         for value in values:
             if isinstance(value, Mapping):
@@ -169,7 +169,7 @@ class FitJob:
                 return root / place_of(value)
             return value
 
-        values = {field.name: move(getattr(self, field.name)) for field in fields(self)}
+        values = {each.name: move(getattr(self, each.name)) for each in fields(self)}
         values["work"] = work
         return replace(self, **values)
 

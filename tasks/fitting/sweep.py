@@ -44,7 +44,7 @@ from reviewlm.models.base import journal_lines, perplexity
 from reviewlm.models.specs import NPLMSpec, RecurrentSpec, identity
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.embed import start_vectors
-from reviewlm.tasks.execution.stage import show_markdown, show_table, stage
+from reviewlm.tasks.execution.stage import show_markdown, show_table, stage_task
 from reviewlm.tasks.fitting.fit import EnoughSeen, FitSettings, fit_version, plan_fit
 from reviewlm.tasks.fitting.fit_process import is_interrupted
 from reviewlm.tasks.fitting.search_space import (
@@ -191,7 +191,7 @@ def trials_to_fit(plan: SweepPlan, study: Study) -> Iterator[optuna.Trial]:
         yield study.ask(plan.space)
 
 
-@stage("trial", run_name="trial {trial.number}")
+@stage_task("trial", run_name="trial {trial.number}")
 def run_trial(
     plan: SweepPlan,
     prepared: Prepared,
@@ -220,7 +220,7 @@ def run_trial(
     return Completed(name=STATES[fit.state].capitalize(), message=fit.reason)
 
 
-@stage("seed", run_name="seed {seed}")
+@stage_task("seed", run_name="seed {seed}")
 def run_seed(
     plan: SweepPlan,
     prepared: Prepared,
@@ -366,7 +366,7 @@ def best_trial(study: Study) -> FrozenTrial:
     return study.best_trial
 
 
-@stage("summarise sweep")
+@stage_task("summarise sweep")
 def summarise_sweep(
     plan: SweepPlan,
     study: Study,

@@ -21,7 +21,7 @@ from reviewlm.models.specs import RecurrentSpec, identity
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.execution.limits import gpu_slot
 from reviewlm.tasks.execution.progress import progress
-from reviewlm.tasks.execution.stage import run_stage, stage
+from reviewlm.tasks.execution.stage import run_stage, stage_task
 from reviewlm.tasks.fitting.fit import FitSettings, plan_fit, remove
 from reviewlm.tasks.fitting.fit_process import run_job
 from reviewlm.tasks.planning.plan import PlanRequest, RunPlan
@@ -45,7 +45,7 @@ LEAST_SHARE = 0.3
 log = logging.getLogger(__name__)
 
 
-@stage("pace")
+@stage_task("pace")
 def keep_time(
     config: RunConfig,
     request: PlanRequest,

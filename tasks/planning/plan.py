@@ -32,7 +32,7 @@ from reviewlm.models.streams import TokenStream
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.execution.limits import gpu_slot
 from reviewlm.tasks.execution.progress import duration
-from reviewlm.tasks.execution.stage import run_stage, stage, started, waited
+from reviewlm.tasks.execution.stage import run_stage, stage_task, started, waited
 from reviewlm.tasks.fitting.fit import FitPlan, FitSettings, RunJob, plan_fit, threads_of
 from reviewlm.tasks.fitting.fit_process import run_job
 from reviewlm.tasks.fitting.job import FitJob
@@ -177,7 +177,7 @@ def _of_network(network: ChosenNetwork | None, baseline: NGramSpec) -> list[str]
     return [f"models.{NETWORK}.{name}={value}" for name, value in values.items()]
 
 
-@stage("plan")
+@stage_task("plan")
 def make_plan(
     config: RunConfig,
     request: PlanRequest,

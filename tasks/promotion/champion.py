@@ -24,7 +24,7 @@ from reviewlm.corpus.splitting.split import TABLE, scan_split
 from reviewlm.evaluation.gate.case import IDENTITY
 from reviewlm.evaluation.gate.evidence import ChampionReviews, ModelEvidence
 from reviewlm.tasks.data.documents import documents_of
-from reviewlm.tasks.execution.stage import run_stage, stage
+from reviewlm.tasks.execution.stage import run_stage, stage_task
 from reviewlm.tasks.family import Champion, ModelFamily, Scored
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.promotion.ancestry import REMEDY, learnt_data
@@ -37,7 +37,7 @@ STAGE = "unlearnt"
 COUNTS = ("tests", "learnt_ids", "learnt_texts")
 
 
-@stage("score champion", retry_if=tracking_was_away)
+@stage_task("score champion", retry_if=tracking_was_away)
 def score_champion(family: ModelFamily) -> Champion | None:
     """Measure the registered champion on the test reviews of this run; return None if there is no champion.
 
@@ -63,7 +63,7 @@ def score_champion(family: ModelFamily) -> Champion | None:
     return Champion(version.version, scored, folder, version.tags.get(DATA_TAG, ""))
 
 
-@stage("score challenger", retry_if=tracking_was_away)
+@stage_task("score challenger", retry_if=tracking_was_away)
 def score_challenger(family: ModelFamily, version: int | None) -> Scored:
     """Measure the registered challenger; without a new version, return what the run has measured.
 
@@ -111,7 +111,7 @@ def require_registered(folder: Path, registered: str) -> str:
     return digest
 
 
-@stage("score champion's reviews", retry_if=tracking_was_away)
+@stage_task("score champion's reviews", retry_if=tracking_was_away)
 def score_champion_reviews(
     family: ModelFamily,
     scored: Scored,

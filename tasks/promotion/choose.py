@@ -17,7 +17,7 @@ from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.tasks.data.prepare import VOCABULARY_FILE, Prepared
 from reviewlm.tasks.evaluation.evaluate import Measured, figures_of_artifact, megabytes
 from reviewlm.tasks.evaluation.intervals import Evaluated
-from reviewlm.tasks.execution.stage import stage
+from reviewlm.tasks.execution.stage import stage_task
 from reviewlm.tasks.promotion.ancestry import look_back
 from reviewlm.tasks.records.track import registry_of, tracking_was_away
 from reviewlm.tracking.registry.versions import CHAMPION
@@ -25,7 +25,7 @@ from reviewlm.tracking.registry.versions import CHAMPION
 log = logging.getLogger(__name__)
 
 
-@stage("choose challenger", retry_if=tracking_was_away)
+@stage_task("choose challenger", retry_if=tracking_was_away)
 def choose_challenger(
     workspace: Workspace,
     promotion: PromotionConfig,

@@ -219,13 +219,13 @@ class LanguageModels(ModelFamily):
         )
 
 
-def stored_scores(artifact: Artifact, departure: float | None = None) -> Scored:
+def stored_scores(artifact: Artifact, measured: float | None = None) -> Scored:
     """Return the scores of an artifact."""
     facts = artifact.facts
     return ModelEvidence(
         rows=scores_of(artifact),
         test=facts["reviews_digest"],
-        departure=departure,
+        departure=measured,
         adaptation=facts["adaptation"] or STATIC,
     )
 

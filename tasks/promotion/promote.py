@@ -25,7 +25,7 @@ from reviewlm.evaluation.gate.evidence import ChampionReviews
 from reviewlm.evaluation.gate.rule_table import NOT_WORSE_THAN_BASELINE, show_figure
 from reviewlm.evaluation.reports.run_record import REPORT_FILE
 from reviewlm.tasks.execution.limits import PROMOTION, slot
-from reviewlm.tasks.execution.stage import announce, deployment_name, show_markdown, stage
+from reviewlm.tasks.execution.stage import announce, deployment_name, show_markdown, stage_task
 from reviewlm.tasks.family import Champion, ModelFamily, Scored
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.fitting.job import Fitted
@@ -122,7 +122,7 @@ def promote_model(family: ModelFamily, parent_run_id: str) -> Promotion:
     return retry_on_champion_change(judge)
 
 
-@stage("register", retry_if=tracking_was_away)
+@stage_task("register", retry_if=tracking_was_away)
 @during("register")
 def register(family: ModelFamily, champion: Champion | None) -> int | None:
     """Register the challenger as a new version; return None if it equals the champion and that can be measured."""
@@ -166,7 +166,7 @@ def register_fit(
     return number
 
 
-@stage("gate", retry_if=tracking_was_away)
+@stage_task("gate", retry_if=tracking_was_away)
 @during("gate")
 def decide(
     family: ModelFamily,

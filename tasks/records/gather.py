@@ -35,7 +35,7 @@ from reviewlm.tasks.fitting.job import BUNDLE_SPEC, PART
 from reviewlm.tasks.fitting.warm_start import past_of
 from reviewlm.tasks.records.track import registry_of, tracker_of
 from reviewlm.tracking.logged_models.bundles import Found, attach, required_record
-from reviewlm.tracking.registry.opening import find
+from reviewlm.tracking.registry.opening import find as find_version
 
 ON_DISK = ("file", "business", "vectors")
 """Kinds of sources that are files on disk."""
@@ -271,7 +271,7 @@ def recorded_version(
         ArtifactError: It has no record: no run registered it.
         Damaged: The record was changed, or the record does not match the root in the version's tag.
     """
-    entry = find(workspace, promotion.model_name, reference)
+    entry = find_version(workspace, promotion.model_name, reference)
     record = required_record(entry.folder)
     root = entry.version.tags.get(LINEAGE_TAG, record.root)
     if root != record.root:

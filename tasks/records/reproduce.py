@@ -44,7 +44,7 @@ from reviewlm.tasks.data.prepare import (
 )
 from reviewlm.tasks.embed import START_VECTORS, rows_of_file
 from reviewlm.tasks.evaluation.evaluate import draw_samples, score_bundle
-from reviewlm.tasks.execution.stage import RESOURCES, show_table, stage
+from reviewlm.tasks.execution.stage import RESOURCES, show_table, stage_task
 from reviewlm.tasks.fitting.fit import LABELS, FitPlan, FitSettings
 from reviewlm.tasks.fitting.job import BUNDLE_FOLDER, FIT_CLASSIFIER, Fitted
 from reviewlm.tasks.fitting.warm_start import INPUT, Start
@@ -401,7 +401,7 @@ def steps_again(
     return compared
 
 
-@stage("make again", run_name="make {step.stage} again")
+@stage_task("make again", run_name="make {step.stage} again")
 def make_again(reproduction: Reproduction, step: Step) -> StepComparison:
     """Reproduce one step of a version and compare it with the record."""
     began = time()
@@ -420,7 +420,7 @@ def make_again(reproduction: Reproduction, step: Step) -> StepComparison:
     return compared
 
 
-@stage("show verdict")
+@stage_task("show verdict")
 def show_verdict(verdict: Mapping[str, Any]) -> None:
     """Show the result of the reproduction in Prefect."""
     rows: list[dict[str, Any]] = []

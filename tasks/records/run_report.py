@@ -29,7 +29,7 @@ from reviewlm.evaluation.reports.report_tables import headline
 from reviewlm.evaluation.reports.run_record import RECORD_FILE, REPORT_FILE, REPORTS, record_of
 from reviewlm.evaluation.reports.run_results import RunResults
 from reviewlm.tasks.evaluation.intervals import Evaluated
-from reviewlm.tasks.execution.stage import run_stage, stage, step
+from reviewlm.tasks.execution.stage import run_stage, stage_task, step
 from reviewlm.tasks.promotion.promote import CARD_FILE
 from reviewlm.tasks.records.finished_run import FinishedRun
 from reviewlm.tasks.records.report_results import results_of
@@ -61,7 +61,7 @@ def make_report(run: FinishedRun) -> str:
     return ""
 
 
-@stage("report", retry_if=tracking_was_away)
+@stage_task("report", retry_if=tracking_was_away)
 @during("report")
 def write_report(run: FinishedRun) -> str:
     """Write `reports/<run>/report.html` and its figures, log both to the flow's MLflow run, and link it in Prefect."""

@@ -14,7 +14,7 @@ from reviewlm.core.errors import CheckFailed, ConfigError, ReviewLMError
 from reviewlm.data_checks import suites
 from reviewlm.data_checks.checks import Check
 from reviewlm.data_checks.report import CheckReport, ExpectationResult
-from reviewlm.data_checks.suite_runs import check
+from reviewlm.data_checks.suite_runs import check_stage
 from tests.data_checks.review_tables import stored
 
 SECRET = "my phone is 602-555-0199"
@@ -38,7 +38,7 @@ def reported(
     stars=5,
     name="clean",
 ):
-    return check(
+    return check_stage(
         "clean",
         stored(table(stars)),
         ChecksConfig(),

@@ -11,7 +11,7 @@ from reviewlm.core.config.sections.data import ChecksConfig
 from reviewlm.core.errors import CheckFailed
 from reviewlm.data_checks import gx
 from reviewlm.data_checks.checks import Check, MeasuredCheck
-from reviewlm.data_checks.suite_runs import Suite, check, check_with, save_suite, token_table
+from reviewlm.data_checks.suite_runs import Suite, check_stage, check_with, save_suite, token_table
 from reviewlm.models.specs import VocabularySpec
 from reviewlm.models.streams import TokenStream, write_stream
 from reviewlm.models.text.normal_form import NormalForm
@@ -254,7 +254,7 @@ def hold(
     **facts,
 ):
     table = TABLES[stage]() if frame is None else frame
-    return check(
+    return check_stage(
         stage,
         stored(table),
         ChecksConfig(),

@@ -9,7 +9,7 @@ from prefect import flow
 
 from reviewlm.core.store import Artifact, Built
 from reviewlm.flows.server.parameters import on_workers
-from reviewlm.tasks.execution.stage import result_as_task_state, stage
+from reviewlm.tasks.execution.stage import result_as_task_state, stage_task
 
 BUILT = Artifact("score", "abc", "somewhere", {})
 _running: list[int] = []
@@ -17,12 +17,12 @@ _most = 0
 _both = threading.Barrier(2)
 
 
-@stage("score", run_name="score {number}")
+@stage_task("score", run_name="score {number}")
 def score(number: int, reused: bool) -> tuple[int, Path]:
     return result_as_task_state(Built(BUILT, reused), (number, Path("x")))
 
 
-@stage("measure")
+@stage_task("measure")
 def measure(number: int, together: bool = False) -> int:
     global _most
     _running.append(number)

@@ -20,7 +20,7 @@ from prefect.settings import get_current_settings  # noqa: E402
 
 from reviewlm.flows.server.own_runs import ended_with_process  # noqa: E402
 from reviewlm.flows.server.private_server import private_server  # noqa: E402
-from reviewlm.tasks.execution.stage import stage  # noqa: E402
+from reviewlm.tasks.execution.stage import stage_task  # noqa: E402
 
 HEADERS: dict[str, dict[str, str]] = {
     "stranger": {},
@@ -29,7 +29,7 @@ HEADERS: dict[str, dict[str, str]] = {
 found: dict[str, Any] = {}
 
 
-@stage("double")
+@stage_task("double")
 def double(number: int) -> int:
     context = TaskRunContext.get()
     assert context is not None

@@ -27,7 +27,7 @@ NOT_IN_NAMES = r"[/:.%\"']"
 def log_bundle(
     tracker: Tracker,
     run_id: str,
-    bundle_folder: Path,
+    bundle: Path,
     name: str = "model",
     package: Path = PACKAGE,
 ) -> None:
@@ -37,17 +37,17 @@ def log_bundle(
 
     Args:
         run_id: The run that produced the bundle.
-        bundle_folder: Folder written by `reviewlm.models.bundles.bundle.save_bundle`.
+        bundle: Folder written by `reviewlm.models.bundles.bundle.save_bundle`.
         name: Name of the logged model in the UI.
         package: Package to copy into the model.
 
     Raises:
         BundleError: The folder is not a bundle.
     """
-    facts_of(bundle_folder)
+    facts_of(bundle)
     model = {
         "name": re.sub(NOT_IN_NAMES, "-", name),
-        "bundle": str(Path(bundle_folder).absolute()),
+        "bundle": str(Path(bundle).absolute()),
         "package": str(package),
     }
     tracker.write(run_id, models=[model])

@@ -280,11 +280,11 @@ def _start(
     assert record.start is not None
     tags = {**_known_tags(tracker, record.start["tags"]), stored_name(KEY): record.run}
     run = tracker.newest_run(KEY, record.run)
-    time = record.start["time"]
+    began = record.start["time"]
     name = record.start["name"]
     run = run or client.create_run(
         tracker.experiment_id,
-        start_time=time,
+        start_time=began,
         run_name=name,
         tags=tags,
     )

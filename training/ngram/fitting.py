@@ -175,13 +175,13 @@ def _only_kept(
     ), ids
 
 
-def packed_tables(counts: NGramCounts, estimate: Estimate) -> Tables:
+def packed_tables(counts: NGramCounts, estimated: Estimate) -> Tables:
     """Return tables of counts and an estimate made from them, with only the arrays that scoring needs."""
     followers = tuple(entry.followers for entry in counts.orders if entry.followers is not None)
     return Tables(
         followers,
-        estimate.logp,
-        estimate.backoff,
+        estimated.logp,
+        estimated.backoff,
         counts.vocabulary_size,
         counts.given,
     )

@@ -185,7 +185,7 @@ class Int8Linear:
     def rows(self, ids_N: np.ndarray) -> np.ndarray:
         """Return some rows of W (N, E)."""
         out_NE = np.empty((len(ids_N), self._features), np.float32)
-        products.rows(self._packed, self._scale_G, ids_N, out_NE)
+        products.write_rows(self._packed, self._scale_G, ids_N, out_NE)
         return out_NE
 
 

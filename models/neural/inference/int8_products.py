@@ -355,7 +355,7 @@ def linear(
 
 
 @kernel
-def rows(
+def write_rows(
     weights: Any,
     scale_G: Any,
     ids_N: Any,

@@ -159,10 +159,10 @@ def _nearest(
             passages[int(similarity(query, passages).argmax())], SHOWN, placeholder=" …"
         )
 
-    nearest = []
+    found = []
     for row, review in zip(near, _plain(reviews[near]), strict=True):
         score = round(float(scores_N[row]), 6)
-        nearest.append(
+        found.append(
             {
                 "score": score,
                 "passage": passage(row),
@@ -176,7 +176,7 @@ def _nearest(
         "typical_score": typical,
         "same_texts": len(same),
         "same_text": _plain(reviews[same[:n]]),
-        "nearest": nearest,
+        "nearest": found,
     }
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from reviewlm.core.errors import MissingColumn, Unreadable
 from reviewlm.corpus.reading.archives import LAYERS
 from reviewlm.corpus.reading.json_arrays import read_array
-from reviewlm.corpus.schema import Limits
+from reviewlm.corpus.schema import ReadingOptions
 from tests.corpus import data_sets, hostile_files
 from tests.corpus.review_files import json_lines, review, zstd
 from tests.examples import examples
@@ -190,10 +190,12 @@ def test_a_table_of_an_archive_that_is_named_like_reviews_must_hold_them(tmp_pat
         ingested(tmp_path, "c.tar", content)
 
 
-def read(content: bytes, **limits: int) -> tuple[list[str], list[tuple]]:
+def read(content: bytes, **options: int) -> tuple[list[str], list[tuple]]:
     """Texts that were read, and (number, reason, raw bytes) of what was not."""
     texts, bad = [], []
-    for block in read_array(io.BufferedReader(io.BytesIO(content)), "x.json", Limits(**limits)):
+    for block in read_array(
+        io.BufferedReader(io.BytesIO(content)), "x.json", ReadingOptions(**options)
+    ):
         texts += block.good["text"].to_list()
         bad += block.bad.select("line", "reason", "raw").rows()
     return texts, bad

@@ -11,12 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reviewlm.corpus.reading.jsonlines import Stretch, parse, read_json_lines
-from reviewlm.corpus.schema import COLUMNS, Limits
+from reviewlm.corpus.schema import COLUMNS, ReadingOptions
 from tests.corpus.hostile_files import BAD_LINES
 from tests.corpus.review_lines import line
 from tests.examples import examples
 
-LIMITS = Limits(max_chars=1000, max_record_bytes=3000)
+OPTIONS = ReadingOptions(max_chars=1000, max_record_bytes=3000)
 UNUSUAL = [
     b"",
     b"  ",
@@ -126,7 +126,7 @@ PIECES = [*BAD_LINES, *UNUSUAL]
 def alone(block, first_line=7):
     """What each line gives when nothing is beside it: all good records, and all bad ones."""
     lines = enumerate(block.split(b"\n"), first_line)
-    return joined([parse(Stretch(line, number), "s", LIMITS) for number, line in lines])
+    return joined([parse(Stretch(line, number), "s", OPTIONS) for number, line in lines])
 
 
 def joined(blocks):
@@ -135,7 +135,7 @@ def joined(blocks):
 
 def agree(block):
     """Whether a block gives the same records and problems as its lines alone, with the same types."""
-    parsed, (good, bad) = parse(Stretch(block, 7), "s", LIMITS), alone(block)
+    parsed, (good, bad) = parse(Stretch(block, 7), "s", OPTIONS), alone(block)
     return (
         parsed.good.schema == pl.Schema(COLUMNS)
         and parsed.good.equals(good)
@@ -197,8 +197,10 @@ def test_a_damaged_byte_changes_no_other_line(damage):
     assert agree(bytes(block))
 
 
-def read(content, **limits):
-    return list(read_json_lines(io.BufferedReader(io.BytesIO(content)), "s", Limits(**limits)))
+def read(content, **options):
+    return list(
+        read_json_lines(io.BufferedReader(io.BytesIO(content)), "s", ReadingOptions(**options))
+    )
 
 
 @pytest.mark.parametrize("block_bytes", [64, 1 << 10, 1 << 20])
@@ -230,8 +232,8 @@ def test_a_long_line_is_never_in_memory():
             return size
 
     raw = Endless()
-    limits = Limits(block_bytes=1 << 20, max_record_bytes=1 << 20)
-    _, bad = joined(list(read_json_lines(io.BufferedReader(raw), "s", limits)))
+    options = ReadingOptions(block_bytes=1 << 20, max_record_bytes=1 << 20)
+    _, bad = joined(list(read_json_lines(io.BufferedReader(raw), "s", options)))
     assert raw.most <= 1 << 20
     assert bad["reason"].to_list() == ["too_long"]
     assert str(200 << 20) in bad["detail"][0]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.reading.formats import format_of
-from reviewlm.corpus.schema import Limits
+from reviewlm.corpus.schema import ReadingOptions
 from reviewlm.models.base import ModelError
 from reviewlm.models.text.foreign_files import FOREIGN_FILES
 from reviewlm.training.ngram.lines import text_corpus
@@ -312,5 +312,5 @@ def test_a_file_that_is_no_text_is_said_to_be_what_it_is(kind, tmp_path):
     assert caught.value.kind == "input"
     assert kind.what in str(caught.value)
     with pytest.raises(Unreadable) as refused:
-        format_of(kind.begin.ljust(600, b"\0"), "text", Limits())
+        format_of(kind.begin.ljust(600, b"\0"), "text", ReadingOptions())
     assert kind.what in refused.value.what
