@@ -261,9 +261,8 @@ class Standings:
     @property
     def sentence(self) -> str:
         """How many reviews are stated anew, in words; empty if none is."""
-        return ", ".join(
-            f"{self.counts[kind]:,} {kind.kind}" for kind in RESTATED if self.counts[kind]
-        )
+        there = [kind for kind in RESTATED if self.counts[kind]]
+        return ", ".join(f"{self.counts[kind]:,} {kind.kind}" for kind in there)
 
     def entries(self, step: str) -> list[Entry]:
         """Return the entries about odd reviews, for the account of a step."""

@@ -67,7 +67,8 @@ class Traces:
     @cached_property
     def needles(self) -> list[str]:
         """Byte strings to look for within files."""
-        return [*(one for one in sorted(self.ids) if len(one) >= LONG_ID), *self.passages]
+        long_ids = [name for name in sorted(self.ids) if len(name) >= LONG_ID]
+        return [*long_ids, *self.passages]
 
     @cached_property
     def _as_latin_1(self) -> list[str]:
@@ -171,9 +172,13 @@ class Traces:
 
         names = [column[0] for column in rows.description][1:]
         while some := rows.fetchmany(1_000):
-            texts = [(row[0], names[at], one) for row in some for at, one in enumerate(row[1:])]
-            texts = [one for one in texts if isinstance(one[2], str)]
-            held = pl.Series([one for _, _, one in texts], dtype=pl.String)
+            texts = []
+            for number, *values in some:
+                for name, value in zip(names, values, strict=True):
+                    if isinstance(value, str):
+                        texts.append((number, name, value))
+
+            held = pl.Series([value for _, _, value in texts], dtype=pl.String)
             for place in held.str.contains_any(self.needles).arg_true().to_list():
                 number, name, value = texts[place]
                 if self._holds(value):

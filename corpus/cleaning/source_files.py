@@ -37,9 +37,10 @@ class SourceFiles:
             sources = orjson.loads((folder / DATASET_FILE).read_bytes())["sources"]
 
         rows = {source["name"]: source["rows"] for source in sources}
-        file_of = {
-            part: number for number, source in enumerate(sources) for part in source["parts"]
-        }
+        file_of = dict[str, int]()
+        for number, source in enumerate(sources):
+            file_of |= dict.fromkeys(source["parts"], number)
+
         return cls(folder, rows, file_of)
 
     @property

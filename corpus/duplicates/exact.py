@@ -247,7 +247,14 @@ class ExactDuplicates:
         marked = np.zeros(len(self.code), dtype=bool)
         marked[self._within()] = True
         staying = marked[self.first] & (self.code == STAYS)
-        return {name: int(staying[self._side(rank)].sum()) for rank, name in enumerate(SPLITS)}
+        return self._count_by_split(staying)
+
+    def _count_by_split(self, marked: np.ndarray) -> dict[str, int]:
+        numbers = {}
+        for rank, name in enumerate(SPLITS):
+            numbers[name] = int(marked[self._side(rank)].sum())
+
+        return numbers
 
     def _side(self, rank: int) -> slice:
         edges = (0, *self.bounds, len(self.code))
@@ -269,7 +276,4 @@ class ExactDuplicates:
 
     def kept(self) -> dict[str, int]:
         """Return the number of kept reviews of each split."""
-        return {
-            name: int((self.code[self._side(rank)] == STAYS).sum())
-            for rank, name in enumerate(SPLITS)
-        }
+        return self._count_by_split(self.code == STAYS)

@@ -247,14 +247,15 @@ def _account(
         names: Name of each file in *used*, under which it is listed now.
         ends: For each of them, the number of the row after its last one.
     """
-    unreadable = {
-        name: reading.facts["reasons"].get(Reason.UNREADABLE_FILE.value, 0)
-        for name, reading in zip(names, used, strict=True)
-    }
-    records = {
-        entry["name"]: entry["records"] - unreadable[entry.get("same_as", entry["name"])]
-        for entry in entries
-    }
+    unreadable = {}
+    for name, reading in zip(names, used, strict=True):
+        unreadable[name] = reading.facts["reasons"].get(Reason.UNREADABLE_FILE.value, 0)
+
+    records = {}
+    for entry in entries:
+        read_as = entry.get("same_as", entry["name"])
+        records[entry["name"]] = entry["records"] - unreadable[read_as]
+
     of_files = []
     for name, reading in zip(names, used, strict=True):
         of_files += [replace(one, file=name) for one in entries_of(reading.facts[ENTRIES])]
@@ -630,10 +631,13 @@ def _rename(
 
     before = frame[repeats.renamed]
     who = before.select("user_id", "business_id", "text").iter_rows()
-    endings = [
-        str(number) if number else suffix_of(*row)
-        for number, row in zip(repeats.occurrence.tolist(), who, strict=True)
-    ]
+    endings = []
+    for number, row in zip(repeats.occurrence.tolist(), who, strict=True):
+        if number:
+            endings.append(str(number))
+        else:
+            endings.append(suffix_of(*row))
+
     ids = before["review_id"] + "-" + pl.Series(endings)
     changed = frame.with_columns(frame["review_id"].scatter(repeats.renamed, ids))
     content = content - content_of(before) + content_of(changed[repeats.renamed])
@@ -719,7 +723,9 @@ def _facts(
     facts["copied"] = sum(entry["records"] for entry in entries if "same_as" in entry)
     facts["reasons"] = dict(sorted(_reasons(used).items()))
     facts["parts"] = len(parts)
-    facts |= {name: value for name, value in spread(parts).items() if name != "rows"}
+    spread_facts = spread(parts)
+    del spread_facts["rows"]
+    facts |= spread_facts
     facts["input_bytes"] = sum(entry["bytes"] for entry in entries)
     content = add_contents([part["content"] for part in parts])
     facts["content_sha256"] = content.tobytes().hex()

@@ -220,7 +220,11 @@ def lacking_fields(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
         files: Facts of the readings (`parts.SourceReading.facts`).
     """
     known = [file for file in files if file.get("fields") and file["rows"]]
-    everywhere = {name for name in LOOKED_FOR for file in known if file["fields"]["filled"][name]}
+    everywhere = set[str]()
+    for file in known:
+        filled = file["fields"]["filled"]
+        everywhere.update(name for name in LOOKED_FOR if filled[name])
+
     entries = _partly_lacking(known)
     for file in known:
         named = file["settings"].get("fields", {})
@@ -236,10 +240,8 @@ def lacking_fields(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
         if not lacks:
             continue
         elsewhere = [name for name in lacks if name in everywhere]
-        present = {
-            *file["fields"]["present"],
-            *(ours for ours, their in named.items() if their in others),
-        }
+        present = set(file["fields"]["present"])
+        present.update(ours for ours, their in named.items() if their in others)
         unknown = [name for name in lacks if name in present]
         absent = [name for name in lacks if name not in present]
         details = [f"no record has {' or '.join(absent)}"] if absent else []

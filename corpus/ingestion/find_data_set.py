@@ -63,13 +63,14 @@ def quarantine_files(
     try:
         return [data_set_of(store, source, digest).folder / QUARANTINE_FILE]
     except EmptyInput:
-        newest = {
-            one.manifest["inputs"]["file"]: one.digest for one in reversed(list(store.all("read")))
-        }
+        newest: dict[str, str] = {}
+        for reading in store.all("read"):
+            newest.setdefault(reading.manifest["inputs"]["file"], reading.digest)
+
         readings = dict.fromkeys(newest.get(one.sha256, "") for one in _sources(store, source))
         if not all(readings) or not readings:
             raise
-        return [store.open("read", reading).folder / QUARANTINE_FILE for reading in readings]
+        return [store.open("read", digest).folder / QUARANTINE_FILE for digest in readings]
 
 
 def newest_data_set(store: Store) -> Artifact:
@@ -105,7 +106,10 @@ def _sources(store: Store, source: SourceConfig) -> list[Source]:
     if source.input:
         return all_sources(source.input, memory, source.skip_missing)
     options = source.synthetic.model_dump(mode="json")
-    made = (one for one in store.all("synthesise") if one.manifest["options"] == options)
-    return [
-        identify(path, path.name, memory) for one in made for path in one.folder.glob("*.jsonl")
-    ]
+    sources = []
+    for artifact in store.all("synthesise"):
+        if artifact.manifest["options"] == options:
+            for path in artifact.folder.glob("*.jsonl"):
+                sources.append(identify(path, path.name, memory))
+
+    return sources

@@ -97,10 +97,9 @@ class SourceReading:
     @property
     def paths(self) -> list[Path]:
         """The files of the parts, in order."""
-        return [
-            self.folder / PARTS / f"{part_name(number)}.parquet"
-            for number in range(len(self.facts["parts"]))
-        ]
+        folder = self.folder / PARTS
+        names = map(part_name, range(len(self.facts["parts"])))
+        return [folder / f"{name}.parquet" for name in names]
 
     @property
     def quarantine(self) -> Path:
@@ -130,12 +129,8 @@ def content_of(frame: pl.DataFrame) -> np.ndarray:
     """
     total = np.zeros(4, dtype=np.uint64)
     for rows in frame.iter_slices(SLICE):
-        hashed = b"".join(
-            [
-                hashlib.sha256(row).digest()
-                for row in rows.select(_row_bytes()).to_series().to_list()
-            ]
-        )
+        contents = rows.select(_row_bytes()).to_series().to_list()
+        hashed = b"".join([hashlib.sha256(content).digest() for content in contents])
         total += np.frombuffer(hashed, dtype="<u8").reshape(-1, 4).sum(axis=0, dtype=np.uint64)
 
     return total

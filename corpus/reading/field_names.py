@@ -37,9 +37,13 @@ FOLDED = {name.replace("_", ""): name for name in FIELDS}
 
 def folder_fields(source: str) -> dict[str, str]:
     """Return names and values in the folders of a source such as `a/stars=5/x.json` or `x.tar:stars=5/y.json`."""
-    folders = (folder.rpartition(":")[2] for folder in source.split("/")[:-1])
-    pairs = (pair for folder in folders if (pair := FIELD.fullmatch(folder)))
-    return {pair[1]: unquote(pair[2]) for pair in pairs if pair[2] != MISSING}
+    fields = {}
+    for folder in source.split("/")[:-1]:
+        pair = FIELD.fullmatch(folder.rpartition(":")[2])
+        if pair and pair[2] != MISSING:
+            fields[pair[1]] = unquote(pair[2])
+
+    return fields
 
 
 def our_fields(source: str, renamed: Mapping[str, str]) -> dict[str, str]:
@@ -128,11 +132,15 @@ def require_fields(
     Raises:
         MissingColumn: It lists the fields that exist.
     """
-    renamed = {ours: theirs for ours, theirs in options.renamed.items() if label or ours != LABEL}
+    renamed = dict(options.renamed)
+    if not label:
+        renamed.pop(LABEL, None)
+
     in_folders = our_fields(source, renamed)
-    options.named.update(
-        ours for ours, theirs in renamed.items() if theirs in columns or ours in in_folders
-    )
+    for ours, theirs in renamed.items():
+        if theirs in columns or ours in in_folders:
+            options.named.add(ours)
+
     known = {*columns, *spellings_of(columns, renamed).values()}
     for ours in ("text", *renamed):
         theirs = renamed.get(ours, ours)

@@ -191,23 +191,26 @@ def from_objects(
 
     if not _are_usual(kinds):
         labelled = LABEL in options.fields
-        misfits = {
-            row: why for row, value in enumerate(objects) if (why := _misfit(value, labelled))
-        }
-        all_problems += [Problem(numbers[row], *why, raws[row]) for row, why in misfits.items()]
+        misfits = {}
+        for row, value in enumerate(objects):
+            if why := _misfit(value, labelled):
+                misfits[row] = why
+                all_problems.append(Problem(numbers[row], *why, raws[row]))
+
         objects, numbers, raws = (_without(misfits, some) for some in (objects, numbers, raws))
         columns = _columns(objects, options.fields)
         kinds = _kinds_of(columns)
 
     if LABEL in columns:  # a truth value is written as in JSON
+        written = {True: "true", False: "false"}
         columns[LABEL] = [
-            str(value).lower() if isinstance(value, bool) else value for value in columns[LABEL]
+            written[value] if isinstance(value, bool) else value for value in columns[LABEL]
         ]
         kinds[LABEL] = set(map(type, columns[LABEL]))
 
-    columns |= {
-        name: _as_text(values, kinds[name]) for name, values in columns.items() if name != "text"
-    }
+    for name in columns.keys() - {"text"}:
+        columns[name] = _as_text(columns[name], kinds[name])
+
     loose = pl.DataFrame(columns, schema=dict.fromkeys(options.fields, pl.String))
     loose = loose.with_columns(pl.Series("line", numbers, dtype=pl.Int64))
     return convert(

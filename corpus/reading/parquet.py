@@ -280,10 +280,11 @@ def _without_broken_texts(
         broken = {}
         for row, record in enumerate(texts.cast(binary).to_pylist()):
             if bad := [name for name, value in record.items() if value and not _is_utf8(value)]:
-                escaped = {
-                    k: None if v is None else v.decode("utf-8", "surrogateescape")
-                    for k, v in record.items()
-                }
+                escaped = dict.fromkeys(record)
+                for name, value in record.items():
+                    if value is not None:
+                        escaped[name] = value.decode("utf-8", "surrogateescape")
+
                 broken[row] = (
                     f"{', '.join(map(repr, bad))} is not UTF-8",
                     json.dumps(escaped).encode(),

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -189,10 +190,11 @@ def source_names(patterns: Iterable[str | Path], skip_missing: bool = False) -> 
 def _with_fields_above(path: Path, name: str) -> str:
     """Return a name that begins at the first folder above with a field: `stars=5/x.json`."""
     above = path.absolute().parts[: -1 - name.count("/")]
-    first = next(
-        (place for place, folder in enumerate(above) if FIELD.fullmatch(folder)), len(above)
-    )
-    return "/".join([*above[first:], name])
+    for place, folder in enumerate(above):
+        if FIELD.fullmatch(folder):
+            return "/".join([*above[place:], name])
+
+    return name
 
 
 def _expand(
@@ -223,8 +225,8 @@ def _expand(
             remedy=f"{nearest(path.name, beside)}{CHECK_PATH}",
         )
 
-    wild = next(place for place, part in enumerate(path.parts) if set(part) & set("*?["))
-    anchor = Path(path.anchor, *(part for part in path.parts[:wild] if part != path.anchor))
+    fixed_parts = takewhile(lambda part: set(part).isdisjoint("*?["), path.parts)
+    anchor = Path(*fixed_parts)
     matches = sorted(anchor.glob(str(path.relative_to(anchor))), key=reading_order)
     files = [match for match in matches if match.is_file()]
     others = [match for match in matches if not match.is_file() and not match.is_dir()]
@@ -249,7 +251,14 @@ def reading_order(path: Path) -> tuple[Any, ...]:
 
 def _natural(name: str) -> tuple[tuple[int, str], ...]:
     parts = re.split(r"([0-9]{1,18})", name)
-    return tuple((int(part), "") if number % 2 else (-1, part) for number, part in enumerate(parts))
+    keys = []
+    for number, part in enumerate(parts):
+        if number % 2:
+            keys.append((int(part), ""))
+        else:
+            keys.append((-1, part))
+
+    return tuple(keys)
 
 
 def _missing(
@@ -349,16 +358,19 @@ def _in_folder(
     require_no_table_format(str(folder), names.values())
     require_outside_table_formats([folder / "any"])
     require_no_arrow(str(folder), names.values())
-    wanted = [
-        path
-        for path, name in names.items()
-        if member_names.looks_like_data(name) or member_names.may_be_data(name)
-    ]
-    files = [path for path in wanted if path.is_file()]
-    entries += _missing(str(folder), [path for path in wanted if not path.is_file()], skip_missing)
-    chosen = [
-        path for path in files if member_names.looks_like_data(names[path]) or _holds_data(path)
-    ]
+    files: list[Path] = []
+    others: list[Path] = []
+    for path, name in names.items():
+        if member_names.looks_like_data(name) or member_names.may_be_data(name):
+            group = files if path.is_file() else others
+            group.append(path)
+
+    entries += _missing(str(folder), others, skip_missing)
+    chosen = []
+    for path in files:
+        if member_names.looks_like_data(names[path]) or _holds_data(path):
+            chosen.append(path)
+
     if not chosen:
         for path, known in find_unread(path for path in seen if path.is_file()):
             raise Unreadable(f"The file is {known[0]}", where=path, remedy=known[1])
@@ -371,7 +383,7 @@ def _in_folder(
             remedy=f"files ending in {' '.join(sorted(SUFFIXES))} are read",
         )
 
-    taken = {*chosen, *(path for path in wanted if not path.is_file())}
+    taken = {*chosen, *others}
     left_out = [name for path, name in names.items() if path not in taken]
     member_names.tell_left_out(str(folder), len(chosen), left_out)
     other_forms = _entries_of_other_forms([path for path in seen if path not in taken], names)
@@ -418,9 +430,11 @@ def _head(path: Path) -> bytes:
 def _distinct(names: dict[Path, str]) -> dict[Path, str]:
     """Put parent folders before equal names until they differ; names that are still equal get numbers."""
     while repeated := {name for name, count in Counter(names.values()).items() if count > 1}:
-        longer = {
-            path: _longer(path, name) if name in repeated else name for path, name in names.items()
-        }
+        longer = dict(names)
+        for path, name in names.items():
+            if name in repeated:
+                longer[path] = _longer(path, name)
+
         if longer == names:
             break
         names = longer

@@ -149,7 +149,8 @@ def place_of_records(record: Any, has_text: Callable[[Mapping[str, Any]], bool])
             continue
         if path and has_text(value):
             return path
-        waiting += [(f"{path}.{orjson.dumps(name).decode()}", one) for name, one in value.items()]
+        for name, inner in value.items():
+            waiting.append((f"{path}.{orjson.dumps(name).decode()}", inner))
 
     return ""
 

@@ -138,10 +138,12 @@ def _tests(
 ) -> pl.DataFrame:
     """Return review_id of each test review, and whether its id (by_id) or text (by_text) is in splits of *learnt*."""
     tests = scan_split(clean, TEST).select("review_id", *KEYS).collect()
-    none = tests.head(0).lazy().select("id", "name")
-    there = pl.concat(
-        [none, *(scan_split(folder, split).select(KEYS) for folder in learnt for split in splits)]
-    )
+    keys = [tests.head(0).lazy().select("id", "name")]
+    for folder in learnt:
+        for split in splits:
+            keys.append(scan_split(folder, split).select(KEYS))
+
+    there = pl.concat(keys)
     return tests.with_columns(
         by_id=_are_in(tests["id"], there), by_text=_are_in(tests["name"], there)
     )

@@ -104,11 +104,11 @@ class Shares:
         Raises:
             InputError: It says both shares, the largest group and what to do.
         """
-        differences = {
-            name: abs(self.reached[name] - share)
-            for name, share in self.asked.items()
-            if name != "train"
-        }
+        differences = {}
+        for name, share in self.asked.items():
+            if name != "train":
+                differences[name] = abs(self.reached[name] - share)
+
         worst = max(differences, key=lambda name: differences[name], default="")
         if worst and differences[worst] > most:
             raise InputError(

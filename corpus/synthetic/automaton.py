@@ -30,12 +30,14 @@ from bisect import bisect_right
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from math import log
 from typing import Any
 
 TOKEN = re.compile(r"[\w'-]+|[^\w'-]")
 """Pattern of the tokens of a text: words (with apostrophes and hyphens), and every other character by itself."""
+SIGN = re.compile(r"[{\[|\]]")
+"""What ends a plain text in a template."""
 KINDS = {
     "drop": 0.45,
     "swap": 0.3,
@@ -59,11 +61,13 @@ def count_eligible(text: str) -> int:
 @lru_cache(maxsize=100_000)
 def corruptions(word: str) -> dict[str, float]:
     """Return all possible errors of a word with their probabilities, given that it is mistyped; they sum to 1."""
-    outcomes: dict[str, list[str]] = {}
-    outcomes["drop"] = [word[:i] + word[i + 1 :] for i in range(1, len(word))]
-    outcomes["double"] = [word[: i + 1] + word[i:] for i in range(1, len(word))]
-    swapped = [i for i in range(1, len(word) - 1) if word[i] != word[i + 1]]
-    outcomes["swap"] = [_swap(word, i) for i in swapped]
+    outcomes: dict[str, list[str]] = {"drop": [], "double": [], "swap": []}
+    for i in range(1, len(word)):
+        outcomes["drop"].append(word[:i] + word[i + 1 :])
+        outcomes["double"].append(word[: i + 1] + word[i:])
+        if i + 1 < len(word) and word[i] != word[i + 1]:
+            outcomes["swap"].append(_swap(word, i))
+
     possible = {kind: share for kind, share in KINDS.items() if outcomes[kind]}
     whole = sum(possible.values())
     table: dict[str, float] = {}
@@ -137,7 +141,7 @@ class Domain:
 
     def values(self) -> list[str]:
         """Return all values in the order of the tables."""
-        return list(dict.fromkeys(value for table in self.tables.values() for value in table))
+        return list(dict.fromkeys(chain.from_iterable(self.tables.values())))
 
 
 class Automaton:
@@ -239,11 +243,16 @@ class Automaton:
         if isinstance(rule, str):
             return self._sequence(_parse(rule), after)
         if isinstance(rule, Mapping):
-            return self._by(
-                rule["by"], {value: entry for value, entry in rule.items() if value != "by"}, after
-            )
-        pairs = [entry if isinstance(entry, list) else (1.0, entry) for entry in rule]
-        return self._pick([(weight, self._rule(entry, after)) for weight, entry in pairs])
+            rules = dict(rule)
+            variable = rules.pop("by")
+            return self._by(variable, rules, after)
+
+        choices = []
+        for entry in rule:
+            weight, chosen = entry if isinstance(entry, list) else (1.0, entry)
+            choices.append((weight, self._rule(chosen, after)))
+
+        return self._pick(choices)
 
     def _by(
         self,
@@ -252,10 +261,11 @@ class Automaton:
         after: int,
     ) -> int:
         targets = {value: self._rule(entry, after) for value, entry in rules.items()}
-        table = {
-            value: targets[value if value in targets else ""]
-            for value in self.domains[variable].values()
-        }
+        table = {}
+        for value in self.domains[variable].values():
+            named = value if value in targets else ""
+            table[value] = targets[named]
+
         return self._add((BY, self.variables[variable], table))
 
     def _pick(self, pairs: Sequence[tuple[float, int]]) -> int:
@@ -336,9 +346,8 @@ def _parse_until(
             choice, at = _parse_choice(template, at + 1)
             parts.append(choice)
         else:
-            end = min(
-                (i for i in map(template.find, "{[|]", [at] * 4) if i >= 0), default=len(template)
-            )
+            sign = SIGN.search(template, at)
+            end = sign.start() if sign else len(template)
             if end == at:
                 raise ValueError(f"unexpected {template[at]!r} at {at} of {template!r}")
             parts.append(("text", template[at:end]))

@@ -79,11 +79,17 @@ class Canaries:
     def rows(self) -> pl.DataFrame:
         """Table of all copies, sorted by place (the number of the review after it), with the columns of a review."""
         generator = np.random.default_rng([self.seed, PLACES])
-        numbers = [(i, copy) for i, count in enumerate(self.copies) for copy in range(count)]
+        ids = []
+        texts = []
+        for i, (text, count) in enumerate(zip(self.texts, self.copies, strict=True)):
+            for copy in range(count):
+                ids.append(f"canary-{i}-{copy}")
+                texts.append(text)
+
         rows: dict[str, Any] = {}
-        rows["place"] = generator.integers(0, max(self.reviews, 1), len(numbers))
-        rows["review_id"] = [f"canary-{i}-{copy}" for i, copy in numbers]
-        rows["text"] = [self.texts[i] for i, _ in numbers]
+        rows["place"] = generator.integers(0, max(self.reviews, 1), len(ids))
+        rows["review_id"] = ids
+        rows["text"] = texts
         schema = {
             "place": pl.Int64,
             "review_id": pl.String,
@@ -120,11 +126,8 @@ class Canaries:
         planted = set(self.texts)
         texts = list[str]()
         while len(texts) < count:
-            texts += [
-                text
-                for text in _draw_phrases(generator, self.words, self.length, count)
-                if text not in planted
-            ]
+            drawn = _draw_phrases(generator, self.words, self.length, count)
+            texts += [text for text in drawn if text not in planted]
 
         return texts[:count]
 

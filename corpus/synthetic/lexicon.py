@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -57,9 +58,13 @@ def lexicon() -> dict[str, Any]:
 
 def zipf(values: Iterable[str]) -> dict[str, float]:
     """Return weights by rank, with the most popular value first."""
-    return {
-        value: (rank + SHIFT) ** -EXPONENT for rank, value in enumerate(dict.fromkeys(values), 1)
-    }
+    weights: dict[str, float] = {}
+    for value in values:
+        if value not in weights:
+            rank = len(weights) + 1
+            weights[value] = (rank + SHIFT) ** -EXPONENT
+
+    return weights
 
 
 def made_up(
@@ -74,12 +79,15 @@ def made_up(
     while len(words) < count:
         length = lengths[int(draw.random() * len(lengths))]
         word = "".join(_one_of(syllables, draw) for _ in range(length))
-        if len(word) >= 4 and not any(
-            a == b == c for a, b, c in zip(word, word[1:], word[2:], strict=False)
-        ):
+        if len(word) >= 4 and not _has_triple(word):
             words[word] = None
 
     return list(words)
+
+
+def _has_triple(word: str) -> bool:
+    """Return whether a word has the same letter three times in a row."""
+    return any(letter * 3 in word for letter in word)
 
 
 def rare_items(name: str, count: int) -> list[str]:
@@ -137,7 +145,7 @@ def _by_category(values: Callable[[str], list[str]]) -> Domain:
     tables = {name: zipf(values(name)) for name in lexicon()["categories"]}
     return Domain(
         tables,
-        _names_of(value for table in tables.values() for value in table),
+        _names_of(chain.from_iterable(tables.values())),
         key="category",
         lazy=True,
     )
@@ -146,9 +154,9 @@ def _by_category(values: Callable[[str], list[str]]) -> Domain:
 def _categories() -> Domain:
     categories = lexicon()["categories"]
     kinds = sorted({category["kind"] for category in categories.values()})
-    tables = {}
-    for kind in kinds:
-        tables[kind] = {name: c["weight"] for name, c in categories.items() if c["kind"] == kind}
+    tables: dict[str, dict[str, float]] = {kind: {} for kind in kinds}
+    for name, category in categories.items():
+        tables[category["kind"]][name] = category["weight"]
 
     forms = {}
     for form in ("spot", "cuisine", "craving"):
@@ -168,9 +176,9 @@ def _items(block: str, rare: int) -> Domain:
     for name, marked in entries.items():
         tables[name] = zipf([entry.rstrip("+") for entry in marked])
 
-    plural = {
-        entry.rstrip("+"): entry.endswith("+") for marked in entries.values() for entry in marked
-    }
+    plural = {}
+    for entry in chain.from_iterable(entries.values()):
+        plural[entry.rstrip("+")] = entry.endswith("+")
 
     def with_article(item: str, many: bool) -> str:
         if many:
@@ -225,10 +233,13 @@ def _people() -> Domain:
         word.title()
         for word in made_up(lexicon()["person_syllables"], RARE_PEOPLE, "people", (2, 3))
     ]
-    names = list(
-        dict.fromkeys([name for pair in zip(women, men, strict=False) for name in pair] + rare)
-    )
-    she = {name for name in names if name in women or (name not in men and name[-1] in "aeiy")}
+    pairs = zip(women, men, strict=False)
+    names = list(dict.fromkeys([*chain.from_iterable(pairs), *rare]))
+    she = set(women)
+    for name in names:
+        if name not in men and name[-1] in "aeiy":
+            she.add(name)
+
     forms = {"name": {name: name for name in names}}
     forms["He"] = {name: "She" if name in she else "He" for name in names}
     forms["his"] = {name: "her" if name in she else "his" for name in names}
@@ -246,7 +257,10 @@ def _company() -> Domain:
 
 def _rare_cities() -> list[str]:
     draw = Random("cities")
-    return [
-        _one_of(lexicon()["city_stems"], draw) + _one_of(lexicon()["city_ends"], draw)
-        for _ in range(RARE_CITIES)
-    ]
+    cities = []
+    for _ in range(RARE_CITIES):
+        stem = _one_of(lexicon()["city_stems"], draw)
+        end = _one_of(lexicon()["city_ends"], draw)
+        cities.append(stem + end)
+
+    return cities

@@ -88,7 +88,7 @@ def demo_of(name: str) -> str:
 
 
 RegisteredName = Annotated[
-    str, AfterValidator(partial(require_name, field="the name of the registered model"))
+    str, AfterValidator(partial(require_name, label="the name of the registered model"))
 ]
 Limit = Annotated[NotNegative | None, OrNone]
 """A number, or "none": then the rule does not apply, but its measured value is shown."""
