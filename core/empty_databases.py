@@ -102,6 +102,7 @@ def _write(source: Path, target: Path) -> None:
         ):
             original.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")  # one file; who uses it chooses anew
+
         unfinished.replace(target)
     finally:
         for ending in ("", *LOGS):

@@ -300,6 +300,7 @@ def disk_error(
         kind = StoreFull
         what = "No space is left on the disk"
         first = "free some space"
+
     return kind(
         what,
         where=where,

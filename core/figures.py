@@ -96,6 +96,7 @@ class ModelFigure:
         """Return a value as text; "–" if there is none."""
         if value is None or math.isnan(value):
             return NONE
+
         if math.isinf(value):
             return "infinite"
         if self.share:

@@ -220,6 +220,7 @@ class Lineage:
                     "files": step.hashes,
                 }
             )
+
         return digests
 
     @property

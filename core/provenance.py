@@ -134,6 +134,7 @@ def git_commit() -> str:
     """
     if CHECKOUT is None or not (CHECKOUT / ".git").exists():
         return ""
+
     try:
         return subprocess.run(
             ["git", "rev-parse", "HEAD"],

@@ -236,6 +236,7 @@ class Account:
                     **counts,
                 }
             )
+
         return rows
 
     @property

@@ -29,22 +29,23 @@ def longest_runs(
         begin = begins_N[text]
         end = begins_N[text + 1]
         words = characters = word_run = character_run = np.int64(begin < end)
-        word, last_word, last_size = (
-            begin,
-            begin,
-            np.int64(0),
-        )  # begins of this word and of the one before, its size
-        last, last_wide, at = (
-            begin,
-            np.int64(0),
-            begin,
-        )  # the character before and its size; this one
+
+        # where this word and the one before begin, and the size of the latter
+        word = begin
+        last_word = begin
+        last_size = np.int64(0)
+
+        # the character before, its size, and this character
+        last = begin
+        last_wide = np.int64(0)
+        at = begin
         while at < end:
             byte = data_B[at]
             wide = np.int64(1)
             if byte >= _BEYOND_ASCII:
                 while at + wide < end and data_B[at + wide] & 0xC0 == _BEYOND_ASCII:
                     wide += 1
+
             if (
                 wide == last_wide
                 and byte == data_B[last]
@@ -55,9 +56,11 @@ def longest_runs(
                 characters = max(characters, character_run)
             else:
                 character_run = np.int64(1)
+
             last = at
             last_wide = wide
             at = at + wide
+
             if byte <= _SPACE or at == end:
                 size = last - word if byte <= _SPACE else at - word
                 if 0 < size == last_size and _equal(data_B, last_word, word, size):
@@ -65,10 +68,13 @@ def longest_runs(
                     words = max(words, word_run)
                 else:
                     word_run = np.int64(1)
+
                 last_word = word
                 last_size = size
                 word = at
-        runs_NC[text, 0], runs_NC[text, 1] = words, characters
+
+        runs_NC[text, 0] = words
+        runs_NC[text, 1] = characters
 
 
 @kernel

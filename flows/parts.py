@@ -261,6 +261,7 @@ def train(
                 config, prepared, parent_run_id
             )
             floor.result()
+
         return fitted
 
 

@@ -295,6 +295,7 @@ def promote(
         for model in evaluated.models:
             reason = why_passed_over(model.name, promotion.decision.passed_over)
             show_passed_over(tracker_of(config.workspace), model.fitted.run_id, reason)
+
         return promotion
 
 

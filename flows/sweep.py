@@ -93,11 +93,13 @@ def fit_trials(
                         parent_run_id,
                     )
                 )
+
             if not running:
                 break
             done = next(as_completed(list(running)))
             running.remove(done)
             done.result()
+
         best = best_trial(study)
         running += [
             run_seed.submit(

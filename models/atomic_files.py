@@ -55,6 +55,7 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
             with _open(path) as file:
                 yield file
             return
+
         target = _resolve(path)
         part = _beside(target)
         _unfinished[part] = os.getpid()
@@ -65,6 +66,7 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)

@@ -110,6 +110,7 @@ def translate_read_errors(what: str, kind: str = "bundle") -> Iterator[None]:
             raise ModelError(
                 f"{what}: not enough memory" + (f"; {error}" if str(error) else ""), "memory"
             ) from error
+
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         reason = (isinstance(error, OSError) and str(error)) or repr(error)

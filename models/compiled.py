@@ -152,6 +152,7 @@ class KernelCache(FunctionCache):
                 code = self._load(sig, target_context)
                 if code is not None:
                     self._unlock()
+
             return code
         except OSError as error:
             _tell(self.cache_path, error.strerror or str(error))

@@ -63,6 +63,7 @@ class _ThriftReader:
                 number += head >> 4
             else:
                 number = self._signed()
+
             found[number] = kind, self._value(kind)
 
     def _byte(self) -> int:
@@ -95,6 +96,7 @@ class _ThriftReader:
     def _value(self, kind: int) -> Any:
         if I16 <= kind <= I64:  # the most frequent kinds
             return self._signed()
+
         if kind in (TRUE, FALSE):
             return kind == TRUE
         if kind == BYTE:

@@ -119,9 +119,11 @@ def in_order(
                     break
                 except Exception as error:  # raised after the results before it
                     failure = error
+
             if not waiting:
                 break
             yield waiting.popleft().result()
+
         if failure is not None:
             raise failure
     finally:

@@ -50,11 +50,13 @@ def run_verb(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
                 code, error = _attempt(verb, arguments)
                 if document is not None and error is not None:
                     document["error"] = error.to_dict()
+
             sys.stdout.flush()
         except ReviewLMError as unwritten:
             discard_output()
             code = unwritten.exit_code
             error = unwritten
+
         if error is not None and not isinstance(error, OutputClosed):
             terminal.show_error(error)
         return code

@@ -120,6 +120,7 @@ def _wrapped_line(
 ) -> str:
     if len(line) <= columns:
         return line
+
     below = " " * (len(line) - len(line.lstrip()) + indent)
     below = below if len(below) <= columns - LEAST_WIDTH else "  "
     return "\n".join(

@@ -158,10 +158,12 @@ def _require_home_and_place(home: Path, to: Path) -> None:
             value=to,
             remedy=f"for example {to.name}.tar.gz",
         )
+
     if not home.is_dir() or not any(home.iterdir()):
         raise EmptyInput(
             "There is no home folder to back up", where=home, remedy="set REVIEWLM_HOME"
         )
+
     if to.resolve().is_relative_to(home.resolve()):
         raise ConfigError(
             "A backup cannot be in the folder that it is of",
@@ -169,6 +171,7 @@ def _require_home_and_place(home: Path, to: Path) -> None:
             value=to,
             remedy="name a file in another folder, best on another disk",
         )
+
     require_output(to, "--to")
 
 
@@ -203,6 +206,7 @@ def _scratch(archive: Path) -> Iterator[tuple[IO[bytes], Path]]:
                 yield file, folder
                 file.flush()
                 os.fsync(file.fileno())
+
             part.replace(archive)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

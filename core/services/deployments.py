@@ -72,11 +72,13 @@ class DeploymentPlan:
                 f"kept as changed in Prefect, though prefect.yaml says something else: {_list_settings(self.kept)}. "
                 "`reviewlm services start --deploy --overwrite` takes those of prefect.yaml"
             )
+
         if self.undeployed:
             told.append(
                 f"prefect.yaml has changed and is not deployed: {_list_settings(self.undeployed)}. "
                 "`reviewlm services start --deploy` deploys it"
             )
+
         return told
 
 

@@ -405,6 +405,7 @@ class Starter:
                     cause=": ".join([how, *self._last_line(name)]),
                     remedy=f"see {self._log(name)}",
                 )
+
             if waited >= LONG_SECONDS and not told:
                 told = True
                 log.info(
@@ -414,6 +415,7 @@ class Starter:
                     f"{sentence}. " if (sentence := busy()) else "",
                     self._log(name),
                 )
+
             time.sleep(0.5)
 
     def _last_line(self, name: str) -> list[str]:

@@ -129,6 +129,7 @@ def _content(path: Path, options: ReadingOptions) -> bytes:
                         where=path,
                         remedy="unpack yelp_academic_dataset_business.json and name it",
                     )
+
                 return stream.read()
     except DAMAGED as error:
         gone = isinstance(error, OSError) and error.filename is not None

@@ -349,6 +349,7 @@ def _slices(
             yield NodeSlices(engine, rule)
         else:
             yield Slices(work, SliceRule.of(count, grouping.shares, grouping.ranges))
+
         shutil.rmtree(work)
 
 

@@ -54,6 +54,7 @@ def word_forms(
             to += (letter | inside) & ~dropped
             words += letter & ~inside & ~dropped
             inside = (letter & ~dropped) | (inside & dropped)
+
         to -= (to > first) & ~inside  # the space after the last word
         if words < least:
             to = first
@@ -92,6 +93,7 @@ def fingerprints(
             total += values[byte] * powers[0, n]
             sums[1, words + 1], starts[words + 1] = total, n + 1
             words += byte == _SPACE
+
         sums[0, words] = total
         words += size > 0
         count = max(words - shingle + 1, least) if words else 0
@@ -100,6 +102,7 @@ def fingerprints(
                 (sums[0, min(s + shingle, words) - 1] - sums[1, s]) * powers[1, starts[s]]
             )
             to += 1
+
         ends_D[d] = to
 
 
@@ -169,6 +172,7 @@ def sets(
                 owner_T[slot], table_T[slot] = d + 1, value
                 found_S[to] = value
                 to += 1
+
         ends_D[d] = to
 
 
@@ -236,11 +240,13 @@ def common(
                 while owner_T[slot] == owner:
                     slot = (slot + _U(1)) & rest
                 owner_T[slot], table_T[slot] = owner, sets_S[s]
+
         for s in range(offsets_D[b], offsets_D[b + 1]):
             slot = sets_S[s] & rest
             while owner_T[slot] == owner and table_T[slot] != sets_S[s]:
                 slot = (slot + _U(1)) & rest
             count += owner_T[slot] == owner
+
         common_K[k] = count
 
 
@@ -333,10 +339,12 @@ def mark_sources(
                 if not shared_D[d]:
                     touched_D[touched], end_D[d] = d, 0
                     touched += 1
+
                 shared_D[d] += end - max(place_H[h], end_D[d])
                 end_D[d] = end
                 most = max(most, shared_D[d])
                 p = p + 1
+
         if most >= least:
             for h in range(offsets_A[a], offsets_A[a + 1]):
                 p = first_H[h]
@@ -344,5 +352,6 @@ def mark_sources(
                 while p < len(names_P) and names_P[p] == name:
                     covered_P[p] |= shared_D[texts_P[p]] >= least
                     p += 1
+
         for t in range(touched):
             shared_D[touched_D[t]] = 0

@@ -121,6 +121,7 @@ class Forgotten:
         """Return a block without the records of the list, and with an entry that counts them."""
         if not self:
             return block
+
         good = block.good.filter(~self.chosen(block.good))
         bad = block.bad.filter(~self.find_mentions(block.bad))
         count = block.good.height + block.bad.height - good.height - bad.height

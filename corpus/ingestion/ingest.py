@@ -216,6 +216,7 @@ def read_source(
                 leave_out,
                 report,
             )
+
         entries = [*writer.entries, *seen.entries(config.date_order)]
         return describe_reading(
             folder,

@@ -360,6 +360,7 @@ def tar_members(
                 if not_files is not None and not member.isdir() and looks_like_data(member.name):
                     not_files.append(printable(member.name))
                 continue
+
             if not accepts(member.name):
                 continue
             if member.issparse():
@@ -370,6 +371,7 @@ def tar_members(
                     cause="most of it is holes without text",
                     remedy="pack it again without --sparse",
                 )
+
             content = members.extractfile(member)
             if content is not None:
                 yield member.name, content

@@ -97,6 +97,7 @@ class _Dialect:
                 strict=strict,
                 skipinitialspace=self.spaced,
             )
+
         return csv.reader(
             lines,
             delimiter=self.delimiter,

@@ -77,6 +77,7 @@ def _stretches(
             rest = more[whole:]
         else:
             lines, rest = (b"", rest + more) if more else (rest, b"")
+
         if lines:
             if not started:
                 require_no_table(lines, source)
@@ -85,9 +86,12 @@ def _stretches(
                     require_known(
                         [decode_json(line) for line in lines.split(b"\n")], source, options
                     )
+
                 started = True
+
             yield Stretch(lines, line)
             line += lines.count(b"\n")
+
         if not more:
             return
         if len(rest) > options.max_record_bytes:

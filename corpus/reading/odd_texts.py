@@ -160,6 +160,7 @@ class LongestTexts:
         """Take further texts with their lengths."""
         if not len(texts):
             return
+
         length = int(lengths.max())  # type: ignore[arg-type]  # of integers
         if length < self.length:
             return
@@ -167,6 +168,7 @@ class LongestTexts:
             self.length = length
             self.count = 0
             self.unended = 0
+
         if length in LIMITS:
             longest = texts.filter(lengths == length)
             self.count += len(longest)

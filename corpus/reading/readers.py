@@ -111,6 +111,7 @@ def read(
                 cause=str(error) or type(error).__name__,
                 remedy="fetch or copy the file again; none of its records were kept",
             ) from error
+
         progress.file = None
         progress.bytes_before += size
 
@@ -251,6 +252,7 @@ def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
         with archives.library():
             archive = zipfile.ZipFile(file)
             entries = [info for info in archive.infolist() if not info.is_dir()]
+
         foreign.require_files_in_zip([member.filename for member in entries], place.name)
         members = _Members(place)
         room = place.room
@@ -264,11 +266,13 @@ def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
                     where=inside.name,
                     remedy="unpack it with its password first",
                 )
+
             with archives.library():
                 content = archive.open(member)
             unpacked = archives.Unpacked(content, inside.name, inside.options, room)
             yield from members.blocks(member.filename, unpacked, inside)
             room -= unpacked.given
+
         yield members.finish()
 
 

@@ -307,6 +307,7 @@ def _link_to_nothing(path: Path) -> Unreadable:
     else:
         what = "The file is a link to nothing"
         remedy = "fetch the file that it points to, or remove the link"
+
     return Unreadable(
         what,
         where=path,
@@ -635,6 +636,7 @@ def _pack(files: Sequence[tuple[Path, str]]) -> Pack:
     for piece in _tar(files):
         digest.update(piece)
         size += len(piece)
+
     name = f"{files[0][1]} to {files[-1][1]} ({len(files)} files)"
     return Pack(
         name,

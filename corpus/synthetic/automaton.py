@@ -196,6 +196,7 @@ class Automaton:
         eligible_words = 0
         pieces: list[str] = []
         values = list(self.initial(given))
+
         while True:
             op = ops[state]
             kind = op[0]
@@ -367,6 +368,7 @@ def _parse_choice(template: str, at: int) -> tuple[Any, int]:
             text, _, number = parts.pop()[1].rpartition("*")
             weight = float(number)
             parts += [("text", text)] if text else []
+
         options.append((weight, parts))
         at += 1
         if template[at - 1] == "]":

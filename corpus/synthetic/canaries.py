@@ -118,6 +118,7 @@ class Canaries:
                 yield both.sort("place", maintain_order=True).select(batch.columns)
             else:
                 yield batch
+
             start += batch.height
 
     def draw(self, count: int) -> list[str]:

@@ -72,6 +72,7 @@ def canvas(
             color=PALE,
             linewidth=0.8,
         )
+
     return figure, axes
 
 

@@ -76,6 +76,7 @@ def headline(results: RunResults) -> str:
     if gain is not None and base not in ("", results.winner):
         share = BASELINE_GAIN.number(abs(gain))
         beside = f", {share} {'fewer' if gain >= 0 else 'more'} than the baseline {base}"
+
     bits = BITS.number(row[BITS.name])
     needs = (
         f"{results.winner} needs {bits} bits per byte of {row['reviews']:,} test reviews{beside}."

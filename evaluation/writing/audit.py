@@ -175,6 +175,7 @@ def _novelty(
     )
     ids = reference.review_ids.gather(spans["review"])
     spans.with_columns(review_id=ids).drop("review").write_parquet(folder / COPIED_FILE)
+
     curve = {
         "n": range(1, ORDERS + 1),
         "samples": copies.curve(),
@@ -188,6 +189,7 @@ def _novelty(
             "real": pl.Float64,
         },
     ).write_parquet(folder / NOVELTY_FILE)
+
     real_longest = reference.real["longest"].head(samples.height).max()
     facts: dict[str, Any] = {"samples": samples.height, "words": len(texts.words_N)}
     facts |= {f"copied_{n}": copies.share(n) for n in (4, 8)}
@@ -270,7 +272,9 @@ def private_patterns(texts: pl.Series) -> pl.DataFrame:
                         "count": count,
                     }
                 )
+
             text = masked
+
     return pl.DataFrame(
         counts,
         schema={

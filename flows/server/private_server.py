@@ -232,7 +232,9 @@ class _PrivateServer:
                     with suppress(OSError, HTTPException), urlopen(health, timeout=ASK_SECONDS):
                         self._listening.close()  # so that a request fails if the server is gone
                         return
+
                     time.sleep(PAUSE_SECONDS)
+
             raise self._error()
         finally:
             if self._making_tables:

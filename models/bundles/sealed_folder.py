@@ -143,6 +143,7 @@ def compare_probes(
             raise ModelError(
                 f"the bundle {folder} has a probe that cannot be answered: {error}", "bundle"
             ) from error
+
         for text, before_K, row_K in zip(
             texts, map(np.array, expected), map(np.array, rows), strict=True
         ):
@@ -154,6 +155,7 @@ def compare_probes(
                 near = before_K.shape == row_K.shape and (row_K == before_K) | (
                     np.abs(row_K - before_K) <= near_K
                 )
+
             if not np.all(near):
                 difference = f"{row_K.tolist()} instead of {before_K.tolist()}"
                 what = (

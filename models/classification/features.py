@@ -130,6 +130,7 @@ class TfidfFeatures:
             raise ValueError(
                 "the keys of the features are not sorted, or not as many as their weights"
             )
+
         return cls(
             entries,
             spec.orders,
@@ -263,4 +264,5 @@ class FeatureClassifier(Classifier):
                 raise ValueError(
                     f"the weights have the shapes {shapes}; they do not fit the options"
                 )
+
             return cls(spec, features, layers, arrays["prior"])

@@ -196,6 +196,7 @@ class _Reader(NamedTuple):
                 REACHABLE,
                 inside,
             )
+
         return Spellings(
             self.vocabulary,
             self.read,

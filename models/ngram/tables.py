@@ -206,17 +206,20 @@ def _read_facts(folder: Path) -> dict:
             raise ModelError(
                 f"{path}: format {facts['format']}; this version reads {FORMAT}", kind="bundle"
             )
+
         if not (
             facts["order"] == len(facts["ngrams"]) >= 1
             and {"vocabulary_size", "given"} <= facts.keys()
         ):
             raise ValueError("fields that contradict each other")
+
         size = facts["vocabulary_size"]
         given = facts["given"]
         if not all(
             type(number) is int and number >= 0 for number in (size, *facts["ngrams"], *given)
         ):
             raise ValueError("vocabulary_size, ngrams and given hold whole numbers, 0 or more")
+
         if facts["ngrams"][0] != size or not all(token < size for token in given):
             raise ValueError(f"{facts['ngrams'][0]} unigrams and given ids {given} for V {size}")
         if facts["precision"] not in FLOATS:

@@ -237,6 +237,7 @@ def start_by(
     """
     if len(ways) == 1:
         return ways[0].start
+
     uniform = draws_of(
         seed,
         number,

@@ -61,13 +61,16 @@ def draw(
         if not most > _F(-np.inf):
             ids_N[n] = -1 if np.isnan(logp).any() else otherwise
             continue
+
         for block in range(len(sums)):
             sums[block] = _weigh(
                 _part(logp, block), most, inverse_temperature, _part(weights_V, block)
             )
+
         for k in never_K:
             weights_V[k] = _F(0.0)
             sums[k // BLOCK] = _cut(_part(weights_V, k // BLOCK), _F(0.0))
+
         if top_k > 0 or top_p < 1.0 or min_p > 0.0:
             floor = (
                 _floor(weights_V, sums.sum(), top_k, top_p) if top_k > 0 or top_p < 1.0 else _F(0.0)
@@ -76,6 +79,7 @@ def draw(
                 floor = max(floor, _F(min_p) * largest(weights_V))
             for block in range(len(sums)):
                 sums[block] = _cut(_part(weights_V, block), floor)
+
         entry = _id_at(uniforms_N[n] * sums.sum(), weights_V, sums)
         if entry >= 0:
             ids_N[n] = entry

@@ -232,6 +232,7 @@ class WordUnit:
                 self._ids.keys(),
             )
             self._traits[form, lowered] = form_traits
+
         return form_traits
 
     def _encode(self, lists: pl.Series) -> tuple[np.ndarray, np.ndarray, pl.Series]:

@@ -77,6 +77,7 @@ def training_texts(folder: Path, keep_file: KeepFile | None) -> Iterable[str]:
             ),
             _texts_of,
         )
+
     return _texts(iter_split(folder, "train", columns=["text"]))
 
 

@@ -292,6 +292,7 @@ def train_vocabulary(
                 work,
                 workers,
             )
+
         vocabulary.save(work / VOCABULARY_FILE)
         return {
             "name": name,

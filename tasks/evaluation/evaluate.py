@@ -211,6 +211,7 @@ def measure(
     name = fitted.spec.name
     workspace = config.workspace
     evaluation = config.evaluation
+
     scores = score(workspace, evaluation, fitted, prepared)
     test = scores[0].artifact
     validation = scores[1].artifact
@@ -223,11 +224,13 @@ def measure(
     )
     audited = audit(workspace, config.audit, fitted, prepared)
     samples = write_samples(workspace, evaluation, fitted)
+
     on_test = check_table(config, "predictions", test, f"predictions {name}")
     label = f"predictions {name} validation"
     on_validation = check_table(config, "predictions", validation, label)
     on_samples = check_table(config, "samples", samples, f"samples {name}")
     checks = (on_test, on_validation, on_samples)
+
     measured = Measured(
         fitted,
         test,

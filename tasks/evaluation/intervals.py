@@ -133,6 +133,7 @@ def table_of(
             how="left",
             maintain_order="left",
         )
+
     return table
 
 

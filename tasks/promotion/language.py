@@ -90,6 +90,7 @@ class LanguageModels(ModelFamily):
                 self.config.execution, ModelWork(only_opened, challenger.name, folder, work=folder)
             )
             return replace(stored, departure=0.0)
+
         tokens = self.prepared.tokens[challenger.fitted.spec.vocabulary]["test"]
         return score_now(
             self.config.execution,
@@ -114,6 +115,7 @@ class LanguageModels(ModelFamily):
                     label,
                 ).artifact
             )
+
         return score_bundle_now(
             workspace,
             evaluation,
@@ -253,6 +255,7 @@ def score_bundle_now(
             built.artifact,
             label,
         )
+
     return stored_scores(built.artifact, 0.0)
 
 

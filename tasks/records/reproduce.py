@@ -67,21 +67,18 @@ def configuration_of(lineage: Lineage) -> RunConfig:
     classifiers = [step.facts["spec"] for step in lineage.steps if step.stage == FIT_CLASSIFIER]
     name = [*specs, *classifiers][0]["vocabulary"]
     vocabulary = next(step.options["spec"] for step in lineage.steps if step.stage == "vocabulary")
-    specs = specs or [
-        {
-            "kind": "ngram",
-            "name": UNUSED,
-            "vocabulary": name,
-        }
-    ]
-    values |= {
-        "models": specs,
-        "baseline": specs[0]["name"],
-        "vocabulary": {name: vocabulary},
-    }
+    if not specs:
+        specs = [{"kind": "ngram", "name": UNUSED, "vocabulary": name}]
+
+    values["models"] = specs
+    values["baseline"] = specs[0]["name"]
+    values["vocabulary"] = {name: vocabulary}
+
     chosen = {"models": [spec | {"labels": []} for spec in classifiers]}
-    chosen |= {"baseline": classifiers[0]["name"]} if classifiers else {}
+    if classifiers:
+        chosen["baseline"] = classifiers[0]["name"]
     values["classification"] = values.get("classification", {}) | chosen
+
     try:
         with as_written():
             return parse_config({**values, "execution": {"cluster": ""}})

@@ -209,6 +209,7 @@ def describe_drift(measured: Artifact | NotCompared) -> dict[str, Any]:
             "drifted": [],
             "sentence": f"nothing was compared: {reason}",
         }
+
     return {
         "compared": True,
         **measured.facts,

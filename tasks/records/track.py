@@ -298,9 +298,11 @@ def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
                 add_to_description(tracker, run_id, note)
             else:
                 tracker.set_tags(run_id, {tag.NOTE: note})
+
             if isinstance(error, CheckFailed) and Path(error.report).is_file():
                 tracker.log_folder(run_id, Path(error.report).parent, "data_docs/failed")
             tracker.end_run(run_id, "FAILED" if failed else "KILLED")
+
         raise
 
 

@@ -352,6 +352,7 @@ def _rows(items: Iterable[Item]) -> list[dict[str, Any]]:
         word = "kept" if item.reason else "gone"
         row[word] += 1
         row[f"{word}_bytes"] += _size(item.path)
+
     return list(rows.values())
 
 

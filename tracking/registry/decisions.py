@@ -198,6 +198,7 @@ def event_of(entry: Version) -> Event:
             key=key,
             carried_out=ABANDONED,
         )
+
     report = entry.description if event.action == GATE else ""
     return replace(
         event,

@@ -121,6 +121,7 @@ class LoggedDecisions(RegisteredModel):
                     break
             else:
                 raise self._restless()
+
             yield
 
     def _agrees(self) -> bool:

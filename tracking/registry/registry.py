@@ -181,6 +181,7 @@ class Registry(LoggedDecisions):
                 where=f"models:/{self.name}",
                 remedy=f"there is nothing to do; `reviewlm history --model {self.name}` says since when",
             )
+
         if entry.tags.get(tag.OUTCOME) == REFUSED and not force:
             raise ReviewLMError(
                 f"The gate has refused version {version}",
@@ -226,6 +227,7 @@ class Registry(LoggedDecisions):
                     who,
                 )
             )
+
         log.info("version %d of %s is champion again (was %s)", target, self.name, champion)
         return event
 

@@ -105,13 +105,17 @@ class Publisher(Connection):
                         raise ReviewLMError(
                             "MLflow does not know this run", where=self.shown, value=run
                         )
+
                     record = Record(run, self.experiment, "" if run.startswith(PENDING) else run)
+
                 before = copy.deepcopy(record)
                 if put is not None:
                     with disk_errors(folder := self.records.files(run)):
                         folder.mkdir(parents=True, exist_ok=True)
                         put(folder)
+
                     record.files = True
+
                 record.merge(part)
                 self.records.write(record)  # a process that is killed from here on loses nothing
                 try:
@@ -119,6 +123,7 @@ class Publisher(Connection):
                 except Exception:  # not an interrupt, which ends this process
                     self.records.write(before)
                     raise
+
                 return record
 
     def _publish(self, record: Record, first: bool = False) -> None:
@@ -153,14 +158,17 @@ class Publisher(Connection):
                     record = self.records.read(named.run)
                     if record is not None and record.waits:  # otherwise another process was faster
                         self._publish(record)
+
                 if self.is_paused and not self.answers():
                     return len(self.waiting())
                 _away_until.pop(self.uri, None)
+
             left = len(self.waiting())
             if done := len(waited) - left:
                 log.info(
                     "MLflow (%s) has what waited of %d runs; %d still wait", self.shown, done, left
                 )
+
             return left
 
     def waiting(self) -> list[Record]:
@@ -193,10 +201,12 @@ class Publisher(Connection):
                     raise TrackingUnavailable(
                         "Some runs are not in MLflow yet", where=self.shown, value=left
                     )
+
                 return
             except TrackingUnavailable as error:
                 if time.monotonic() + WAIT_PAUSE > deadline or not self.worth_waiting(error):
                     raise
+
             if not warned:
                 log.warning(
                     "MLflow (%s) cannot be reached; waiting up to %.0f s for it",
@@ -204,6 +214,7 @@ class Publisher(Connection):
                     seconds,
                 )
                 warned = True
+
             sleep(WAIT_PAUSE)
 
     def known_id(self, run: str) -> str:

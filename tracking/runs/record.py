@@ -284,4 +284,5 @@ def waiting_runs(home: Path) -> list[dict[str, Any]]:
                 row = rows.setdefault((uri, record.experiment), empty)
                 row["waiting"] += record.waits
                 row["refused"] += len(record.refused)
+
     return list(rows.values())

@@ -201,6 +201,7 @@ class Tracker(Publisher):
             if shown.get(tag.RUN_OUTCOME) == tag.RUNNING:
                 tags[tag.RUN_OUTCOME] = word
             part["tags"] = tags
+
         self.write(
             run_id,
             end={"status": status, "time": _now()},
@@ -224,6 +225,7 @@ class Tracker(Publisher):
                 return
             except ReviewLMError:  # deleted in MLflow
                 self.records.forget(run)
+
             (self.records.folder / run / LOCK).unlink(missing_ok=True)
 
     def set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:

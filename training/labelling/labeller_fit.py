@@ -270,6 +270,7 @@ class LabellerState(TrainingState):
         """Return the highest rate of all parts, the head's, at an update."""
         if self.tuning is None:
             return super().rate(update)
+
         training = self.training
         ratio = self.tuning.rate_ratio
         peak = slanted_triangular(

@@ -84,7 +84,9 @@ class UpdateStep:
                     state.metrics.micro_batch == 1 and not self._may_replay(rows)
                 ):
                     raise
+
                 message = first_line(error)
+
             failed, nats, tokens = state.ranks.add_up(
                 state.parameters, bool(message), sums.nats, sums.tokens
             )
@@ -96,6 +98,7 @@ class UpdateStep:
                 self._launch_from_now_on(message)
             else:
                 self._halve_micro_batch(message)
+
             set_random(random, state.device)
 
     def _may_replay(self, rows: int) -> bool:

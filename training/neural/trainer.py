@@ -18,6 +18,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,7 +34,7 @@ from reviewlm.training.neural.batches import Plan, count_updates
 from reviewlm.training.neural.callbacks import Callback, ValidationResult
 from reviewlm.training.neural.checkpoint import Checkpoints, Journal
 from reviewlm.training.neural.checkpointing import BackOff, Checkpointing
-from reviewlm.training.neural.data_parallel import join_ranks
+from reviewlm.training.neural.data_parallel import Ranks, join_ranks
 from reviewlm.training.neural.learning_rates import PLATEAU_FACTOR, decay_start
 from reviewlm.training.neural.pacing import Pacing, Paused, shorten_training
 from reviewlm.training.neural.progress import Curves, ProgressReport
@@ -129,10 +130,9 @@ def train(
         state = TrainingState(network.train(), training, plan.updates, ranks)
         journal = Journal(context.work)
         curves = Curves(state, journal)
+        checkpoints = Checkpoints(context.work / CHECKPOINTS)
         identity = state.identity(train_stream, validation_stream)
-        checkpointing = Checkpointing(
-            state, Checkpoints(context.work / CHECKPOINTS), journal, identity
-        )
+        checkpointing = Checkpointing(state, checkpoints, journal, identity)
         callbacks = _callbacks(
             state,
             plan,
@@ -140,34 +140,46 @@ def train(
             checkpointing,
             context,
         )
+
         torch.manual_seed(ranks.seed(training.seed))
-        limit = validation_limit(0 if context.pace else plan.total_tokens, training.evaluations)
         step = TrainingStep(state, curves.write)
+        limit = validation_limit(0 if context.pace else plan.total_tokens, training.evaluations)
+        evaluate = partial(_evaluate, state, validation_stream, limit)
         try:
             make_updates(
                 plan,
                 state,
                 step,
                 callbacks,
-                lambda: _evaluate(state, validation_stream, limit),
+                evaluate,
             )
         except Paused as paused:
             return _pause(paused, plan, checkpointing, context.work / PAUSED)
+
         if devices:
             network.zero_grad(set_to_none=True)
             free_cached_memory()  # that of the updates
-        nats, tokens = validation_nats(network, validation_stream, FINAL_TOKENS, ranks=ranks)
-        held_out = {
-            "validation_nats": nats,
-            "validation_perplexity": perplexity(nats),
-            "validation_tokens": tokens,
-        }
-        figures = {**state.metrics.summary(state.reports_nats), **curves.machine_figures()}
+
         return {
-            **figures,
-            **held_out,
+            **state.metrics.summary(state.reports_nats),
+            **curves.machine_figures(),
+            **_final_figures(network, validation_stream, ranks),
             "threads": torch.get_num_threads(),
         }
+
+
+def _final_figures(
+    network: Network,
+    stream: TokenStream,
+    ranks: Ranks,
+) -> dict[str, float]:
+    """Return nats per token and perplexity of the best weights on all held-out reviews, and their number of tokens."""
+    nats, tokens = validation_nats(network, stream, FINAL_TOKENS, ranks=ranks)
+    return {
+        "validation_nats": nats,
+        "validation_perplexity": perplexity(nats),
+        "validation_tokens": tokens,
+    }
 
 
 def _callbacks(

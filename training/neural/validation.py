@@ -98,6 +98,7 @@ def _score_with_less(
             if not is_out_of_memory(error) or positions == 1:
                 raise
             message = first_line(error)
+
         # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
         if network.output.weight.is_cuda:
             torch.cuda.empty_cache()

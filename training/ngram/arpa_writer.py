@@ -84,6 +84,7 @@ def write_arpa(
                 file.write(text.getbuffer())
                 for array in tables.arrays().values():
                     let_go(array)
+
         file.write(b"\n\\end\\\n")
 
 
@@ -113,6 +114,7 @@ def _create(path: Path) -> Iterator[IO[bytes]]:
         if path.suffix != ".gz":
             yield file
             return
+
         # Leave name and time out of the file, so that the same model gives the same bytes.
         with gzip.GzipFile(
             "",

@@ -209,6 +209,7 @@ def drop(
                 masks[order - 1],
             )
             allocator.release()
+
     return keep(replace(tables, backoff=tuple(backoff)), masks, allocator)[0]
 
 

@@ -165,10 +165,11 @@ def count_pieces(texts: list[str]) -> pl.DataFrame:
     widths_M = lists.list.len().to_numpy()
     pieces = lists.filter(widths_M > 0).explode()
     first_P = np.diff(np.repeat(np.arange(len(lists)), widths_M), prepend=-1) > 0
-    titled = (pieces == ".") & pieces.shift(1).str.to_lowercase().is_in(
-        list(NO_SENTENCE_END)
-    ).fill_null(False)
+
+    before = pieces.shift(1).str.to_lowercase()
+    titled = (pieces == ".") & before.is_in(list(NO_SENTENCE_END)).fill_null(False)
     leads_P = pieces.str.contains(r"^[\p{L}\p{N},]").to_numpy() | (titled.to_numpy() & ~first_P)
+
     leads_M = np.zeros(len(lists), bool)
     leads_M[widths_M > 0] = leads_P[np.roll(first_P, -1)]
     leads_N = leads_M[chunks.code_N]
@@ -176,9 +177,9 @@ def count_pieces(texts: list[str]) -> pl.DataFrame:
     follows_N = np.concatenate([[False], leads_N])
     # The last word of one text does not lead the first word of another.
     follows_N[chunks.offsets] = False
-    counts_P, firsts_P = (
-        np.repeat(each_M, widths_M) for each_M in (chunks.counts(), chunks.counts(follows_N[:-1]))
-    )
+
+    counts_P = np.repeat(chunks.counts(), widths_M)
+    firsts_P = np.repeat(chunks.counts(follows_N[:-1]), widths_M)
     middle_P = np.where(first_P, firsts_P, counts_P * np.roll(leads_P, 1))
     frame = pl.DataFrame(
         {
@@ -187,6 +188,7 @@ def count_pieces(texts: list[str]) -> pl.DataFrame:
             "middle": middle_P,
         }
     )
+
     # One line break is counted for the end of each text.
     breaks = {
         "surface": ["\n"],

@@ -379,5 +379,6 @@ def write_rows(
         for group in range(groups):
             for e in range(TOGETHER):
                 whole_E[TOGETHER * group + e] = weights[place + TOGETHER * WIDTH * group + e]
+
         for e in range(E):
             out[e] = np.float32(np.int32(whole_E[e]) - np.int32(ZERO)) * scale

@@ -170,6 +170,7 @@ class LabellingNetwork(nn.Module):
         self.entries = entries
         self.precision = spec.training.precision
         self.tagging = spec.task == "tagging"
+
         self.embedding = nn.Embedding(entries, spec.embedding)
         nn.init.normal_(self.embedding.weight, 0.0, EMBEDDING_STD)
         self.encoder = SequenceEncoder(
@@ -187,12 +188,13 @@ class LabellingNetwork(nn.Module):
             start=spec.recurrent_start,
         )
         self.dropout = Dropout(spec.dropout)
+
         width = spec.hidden * (2 if spec.bidirectional else 1)
         self.head = nn.Linear(width if self.tagging else 3 * width, len(spec.labels))
         nn.init.normal_(self.head.weight, 0.0, EMBEDDING_STD)
-        counts_K = (
-            torch.from_numpy(np.bincount(targets_N, minlength=len(spec.labels))).double() + 0.5
-        )
+
+        numbers_K = np.bincount(targets_N, minlength=len(spec.labels))
+        counts_K = torch.from_numpy(numbers_K).double() + 0.5
         share_K = counts_K / counts_K.sum()
         self.register_buffer("share_K", share_K)
         with torch.no_grad():

@@ -50,6 +50,7 @@ class Rows:
                 f"ids are {ids_P.shape} of {ids_P.dtype}; one row of whole numbers is needed",
                 "input",
             )
+
         if len(offsets) < 2:
             raise ModelError("there is no sequence", "input")
         if offsets[0] != 0 or offsets[-1] != len(ids_P) or bool((np.diff(offsets) < 0).any()):

@@ -239,6 +239,7 @@ class AdaptiveOutput(OutputLayer):
                 classes_M,
                 self.chunk,
             )
+
         return nats_N
 
     def gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:

@@ -165,6 +165,7 @@ def product_with(
             [],
             "",
         )
+
     transposed_IO = weight_OI.t().contiguous()
     if bias_O is None:
         return lambda x_BI: x_BI @ transposed_IO

@@ -581,8 +581,10 @@ def _link(
                 inside = (at_P >= 0) & (at_P < len(below_T))
                 at_P = at_P[inside]
                 row_P = row_P[inside]
+
             below_T[at_P] = row_P
             plan.allocator.release()
+
         row = 0
         for part in blocks(len(start_W)):
             new_P = begins_new(shared_W[part], length_W[part], order)

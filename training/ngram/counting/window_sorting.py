@@ -97,6 +97,7 @@ def _sort_piece(
                 depth + 1,
                 most,
             )
+
         shared_P[first] = depth
 
 
@@ -161,6 +162,7 @@ def _refine(
             if depth == 1:
                 sorted_A = np.argsort(group_A, kind="stable")
                 order_P[at_A], group_A = order_P[at_A][sorted_A], group_A[sorted_A]
+
             middle = group_A[len(group_A) // 2]
             cut = int(np.searchsorted(group_A, middle if middle > group_A[0] else middle + 1))
             for part in (slice(cut), slice(cut, None)):
@@ -174,7 +176,9 @@ def _refine(
                     group_B,
                     depth,
                 )
+
             return
+
         key_A = _keys(code_NP[depth : depth + words], order_P[at_A], group_A, word_bits)
         key_A <<= np.uint64(place_bits)
         key_A |= np.arange(len(at_A), dtype=np.uint64)

@@ -126,11 +126,13 @@ def read_words(
         if at >= size:
             ids_R[T] = end
             return T + 1
+
         begin = at
         number = BASIS
         while at < size and not is_blank(byte_at(text, at)):
             number = (number ^ byte_at(text, at)) * PRIME
             at += 1
+
         place = int64_at(
             slots,
             2
@@ -181,6 +183,7 @@ def slot_of(
                 at += 1
             if at == end and byte_at(spelt, stored + at) == LINE_FEED:
                 return slot
+
         slot = (slot + 1) & mask
 
 

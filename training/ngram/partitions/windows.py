@@ -97,6 +97,7 @@ def text_blocks(
                 sources = np.arange(first, last)
             else:
                 sources = authors_D[first:last]
+
         yield TextBlock(
             np.asarray(documents.ids[begin:end]), offsets[first : last + 1] - begin, sources
         )
