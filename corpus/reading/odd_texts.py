@@ -176,7 +176,7 @@ class LongestTexts:
 
     @property
     def are_cut(self) -> bool:
-        """Whether a limit has cut them: equal lengths, which are known limits, and ends within a sentence."""
+        """Whether a limit of length has cut the longest texts: it is a known one, and many of them end within a sentence."""
         if self.length >= 30_000:
             fewest = 1
         elif self.length >= 4_000:

@@ -384,7 +384,7 @@ def remedy_of(config: SplitConfig) -> str:
 
 
 def _key(by: str) -> pl.Expr:
-    """Return the deciding column; an empty id counts as missing."""
+    """Return the column whose value decides the split of a review; an empty id counts as missing."""
     if by == "month":
         return pl.col("date").dt.truncate("1mo")
     return pl.when(pl.col(KEYS[by]) != "").then(pl.col(KEYS[by]))

@@ -197,7 +197,7 @@ def models(
     place: str,
     adapting: bool | None = None,
 ) -> list[Row]:
-    """Return a table of the models, best first, with figures that were measured on a sample only.
+    """Return the rows of one of the report's tables of models, best first, each with the figures of that table.
 
     Args:
         place: Table of the report: `ANSWER`, `MORE` or `COSTS` of `reviewlm.core.figures`.

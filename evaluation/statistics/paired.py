@@ -388,7 +388,7 @@ def _costs_of(a: ComparedModel, b: ComparedModel) -> pl.DataFrame:
 
 
 def _without(side: ComparedModel, learnt: Collection[str]) -> ComparedModel:
-    """Return a model with the scores of all reviews but these."""
+    """Return a model without the scores of the reviews that one of the two has learnt from, and its figures on the others."""
     rows = side.scores.filter(~pl.col("review_id").is_in(list(learnt)))
     if rows.is_empty():
         raise nothing_left(len(side.scores), len(learnt))

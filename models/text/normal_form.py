@@ -195,7 +195,7 @@ def _sequence(stack: list[str]) -> int:
 
 @lru_cache(maxsize=4096)
 def _original(sequence: str) -> str:
-    """Return the original character of a damaged sequence, or "" if the sequence is not damage."""
+    """Return the character whose UTF-8 bytes were read as another encoding and gave this sequence; "" if it is none."""
     try:
         sign = bytes(BYTES[each] for each in sequence).decode()
     except UnicodeDecodeError:

@@ -149,7 +149,7 @@ class Vocabulary:
         return self._unit.writer(before)
 
     def place(self, before: str) -> Hashable:
-        """Return all of a text that spacing and capitals of the next entry depend on; None for lossless units."""
+        """Return the state of a text on which spacing and capitals of the next entry depend; None for lossless units."""
         return self._unit.place(before)
 
     def texts_after(self, before: str) -> list[bytes]:

@@ -260,7 +260,7 @@ def show_value(value: Any) -> str:
 
 
 def as_event(body: bytes) -> bytes:
-    """Return a JSON text as a server-sent event; some clients end a line at Unicode's own line breaks too."""
+    """Return a JSON text as a server-sent event; Unicode's own line breaks are escaped, for some clients end a line there."""
     for line_break, escaped in LINE_BREAKS.items():
         body = body.replace(line_break, escaped)
     return b"data: " + body + b"\n\n"

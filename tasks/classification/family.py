@@ -73,12 +73,12 @@ class Classifiers(ModelFamily):
         label: str,
         stored: Scored,
     ) -> Scored:
-        """See `ModelFamily`; the registered copy of the bundle that has answered only has to open."""
+        """Return the stored scores if the registered copy of the bundle opens; see `ModelFamily`."""
         load_classifier(folder)
         return stored
 
     def score_champion(self, folder: Path, label: str) -> Scored:
-        """See `ModelFamily`; a champion of other labels is whole, but it has no answers to these reviews."""
+        """Let the champion answer the test reviews, unless its labels are others; see `ModelFamily`."""
         clean = self.prepared.clean
         bundle = load_classifier(folder)  # checks every file and the probe texts
         labels = bundle.labels

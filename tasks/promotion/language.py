@@ -83,7 +83,7 @@ class LanguageModels(ModelFamily):
         label: str,
         stored: Scored,
     ) -> Scored:
-        """See `ModelFamily`; scores of this run are not computed again: the registered copy only has to open."""
+        """Return scores of this run if the registered bundle opens, and score it anew if they are older; see `ModelFamily`."""
         challenger = self.challenger
         if challenger.fresh:
             with_model(

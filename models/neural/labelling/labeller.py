@@ -1,4 +1,4 @@
-"""Use the network of a fitted classifier or tagger: scores and answers.
+"""Score and label sequences with the network of a classifier or tagger; save and open its weights.
 
 Shapes: see `rows.py`; N = D sequences or P positions.
 """
@@ -29,7 +29,7 @@ POSITIONS = 16_384
 
 
 class Labeller:
-    """A classifier or tagger.
+    """A network that labels sequences (classifier) or their positions (tagger).
 
     Args:
         spec: The options the network was built from.
