@@ -8,7 +8,7 @@ rows ask for beyond an equation (equality with torch's layers, masks, gradient c
 
 import inspect
 import math
-from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -276,67 +276,59 @@ def test_C18_neural_probabilistic_language_model(direct):
     assert network.output.weight.shape[1] == H + (3 * E if direct else 0)
 
 
-@pytest.mark.slow
-def test_C19_all_neural_models_differ_in_the_layer_of_features_alone(tmp_path):
-    """L 829–840: Bengio's input and output with the features of Mikolov's network, all else equal.
-
-    In this language each token is followed by one of two, so a perplexity below 3 is that of a model that looks back.
-    """
-    common = {
+def _specs_alike() -> dict[str, NPLMSpec | RecurrentSpec]:
+    """Return the options of all kinds of networks, equal but for the layer that makes the features."""
+    common: dict[str, Any] = {
         "embedding": 8,
         "hidden": 16,
         "dropout": 0.0,
         "objective": SOFTMAX,
         "training": SHORT,
     }
-    specs = {
-        "nplm": NPLMSpec(
-            context=2,
-            direct=False,
-            **common,
-        ),
-        "rnn": RecurrentSpec(
-            kind="rnn",
+    specs: dict[str, NPLMSpec | RecurrentSpec] = {}
+    specs["nplm"] = NPLMSpec(
+        context=2,
+        direct=False,
+        **common,
+    )
+    for kind in ("rnn", "gru", "lstm"):
+        specs[kind] = RecurrentSpec(
+            kind=kind,
             tied=False,
             condition_on_stars=False,
             **common,
-        ),
-        "gru": RecurrentSpec(
-            kind="gru",
-            tied=False,
-            condition_on_stars=False,
-            **common,
-        ),
-        "lstm": RecurrentSpec(
-            kind="lstm",
-            tied=False,
-            condition_on_stars=False,
-            **common,
-        ),
-    }
-    summaries, outputs = {}, {}
+        )
+
+    return specs
+
+
+@pytest.mark.slow
+def test_C19_all_neural_models_differ_in_the_layer_of_features_alone(tmp_path):
+    """L 829–840: Bengio's input and output with the features of Mikolov's network, all else equal.
+
+    In this language each token is followed by one of two, so a perplexity below 3 is that of a model that looks back.
+    """
+    specs = _specs_alike()
+    for name in ("objective", "training", "embedding", "hidden"):
+        for spec in specs.values():
+            assert getattr(spec, name) == getattr(specs["nplm"], name)
+
+    summaries = {}
+    shapes = {}
     for kind, spec in specs.items():
         torch.manual_seed(1)
         network = model_class(kind).build(spec, torch.ones(14))
-        outputs[kind] = {name: tensor.shape for name, tensor in network.output.state_dict().items()}
-        (tmp_path / kind).mkdir()
-        summaries[kind] = fitted(network, SHORT, tmp_path / kind)
-    shared = [
-        entry.name
-        for entry in fields(NPLMSpec)
-        if entry.name in {"objective", "training", "embedding", "hidden"}
-    ]
-    assert all(
-        getattr(spec, name) == getattr(specs["nplm"], name)
-        for spec in specs.values()
-        for name in shared
-    )
-    assert all(shapes == outputs["nplm"] for shapes in outputs.values()), "the same output layer"
-    assert all(summary["tokens"] == summaries["nplm"]["tokens"] for summary in summaries.values())
-    assert all(summary["validation_perplexity"] < 3 for summary in summaries.values()), summaries
-    assert all(summary["tokens_per_second"] > 0 for summary in summaries.values()), (
-        "C13: of GRU and LSTM alike"
-    )
+        weights = network.output.state_dict()
+        shapes[kind] = {name: tensor.shape for name, tensor in weights.items()}
+        folder = tmp_path / kind
+        folder.mkdir()
+        summaries[kind] = fitted(network, SHORT, folder)
+
+    for kind, summary in summaries.items():
+        assert shapes[kind] == shapes["nplm"], "the same output layer"
+        assert summary["tokens"] == summaries["nplm"]["tokens"]
+        assert summary["validation_perplexity"] < 3, kind
+        assert summary["tokens_per_second"] > 0, "C13: of GRU and LSTM alike"
 
 
 # --- The course's equations of gradients, each as an executable proof about the code that is used
