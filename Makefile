@@ -119,6 +119,8 @@ PIP_INSTEAD := echo "uv did not succeed: pip installs instead"
 LARGE := (Downloading|Using cached|Processing) [^ ]+ \([0-9]{2,}\.[0-9] ?Mi?B\)
 LINES := $(LARGE)|^(Resolved|Prepared|Installed) [0-9]+ .*|^Installing collected packages: .*,|^Still .*|^uv did .*
 
+TICKER := minutes=0; while sleep 60 >/dev/null; do minutes=$$((minutes + 1)); echo "Still installing, $$minutes min"; done
+
 # Modules that a run imports seldom or never, a third of all: Python compiles them when they are imported.
 SELDOM := /(tests?|testing/_internal|_inductor|apprise|databricks|fontTools|huggingface_hub|networkx|pip|setuptools)/
 
@@ -131,11 +133,11 @@ $(READY): constraints.txt pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing the pinned dependencies into $(VENV) (about 2 GB, once, some minutes) …"
 	@rm -f $(READY)-pip
-	@( ( minutes=0; while sleep 60 >/dev/null; do minutes=$$((minutes + 1)); echo "Still installing, $$minutes min"; done ) & ticker=$$!; \
+	@( ( $(TICKER) ) & ticker=$$!; \
 	  $(PIP) --no-deps torch uv && ( $(UV) -e . 2>&1 || { $(PIP_INSTEAD); $(PIP) -e .; } ) && \
 	  touch $(READY)-pip; kill $$ticker ) | grep --line-buffered -oE '$(LINES)' | \
 	  sed -u 's/^Installing collected packages.*/Unpacking: one to three minutes/' || true
 	@test -e $(READY)-pip && rm $(READY)-pip
 	@echo "Compiling its modules …"
-	@$(BIN)/python -m compileall -qq -j 0 -x '$(SELDOM)' $(VENV)/lib || true
+	@( $(TICKER) ) & ticker=$$!; $(BIN)/python -m compileall -qq -j 0 -x '$(SELDOM)' $(VENV)/lib; kill $$ticker
 	@touch $(READY)

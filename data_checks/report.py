@@ -20,6 +20,9 @@ INFO: Severity = "info"
 
 log = logging.getLogger(__name__)
 
+QUARANTINED = "checks.max_quarantined"
+"""Setting that is named in the sentence of an expectation about the quarantine."""
+
 
 @dataclass(frozen=True)
 class ExpectationResult:
@@ -96,6 +99,14 @@ class CheckReport:
         ]
         return "; ".join([self.counted, *complaints])
 
+    @property
+    def _remedy(self) -> str:
+        """What a user can do about the failed expectations; a limit that is a setting stands in their sentences."""
+        remedy = "open the report; correct the data, leave a bad file out, or set another limit: `--set checks.NAME=VALUE`"
+        if any(QUARANTINED in result.sentence for result in self.failed):
+            remedy += ". `reviewlm data quarantine show` with the same --input shows what could not be read"
+        return remedy
+
     def with_folder(self, folder: Path) -> CheckReport:
         """Return the report with the full path of its page; *folder* is the parent of the documentation folder."""
         return replace(self, report_path=folder / self.report_path)
@@ -133,8 +144,7 @@ class CheckReport:
             raise CheckFailed(
                 "; ".join(result.sentence for result in self.failed),
                 report=self.report_path,
-                remedy="open the report; correct the data, leave a bad file out, or change a limit (`reviewlm config "
-                "list checks`). `reviewlm data quarantine show` with the same --input shows what could not be read",
+                remedy=self._remedy,
             )
 
         return self

@@ -253,8 +253,8 @@ def _files(facts: Mapping[str, Any], limits: ChecksConfig) -> list[MeasuredCheck
     if files is None or files.height == 1:  # the checks of the whole table judge it
         return []
 
-    quarantined = "of its records in quarantine"
-    off_scale = "of its ratings other than 1, 2, 3, 4 or 5 stars"
+    quarantined = "of its records in quarantine, by checks.max_quarantined"
+    off_scale = "of its ratings other than 1, 2, 3, 4 or 5 stars, by checks.min_stars_known"
     return [
         *_over_limit(
             files,

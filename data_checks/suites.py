@@ -168,14 +168,15 @@ def _raw(limits: ChecksConfig, facts: Facts) -> list[Check]:
             "stars",
             values=(1, 2, 3, 4, 5),
             mostly=share,
-            description=f"At least {share:.1%} of the ratings are 1, 2, 3, 4 or 5 stars",
+            description=f"At least {share:.1%} of the ratings are 1, 2, 3, 4 or 5 stars, "
+            "by checks.min_stars_known",
         ),
         Check(
             "present",
             "stars",
             mostly=share,
             severity=WARNING,
-            description=f"At least {share:.1%} of the reviews have a rating",
+            description=f"At least {share:.1%} of the reviews have a rating, by checks.min_stars_known",
         ),
         Check(
             "between",
@@ -197,7 +198,8 @@ def _raw(limits: ChecksConfig, facts: Facts) -> list[Check]:
             "share",
             "quarantined",
             max=quarantined,
-            description=f"At most {quarantined:.1%} of the records are in quarantine",
+            description=f"At most {quarantined:.1%} of the records are in quarantine, "
+            "by checks.max_quarantined",
         ),
     ]
 

@@ -104,9 +104,7 @@ FOREIGN_FILES = (
     _table("a pickle of Python", _IN_PYTHON, b"\x80\x03"),
     _table("a pickle of Python", _IN_PYTHON, b"\x80\x04"),
     _table("a pickle of Python", _IN_PYTHON, b"\x80\x05"),
-    _table(
-        "a PDF", "it holds no table that can be read safely: name the file with the table", b"%pdf-"
-    ),
+    _table("a PDF", "export its table as CSV", b"%pdf-"),
     _table("an old file of Excel or Word", _TO_CSV, b"\xd0\xcf\x11\xe0"),
     _table("a file of SPSS", _TO_CSV, b"$fl2"),
     _table("a file of R", _IN_R, b"rdx3\n"),

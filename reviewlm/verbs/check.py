@@ -20,7 +20,7 @@ from reviewlm.core.environment import (
     other_home,
     prepare_environment,
 )
-from reviewlm.core.errors import ConfigError, EmptyInput
+from reviewlm.core.errors import CheckFailed, ConfigError, EmptyInput
 from reviewlm.core.extras import install_command
 from reviewlm.core.processes.interrupts import during
 from reviewlm.core.processes.leftovers import lasting_folder
@@ -30,7 +30,7 @@ from reviewlm.options import FILES, Input, Json, Preset, Set, load_configuration
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
-    from reviewlm.core.config.sections.data import SourceConfig, SplitConfig
+    from reviewlm.core.config.sections.data import ChecksConfig, SourceConfig, SplitConfig
     from reviewlm.corpus.ingestion.first_look import FirstLook
     from reviewlm.models.specs import ModelSpec
     from reviewlm.tasks.planning.forecast import RunForecast
@@ -87,6 +87,16 @@ def check(
             remedy="give more (different) reviews",
         )
 
+    exceeded = _exceeded_limits(look, config.checks)
+    if exceeded and look.whole:
+        terminal.last_line(answer, json)
+        raise CheckFailed(
+            "A run would stop: " + "; ".join(exceeded),
+            where=", ".join(config.source.input),
+            remedy="correct the data, or set another limit: `--set checks.NAME=VALUE`",
+        )
+
+    terminal.show_warnings(f"A run may stop: {sentence}" for sentence in exceeded)
     _show_forecast(expected, config.preset)
     _try_stages(config, answer, json)
 
@@ -98,6 +108,28 @@ def _look_at_files(source: SourceConfig) -> FirstLook:
 
     options = replace(reading_options(source), workers=1)
     return look_at(source.input, options, skip_missing=source.skip_missing)
+
+
+def _exceeded_limits(look: FirstLook, limits: ChecksConfig) -> list[str]:
+    """Return sentences about the shares of bad records that are above the limits of a run."""
+    sentences = []
+    rated = sum(look.stars.values()) - look.stars.get("none", 0)
+    off_scale = look.stars.get("other", 0)
+    if off_scale > (1 - limits.min_stars_known) * rated:
+        sentences.append(
+            f"{off_scale:,} of {rated:,} ratings are not 1, 2, 3, 4 or 5 stars, more than "
+            f"{1 - limits.min_stars_known:.1%} (checks.min_stars_known); a lower limit takes them as reviews "
+            "without a rating"
+        )
+
+    aside = sum(look.account.kinds(Outcome.SET_ASIDE).values())
+    if aside > limits.max_quarantined * look.account.read:
+        sentences.append(
+            f"{aside:,} of {look.account.read:,} records cannot be read, more than "
+            f"{limits.max_quarantined:.1%} (checks.max_quarantined)"
+        )
+
+    return sentences
 
 
 def _forecast(
@@ -151,7 +183,7 @@ def _try_stages(
 def _show_look(look: FirstLook) -> None:
     """Write the first facts about the data: how many reviews there are, and what they hold or lack."""
     about = "" if look.whole else f"about {look.records:,} records; the first of them: "
-    files = f"{look.files:,} file{'s' * (look.files != 1)}"
+    files = _counted(look.files, "file")
     terminal.say(f"Data: {files}, {about}{look.account.equation}.")
     if aside := look.account.kinds(Outcome.SET_ASIDE):
         terminal.say(f"  set aside: {_count_in_words(aside)}")
@@ -216,6 +248,11 @@ def _show_forecast(expected: RunForecast, preset: str) -> None:
         terminal.say(f"  It takes longer now: {load}.")
 
 
+def _counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural if it is not one."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def _count_in_words(kinds: Mapping[str, int]) -> str:
     return ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
 
@@ -278,7 +315,9 @@ def doctor(
 
     counts = Counter(line.state for line in lines)
     problems = counts["problem"]
-    terminal.say(f"{problems} problems, {counts['warning']} warnings, {counts['ok']} ok")
+    terminal.say(
+        f"{_counted(problems, 'problem')}, {_counted(counts['warning'], 'warning')}, {counts['ok']} ok"
+    )
     terminal.last_line(
         {
             "problems": problems,

@@ -493,9 +493,10 @@ def _ratings(bundle: Bundle, stars: int | None) -> list[int]:
     """Return the ratings with which the model read the text, and say so if there are several."""
     ratings = bundle.ratings(stars)
     if len(ratings) > 1:
-        seen = ", ".join(map(str, ratings))
+        seen = ", ".join(str(rating) for rating in ratings if rating)
+        without = "; and without a rating" if 0 in ratings else ""
         terminal.say(
-            f"Averaged over the ratings of the training reviews ({seen} stars), because --stars gives none."
+            f"Averaged over the ratings of the training reviews ({seen} stars{without}), because --stars gives none."
         )
     return ratings
 

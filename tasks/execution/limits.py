@@ -105,7 +105,9 @@ def one_retrain(home: Path, parameters: Mapping[str, Any] | None = None) -> Iter
     with ExitStack() as held:
         if not is_shared():
             if not _took(folder / RUNNING, held):
-                log.info("another retrain runs in this home")
+                log.info(
+                    "another retrain runs in this home; this one does not wait, as no services run"
+                )
         else:
             with _waiting(folder, parameters) as wait:
                 if not _took(folder / RUNNING, held):

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from reviewlm import ngram
 from reviewlm.core.config.presets import load_config, preset_names
 from reviewlm.core.config.run_config import RunConfig
-from reviewlm.core.errors import FitError
+from reviewlm.core.errors import CheckFailed, FitError
 from reviewlm.corpus.synthetic.synth import write_reviews
 from reviewlm.models.specs import parts_of
 from reviewlm.tasks import quick_check
@@ -163,6 +164,37 @@ def test_the_wall_time_of_the_command_is_told_also_if_a_stage_fails(
     )
     assert 17 <= done.facts["seconds"] < 18
     assert said in done.err
+
+
+HALF_STARS = {"stars": 3.5}
+UNREADABLE = {"text": None}
+
+
+@pytest.mark.parametrize(
+    ("bad", "allowed", "code"),
+    [
+        (HALF_STARS, (), CheckFailed.exit_code),
+        (HALF_STARS, ("--set", "checks.min_stars_known=0.8"), 0),
+        (UNREADABLE, (), CheckFailed.exit_code),
+        (UNREADABLE, ("--set", "checks.max_quarantined=0.2"), 0),
+    ],
+)
+def test_a_check_fails_where_a_run_would_stop_at_a_limit_of_bad_records(
+    bad: dict[str, Any],
+    allowed: tuple[str, ...],
+    code: int,
+    own_home: Path,
+    reviews: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    rows = [json.loads(line) for line in reviews.read_text(encoding="utf-8").splitlines()]
+    for row in rows[::10]:
+        row.update(bad)
+    reviews.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    monkeypatch.setattr(quick_check, "try_stages", lambda config, log: None)
+    done = call(monkeypatch, capfd, "check", reviews, *allowed)
+    assert done.code == code, done.err
 
 
 @pytest.mark.long

@@ -234,7 +234,8 @@ class ChecksConfig(Section):
 
     Attributes:
         max_quarantined: Largest share of records that may be in the quarantine, of all files and of each one.
-        min_stars_known: Least share of reviews that must have a star rating; of each file, of ratings on the scale.
+        min_stars_known: Least share of reviews that must have a rating, and of ratings that must be 1, 2, 3, 4 or 5 stars.
+            A review with another one (3.5) is used as one without a rating.
         max_unknown_tokens: Largest share of tokens that may be unknown to the vocabulary.
     """
 
