@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from typing import Any, Literal, cast
 
 from prefect import flow
@@ -45,6 +46,7 @@ from reviewlm.tasks.planning.plan import (
     with_canaries,
 )
 from reviewlm.tasks.planning.rule import require_frame
+from reviewlm.tasks.planning.verdict import why_no_network
 from reviewlm.tasks.promotion.choose import choose_challenger, why_passed_over
 from reviewlm.tasks.promotion.evidence import warn_of_other_family
 from reviewlm.tasks.promotion.language import LanguageModels, tell_provable_gain
@@ -218,6 +220,7 @@ def run_pipeline(
                     evaluated,
                     run_id,
                     drift_sentence,
+                    why_no_network(asdict(made)) if made else "",
                 )
 
         run = FinishedRun(
@@ -270,6 +273,7 @@ def promote(
     evaluated: Given[Evaluated],
     parent_run_id: str,
     drift: str = "",
+    no_network: str = "",
 ) -> Promotion:
     """Register the challenger, run the gate and return the decision. A refused promotion is not an error."""
     held_out = held_out_tokens(prepared, [model.fitted for model in evaluated.models])
@@ -286,6 +290,7 @@ def promote(
                 evaluated,
                 challenger,
                 drift,
+                no_network=no_network,
             ),
             parent_run_id,
         )

@@ -46,6 +46,7 @@ class ModelFamily(ABC):
         evaluated: All its models, including the baseline.
         challenger: The one that is to be registered.
         drift: Whether new reviews have drifted, in a sentence.
+        no_network: Why no network was trained; empty if the run has one.
         refused: Why models that were tried before in this run are no champion, by name.
 
     Attributes:
@@ -66,6 +67,7 @@ class ModelFamily(ABC):
         challenger: MeasuredModel,
         drift: str = "",
         refused: Mapping[str, str] | None = None,
+        no_network: str = "",
     ) -> None:
         self.config = config
         self.prepared = prepared
@@ -73,6 +75,7 @@ class ModelFamily(ABC):
         self.evaluated = evaluated
         self.challenger = challenger
         self.refused = dict(refused or {})
+        self.no_network = no_network
 
     @property
     def bundle(self) -> Path:
@@ -160,6 +163,7 @@ class ModelFamily(ABC):
             challenger,
             self.drift,
             refused,
+            self.no_network,
         )
 
     def complete_evidence(

@@ -44,7 +44,7 @@ ACTIVITIES = {
     "canaries": "place canaries {}",
     "card": "data card {}",
     "compare-classifiers": "compare the classifiers",
-    "floor": "probability {} under the grammar of the demo",
+    "floor": "least possible perplexity {}, where it is known",
     "intervals": "confidence intervals of {}",
     "observe": "look at single tokens of {}",
     "pace": "train {} while the time lasts",

@@ -140,7 +140,7 @@ def _too_few_passes(outcome: Mapping[str, Any]) -> bool:
 
 def _sentences(outcome: Mapping[str, Any]) -> list[str]:
     """Return the verdict of a judged plan: kept or not, or no network, with the reason; the plan; perplexities; bits."""
-    parts = [_left_out_in_words(outcome), _passes_in_words(outcome), _time_in_words(outcome)]
+    parts = [why_no_network(outcome), _passes_in_words(outcome), _time_in_words(outcome)]
     facts = "; ".join(part for part in parts if part)
     words = {
         True: "Plan kept",
@@ -160,8 +160,8 @@ def _sentences(outcome: Mapping[str, Any]) -> list[str]:
     return [*sentences, _bits_in_words(outcome)]
 
 
-def _left_out_in_words(outcome: Mapping[str, Any]) -> str:
-    """Return why there is no network, and with which time there would be one; "" if there is one."""
+def why_no_network(outcome: Mapping[str, Any]) -> str:
+    """Return why a plan has no network, and with which time there would be one; "" if there is one."""
     if outcome["network"] is not None:
         return ""
     given = f"{outcome['minutes']:g} min"

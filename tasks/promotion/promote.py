@@ -194,6 +194,8 @@ def decide(
         champion_reviews,
     )
     decision = family.case.judge(family.policy, evidence)
+    if family.no_network:
+        decision = decision.with_no_network(family.no_network)
     for what in decision.warnings:
         log.warning("gate: %s", what)
 

@@ -94,19 +94,7 @@ def verdict_of(result: Mapping[str, Any]) -> str:
     version = f" as version {result['version']}" if result["version"] is not None else ""
     outcome = "Promoted" if result["promoted"] else "Not promoted:"
     reason = result["reason"].rstrip(".")
-    return (
-        f"{outcome} {name}{version} ({_figures_of(result, name)}): {reason}.{_lost_network(result)}"
-    )
-
-
-def _lost_network(result: Mapping[str, Any]) -> str:
-    """Return the sentence of a plan that had no time for a network; otherwise ""."""
-    plan = result.get("plan") or {}
-    if not plan or plan.get("network") is not None:
-        return ""
-
-    sentences = plan.get("verdict", ())
-    return f" {sentences[0]}" if sentences else ""
+    return f"{outcome} {name}{version} ({_figures_of(result, name)}): {reason}."
 
 
 def _figures_of(result: Mapping[str, Any], name: str) -> str:

@@ -297,13 +297,20 @@ def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
             if decided:  # its text is the decision
                 add_to_description(tracker, run_id, note)
             else:
-                tracker.set_tags(run_id, {tag.NOTE: note})
+                brief = _kind_of(error) if failed else "interrupted"
+                tracker.set_tags(run_id, {tag.NOTE: note, tag.RUN_REASON: brief})
 
             if isinstance(error, CheckFailed) and Path(error.report).is_file():
                 tracker.log_folder(run_id, Path(error.report).parent, "data_docs/failed")
             tracker.end_run(run_id, "FAILED" if failed else "KILLED")
 
         raise
+
+
+def _kind_of(error: BaseException) -> str:
+    """Return the kind of an error in at most 20 letters, for the column of reasons: "check failed", "out of memory"."""
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]*", type(error).__name__)
+    return " ".join(words).lower()[:20] or "error"
 
 
 @dataclass

@@ -66,6 +66,23 @@ def test_a_refusal_says_in_brief_whether_the_challenger_is_worse(challenger, bri
     assert judge(challenger=challenger).brief_reason == brief
 
 
+WHY = "none fits in 7 min"
+
+
+def test_a_refusal_says_first_why_no_network_was_trained():
+    refused = judge(challenger=scores(1.2, seed=1))
+    decision = refused.with_no_network(WHY)
+    before, _, after = decision.reason.partition("; ")
+    assert before.endswith(WHY)
+    assert after == refused.reason
+    assert decision.brief_reason != refused.brief_reason
+    assert len(decision.brief_reason) <= 20
+
+
+def test_a_promotion_without_a_network_keeps_its_brief_reason():
+    assert judge(challenger=scores(0.9, seed=1)).with_no_network(WHY).brief_reason == "better"
+
+
 def test_a_lost_champion_is_named_once():
     decision = judge(
         **LOST,

@@ -72,26 +72,3 @@ def test_the_end_of_a_part_says_what_came_out(until: str, said: tuple[str, ...])
     sentence = end_of_part(result, until)
     for figure in said:
         assert figure in sentence
-
-
-def test_the_verdict_says_that_the_plan_had_no_time_for_a_network() -> None:
-    result = {
-        "challenger": "bag",
-        "promoted": True,
-        "version": 2,
-        "reason": "first model",
-        "models": [
-            {
-                "name": "bag",
-                "test": {
-                    "macro_f1": 0.5,
-                    "accuracy": 0.6,
-                    "reviews": 10,
-                },
-            }
-        ],
-    }
-    plan = {"network": None, "verdict": ["No network was trained.", "More."]}
-    assert verdict_of({**result, "plan": plan}).endswith("first model. No network was trained.")
-    with_network = {**plan, "network": {"hidden": 8}}
-    assert verdict_of({**result, "plan": with_network}).endswith("first model.")
