@@ -193,7 +193,13 @@ def test_a_check_fails_where_a_run_would_stop_at_a_limit_of_bad_records(
         row.update(bad)
     reviews.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     monkeypatch.setattr(quick_check, "try_stages", lambda config, log: None)
-    done = call(monkeypatch, capfd, "check", reviews, *allowed)
+    done = call(
+        monkeypatch,
+        capfd,
+        "check",
+        reviews,
+        *allowed,
+    )
     assert done.code == code, done.err
 
 
