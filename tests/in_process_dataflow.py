@@ -53,7 +53,12 @@ class InProcess:
     def gather(self, function: Any, parts: Iterable[Any]) -> Any:
         return next(self.fetch(self.submit(partial(_gathered, function), *parts)))
 
-    def write(self, folder: Path, writer: Any, parts: Iterable[Any]) -> Any:
+    def write(
+        self,
+        folder: Path,
+        writer: Any,
+        parts: Iterable[Any],
+    ) -> Any:
         return self.gather(partial(writer, folder), parts)
 
     def ordered(self, function: Any, items: Iterable[Any], /) -> Iterator[Any]:

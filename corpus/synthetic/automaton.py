@@ -61,7 +61,11 @@ def count_eligible(text: str) -> int:
 @lru_cache(maxsize=100_000)
 def corruptions(word: str) -> dict[str, float]:
     """Return all possible errors of a word with their probabilities, given that it is mistyped; they sum to 1."""
-    outcomes: dict[str, list[str]] = {"drop": [], "double": [], "swap": []}
+    outcomes: dict[str, list[str]] = {
+        "drop": [],
+        "double": [],
+        "swap": [],
+    }
     for i in range(1, len(word)):
         outcomes["drop"].append(word[:i] + word[i + 1 :])
         outcomes["double"].append(word[: i + 1] + word[i:])

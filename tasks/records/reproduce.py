@@ -68,7 +68,13 @@ def configuration_of(lineage: Lineage) -> RunConfig:
     name = [*specs, *classifiers][0]["vocabulary"]
     vocabulary = next(step.options["spec"] for step in lineage.steps if step.stage == "vocabulary")
     if not specs:
-        specs = [{"kind": "ngram", "name": UNUSED, "vocabulary": name}]
+        specs = [
+            {
+                "kind": "ngram",
+                "name": UNUSED,
+                "vocabulary": name,
+            }
+        ]
 
     values["models"] = specs
     values["baseline"] = specs[0]["name"]

@@ -26,7 +26,13 @@ WORKS = "tests.core.processes.served_works"
 
 @pytest.fixture
 def server() -> Iterator[ForkServer]:
-    made = ForkServer({**os.environ, "PYTHONPATH": str(ROOT), "TOLD": "a variable"})
+    made = ForkServer(
+        {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TOLD": "a variable",
+        }
+    )
     yield made
     made.end()
 

@@ -241,7 +241,11 @@ def test_a_month_whose_every_text_is_corrected_in_another_file_is_no_error(tmp_p
 
 @pytest.mark.parametrize("repeats", [30, 0])
 @pytest.mark.parametrize("workers", [1, 3])
-def test_workers_find_the_repeated_ids_that_threads_find(tmp_path, repeats, workers):
+def test_workers_find_the_repeated_ids_that_threads_find(
+    tmp_path,
+    repeats,
+    workers,
+):
     rows = [review(n) for n in range(200)]
     rows += [review(n, text=f"Edited {n}.") for n in range(repeats)]
     rows += [review(n, "someone else") for n in range(0, repeats, 3)]
@@ -260,7 +264,11 @@ def test_workers_find_the_repeated_ids_that_threads_find(tmp_path, repeats, work
 
 
 @pytest.mark.parametrize("sees", [True, False], ids=["seen", "sent"])
-def test_workers_write_the_parts_that_one_machine_writes(tmp_path, monkeypatch, sees):
+def test_workers_write_the_parts_that_one_machine_writes(
+    tmp_path,
+    monkeypatch,
+    sees,
+):
     monkeypatch.setattr(InProcess, "sees", lambda engine, path: sees)
     rows = [review(n) for n in range(120)]
     (tmp_path / "a.jsonl").write_bytes(json_lines([*rows, *rows[:9]]))
