@@ -101,7 +101,7 @@ class CheckReport:
 
     @property
     def _remedy(self) -> str:
-        """What a user can do about the failed expectations; a limit that is a setting stands in their sentences."""
+        """Advice about the failed expectations; a limit that is a setting stands in their sentences."""
         remedy = "open the report; correct the data, leave a bad file out, or set another limit: `--set checks.NAME=VALUE`"
         if any(QUARANTINED in result.sentence for result in self.failed):
             remedy += ". `reviewlm data quarantine show` with the same --input shows what could not be read"

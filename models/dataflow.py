@@ -99,7 +99,7 @@ class Dataflow(Protocol):
         ...
 
     def gather(self, function: Callable[[Iterator[Any]], Any], parts: Iterable[Any]) -> Any:
-        """Return what a function returns for the values of references, which it takes one after another.
+        """Call a function with the values of references, which it takes one after another, and return its result.
 
         A worker calls it if it can take values one by one too, so that none passes this process.
 

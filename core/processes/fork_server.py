@@ -44,7 +44,7 @@ _loaded = set[str]()
 
 @dataclass(frozen=True)
 class ForkOrder:
-    """What a process is forked for.
+    """Order to fork a process: its function, its name and the libraries that it finds loaded.
 
     Args:
         work: Function "module:name" that gets the connection; the process ends with it.

@@ -427,7 +427,7 @@ class RayEngine:
         yield from map(self._result, references)
 
     def gather(self, function: Callable[[Iterator[Any]], Any], parts: Iterable[Any]) -> Any:
-        """Return what a function returns for the values of references, on a worker if these are in a storage.
+        """Call a function with the values of references, on a worker if these are in a storage; return its result.
 
         Raises:
             ClusterFailed: As `each`.
