@@ -6,9 +6,18 @@ import os
 import signal
 import sys
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from reviewlm.models.base import ModelError
+from reviewlm.tasks.fitting.job import LanguageModelJob
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeJob(LanguageModelJob):
+    """A job whose processes do what its facts say: for each rank a list of deeds."""
+
+    WORKER: ClassVar[str] = "tests.tasks.fitting.made_worker"
 
 
 def run(job: Any, report: Any) -> dict[str, float]:

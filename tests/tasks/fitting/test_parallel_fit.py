@@ -21,10 +21,10 @@ from reviewlm.models.specs import NGramSpec, RecurrentSpec, TrainingSpec
 from reviewlm.tasks.fitting import fit_process
 from reviewlm.tasks.fitting.fit import ranks_of
 from reviewlm.tasks.fitting.fit_process import run_job
-from reviewlm.tasks.fitting.job import LanguageModelJob
 from reviewlm.training.context import FitProgress
 from tests.core.waiting import until
 from tests.programs import command
+from tests.tasks.fitting.made_worker import MadeJob
 from tests.tasks.fitting.small_jobs import job_of
 from tests.tasks.fitting.test_fit_process import long_fit
 
@@ -38,11 +38,10 @@ def silent(news: FitProgress) -> None:
     """Listen to nothing."""
 
 
-def made_job(monkeypatch: pytest.MonkeyPatch, *deeds: list[Any]) -> LanguageModelJob:
-    monkeypatch.setattr(LanguageModelJob, "WORKER", "tests.tasks.fitting.made_worker")
+def made_job(*deeds: list[Any]) -> MadeJob:
     nowhere = Path("nowhere")
     spec, facts = RecurrentSpec(name="lstm"), {"deeds": deeds}
-    return LanguageModelJob(
+    return MadeJob(
         spec=spec,
         vocabulary=nowhere,
         train=nowhere,
@@ -76,30 +75,28 @@ def command_of(process: psutil.Process) -> str:
     "first", [0, 1], ids=["the failed one speaks first", "the other one speaks first"]
 )
 def test_the_rank_that_runs_out_of_memory_is_named_instead_of_one_that_lost_it(
-    monkeypatch: pytest.MonkeyPatch, first: int
+    first: int,
 ) -> None:
     deeds = (
         [0.3 * first, {"error": "Memory does not suffice", "kind": "memory"}],
         [0.3 * (1 - first), LOST],
     )
     with pytest.raises(OutOfMemory, match=r"Memory does not suffice \(rank 0 of 2\)"):
-        run_job(made_job(monkeypatch, *deeds), silent)
+        run_job(made_job(*deeds), silent)
 
 
-def test_a_rank_that_is_killed_is_named_with_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rank_that_is_killed_is_named_with_how_it_ended() -> None:
     with pytest.raises(RankFailed, match="exit code -9") as failure:
-        run_job(made_job(monkeypatch, [LOST], [0.3, "die"]), silent)
+        run_job(made_job([LOST], [0.3, "die"]), silent)
     assert failure.value.where == "rank 1 of 2"
     assert "because memory ran out" in failure.value.cause
 
 
-def test_a_rank_that_a_library_aborts_for_want_of_memory_says_what_to_lower(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_rank_that_a_library_aborts_for_want_of_memory_says_what_to_lower() -> None:
     with pytest.raises(
         OutOfMemory, match="memory allocation of 1638400000 bytes failed"
     ) as failure:
-        run_job(made_job(monkeypatch, ["abort"]), silent)
+        run_job(made_job(["abort"]), silent)
     assert "batch" in failure.value.remedy
 
 
@@ -108,7 +105,7 @@ def test_ranks_that_lost_each_other_without_a_reason_say_so(
 ) -> None:
     monkeypatch.setattr(fit_process, "PATIENCE", 0.2)
     with pytest.raises(RankFailed, match="lost their connection") as failure:
-        run_job(made_job(monkeypatch, [LOST], [60]), silent)
+        run_job(made_job([LOST], [60]), silent)
     assert "Connection closed by peer" in failure.value.cause
     assert left_over() == []
 
@@ -123,7 +120,7 @@ def test_the_other_ranks_are_ended_at_once(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(fit_process, "start_child", start_and_note)
     with pytest.raises(FitError):
-        run_job(made_job(monkeypatch, [60], [60], [0.1, {"error": "no", "kind": "fit"}]), silent)
+        run_job(made_job([60], [60], [0.1, {"error": "no", "kind": "fit"}]), silent)
     assert left_over() == []
     # Had they been waited for, they would have ended by themselves, with 0.
     assert [rank.returncode for rank in started[:2]] == [-signal.SIGKILL] * 2
@@ -137,7 +134,7 @@ def test_an_interrupted_flow_ends_all_ranks(monkeypatch: pytest.MonkeyPatch) -> 
 
     def fit() -> None:
         try:
-            run_job(made_job(monkeypatch, [60], [60]), silent)
+            run_job(made_job([60], [60]), silent)
         except RankFailed as error:
             failures.append(error)
 
