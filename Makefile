@@ -9,6 +9,7 @@ READY := $(VENV)/.ready
 
 help:
 	@echo "make demo       install, run the whole pipeline on the embedded corpus, show what it made"
+	@echo "make install    install alone"
 	@echo "make test       install, run the test suite"
 	@echo "make test-slow  the slowest tests of flows, workers and outages, which CI runs too"
 	@echo "make test-long  an eighth of the long drills, chosen by the hour of the last commit; part of CI"

@@ -412,7 +412,8 @@ def require_whole(findings: list[Defect]) -> None:
                 f"A file in the version's lineage {predicate}",
                 where=places[0],
                 value=f"{len(places)} files" if len(places) > 1 else None,
-                remedy="`reviewlm version reproduce VERSION` rebuilds it from the raw files and compares both",
+                remedy="`reviewlm version reproduce VERSION` rebuilds it from the raw files and compares both; of a raw "
+                "file that has grown or was edited it needs the old state: --input",
             )
 
 

@@ -417,7 +417,7 @@ def check_servers(workspace: Workspace) -> Iterator[HealthLine]:
         alerts = "; without Prefect's server there are no alerts" if "prefect" in ended else ""
         yield HealthLine("services", "problem", found + alerts, f"{START_AGAIN}; {KEPT_BY}")
     elif running and not service_list.is_watched(home):
-        found = f"nothing starts a service again whose guard is killed: {KEPT_BY}"
+        found = f"running until `reviewlm services stop`; after a kill or a restart of the machine: {KEPT_BY}"
         yield HealthLine("services", "ok", found)
     elif running:
         yield HealthLine("services", "ok", "watched: a killed one is started again")

@@ -90,7 +90,8 @@ Stars = Annotated[
         "--stars",
         min=0,
         max=5,
-        help="Star rating, 0: a review without one. Default: `generate` draws it as in the training data, others average.",
+        help="Star rating, 0: a review without one. Default: `generate` draws it as in the training data, other commands "
+        "average over all.",
     ),
 ]
 Result = TypeVar("Result")

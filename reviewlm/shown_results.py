@@ -121,13 +121,11 @@ def show_account(account: Mapping[str, Any], of: str = "") -> None:
 def show_prepared(result: Mapping[str, Any]) -> None:
     """Show the results of a run until `prepare`."""
     splits = {name: result["splits"][name] for name in ("train", "validation", "test")}
-    total = sum(split["reviews"] for split in splits.values())
     parts = []
     for name, split in splits.items():
         parts.append(f"{name} {split['reviews']:,} ({split['words']:,} words)")
 
-    left = result["dataset"]["rows"] - total
-    terminal.say(f"Split, without {left:,} that the data card names: {', '.join(parts)}.")
+    terminal.say(f"Split: {', '.join(parts)}.")
     for name, size in result["vocabularies"].items():
         terminal.say(
             f"Vocabulary '{name}': {size['size']:,} entries, {size['train_tokens']:,} training tokens."

@@ -101,9 +101,7 @@ def writer_of(model: LanguageModel, facts: Mapping[str, object]) -> TextWriter:
     """
     loss = facts.get(INT8_LOSS)
     if not isinstance(loss, int | float) or isinstance(loss, bool) or not isfinite(loss):
-        return TextWriter(
-            model, "float32", "int8 is for networks, and its loss is measured by their fit"
-        )
+        return TextWriter(model, "float32", "int8 needs a network whose fit has measured its loss")
 
     change = f"changes the perplexity of reviews by {loss:+.3%}"
     if loss > MOST_LOSS:

@@ -314,7 +314,7 @@ def find_sources(
                     "A raw file of this version is missing or has changed",
                     where=source.path or source.name,
                     value=f"SHA-256 {source.sha256}",
-                    remedy="name the unchanged file: --input",
+                    remedy="name a copy of the file as it was then: --input; one that has grown since is another file",
                 )
             files[source.sha256] = match
 

@@ -190,8 +190,8 @@ def model_notes(result: Mapping[str, Any]) -> Iterator[str]:
     if covered := test.get("covered_reviews"):
         bits = BITS.number(test[f"uncovered_{BITS.name}"])
         yield (
-            f"{covered:,} of {test['reviews']:,} test reviews share a quarter or more of their words with training "
-            f"text. Without them {shown['name']} has {bits} bits/byte."
+            f"Passages of training text make up a quarter or more of {covered:,} of {test['reviews']:,} test reviews. "
+            f"Without them {shown['name']} has {bits} bits/byte."
         )
 
     if floor := result.get("floor"):

@@ -203,7 +203,6 @@ def test_a_run_until_prepare_ends_with_an_account_of_its_data(
     shown_results.show_account(Account({"a.csv": 100}, entries).to_dict(), " --input a.csv")
     shown_results.show_prepared(
         {
-            "dataset": {"rows": 95},
             "splits": dict.fromkeys(("train", "validation", "test"), split),
             "card": "card.html",
             "vocabularies": {"word": {"size": 41, "train_tokens": 1300}},
@@ -214,7 +213,6 @@ def test_a_run_until_prepare_ends_with_an_account_of_its_data(
         "100 records read = 95 used",
         "encoding 2",
         "show --input a.csv`",
-        "without 5 ",
         "train 30",
         "41 entries",
         "card.html",
