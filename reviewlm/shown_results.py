@@ -66,7 +66,10 @@ def show_run(result: Mapping[str, Any]) -> None:
 def show_report(result: Mapping[str, Any]) -> None:
     """Write the path of the page with all figures, if there is one."""
     if path := result.get("report"):
-        terminal.say(f"Report: {path}", whole=True)
+        champion = result.get("champion_version")
+        compared = champion and result.get("version") not in (None, champion)
+        about = ", with what changed since the champion's run" if compared else ""
+        terminal.say(f"Report{about}: {path}", whole=True)
 
 
 def _show_next_steps(result: Mapping[str, Any]) -> None:
@@ -94,8 +97,11 @@ def _show_next_steps(result: Mapping[str, Any]) -> None:
             )
         _show_steps(f"\nIn use: {in_use}. Next:", steps)
     else:
-        steps = {
-            f"`reviewlm generate --model {name}/{version}`": "write a review with it as it is",
+        steps = {f"`reviewlm generate --model {name}/{version}`": "write a review with it as it is"}
+        if champion and not of:
+            steps[f"`reviewlm compare {version} champion`"] = "see where it is better or worse"
+
+        steps |= {
             f"`reviewlm promote --model {name} --version {version} --force --why TEXT`": "make it champion anyway",
         }
         _show_steps(

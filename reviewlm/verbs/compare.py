@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from reviewlm import shell_words, terminal
-from reviewlm.core.figures import BITS, FIGURE, NONE
+from reviewlm.core.figures import BITS, FIGURE, NONE, Amount
 from reviewlm.core.services.join import MLFLOW_VARIABLE
 from reviewlm.flow_runs import (
     require_data_of,
@@ -99,18 +99,27 @@ def _show(result: dict[str, Any], samples: bool) -> None:
         )
 
     if slices:
-        sure = f"with {result['confidence']:.0%} intervals that hold for all slices together"
+        sure = (
+            f"with ordinary {result['confidence']:.0%} intervals that hold for all slices together"
+        )
         terminal.show_rows(slices, f"Slices, in {BITS.words}, {sure}")
+        terminal.say(
+            "The verdict's interval is wider: kinds of reviews that are missing here may be worse."
+        )
     else:
         terminal.say("No slice has enough test reviews (evaluation.min_slice_reviews).")
 
     costs = []
     for row in result["costs"]:
+        figure = FIGURE.get(row["cost"])
+        if figure is None:  # seconds, which the speed says again
+            continue
+
         costs.append(
             {
-                **row,
-                "A": _whole(row["A"]),
-                "B": _whole(row["B"]),
+                "cost": figure.words,
+                "A": Amount(figure.number(row["A"])),
+                "B": Amount(figure.number(row["B"])),
             }
         )
 
@@ -131,13 +140,6 @@ def _shown_figures(result: dict[str, Any]) -> tuple[str, ...]:
     measured = {row["figure"] for row in result["figures"]}
     other = "perplexity" if "perplexity" in measured else FIGURE["word_perplexity"].words
     return BITS.words, other
-
-
-def _whole(value: float | None) -> float | int | None:
-    """Return a count, such as that of the parameters, as a whole number; other figures as they are."""
-    if value is not None and float(value).is_integer():
-        return int(value)
-    return value
 
 
 def _gain(row: dict[str, Any]) -> str:

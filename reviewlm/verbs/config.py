@@ -20,17 +20,18 @@ IDENTITY = ("kind", "name")
 
 @app.command()
 def presets(json: Json = False) -> None:
-    """List the presets with their models. A preset is a TOML file with settings for --preset."""
+    """List the presets with what each fits: models or classifiers. A preset is a TOML file with settings for --preset."""
     from reviewlm.core.config.presets import PRESETS, load_config, preset_names, purpose
 
     configs = {name: load_config(name) for name in preset_names()}
     rows = []
     for name, config in configs.items():
+        fitted = config.classification.models or config.models
         rows.append(
             {
                 "preset": name,
                 "purpose": purpose(name),
-                "models": ", ".join(model.name for model in config.models),
+                "models": ", ".join(model.name for model in fitted),
             }
         )
 

@@ -29,9 +29,11 @@ def show_account(account: Account, step: str = "") -> None:
     """Log the sum of the account, warn of what looks odd, and show a table in Prefect.
 
     Args:
-        step: Warn of the entries of this stage only, because the others have been told.
+        step: Warn of the entries of this stage only, because the others have been told; log the sum only if it has any.
     """
-    log.info("%s", account.equation)
+    if not step or any(entry.step == step for entry in account.entries):
+        log.info("%s", account.equation)
+
     warn_of_oddities(entry for entry in account.odd if step in ("", entry.step))
     show_table("account", account.rows(), f"{account.equation}: what became of the records")
 

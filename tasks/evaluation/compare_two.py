@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -208,11 +209,7 @@ def _log(
 def write_markdown(pair: Pair, folder: Path) -> Path:
     """Write the comparison as a Markdown file to *folder* and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    name = ""
-    for character in f"{pair.a}--{pair.b}":
-        is_safe = character.isalnum() or character in "-_."
-        name += character if is_safe else "-"
-
-    file = folder / f"{name}.md"
+    name = re.sub(r"[^\w.+]+", "-", f"{pair.a}-and-{pair.b}")
+    file = folder / f"{name.strip('-')}.md"
     file.write_text(pair.to_markdown(), encoding="utf-8")
     return file

@@ -16,6 +16,7 @@ from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.environment import busy
 from reviewlm.core.errors import without_password
 from reviewlm.core.provenance import git_commit
+from reviewlm.core.services.join import MLFLOW_VARIABLE
 from reviewlm.core.store import Artifact
 from reviewlm.evaluation.reports.card import HTML as DATA_CARD
 from reviewlm.evaluation.reports.run_record import REPORTS, TEST_REVIEWS, run_of_bundle
@@ -182,10 +183,11 @@ def _links(run: FinishedRun) -> dict[str, str]:
     if run.promotion and run.promotion.version is not None:
         near["model card"] = CARD_FILE
 
-    links = {"MLflow": tracker_of(workspace).link(run.run_id)}
+    when = "" if MLFLOW_VARIABLE in os.environ else " (after `reviewlm services start`)"
+    links = {f"MLflow{when}": tracker_of(workspace).link(run.run_id)}
     flow_run = prefect_tags().get(tag.FLOW_RUN_URL, "")
     if flow_run:
-        links["Prefect"] = flow_run
+        links[f"Prefect{when}"] = flow_run
 
     return links | near
 

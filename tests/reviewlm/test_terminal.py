@@ -160,6 +160,16 @@ def test_only_another_model_is_proposed_for_a_promotion_by_hand(
     assert ("--force" in capsys.readouterr().out) is proposed
 
 
+@pytest.mark.parametrize(("name", "proposed"), [("reviewlm", True), ("another", False)])
+def test_a_refused_version_of_ones_own_is_proposed_for_a_comparison_with_the_champion(
+    name: str,
+    proposed: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown_results.show_run(result(registered_model=name, version=2, champion_version=1))
+    assert ("compare 2 champion" in capsys.readouterr().out) is proposed
+
+
 @pytest.mark.parametrize("runs", [False, True])
 def test_who_has_the_services_running_is_not_told_to_start_them(
     runs: bool,

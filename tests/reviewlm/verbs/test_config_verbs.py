@@ -54,3 +54,11 @@ def test_an_unknown_setting_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="no such setting") as raised:
         CliRunner().invoke(app, ["config", "explain", "confidence"], catch_exceptions=False)
     assert "promotion.confidence" in str(raised.value)
+
+
+def test_presets_of_classifiers_are_listed_with_their_classifiers() -> None:
+    presets = {
+        row["preset"]: row["models"].split(", ") for row in run("config", "presets")["presets"]
+    }
+    assert presets["classify_demo"] == ["tfidf_logistic", "bayes", "tfidf", "lstm"]
+    assert "kn5+lstm" in presets["demo"]

@@ -206,5 +206,5 @@ def test_mlflow_gets_the_figures_of_a_comparison(compared: Any, store: Any):
 
 def test_a_comparison_is_written_as_a_document(compared: Any, tmp_path: Path):
     file = write_markdown(compared.found, tmp_path / "comparisons")
-    assert file.name == "version-1--version-2.md"
+    assert file.name == "version-1-and-version-2.md"
     assert "> w1" in file.read_text()
