@@ -192,7 +192,7 @@ class GateCase(ABC):
         return self.mismatch(other.rows)
 
     @property
-    def beyond(self) -> str:
+    def better_without_interval(self) -> str:
         """Why the challenger is better than the champion whatever its interval; empty if the interval decides."""
         return ""
 
@@ -276,7 +276,9 @@ class GateCase(ABC):
             if baseline is not None and baseline.digest == self.evidence.challenger.digest:
                 return "first model; it is the baseline itself, so it was compared with no other"
             return "first model, no rule failed"
-        return self.beyond or self.praise(self.interval.estimate if self.interval else 0.0)
+        return self.better_without_interval or self.praise(
+            self.interval.estimate if self.interval else 0.0
+        )
 
     def _figures(self) -> dict[str, float]:
         sides = {f"challenger{self.evidence.challenger.adapting}": self.evidence.challenger}

@@ -149,10 +149,10 @@ class Evidence(Generic[Measured]):
         champion_reviews: What both models did on the champion's own test reviews; None if that was not measured.
         rolled_back: Who rolled back from a version of the challenger's fit, when and why; empty if nobody did.
         passed_over: One sentence about each model of the run that is better on validation and was not tried.
-        unfair: Why the challenger has an advantage that the figures do not include (the section `clean` has
+        unfair_because: Why the challenger has an advantage that the figures do not include (the section `clean` has
             changed); empty if it has none.
         audit: Facts of the audit of the challenger's generated reviews; None if there was no audit.
-        single_reviews: Name of the n-gram model, the challenger or a part of it, that holds n-grams of a single review;
+        single_review_model: Name of the n-gram model, the challenger or a part of it, that holds n-grams of a single review;
             empty if there is none.
         resamples: Number of bootstrap draws.
         seed: Seed of the bootstrap.
@@ -176,9 +176,9 @@ class Evidence(Generic[Measured]):
     champion_reviews: ChampionReviews[Measured] | None = None
     rolled_back: str = ""
     passed_over: tuple[str, ...] = ()
-    unfair: str = ""
+    unfair_because: str = ""
     audit: Mapping[str, float] | None = None
-    single_reviews: str = ""
+    single_review_model: str = ""
     resamples: int = 10_000
     seed: int = 1
 

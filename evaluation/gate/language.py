@@ -68,7 +68,7 @@ def open_nats(rows: pl.DataFrame) -> np.ndarray:
     return (rows["nats"] + rows["spelling_nats"]).to_numpy()
 
 
-def change(gain: float) -> str:
+def describe_gain(gain: float) -> str:
     """Return a gain in words, to be followed by the name of a model."""
     if gain == 0:
         return "exactly as good as"
@@ -107,14 +107,14 @@ def scored_now(case: LanguageCase) -> RuleOutcome:
 
 def same_reading(case: LanguageCase) -> RuleOutcome:
     """Refuse a challenger trained on text that was cleaned in another way, unless the policy allows it."""
-    unfair = case.evidence.unfair
+    reason = case.evidence.unfair_because
     if case.evidence.champion is None:
         return SAME_READING.outcome(None, NO_CHAMPION)
-    if unfair and case.policy.allow_other_reading:
-        return SAME_READING.outcome(None, f"{unfair}; the policy allows it")
-    if unfair:
+    if reason and case.policy.allow_other_reading:
+        return SAME_READING.outcome(None, f"{reason}; the policy allows it")
+    if reason:
         return SAME_READING.outcome(
-            False, f"{unfair}; it passes only with promotion.allow_other_reading"
+            False, f"{reason}; it passes only with promotion.allow_other_reading"
         )
 
     return SAME_READING.outcome(True, "both learnt from text that was cleaned in the same way")
@@ -273,10 +273,13 @@ class LanguageCase(GateCase):
             if not np.isfinite(open_nats(rows)).all():
                 bad.append(_not_finite(who, rows))
 
-        return bad or ([] if self._bytes.sum() else ["there is no figure"])
+        if not bad and not self._bytes.sum():
+            bad.append("there is no figure")
+
+        return bad
 
     @cached_property
-    def beyond(self) -> str:
+    def better_without_interval(self) -> str:
         """Why no interval is needed: only the champion gives a test review probability 0; otherwise empty.
 
         Empty also if a score of the champion is not a number (NaN), because then the review's probability is unknown.
@@ -360,8 +363,8 @@ class LanguageCase(GateCase):
         ours = self.evidence.challenger.adaptation
         unlike = f", whose figures are {theirs}, the challenger's {ours}" if theirs != ours else ""
         least = self.least_gain_over(other.rows)
-        sure = self._sure(gain, limit, least)
-        detail = f"{change(gain.estimate)} {who} in open bits per byte{unlike}{sure}"
+        certainty = self._describe_certainty(gain, limit, least)
+        detail = f"{describe_gain(gain.estimate)} {who} in open bits per byte{unlike}{certainty}"
         return rule.outcome(gain.low > limit, detail, gain.low, limit)
 
     def not_surely_worse_than(
@@ -381,18 +384,18 @@ class LanguageCase(GateCase):
             reason = f"{who} calls some test reviews impossible (probability 0)"
             return rule.outcome(passed, reason if impossible else NO_INTERVAL)
 
-        detail = f"{change(gain.estimate)} {who} in open bits per byte{_ends(gain)}"
+        detail = f"{describe_gain(gain.estimate)} {who} in open bits per byte{_ends(gain)}"
         passed = gain.high >= limit
         verdict = f"not surely below {limit:.2%}" if passed else f"surely below {limit:.2%}"
         return rule.outcome(passed, f"{detail}: {verdict}", gain.high, limit)
 
-    def _sure(
+    def _describe_certainty(
         self,
         gain: Interval,
         limit: float,
         least: float,
     ) -> str:
-        """Return how sure a gain is; if it may be chance, its cautious interval, and the remedy."""
+        """Return the end of the sentence about a gain: how sure it is, or its interval and the remedy."""
         confidence = f"{100 * gain.confidence:.4g} %"
         if gain.low > limit:
             return f", at least {gain.low:.2%} by the cautious {confidence} interval"
@@ -465,20 +468,26 @@ class LanguageCase(GateCase):
             return None
 
         groups_D = groups_of(ours["review_id"], own_reviews.documents)
-        level = self._interval(Ratio(ours_D, theirs_D, ours["bytes"].to_numpy(), groups_D))
-        return level and replace(
-            level,
-            estimate=level.estimate - 1,
-            low=level.low - 1,
-            high=level.high - 1,
+        ratio = self._interval(Ratio(ours_D, theirs_D, ours["bytes"].to_numpy(), groups_D))
+        if ratio is None:
+            return None
+
+        return replace(
+            ratio,
+            estimate=ratio.estimate - 1,
+            low=ratio.low - 1,
+            high=ratio.high - 1,
         )
 
     def loss_in_words(self, loss: float, on_slice: bool = False) -> str:
         """See `GateCase`."""
-        return f"{change(-loss)} the champion"
+        return f"{describe_gain(-loss)} the champion"
 
     def loss_without_interval(self) -> RuleOutcome | None:
-        """Refuse scores that are not numbers; pass if only the champion gives a review probability 0."""
+        """Refuse scores that are not numbers; pass if only the champion gives a review probability 0.
+
+        The outcome has no name yet: the rule that asks gives its own.
+        """
         assert self.champion_pair is not None
         ours_D, theirs_D = map(open_nats, self.champion_pair)
         if not np.isfinite(ours_D).all():
@@ -487,10 +496,11 @@ class LanguageCase(GateCase):
             return None
 
         passed = bool((np.isfinite(theirs_D) | np.isposinf(theirs_D)).all())
-        none = "calls some impossible (probability 0), the challenger none"
-        return RuleOutcome(
-            "", passed, f"the champion {none if passed else 'has scores that are not numbers'}"
-        )
+        what = "has scores that are not numbers"
+        if passed:
+            what = "calls some impossible (probability 0), the challenger none"
+
+        return RuleOutcome("", passed, f"the champion {what}")
 
     @cached_property
     def floor_gap(self) -> Interval | None:
@@ -561,13 +571,11 @@ class LanguageCase(GateCase):
         """Return Σ numerator / Σ denominator with its interval; None with fewer than two groups."""
         if len(ratio.by_group.numerator_D) < 2:
             return None
-        chosen = self.evidence
-        confidence = self.policy.confidence
         [interval] = cautious_intervals(
             [ratio],
-            confidence=confidence,
-            resamples=chosen.resamples,
-            seed=chosen.seed,
+            confidence=self.policy.confidence,
+            resamples=self.evidence.resamples,
+            seed=self.evidence.seed,
         )
         return interval
 

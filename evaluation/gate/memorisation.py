@@ -28,7 +28,7 @@ MOST_KNOWN = 0.2
 docs/concepts/evaluation/memorisation.md has the values of regular models, overtrained networks and tables of counts.
 """
 LEAST_LIMIT = 8.0
-"""Exposure, in bits, that the candidates must allow: among fewer, a canary may well rank first by chance."""
+"""Exposure, in bits, of a canary that ranks first. With less, by fewer candidates, it may rank first by chance."""
 
 
 def _fact(case: GateCase, name: str) -> float | None:
@@ -55,6 +55,7 @@ def novelty(case: GateCase) -> RuleOutcome:
         if case.evidence.audit is None:
             what = NOT_AUDITED
 
+        # Without a limit the rule does not apply; with one it fails, because nothing was measured.
         return NOVELTY.outcome(None if limit is None else False, what)
     if real >= 1:
         return NOVELTY.outcome(
@@ -126,7 +127,7 @@ def _known_secrets(case: GateCase) -> RuleOutcome:
         limit = float(int(MOST_KNOWN * planted))
         detail = f"{describe_secrets(audit)}; at most {limit:.0f} may be"
 
-    if part := case.evidence.single_reviews:
+    if part := case.evidence.single_review_model:
         detail = (
             f"its part '{part}' holds n-grams of single training reviews, which a user can read out: keep them out "
             f"with `--set models.{part}.min_documents=2`; {detail}"
@@ -139,17 +140,19 @@ def _known_secrets(case: GateCase) -> RuleOutcome:
 
 def describe_secrets(audit: Mapping[str, Any]) -> str:
     """Return how many of the canaries planted once the model knows by heart; "" if none was planted or ranked."""
-    planted, known, highest = (
+    planted, known, limit = (
         audit.get(name) for name in ("canaries_once", "canaries_known", "exposure_limit")
     )
-    if not planted or known is None or highest is None:
+    if not planted or known is None or limit is None:
         return ""
+
+    candidates = 2**limit - 1  # `exposure_limit` is log2(candidates + 1)
 
     count = "none" if not known else f"{known:.0f}"
     verb = "are" if known > 1 else "is"
     return (
         f"{count} of {planted:.0f} invented secrets, each planted in one training review, {verb} known by heart "
-        f"(likelier to the model than 99.9 % of {2**highest - 1:,.0f} similar texts that it has never read)"
+        f"(likelier to the model than 99.9 % of {candidates:,.0f} similar texts that it has never read)"
     )
 
 

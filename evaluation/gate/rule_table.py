@@ -209,7 +209,7 @@ SAME_FAMILY = GateRule(
 SAME_READING = GateRule(
     "same reading of the text",
     refusal="other reading",
-    needs=("unfair",),
+    needs=("unfair_because",),
     limit="allow_other_reading",
 )
 SAME_ADAPTATION = GateRule(
@@ -374,7 +374,7 @@ KNOWN_SECRETS = GateRule(
     refusal="tells secrets",
     needs=(
         "audit",
-        "single_reviews",
+        "single_review_model",
     ),
     unit="canaries",
     limit="max_exposure",

@@ -163,11 +163,11 @@ def finite_figures(case: GateCase) -> RuleOutcome:
     By any proper score the champion is worse.
     """
     bad = []
-    if not case.beyond:
+    if not case.better_without_interval:
         bad = case.not_finite()
 
     return FINITE_FIGURES.outcome(
-        not bad, "; ".join(bad) or case.beyond or "all figures are finite"
+        not bad, "; ".join(bad) or case.better_without_interval or "all figures are finite"
     )
 
 
@@ -271,8 +271,8 @@ def better_than_champion(case: GateCase) -> RuleOutcome:
     """Refuse a gain over the champion that may be chance, or at or below the required one; a tie keeps the champion."""
     if case.problem or case.evidence.champion is None:
         return BETTER_THAN_CHAMPION.outcome(None, case.problem)
-    if case.beyond:
-        return BETTER_THAN_CHAMPION.outcome(True, case.beyond)
+    if case.better_without_interval:
+        return BETTER_THAN_CHAMPION.outcome(True, case.better_without_interval)
     if case.same_scores:
         return BETTER_THAN_CHAMPION.outcome(
             False,
@@ -298,7 +298,7 @@ def no_slice_worse(case: GateCase) -> RuleOutcome:
     least = case.policy.min_slice_reviews
     if case.problem:
         return NO_SLICE_WORSE.outcome(None, case.problem)
-    if case.beyond or case.not_finite():
+    if case.better_without_interval or case.not_finite():
         return NO_SLICE_WORSE.outcome(None, "figures that are not finite have no slices")
 
     table = case.slice_losses()

@@ -141,7 +141,7 @@ def reasons_to_refuse(
     reasons = [unwanted_adaptation(model.test.facts["adaptation"], policy.adaptation)]
     if not policy.allow_other_reading:
         with converted_errors(bundle):
-            reasons.append(unfair(bundle, champion))
+            reasons.append(unfair_because(bundle, champion))
 
     if policy.max_megabytes is not None:
         size = megabytes(bundle)
@@ -217,7 +217,7 @@ def _champions_form(workspace: Workspace, promotion: PromotionConfig) -> NormalF
         return None
 
 
-def unfair(challenger: Path, champion: NormalForm | None) -> str:
+def unfair_because(challenger: Path, champion: NormalForm | None) -> str:
     """Return why the challenger has an advantage that its figures do not pay for; empty if it has none.
 
     Args:

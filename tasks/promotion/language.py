@@ -45,7 +45,7 @@ from reviewlm.tasks.execution.devices import OpenBundle
 from reviewlm.tasks.execution.progress import progress
 from reviewlm.tasks.family import Champion, ModelFamily, Scored
 from reviewlm.tasks.fitting.fit import bundle_digest
-from reviewlm.tasks.promotion.choose import passed_over, reasons_to_refuse, unfair
+from reviewlm.tasks.promotion.choose import passed_over, reasons_to_refuse, unfair_because
 from reviewlm.tracking.logged_models.export import LANGUAGE_MODEL
 
 log = logging.getLogger(__name__)
@@ -214,9 +214,9 @@ class LanguageModels(ModelFamily):
         return replace(
             evidence,
             floor=floor,
-            unfair=unfair(self.bundle, theirs),
+            unfair_because=unfair_because(self.bundle, theirs),
             audit=audit,
-            single_reviews=single[0] if single else "",
+            single_review_model=single[0] if single else "",
             passed_over=better,
         )
 

@@ -232,7 +232,8 @@ def test_where_no_canary_was_planted_exposure_is_not_applicable_unless_the_polic
     assert rule(judge(PromotionConfig(max_exposure=8), audit=audit), "exposure").passed is False
     assert rule(judge(audit=audit), "known secrets").passed is None
     off = rule(
-        judge(PromotionConfig(max_exposure=None), audit=audit, single_reviews="kn5"), "exposure"
+        judge(PromotionConfig(max_exposure=None), audit=audit, single_review_model="kn5"),
+        "exposure",
     )
     assert off.passed is None
 
@@ -275,7 +276,7 @@ def test_the_reason_says_how_many_canaries_are_known(known, said):
 
 
 @pytest.mark.parametrize(
-    ("audit", "single_reviews", "passed"),
+    ("audit", "single_review_model", "passed"),
     [
         ({}, "", True),
         ({}, "kn5", False),  # canaries of frequent words do not show what pairs of rare words tell
@@ -309,13 +310,13 @@ def test_the_reason_says_how_many_canaries_are_known(known, said):
 )
 def test_a_table_that_holds_what_one_review_says_is_refused_whatever_was_measured(
     audit,
-    single_reviews,
+    single_review_model,
     passed,
 ):
     facts = None if audit is None else {**HONEST, **audit}
-    found = rule(judge(audit=facts, single_reviews=single_reviews), "known secrets")
+    found = rule(judge(audit=facts, single_review_model=single_review_model), "known secrets")
     assert found.passed is passed
-    assert ("models.kn5.min_documents=2" in found.detail) is bool(single_reviews)
+    assert ("models.kn5.min_documents=2" in found.detail) is bool(single_review_model)
 
 
 def test_a_model_of_short_lines_is_judged_by_whole_lines():

@@ -154,7 +154,10 @@ REFUSED = {
         "same test reviews",
         "not worse than the baseline",
     ),
-    "other cleaning": ({"unfair": "the section 'clean' has changed"}, "same reading of the text"),
+    "other cleaning": (
+        {"unfair_because": "the section 'clean' has changed"},
+        "same reading of the text",
+    ),
     "leak": ({"leak_free": False, "leak_detail": "test id2, train id30"}, "leak certificate"),
     "certificate of other reviews": ({"leak_test": "test2"}, "leak certificate"),
     "slow": ({"latency": Latency(80.0, 450.0, 30.0)}, "latency"),
@@ -196,7 +199,7 @@ def test_a_stricter_policy_refuses_more(policy, name):
 @pytest.mark.parametrize(
     ("policy", "changes"),
     [
-        ("allow_other_reading", {"unfair": "'clean' has changed"}),
+        ("allow_other_reading", {"unfair_because": "'clean' has changed"}),
         ("allow_rolled_back", {"rolled_back": "v2"}),
     ],
 )

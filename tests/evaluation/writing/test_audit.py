@@ -241,7 +241,8 @@ def test_models_with_an_ngram_part_pass_only_if_it_holds_what_several_reviews_sa
         tmp_path / "scored",
     )
     found = rule(
-        judge(audit={**HONEST, **facts}, single_reviews="kn4" if least < 2 else ""), "known secrets"
+        judge(audit={**HONEST, **facts}, single_review_model="kn4" if least < 2 else ""),
+        "known secrets",
     )
     assert found.passed is (least == 2)
     if least == 1:
