@@ -22,17 +22,18 @@ from reviewlm.corpus.ingestion.forgotten import LONG_ID, words_of
 
 PASSAGE = re.compile(r"[A-Za-z0-9 ,.]+")
 """Characters that are written alike in text, JSON, HTML and Markdown."""
-LENGTH = 24
-MOST = 100
-"""Least characters of a passage, and the most passages of one text."""
+PASSAGE_LENGTH = 24
+"""Minimum number of characters of a passage."""
+MOST_PASSAGES = 100
+"""Maximum number of passages of one text."""
 IDS = ("review_id", "user_id")
 """Columns in which an id of any length is looked for."""
-NUMBERS = frozenset(
+WITHOUT_TEXTS = frozenset(
     {".npy", ".npz", ".bin", ".safetensors", ".png", ".lock", ".pid", ".nbi", ".nbc"}
 )
 """Suffixes of files without texts."""
-OF_ID = r"[\w@+-]"
-"""A character that would make an id another one, if it stood beside it."""
+ID_CHARACTER = r"[\w@+-]"
+"""Characters of ids: with one beside it, a needle is only a part of another id."""
 SQLITE = b"SQLite format 3\0"
 CHUNK = 16 << 20
 REMOVED = "[removed by `reviewlm home forget`]"
@@ -46,10 +47,10 @@ def passages_of(text: str) -> list[str]:
         passage = ""
         for word in run.split():
             passage = f"{passage} {word}".lstrip()
-            if len(passage) >= LENGTH:
+            if len(passage) >= PASSAGE_LENGTH:
                 passages.append(passage)
                 passage = ""
-    return passages[:MOST]
+    return passages[:MOST_PASSAGES]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Traces:
 
     def in_file(self, file: Path) -> bool:
         """Return whether a file holds one of the reviews. A file that is gone holds none."""
-        if file.suffix in NUMBERS or file.name.endswith(("-wal", "-shm")):
+        if file.suffix in WITHOUT_TEXTS or file.name.endswith(("-wal", "-shm")):
             return False
 
         try:
@@ -104,20 +105,20 @@ class Traces:
         if found and any(rows.select(found).collect(engine="streaming").row(0)):
             return True
 
-        for place, (name, kind) in enumerate(types.items()):
-            column = rows.select(value=pl.nth(place))
-            if kind == pl.Binary():
-                if self._in_raws(column.drop_nulls().collect().to_series().to_list()):
+        for number, (name, dtype) in enumerate(types.items()):
+            column = rows.select(value=pl.nth(number))
+            if dtype == pl.Binary():
+                if self._in_raw_records(column.drop_nulls().collect().to_series().to_list()):
                     return True
-            elif kind == pl.String() and name not in IDS and needles:
+            elif dtype == pl.String() and name not in IDS and needles:
                 held = column.filter(pl.col("value").str.contains_any(needles))
                 texts = held.collect(engine="streaming").to_series().to_list()
-                if any(map(self._holds, texts)):
+                if any(map(self._in_unicode, texts)):
                     return True
 
         return False
 
-    def _in_raws(self, raws: Sequence[bytes]) -> bool:
+    def _in_raw_records(self, raws: Sequence[bytes]) -> bool:
         if any(not self.ids.isdisjoint(words_of(raw)) for raw in raws):
             return True
         texts = pl.Series([raw.decode("latin-1") for raw in raws], dtype=pl.String)
@@ -137,7 +138,7 @@ class Traces:
             return False
         found = pl.Series([text]).str.extract_many(needles).explode().unique().to_list()
         for needle in found:
-            whole_id = rf"(?<!{OF_ID}){re.escape(needle)}(?!{OF_ID})"
+            whole_id = rf"(?<!{ID_CHARACTER}){re.escape(needle)}(?!{ID_CHARACTER})"
             if needle in self.passages or re.search(whole_id, text):
                 return True
 
@@ -181,7 +182,7 @@ class Traces:
             held = pl.Series([value for _, _, value in texts], dtype=pl.String)
             for place in held.str.contains_any(self.needles).arg_true().to_list():
                 number, name, value = texts[place]
-                if self._holds(value):
+                if self._in_unicode(value):
                     yield table, name, number, value
 
     def redact(self, database: Path) -> int:
@@ -208,18 +209,19 @@ class Traces:
             return json.dumps(self._without(json.loads(text)))
         except ValueError:
             lines = text.split("\n")
-            return "\n".join(REMOVED if self._holds(line) else line for line in lines)
+            return "\n".join(REMOVED if self._in_unicode(line) else line for line in lines)
 
     def _without(self, value: Any) -> Any:
         if isinstance(value, dict):
             return {name: self._without(one) for name, one in value.items()}
         if isinstance(value, list):
             return [self._without(one) for one in value]
-        if isinstance(value, str) and self._holds(value):
+        if isinstance(value, str) and self._in_unicode(value):
             return REMOVED
         return value
 
-    def _holds(self, text: str) -> bool:
+    def _in_unicode(self, text: str) -> bool:
+        """Return whether a text, as polars and SQLite decode it, holds a needle."""
         return self.in_text(text.encode("utf-8", "surrogatepass").decode("latin-1"))
 
 

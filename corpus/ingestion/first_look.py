@@ -16,7 +16,7 @@ from reviewlm.corpus.account import Account, Entry, Outcome, merge_entries
 from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.cleaning.normalise import detect
 from reviewlm.corpus.ingestion.file_traits import FileTraits
-from reviewlm.corpus.ingestion.ingest import of_file
+from reviewlm.corpus.ingestion.ingest import entry_of_file
 from reviewlm.corpus.reading.convert import CERTAIN_ID, DERIVED_ID
 from reviewlm.corpus.reading.readers import Progress, read
 from reviewlm.corpus.reading.sources import find_files
@@ -148,7 +148,7 @@ def _beginning(
             traits,
         )
 
-    entries = [of_file(entry, name) for entry in traits.entries(options.date_order)]
+    entries = [entry_of_file(entry, name) for entry in traits.entries(options.date_order)]
     return replace(beginning, entries=(*beginning.entries, *entries))
 
 

@@ -1,7 +1,7 @@
 """Read records of any input into typed Parquet parts and a quarantine, file by file.
 
-`read_source` reads one file, part by part. `build_dataset` then builds one data set from all files. A reading that was
-killed begins again: the same file gives the same bytes, and what it left is removed.
+`read_source` reads one file, part by part; `corpus/ingestion/build_dataset.py` then builds one data set from all files.
+A reading that was killed begins again: its leftovers are removed, and the same file gives the same bytes.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ from reviewlm.corpus.schema import REMEDIES, Block, ReadingOptions, Reason, whol
 
 PART_BYTES = 256 << 20
 """Approximate limit for a part: 100,000 reviews need a third of it, 100,000 books would fill the memory."""
-MANY = 500
+MOST_TABLES = 500
 """Largest number of tables in memory: many small files give tables with few rows, and each table has an overhead."""
-MANY_BAD = 0.01
-"""Share of the records of a file from which on it is odd that one reason has put them into quarantine."""
-MOST_SHOWN = 150
+ODD_SHARE = 0.01
+"""Share of a file's records in quarantine for one reason above which the account marks the entry as odd."""
+DETAIL_LENGTH = 150
 """Characters that the account shows of what is wrong with a record."""
 ROW_BYTES = 200
 """Estimated bytes of a row in addition to its longest column."""
 BLOCK_BYTES = 8 << 20
+"""Approximate size of a block of records."""
 SETTINGS = ("max_chars", "max_record_bytes", "max_expansion", "part_rows")
 """Settings that change the result of reading a file."""
 CHOICES = {
@@ -60,7 +61,10 @@ CHOICES = {
     "ids": ("per_file",),
     "lowest_stars": (0,),
 }
-"""Settings that change it only with these values."""
+"""Settings that change the result of reading a file only if they have one of these values."""
+
+Report = Callable[[int, int, int], None]
+"""Progress callback: records done, bytes done, and bytes in total (of the files on disk)."""
 
 
 class PartWriter:
@@ -104,12 +108,13 @@ class PartWriter:
         self.entries = merge_entries([*self.entries, *block.entries])
         firsts = block.bad.unique("reason", keep="first", maintain_order=True)
         for row in firsts.iter_rows(named=True):
-            why = row["detail"].partition(";")[0][:MOST_SHOWN]
+            why = row["detail"].partition(";")[0][:DETAIL_LENGTH]
             place = f"{row['reason']}, first in {row['source']}, line {row['line']}: {why}"
             self.first_places.setdefault(row["reason"], place)
 
-        self.good += [good] if good.height else []
-        if len(self.good) > MANY:
+        if good.height:
+            self.good.append(good)
+        if len(self.good) > MOST_TABLES:
             self.good = [pl.concat(self.good, rechunk=True)]
 
         self.rows += good.height
@@ -135,10 +140,6 @@ class PartWriter:
 def _bytes(rows: pl.DataFrame) -> int:
     """Return the approximate memory of rows: the bytes of their texts plus `ROW_BYTES` for each."""
     return int(rows["text"].str.len_bytes().sum()) + ROW_BYTES * rows.height
-
-
-Report = Callable[[int, int, int], None]
-"""Progress callback: records done, bytes done, and bytes in total (of the files on disk)."""
 
 
 def settings_of(config: SourceConfig) -> dict[str, Any]:
@@ -177,7 +178,7 @@ def read_source(
 ) -> SourceReading:
     """Read one file into `folder`: `parts/`, `quarantine.parquet` and `read.json` (see `SourceReading`).
 
-    Beside what is read from small files lies the archive of them.
+    If many small files were packed into one source, their archive (`sources.PACK`) is kept in the folder too.
 
     Args:
         source: The file; it must not have changed since `identify` hashed it.
@@ -193,31 +194,32 @@ def read_source(
     """
     options = reading_options(config, now)
     with disk_errors(folder):
-        seen = FileTraits(source.name, isinstance(source, Pack))
+        traits = FileTraits(source.name, isinstance(source, Pack))
         leave_out = (forgotten or Forgotten()).without
         writer = _read_into(
             source,
             folder,
             config.part_rows,
             options,
-            seen,
+            traits,
             leave_out,
             report,
         )
-        if month_first := seen.month_first(config.date_order):
+        # Dates like 03/04/2021 were read with the day first. Only all dates of a file show that the month is first.
+        if month_first := traits.month_first(config.date_order):
             options = replace(options, month_first=month_first)
-            seen = FileTraits(source.name, isinstance(source, Pack))
+            traits = FileTraits(source.name, isinstance(source, Pack))
             writer = _read_into(
                 source,
                 folder,
                 config.part_rows,
                 options,
-                seen,
+                traits,
                 leave_out,
                 report,
             )
 
-        entries = [*writer.entries, *seen.entries(config.date_order)]
+        entries = [*writer.entries, *traits.entries(config.date_order)]
         return describe_reading(
             folder,
             source,
@@ -226,7 +228,7 @@ def read_source(
             writer.reasons,
             entries,
             writer.first_places,
-            fields=seen.fields(),
+            fields=traits.fields(),
         )
 
 
@@ -235,7 +237,7 @@ def _read_into(
     folder: Path,
     part_rows: int,
     options: ReadingOptions,
-    seen: FileTraits,
+    traits: FileTraits,
     leave_out: Callable[[Block], Block],
     report: Report | None,
 ) -> PartWriter:
@@ -256,7 +258,7 @@ def _read_into(
                 records += block.records
                 left = leave_out(block)
                 writer.add(left)
-                seen.add(left)
+                traits.add(left)
                 if report:
                     report(records, progress.bytes_done, source.bytes)
         except InputError as error:
@@ -296,7 +298,7 @@ def describe_reading(
     for reason, count in sorted(reasons.items()):
         detail = words.get(reason, "")
         bad.append(
-            _entry_of(
+            _quarantine_entry(
                 source.name,
                 reason,
                 count,
@@ -305,7 +307,7 @@ def describe_reading(
             )
         )
 
-    own = [of_file(entry, source.name) for entry in entries]
+    own = [entry_of_file(entry, source.name) for entry in entries]
     forgotten = sum(entry.count for entry in own if entry.kind is Kind.FORGOTTEN)
     facts: dict[str, Any] = {
         "name": source.name,
@@ -326,7 +328,7 @@ def describe_reading(
     return SourceReading(folder)
 
 
-def _entry_of(
+def _quarantine_entry(
     file: str,
     reason: str,
     count: int,
@@ -340,7 +342,7 @@ def _entry_of(
     """
     whole = reason == Reason.UNREADABLE_FILE
     outcome = Outcome.NOT_READ if whole else Outcome.SET_ASIDE
-    odd = not whole and count > MANY_BAD * records
+    odd = not whole and count > ODD_SHARE * records
     remedy = REMEDIES.get(Reason(reason), "")
     return Entry(
         "read",
@@ -354,7 +356,7 @@ def _entry_of(
     )
 
 
-def of_file(entry: Entry, file: str) -> Entry:
+def entry_of_file(entry: Entry, file: str) -> Entry:
     """Return an entry under the name of its file on disk; the detail says which member of an archive it concerns."""
     if entry.file in ("", file):
         return replace(entry, file=file)
@@ -385,12 +387,14 @@ def count_by_file(folder: Path) -> pl.DataFrame:
     Each file in an archive counts on its own.
     """
     rated = pl.col("stars").is_not_null()
-    counts = {"rated": rated.sum(), "off_scale": (rated & (whole_stars() == 0)).sum()}
-    rows = pl.scan_parquet(folder / PARTS).group_by("source").agg(records=pl.len(), **counts)
-    counts = {"quarantined": (pl.col("reason") != Reason.DUPLICATE_ID).sum()}
-    bad = (
-        pl.scan_parquet(folder / QUARANTINE_FILE).group_by("source").agg(records=pl.len(), **counts)
-    )
-    return (
-        pl.concat([rows, bad], how="diagonal").group_by("source").sum().collect(engine="streaming")
-    )
+    off_scale = rated & (whole_stars() == 0)
+    parts = pl.scan_parquet(folder / PARTS).group_by("source")
+    good = parts.agg(records=pl.len(), rated=rated.sum(), off_scale=off_scale.sum())
+
+    # Repeated ids are settled for the data set as a whole (`build_dataset.py`): they are no fault of one file.
+    wrong = pl.col("reason") != Reason.DUPLICATE_ID
+    quarantine = pl.scan_parquet(folder / QUARANTINE_FILE).group_by("source")
+    bad = quarantine.agg(records=pl.len(), quarantined=wrong.sum())
+
+    both = pl.concat([good, bad], how="diagonal")
+    return both.group_by("source").sum().collect(engine="streaming")

@@ -12,14 +12,14 @@ from reviewlm.core.errors import MissingColumn, Unreadable
 from reviewlm.corpus.reading.field_names import FOLDED, fold, is_text, require_fields
 from reviewlm.corpus.reading.foreign import LONGEST_NAME, command_for
 from reviewlm.corpus.reading.json_records import decode_json
-from reviewlm.corpus.reading.known_names import PLACES, bare, find_known
+from reviewlm.corpus.reading.known_names import RANKS, bare, find_known
 from reviewlm.corpus.reading.wrappings import place_of_records, unwrap
 from reviewlm.corpus.schema import ReadingOptions
 
 TABLE_BEGINS = re.compile(
     rb'\s*\{\s*"(?:[^"]*"\s*:\s*\{\s*"\d+"\s*:|\d+"\s*:\s*\{|columns"\s*:\s*\[|schema"\s*:\s*\{\s*"fields")'
 )
-"""How a whole table in one line begins, where the line is too long to be decoded."""
+"""How a whole table in one line begins, where the line is too long to be decoded (`jsonlines.py`)."""
 FIRST_LINES = 5
 """Lines at the beginning that tell whether records are arrays."""
 
@@ -83,21 +83,23 @@ def rows_without_names(
         lines: There is a record a line, not one array of all.
     """
     first = rows[0]
-    every = "-s" if lines else ""
     if all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in first):
-        has_names = any(fold(name) in FOLDED or bare(name) in PLACES["text"] for name in first)
+        has_names = any(fold(name) in FOLDED or bare(name) in RANKS["text"] for name in first)
     else:
         has_names = False
 
+    slurp = ""
     if has_names:
+        # The first record names the fields of the others, so jq must read all lines as one array.
+        slurp = "-s" if lines else ""
         program = ".[0] as $names | .[1:][] | [$names, .] | transpose | map({(.[0]): .[1]}) | add"
     else:
-        every = ""
+        # The longest string is taken for the text.
         lengths = [len(value) if isinstance(value, str) else 0 for value in first]
         place = lengths.index(max(lengths, default=0)) if lengths else 0
         program = f"{'' if lines else '.[] | '}{{text: .[{place}]}}"
 
-    options = f"-c {every}".strip()
+    options = f"-c {slurp}".strip()
     command = command_for(source, f"jq {options} {shlex.quote(program)}")
     return Unreadable(
         "The records are arrays of values without the names of their fields",

@@ -70,20 +70,20 @@ def bare(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
-def _places_in(names: Sequence[str]) -> dict[str, int]:
-    return {bare(name): place for place, name in enumerate(names)}
+def _ranks_in(names: Sequence[str]) -> dict[str, int]:
+    return {bare(name): rank for rank, name in enumerate(names)}
 
 
-PLACES = {ours: _places_in(names) for ours, names in NAMES.items()}
-"""For each of our fields, the place of each of its names in its list."""
+RANKS = {ours: _ranks_in(names) for ours, names in NAMES.items()}
+"""For each of our fields, the rank of each of its names: of two in a record, the one named earlier is taken."""
 
 
 def find_known(columns: Iterable[str]) -> dict[str, str]:
     """Return for each of our fields the likeliest of some names that other programs give it, if one is among them."""
     found: dict[str, str] = {}
     bares = {bare(name): name for name in columns}
-    for ours, places in PLACES.items():
-        named = sorted(places.keys() & bares.keys(), key=places.__getitem__)
+    for ours, ranks in RANKS.items():
+        named = sorted(ranks.keys() & bares.keys(), key=ranks.__getitem__)
         if named:
             found[ours] = bares[named[0]]
 
@@ -93,8 +93,8 @@ def find_known(columns: Iterable[str]) -> dict[str, str]:
 def is_known_elsewhere(ours: str, name: str) -> bool:
     """Return whether a name is known as that of another field than *ours*."""
     plain = bare(name)
-    others = {other: places for other, places in PLACES.items() if other != ours}
-    return plain in map(bare, others) or any(plain in places for places in others.values())
+    others = {other: ranks for other, ranks in RANKS.items() if other != ours}
+    return plain in map(bare, others) or any(plain in ranks for ranks in others.values())
 
 
 def settings_for(columns: Iterable[str], fields: Sequence[str]) -> str:

@@ -31,10 +31,14 @@ from reviewlm.models.threads import map_in_order
 
 CERTIFICATE_FILE = "leak_certificate.json"
 PARTLY = 0.25
-"""Coverage from which on held-out reviews are counted; all figures are also given without these."""
+"""Coverage from which on a held-out review counts as partly covered; the scores are also given without such reviews."""
 BINS = 20
 """Bins of the distribution of coverage."""
 EXAMPLES = 5
+"""Texts in two splits that the error shows."""
+MOST_NAMED = 4 * EXAMPLES
+"""Reviews that the error names: each of these texts may be that of several reviews."""
+TEXT_LENGTH = 60
 _COLUMNS = ["review_id", "text", "stars", "bytes"]
 _BATCH_ROWS = 20_000
 
@@ -55,8 +59,9 @@ class Certificate:
     Args:
         sides: The sides by name of the split.
         test_digest: SHA-256 of the ids and texts of the test split, as in the facts of the prepared data.
-        test_reviews: Digest of the ids, stars and sizes of the test split; scores use it to name the scored reviews.
-        exact: `pairs` of texts of different splits that were compared (all of them), and `left`, which is 0.
+        test_reviews: Digest of the ids, stars and sizes of the test split, by which scores name the scored reviews.
+        exact: `pairs` of texts of different splits that were compared (all of them), and `left`: equal ones among them,
+            0 in every certificate.
         near: The same for near-duplicates, which the filter dropped: `pairs` are those compared word by word. Also
             `shorter`, the number of texts with too few words to be near-duplicates, and the method with its parameters.
             None if near-duplicates were not searched.
@@ -117,8 +122,10 @@ def spread(coverage_D: np.ndarray) -> dict[str, Any]:
         Number of `reviews`, mean, number of those with `none`, and number of the others in each of `BINS` equal bins,
         `counts`; a value between two bins belongs to the upper one.
     """
-    place = np.minimum((coverage_D * BINS + 1e-9).astype(int), BINS - 1)[coverage_D > 0]
-    counts = np.bincount(place, minlength=BINS).tolist()
+    # Without the small number, rounding would put a share such as 0.15 into the bin below it.
+    bins_D = np.minimum((coverage_D * BINS + 1e-9).astype(int), BINS - 1)
+    bins_C = bins_D[coverage_D > 0]
+    counts = np.bincount(bins_C, minlength=BINS).tolist()
     reviews = len(coverage_D)
     mean = 0.0
     if reviews:
@@ -127,7 +134,7 @@ def spread(coverage_D: np.ndarray) -> dict[str, Any]:
     return {
         "reviews": reviews,
         "mean": mean,
-        "none": reviews - len(place),
+        "none": reviews - len(bins_C),
         "counts": counts,
     }
 
@@ -194,12 +201,14 @@ def certify(
             "stock": STOCK,
         }
         record = _record(folder, engine)
-        near = near and {"left": 0, **near}
-        coverage = coverage and {
-            "left": 0,
-            **limits,
-            **coverage,
-        }
+        if near:
+            near = {"left": 0, **near}
+        if coverage:
+            coverage = {
+                "left": 0,
+                **limits,
+                **coverage,
+            }
         certificate = Certificate(
             **record,
             near=near,
@@ -247,7 +256,7 @@ def _record(folder: Path, engine: Dataflow | None = None) -> dict[str, Any]:
         compared = _compare(_read_here(folder))
 
     if len(compared.shared):
-        raise _in_two_splits(folder, compared.shared)
+        raise _leak_error(folder, compared.shared)
     return compared.record
 
 
@@ -260,7 +269,7 @@ class _Compared(NamedTuple):
 
 def _compare(readings: Iterator[list[_TestRows] | _HashRange]) -> _Compared:
     """Add up readings of a table: the test reviews in their order, then all text hashes in ascending ranges."""
-    digest = hashlib.sha256()
+    test_digest = hashlib.sha256()
     lines = [pl.Series(dtype=pl.String)]
     reviews = dict.fromkeys(SPLITS, 0)
     texts = dict.fromkeys(SPLITS, 0)
@@ -269,7 +278,7 @@ def _compare(readings: Iterator[list[_TestRows] | _HashRange]) -> _Compared:
     for part in readings:
         if isinstance(part, list):
             for tests in part:
-                digest.update(tests.content)
+                test_digest.update(tests.content)
                 lines.append(tests.lines)
             continue
 
@@ -290,7 +299,7 @@ def _compare(readings: Iterator[list[_TestRows] | _HashRange]) -> _Compared:
     pairs = sum(texts[one] * texts[other] for one, other in combinations(SPLITS, 2))
     record = {
         "sides": sides,
-        "test_digest": digest.hexdigest(),
+        "test_digest": test_digest.hexdigest(),
         "test_reviews": test_reviews,
         "exact": {"pairs": pairs, "left": 0},
     }
@@ -337,16 +346,17 @@ def _compare_on_nodes(folder: Path, engine: Dataflow) -> _Compared:
     """Have workers read the table, and each compare the texts whose hashes are in a range."""
     groups = row_groups(folder / TABLE)
     ranges = ranges_for(engine.workers())
-    made = []
+    hashed = []
     for number in range(len(groups)):
         content = engine.put_file(groups.piece(number))
-        made.append(engine.submit(_hash_group, ranges, content, results=1 + ranges))
+        hashed.append(engine.submit(_hash_group, ranges, content, results=1 + ranges))
 
     compared = []
-    for place in range(ranges):
-        compared += engine.submit(_compare_groups, *(one[1 + place] for one in made))
+    for number in range(ranges):
+        compared += engine.submit(_compare_groups, *(group[1 + number] for group in hashed))
 
-    total: _Compared = engine.gather(_compare, [*(one[0] for one in made), *compared])
+    tests = [group[0] for group in hashed]
+    total: _Compared = engine.gather(_compare, [*tests, *compared])
     return total
 
 
@@ -409,21 +419,21 @@ def _batches(folder: Path, split: str) -> Iterator[pl.DataFrame]:
 
 
 def _hash_texts(batch: pl.DataFrame) -> np.ndarray:
-    """Return the names of the texts."""
+    """Return a 64-bit hash of each text."""
     return hash_texts(batch["text"])[0].to_numpy()
 
 
-def _in_two_splits(folder: Path, shared: np.ndarray) -> CheckFailed:
-    """Return the error for texts, given by their names, that are in several splits; it names some reviews."""
+def _leak_error(folder: Path, shared: np.ndarray) -> CheckFailed:
+    """Return the error for texts, given by their hashes, that are in several splits; it names some reviews."""
     named = []
     for split in SPLITS:
         for batch in _batches(folder, split):
             found = pl.Series(np.isin(_hash_texts(batch), shared[:EXAMPLES]))
             for row in batch.filter(found).iter_rows(named=True):
-                named.append(f"{split} {row['review_id']}: {row['text'][:60]!r}")
+                named.append(f"{split} {row['review_id']}: {row['text'][:TEXT_LENGTH]!r}")
 
     return CheckFailed(
-        f"{len(shared):,} texts are in more than one split: {'; '.join(named[: 4 * EXAMPLES])}",
+        f"{len(shared):,} texts are in more than one split: {'; '.join(named[:MOST_NAMED])}",
         where=folder / TABLE,
         remedy="run with --rebuild prepare; if it happens again, the filter of duplicates is broken",
     )

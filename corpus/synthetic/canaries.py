@@ -105,14 +105,14 @@ class Canaries:
             start: Number of training reviews before these.
         """
         for batch in batches:
-            here = self.rows.filter(pl.col("place").is_between(start, start + batch.height - 1))
-            if here.height:
+            planted = self.rows.filter(pl.col("place").is_between(start, start + batch.height - 1))
+            if planted.height:
                 reviews = batch.with_columns(
                     place=pl.int_range(start, start + batch.height, dtype=pl.Int64)
                 )
-                columns = [name for name in reviews.columns if name in here.columns]
+                columns = [name for name in reviews.columns if name in planted.columns]
                 types = pl.Schema({name: reviews.schema[name] for name in columns})
-                canaries = here.select(columns).cast(types)
+                canaries = planted.select(columns).cast(types)
                 # Canaries first, so that the stable sort puts each before its review.
                 both = pl.concat([canaries, reviews], how="diagonal")
                 yield both.sort("place", maintain_order=True).select(batch.columns)

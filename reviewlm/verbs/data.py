@@ -27,8 +27,8 @@ quarantine_app = typer.Typer(
 checks_app = typer.Typer(
     no_args_is_help=True, help="Check your own tables with suites of expectations."
 )
-DATA = ("source.input", "source.synthetic", "source.business")
-"""Prefixes of the settings that choose the data."""
+DATA_SETTINGS = ("source.input", "source.synthetic", "source.business")
+"""Beginnings of the settings that choose the files or the embedded corpus."""
 Table = Annotated[
     Path, typer.Option("--table", help="A Parquet file, or a folder of Parquet parts.")
 ]
@@ -170,10 +170,10 @@ def _quarantine(
 
     options.set_up(where_of(preset, given or []))
     # Other settings of the section `source`, such as limits, change how files are read, not which files are chosen.
-    same_data = []
-    for one in given or []:
-        if one.strip().startswith(DATA) or not one.strip().startswith("source."):
-            same_data.append(one)
+    choosing_data = []
+    for setting in given or []:
+        if setting.strip().startswith(DATA_SETTINGS) or not setting.strip().startswith("source."):
+            choosing_data.append(setting)
 
     try:
         chosen = settings_of(
@@ -184,7 +184,7 @@ def _quarantine(
         recorded = settings_of(
             preset=preset,
             input=input or [],
-            overrides=same_data,
+            overrides=choosing_data,
         )
         return chosen.describe(), quarantine_files(
             Store.of(chosen.config.home), recorded.config.source, recorded.dataset
