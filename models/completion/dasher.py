@@ -15,6 +15,7 @@ from __future__ import annotations
 import heapq
 from codecs import getincrementaldecoder
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import count
@@ -31,7 +32,7 @@ from ..tokens.vocabulary import Vocabulary
 from ..tokens.word_pieces import STRAIGHT, straighten_quotes
 from .reading import Ids, PrefixReader, Readers, Search, Steps, result_of, run_together
 from .spellings import REACHABLE, Node, Spellings
-from .typed import LONGEST
+from .typed import LONGEST_DIVIDED
 from .word_spellings import WordSpellings
 
 Kind = Literal["character", "other", "end"]
@@ -126,7 +127,7 @@ def interval_steps(
     waiting = [(-1.0, 0, top, text)]
     for _ in range(NODES if smallest < 1 else 1):
         share, _, parent, before = heapq.heappop(waiting)
-        inside = _inside(parent)
+        inside = _characters_inside(parent)
         if (before, inside) not in divisions:
             [divisions[before, inside]] = yield from run_together(
                 reader.read, _divide(reader, before, inside)
@@ -144,7 +145,7 @@ def interval_steps(
     return top.children
 
 
-def _inside(interval: DasherInterval) -> Inside:
+def _characters_inside(interval: DasherInterval) -> Inside:
     """Return the characters among which an interval of the alphabet after a text is divided.
 
     Raises:
@@ -155,12 +156,12 @@ def _inside(interval: DasherInterval) -> Inside:
             raise ModelError("begun only takes effect with other", "input")
         return None
 
-    try:
+    begun = None
+    with suppress(ValueError):
         begun = bytes.fromhex(interval.begun)
-    except ValueError:
-        begun = b"?"
 
-    if begun and character_of(begun) != "":
+    # An unfinished character is "", a whole one is itself, and bytes of none are None.
+    if begun is None or (begun and character_of(begun) != ""):
         allowed = "the first bytes (UTF-8) of characters beyond ASCII, in hexadecimal"
         raise ModelError(f"begun is {interval.begun[:20]!r}; it must be {allowed}", "input")
 
@@ -246,7 +247,7 @@ def _locate(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
 
     word_unit = reader.vocabulary.word_unit
     whole = len(run)
-    run = run[-(LONGEST_WORD if word_unit else LONGEST) :]
+    run = run[-(LONGEST_WORD if word_unit else LONGEST_DIVIDED) :]
     inside = len(run) < whole and not run.isspace()
     before = text[: len(text) - len(run)]
     blank = run

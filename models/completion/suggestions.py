@@ -34,7 +34,7 @@ from ..tokens.word_pieces import pieces_of
 from ..tokens.words import WordUnit
 from .reading import Ids, PrefixReader, Readers, Search, Steps, read_beside, result_of, run_together
 from .spellings import EXACT, Cutoffs, Node, Spellings, texts_of
-from .typed import TextStart, Typed, divide, in_case, words_of
+from .typed import TextStart, Typed, divide, with_typed_capitals, words_of
 
 MOST_BEGINNINGS = 2_048
 """Maximum number of beginnings of words that a search visits; words not found by then are part of `rest`."""
@@ -490,8 +490,8 @@ def _known_words(
     masses: defaultdict[str, float] = defaultdict(float)
     for token in ids[np.argsort(-p_V[ids], kind="stable")][: 2 * k]:
         word = vocabulary.token(token)
-        masses[in_case(writer.shown(word).strip(), word, typed.word, beginning)] += float(
-            p_V[token]
+        masses[with_typed_capitals(writer.shown(word).strip(), word, typed.word, beginning)] += (
+            float(p_V[token])
         )
 
     whole = float(p_V[ids].sum()) + unknown
@@ -533,7 +533,7 @@ def _spelled_words(
 
 
 class Way(NamedTuple):
-    """One way to go on from a prompt: its probability, given what is before the last word, and the text's beginning."""
+    """A way to continue the last word of a prompt: its probability, given the text before, and the tokens that it begins with."""
 
     mass: float
     start: TextStart
@@ -545,7 +545,9 @@ def ways_on(
     prefix: Ids,
     reader: PrefixReader,
 ) -> Search[list[Way]]:
-    """Search the ways to cut the last word of a prompt; only the usual one if that is finished, or there is none.
+    """Search the ways to divide the last word of a prompt into tokens and continue it.
+
+    It is the usual way alone if the word is finished, or there is no word.
 
     Args:
         vocabulary: Of the model.

@@ -1,6 +1,6 @@
-"""Divide a text into its context and the word at its end that is being typed, and begin to write from there.
+"""Divide a prompt into its context and the word that is being typed, and turn the tokens generated after it into text.
 
-`WrittenText` turns the tokens after it into text one by one, and ends the text at a stop string.
+`WrittenText` takes the tokens one by one, and ends the text at a stop string.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .reading import Ids
 from .spellings import EntryIndex
 
 OPENERS = "([{“‘«"
-DROW = re.compile(r"(?:[^\W_]|[\u0300-\u036f'’])*[^\W_]")
-"""A word at the end of a text, from its end: letters and digits, with apostrophes after the first of them. Forwards, a
-search would begin at every letter of a long word."""
-LONGEST = 24
-"""Characters at the end of a text of which all ways to cut them into tokens are summed; only the end of a longer word
-or run without a space is."""
+REVERSED_WORD = re.compile(r"(?:[^\W_]|[\u0300-\u036f'’])*[^\W_]")
+"""The word at the end of a text, matched in the reversed text: letters and digits, with apostrophes after the first of
+them. In the text itself, a search would begin at every letter of a long word."""
+LONGEST_DIVIDED = 24
+"""Maximum number of characters for which the probabilities of all divisions into tokens are summed. Of a longer word, or
+a longer string without a space, only the end is divided in all ways."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Typed:
     Args:
         text: The whole text.
         word: The word at its end, "" if the text ends with a space, a mark or nothing.
-        spaced: Whether a space ends the text, so that no mark can follow directly.
+        spaced: Whether a space ends the text, so that no punctuation mark can follow without a space.
         ids: Tokens of the whole text, special tokens included.
         context: Tokens of the text before the word.
     """
@@ -99,7 +99,7 @@ def divide(
 def _last_word(vocabulary: Vocabulary, text: str) -> tuple[str, int]:
     """Return the word at the end of a text, and how many tokens it has (0: to be found by encoding the rest)."""
     if vocabulary.word_unit is None:
-        match = DROW.match(text[::-1])
+        match = REVERSED_WORD.match(text[::-1])
         if match:
             return match[0][::-1], 0
         return "", 0
@@ -154,7 +154,9 @@ class TextStart(NamedTuple):
             return text[len(self.word) :]
         entry = vocabulary.token(token)
         usual = vocabulary.word_unit.page_after(self.before).shown(entry).strip()
-        return in_case(usual, entry, self.word, _fold(vocabulary, self.word))[len(self.word) :]
+        return with_typed_capitals(usual, entry, self.word, _fold(vocabulary, self.word))[
+            len(self.word) :
+        ]
 
 
 @lru_cache(maxsize=4)
@@ -190,14 +192,14 @@ def start_of(vocabulary: Vocabulary, prompt: str) -> TextStart:
 
 
 def _end_of(vocabulary: Vocabulary, typed: Typed) -> Typed:
-    """Return a text that is divided within its last word, if that is longer than `LONGEST`."""
-    if len(typed.word) <= LONGEST:
+    """Return a text that is divided within its last word, if that is longer than `LONGEST_DIVIDED`."""
+    if len(typed.word) <= LONGEST_DIVIDED:
         return typed
-    context = tuple(vocabulary.encode(typed.text[:-LONGEST]).tolist())
-    return replace(typed, word=typed.word[-LONGEST:], context=context)
+    context = tuple(vocabulary.encode(typed.text[:-LONGEST_DIVIDED]).tolist())
+    return replace(typed, word=typed.word[-LONGEST_DIVIDED:], context=context)
 
 
-def in_case(
+def with_typed_capitals(
     usual: str,
     word: str,
     typed: str,
@@ -243,11 +245,11 @@ class WrittenText:
         stop: Sequence[str] = (),
         start: TextStart | None = None,
     ) -> None:
-        """Begin the text after a prompt; the tokens of its unfinished last word are written again, unseen."""
-        begun = start or start_of(vocabulary, prompt)
-        self._unfinished = begun if begun.word else None
-        writer = vocabulary.writer(begun.before if begun.word else prompt)
-        for token in begun.path:
+        start = start or start_of(vocabulary, prompt)
+        self._unfinished = start if start.word else None
+        writer = vocabulary.writer(start.before if start.word else prompt)
+        # The prompt's tokens of the unfinished word are written again, without being added to the text.
+        for token in start.path:
             writer.write(token)
 
         self._vocabulary = vocabulary
@@ -283,10 +285,8 @@ class WrittenText:
             self.stopped = True
             return sure
 
-        most = min(len(self._held), self._longest - 1)
-        begun = next((n for n in range(most, 0, -1) if self._begins_stop(self._held[-n:])), 0)
-        sure = self._held[: len(self._held) - begun]
-        self._held = self._held[len(self._held) - begun :]
+        sure = self._held[: len(self._held) - self._stop_prefix_length()]
+        self._held = self._held[len(sure) :]
         return sure
 
     def shown(self, token: int) -> str:
@@ -298,8 +298,15 @@ class WrittenText:
             return text.lstrip()
         return text
 
-    def _begins_stop(self, end: str) -> bool:
-        return any(string.startswith(end) for string in self._stop)
+    def _stop_prefix_length(self) -> int:
+        """Return the length of the longest end of the held text with which a stop string begins."""
+        longest = min(len(self._held), self._longest - 1)
+        for length in range(longest, 0, -1):
+            end = self._held[-length:]
+            if any(string.startswith(end) for string in self._stop):
+                return length
+
+        return 0
 
     def end(self) -> str:
         """Return the characters kept back as a possible stop string; call it at the end of the text."""

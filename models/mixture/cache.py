@@ -16,7 +16,8 @@ Sources: R. Kuhn and R. De Mori (1990), "A cache-based natural language model fo
 F. Jelinek, B. Merialdo, S. Roukos and M. Strauss (1991), "A dynamic language model for speech recognition" (n-grams in
 the cache), DARPA Workshop on Speech and Natural Language.
 
-Shapes: see `models/base.py`; K tokens are remembered at most, P = n + 1 components (static, unigram, bigram …).
+Shapes: see `models/base.py`; K tokens are remembered at most, O = n orders of the cache, P = n + 1 components (static,
+unigram, bigram …), R ranges.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ class CacheLM:
     """
 
     adaptation = "cache"
+    """How it adapts to the text, see `models.base.adaptation_of`."""
 
     def __init__(
         self,
@@ -123,38 +125,40 @@ class CacheLM:
 
     def _mix(self, logp_BV: torch.Tensor, recent_BK: np.ndarray) -> torch.Tensor:
         """Return the static distribution mixed with the cache: only the few remembered words need an update."""
-        level_BK = levels(recent_BK, self.spec.order)
-        number_BP = np.stack([np.ones(len(recent_BK)), *(row_BK.sum(1) for row_BK in level_BK)], 1)
+        matches = matches_of(recent_BK, self.spec.order)
+        numbers = [match_BK.sum(1) for match_BK in matches]
+        number_BP = np.stack([np.ones(len(recent_BK)), *numbers], 1)
         weights_BP = self._weights(number_BP[:, 1:])
         amount_BK = np.zeros(recent_BK.shape)
-        for k, row_BK in enumerate(level_BK, start=1):
+        for k, match_BK in enumerate(matches, start=1):
             share_B = weights_BP[:, k] / np.maximum(number_BP[:, k], 1)
-            amount_BK += row_BK * share_B[:, None]
+            amount_BK += match_BK * share_B[:, None]
 
-        return self._written_over(logp_BV, weights_BP[:, 0], amount_BK, recent_BK)
+        return self._add_cache(logp_BV, weights_BP[:, 0], amount_BK, recent_BK)
 
-    def _written_over(
+    def _add_cache(
         self,
         logp_BV: torch.Tensor,
         static_B: np.ndarray,
         amount_BK: np.ndarray,
         recent_BK: np.ndarray,
     ) -> torch.Tensor:
-        """Return log(static_B · p + amount_BK at the remembered tokens recent_BK), (B, V)."""
+        """Return log(static_B · p + amount_BK at the remembered tokens recent_BK), (B, V).
+
+        N remembered tokens have an amount, and M entries of (B, V) get one: a token may be remembered several times.
+        """
         mixed_BV = logp_BV + torch.from_numpy(np.log(static_B[:, None])).to(logp_BV)
-        row_N, at_N = np.nonzero(amount_BK)
-        if not len(row_N):
+        stream_N, place_N = np.nonzero(amount_BK)
+        if not len(stream_N):
             return mixed_BV
 
-        where_M, which_N = np.unique(
-            row_N * self.vocabulary_size + recent_BK[row_N, at_N], return_inverse=True
-        )
-        share_M = torch.from_numpy(np.log(np.bincount(which_N, weights=amount_BK[row_N, at_N]))).to(
-            logp_BV
-        )
+        entry_N = stream_N * self.vocabulary_size + recent_BK[stream_N, place_N]
+        entry_M, number_N = np.unique(entry_N, return_inverse=True)
+        amount_M = np.bincount(number_N, weights=amount_BK[stream_N, place_N])
+        log_amount_M = torch.from_numpy(np.log(amount_M)).to(logp_BV)
         flat = mixed_BV.view(-1)
-        where = torch.from_numpy(where_M).to(logp_BV.device)
-        flat[where] = torch.logaddexp(flat[where], share_M)
+        entries = torch.from_numpy(entry_M).to(logp_BV.device)
+        flat[entries] = torch.logaddexp(flat[entries], log_amount_M)
         return mixed_BV
 
     def advance(self, ids_BT: np.ndarray, state: CacheState) -> CacheState:
@@ -180,9 +184,9 @@ class CacheLM:
         self, ids_BT: np.ndarray, state: CacheState
     ) -> tuple[np.ndarray, np.ndarray, CacheState]:
         """Return −log p_k and log λ_k of each token (B, T, P), and the state after them."""
-        nats_BTP, number_BTN, after = self.evidence(ids_BT, state)
+        nats_BTP, number_BTO, after = self.evidence(ids_BT, state)
         with np.errstate(divide="ignore"):
-            return nats_BTP, np.log(self._weights(number_BTN)), after
+            return nats_BTP, np.log(self._weights(number_BTO)), after
 
     def _weights(self, number: np.ndarray) -> np.ndarray:
         """Return λ_k (…, P) for this number of matching remembered tokens of each order (…, n).
@@ -203,17 +207,17 @@ class CacheLM:
         """Return −log p_k of each token (B, T, P), c(v) for k = 1 … n (B, T, n), and the state after all tokens."""
         static_BT, part = self.model.score(ids_BT, state.part)
         ids_BL = np.concatenate([state.recent_BK, ids_BT], 1)
-        seen_PBT, number_PBT = counts(
+        seen_OBT, number_OBT = counts(
             self._keys(ids_BL), self._since(ids_BL), self.spec.window, self.spec.order
         )
         nats_PBT = [static_BT]
-        for seen_BT, number_BT in zip(seen_PBT, number_PBT, strict=True):
+        for seen_BT, number_BT in zip(seen_OBT, number_OBT, strict=True):
             with np.errstate(divide="ignore", invalid="ignore"):
                 nats_PBT.append(np.where(number_BT > 0, -np.log(seen_BT / number_BT), nats_PBT[-1]))
 
         return (
             np.stack(nats_PBT, -1),
-            np.stack(number_PBT, -1),
+            np.stack(number_OBT, -1),
             CacheState(part, self._after(ids_BL)),
         )
 
@@ -244,7 +248,7 @@ class CacheLM:
         weights_RP: np.ndarray,
         facts: dict[str, Any],
     ) -> Self:
-        """Return the model that `facts` describes."""
+        """Return the model for its saved facts, the weights among them; a subclass reads further ones."""
         return cls(spec, part, weights_RP)
 
     def save(self, folder: Path) -> None:
@@ -280,17 +284,17 @@ def range_of(number: np.ndarray) -> np.ndarray:
     return np.searchsorted(RANGES, number, side="right")
 
 
-def levels(recent_BK: np.ndarray, order: int) -> list[np.ndarray]:
+def matches_of(recent_BK: np.ndarray, order: int) -> list[np.ndarray]:
     """Return for k = 1 … n which remembered tokens followed the last k − 1 tokens of the stream; (B, K) bool."""
-    row_BK = recent_BK != NONE
-    rows = [row_BK]
+    match_BK = recent_BK != NONE
+    matches = [match_BK]
     for back in range(1, order):
         newest_B1 = recent_BK[:, recent_BK.shape[1] - back, None]
         before_BK = np.full_like(recent_BK, NONE)
         before_BK[:, back:] = recent_BK[:, : recent_BK.shape[1] - back]
-        row_BK = row_BK & (before_BK == newest_B1) & (newest_B1 != NONE)
-        rows.append(row_BK)
-    return rows
+        match_BK = match_BK & (before_BK == newest_B1) & (newest_B1 != NONE)
+        matches.append(match_BK)
+    return matches
 
 
 def counts(
@@ -299,7 +303,7 @@ def counts(
     window: int,
     order: int,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Count each of the last T tokens, L = K + T, in the K tokens before it.
+    """Count each of the last T tokens, L = K + T, in the K tokens before it; by blocks of C tokens, W = B · C in all.
 
     Returns:
         For k = 1 … n: how often the token followed its last k − 1 tokens there, and how often any token did; (B, T).
@@ -310,14 +314,14 @@ def counts(
     width = max(1, PAIRS // max(1, batch * window))
     windows_BSK = sliding_window_view(keys_BL, window, axis=1)
     for first in range(0, tokens, width):
-        some = slice(first, min(first + width, tokens))
-        start_C = np.arange(some.start, some.stop)
+        block = slice(first, min(first + width, tokens))
+        start_C = np.arange(block.start, block.stop)
         # Tokens before the document's begin are not remembered.
         hidden_BCK = start_C[:, None] + np.arange(window) < since_BL[:, start_C + window, None]
-        recent_NK = np.where(hidden_BCK, NONE, windows_BSK[:, some]).reshape(-1, window)
-        target_N1 = keys_BL[:, start_C + window].reshape(-1, 1)
-        for k, row_NK in enumerate(levels(recent_NK, order)):
-            number[k, :, some] = row_NK.sum(1).reshape(batch, -1)
-            seen[k, :, some] = (row_NK & (recent_NK == target_N1)).sum(1).reshape(batch, -1)
+        recent_WK = np.where(hidden_BCK, NONE, windows_BSK[:, block]).reshape(-1, window)
+        target_W1 = keys_BL[:, start_C + window].reshape(-1, 1)
+        for k, match_WK in enumerate(matches_of(recent_WK, order)):
+            number[k, :, block] = match_WK.sum(1).reshape(batch, -1)
+            seen[k, :, block] = (match_WK & (recent_WK == target_W1)).sum(1).reshape(batch, -1)
 
     return list(seen), list(number)

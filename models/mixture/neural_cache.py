@@ -135,7 +135,7 @@ class NeuralCacheLM(CacheLM):
         )
         weights_BP = self._weights(remembered_BK.sum(1)[:, None])
         amount_BK = share_BK * weights_BP[:, 1:]
-        return self._written_over(logp_BV, weights_BP[:, 0], amount_BK, after.recent_BK), after
+        return self._add_cache(logp_BV, weights_BP[:, 0], amount_BK, after.recent_BK), after
 
     def advance(self, ids_BT: np.ndarray, state: NeuralCacheState) -> NeuralCacheState:  # type: ignore[override]
         """Read T tokens of each stream without scoring them."""
@@ -197,7 +197,7 @@ class NeuralCacheLM(CacheLM):
         weights_RP: np.ndarray,
         facts: dict[str, Any],
     ) -> Self:
-        """Return the model that `facts` describes."""
+        """Return the model for its saved facts: the weights, θ and n."""
         return cls(
             spec,
             part,

@@ -21,7 +21,7 @@ from ..base import ModelError
 from ..bundles.bundle import Bundle
 from ..text.given import given_texts
 from ..tokens.vocabulary import batch_texts
-from .labelling.rows import LabelledBatch, Sequences
+from .labelling.rows import PaddedBatch, Sequences
 from .lm import NeuralLM, networks_in
 
 POSITIONS = 16_384
@@ -98,7 +98,7 @@ class Encoder:
             yield from self._read(batch, max(2, positions // len(batch.rows_B)))
 
     @torch.no_grad()
-    def _read(self, batch: LabelledBatch, width: int) -> Iterator[EncodedTexts]:
+    def _read(self, batch: PaddedBatch, width: int) -> Iterator[EncodedTexts]:
         """Read *width* positions at a time; all yields but the last one are empty."""
         ids_BT = torch.from_numpy(batch.ids_BT[:, :-1]).to(self.device)
         last_B = torch.from_numpy(batch.lengths_B - 2).to(self.device)

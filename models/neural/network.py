@@ -145,10 +145,10 @@ def require_weights_for(
         inner = spec.context * spec.embedding
 
     least = 4 * (vocabulary_size * spec.embedding + inner * spec.hidden)
-    size = least
-    if path.is_file():
-        size = path.stat().st_size
+    if not path.is_file():  # `load` says that it is missing
+        return
 
+    size = path.stat().st_size
     if size < least:
         raise ModelError(
             f"{path} has {size:,} bytes; a model of its options has over {least:,}", "bundle"

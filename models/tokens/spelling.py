@@ -401,37 +401,48 @@ def _ngrams(symbols_N: np.ndarray, starts_W: np.ndarray) -> Iterator[np.ndarray]
         ngram_N = np.where(inside_N, ngram_N + (longer_N << BITS * order), 0)
 
 
+def _last_symbols(ngrams_M: np.ndarray, count: int) -> np.ndarray:
+    """Return the n-grams of the last *count* symbols of n-grams."""
+    return ngrams_M & ((1 << BITS * count) - 1)
+
+
 def _estimate_orders(
     symbols_N: np.ndarray,
     starts_W: np.ndarray,
     weight_W: np.ndarray,
     uniform: float,
 ) -> list[Order]:
-    """Estimate p and γ of every n-gram of some words; *weight_W*: how often each word counts."""
+    """Estimate p of every n-gram of some words and γ of its context, by interpolated smoothing.
+
+    Args:
+        weight_W: How often each word counts.
+    """
     weight_N = np.repeat(weight_W, np.diff(np.append(starts_W, len(symbols_N))))
     counted = []
     for ngram_N in _ngrams(symbols_N, starts_W):
-        ngrams_M, row_N = np.unique(ngram_N[ngram_N > 0], return_inverse=True)
-        counted.append(
-            (ngrams_M, np.bincount(row_N, weight_N[ngram_N > 0], len(ngrams_M)).astype(np.int64))
-        )
+        inside_N = ngram_N > 0
+        ngrams_M, row_N = np.unique(ngram_N[inside_N], return_inverse=True)
+        count_M = np.bincount(row_N, weight_N[inside_N], len(ngrams_M)).astype(np.int64)
+        counted.append((ngrams_M, count_M))
 
     orders: list[Order] = []
-    for number, (ngrams_M, count_M) in enumerate(counted):
+    for order, (ngrams_M, count_M) in enumerate(counted, start=1):
         if not len(ngrams_M):
             break
-        if number + 1 < len(counted):
-            all_but_first = (1 << BITS * (number + 1)) - 1
-            longer = counted[number + 1][0]
-            suffixes, before = np.unique(longer & all_but_first, return_counts=True)
+
+        # Below the highest order, the number of different symbols before; after a begin, where none is, the occurrences.
+        if order < len(counted):
+            longer, _ = counted[order]
+            suffixes, before = np.unique(_last_symbols(longer, order), return_counts=True)
             count_M[np.searchsorted(ngrams_M, suffixes)] = before
+
         if orders:
             below = orders[-1]
-            below_M = below.p_M[
-                np.searchsorted(below.ngrams_M, ngrams_M & (1 << BITS * number) - 1)
-            ]
+            suffix_M = _last_symbols(ngrams_M, order - 1)
+            below_M = below.p_M[np.searchsorted(below.ngrams_M, suffix_M)]
         else:
             below_M = np.full(len(ngrams_M), uniform)
+
         orders.append(_interpolate_order(ngrams_M, count_M, below_M))
 
     return orders

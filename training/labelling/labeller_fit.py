@@ -41,7 +41,7 @@ from reviewlm.models.neural.architectures import RecurrentNetwork
 from reviewlm.models.neural.device import limited_threads, out_of_memory, require_device, to_device
 from reviewlm.models.neural.labelling.labeller import Labeller, input_tensors
 from reviewlm.models.neural.labelling.network import LabellingNetwork
-from reviewlm.models.neural.labelling.rows import LabelledBatch
+from reviewlm.models.neural.labelling.rows import PaddedBatch
 from reviewlm.models.neural.labelling.spec import LabellingOptions
 from reviewlm.models.neural.network import network_tensors
 from reviewlm.models.neural.output import NOT_SCORED
@@ -384,7 +384,7 @@ def pieces(lengths_B: np.ndarray, most: int) -> Iterator[slice]:
 
 def asked_features(
     network: LabellingNetwork,
-    batch: LabelledBatch,
+    batch: PaddedBatch,
     targets: np.ndarray,
 ) -> tuple[Tensor, Tensor]:
     """Return the features that have a target, and the targets (int64)."""

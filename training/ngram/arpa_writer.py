@@ -82,6 +82,7 @@ def write_arpa(
                     quote_style="never",
                 )
                 file.write(text.getbuffer())
+                # The tables may be mapped files: rows that are written need no memory any more.
                 for array in tables.arrays().values():
                     let_go(array)
 
@@ -140,11 +141,10 @@ def _lines(
         given_M = np.isin(np.arange(first, first + len(logp)), tables.given)
         p_M[given_M] = 0.0
 
-    spelled = [
-        surfaces.gather(ids_M).alias(str(place))
-        for place, ids_M in enumerate(_ids(tables, order, first, last))
-    ]
-    words = [pl.lit(word) for word in spelled]
+    words = []
+    for place, ids_M in enumerate(_ids(tables, order, first, last)):
+        words.append(pl.lit(surfaces.gather(ids_M).alias(str(place))))
+
     ngrams = pl.select(pl.concat_str(words, separator=" ").alias("ngram")).to_series()
     columns = [pl.Series("p", p_M), ngrams]
     if order < tables.order:
@@ -170,7 +170,9 @@ def _ids(
         return [np.arange(first, min(last, tables.vocabulary_size))]
     row_M = np.arange(first, min(last, len(tables.logp[order - 1])))
     places = []
+    # From the last word back: the context of an n-gram is a row of the order below, and at order 1 a row is an id.
     for followers in reversed(tables.followers[: order - 1]):
         places.append(followers.word_M[row_M])
         row_M = followers.contexts(row_M)
+
     return [row_M, *reversed(places)]

@@ -18,7 +18,7 @@ from ..device import require_device, to_device
 from ..network import fill_network, network_tensors
 from ..spec import WEIGHTS
 from .network import LabellingNetwork, empty_network
-from .rows import LabelledBatch, Sequences
+from .rows import PaddedBatch, Sequences
 from .spec import LabellingOptions
 
 if TYPE_CHECKING:
@@ -94,6 +94,6 @@ class Labeller:
         return cls(spec, network.to(device))
 
 
-def input_tensors(batch: LabelledBatch, device: torch.device) -> list[torch.Tensor]:
+def input_tensors(batch: PaddedBatch, device: torch.device) -> list[torch.Tensor]:
     """Return the arguments of the network for a batch."""
     return [to_device(torch.from_numpy(array), device) for array in (batch.ids_BT, batch.lengths_B)]

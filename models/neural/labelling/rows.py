@@ -1,4 +1,4 @@
-"""Store token sequences as rows of different lengths, and read them in batches.
+"""Hold token sequences as rows of different lengths in one array, and pad them to batches.
 
 The form is that of a token stream (`models/streams.py`), so memory-mapped ids can be passed without a copy.
 Shapes: D rows, P positions of all of them, B rows of a batch, T positions of the longest of these, M positions of all
@@ -19,8 +19,8 @@ from ...streams import side_by_side
 from ...tokens.special import STARS
 
 
-class LabelledBatch(NamedTuple):
-    """Sequences side by side: their numbers rows_B, ids_BT (0 in the padding), and lengths_B, all int64."""
+class PaddedBatch(NamedTuple):
+    """Sequences padded to one length: their numbers rows_B, ids_BT (0 in the padding), and lengths_B, all int64."""
 
     rows_B: np.ndarray
     ids_BT: np.ndarray
@@ -76,8 +76,10 @@ class Rows:
     def positions(self, rows_B: np.ndarray) -> np.ndarray:
         """Return the indices in `ids_P` of all positions of the chosen rows, row after row."""
         lengths_B = self.lengths[rows_B]
-        before_B = np.cumsum(lengths_B) - lengths_B
-        return np.repeat(self.offsets[rows_B] - before_B, lengths_B) + np.arange(lengths_B.sum())
+        # A row's indices are those of the result, moved from where it begins there to where it begins in `ids_P`.
+        begins_B = np.cumsum(lengths_B) - lengths_B
+        moved_by_B = self.offsets[rows_B] - begins_B
+        return np.repeat(moved_by_B, lengths_B) + np.arange(lengths_B.sum())
 
     def ids_of(self, rows_B: np.ndarray) -> np.ndarray:
         """Return the ids of the chosen rows, row after row."""
@@ -85,6 +87,7 @@ class Rows:
         begins = self.offsets[rows_B]
         ends = self.offsets[rows_B + 1]
         rows = [ids_P[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+        # The empty array gives the number format where no row is chosen.
         return np.concatenate([ids_P[:0], *rows])
 
     def require_ids(self, entries: int) -> None:
@@ -148,15 +151,15 @@ class Sequences(Rows):
             self.ids_of(rows_B), np.concatenate([[0], np.cumsum(self.lengths[rows_B])])
         )
 
-    def batch(self, rows_B: np.ndarray) -> LabelledBatch:
+    def batch(self, rows_B: np.ndarray) -> PaddedBatch:
         """Return the chosen sequences, one or more, side by side, in the order given, perhaps one of them repeated."""
         lengths_B = self.lengths[rows_B]
         inside_BT = np.arange(lengths_B.max()) < lengths_B[:, None]
         ids_BT = np.zeros(inside_BT.shape, np.int64)
         ids_BT[inside_BT] = self.ids_of(rows_B)
-        return LabelledBatch(rows_B, ids_BT, lengths_B)
+        return PaddedBatch(rows_B, ids_BT, lengths_B)
 
-    def by_length(self, positions: int) -> Iterator[LabelledBatch]:
+    def by_length(self, positions: int) -> Iterator[PaddedBatch]:
         """Yield all rows in batches of at most *positions* padded positions, or of one row; longest first.
 
         They are sorted by length, so that padding is short; the batch's `rows_B` has their numbers.

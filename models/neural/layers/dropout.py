@@ -3,10 +3,10 @@
 All are for training only; callers skip them in evaluation. Kept values are multiplied by 1 / (1 − p), so that the
 expected value is that of evaluation.
 
-Masks are drawn once per call of the network, so "a window" below is the tokens of one call. A window is read in pieces
-if not all streams are read at a time (`TrainingSpec.micro_batch`). With k2 > k1 it is also cut where the next window's
-past begins and where a stream was reset (`tbptt.read_window`). Each piece draws its own masks, and so does a past that
-is read again.
+Masks are drawn once per call of the network, so "a window" below is the tokens of one call. One window of training
+takes several calls if not all streams are read at a time (`TrainingSpec.micro_batch`), or if the gradient flows back
+beyond it (k2 > k1, see `tbptt.read_window`). Each call draws its own masks, also for tokens that are read again.
+
 Shape legend: see `models/base.py`; G = number of gates × H.
 """
 
@@ -32,9 +32,11 @@ def draw_keep_mask(
     Four entries come from each 64-bit random number. On the CPU, drawing one number per entry (as
     `torch.nn.functional.dropout` does) makes the whole layer take twice as long, forward and backward.
     """
-    words = torch.empty((shape.numel() + 3) // 4, dtype=torch.int64, device=device)
-    bits = words.random_(-(2**63), None).view(torch.int16)[: shape.numel()]
-    return (bits >= share - LEVELS // 2).view(shape)
+    numbers = torch.empty((shape.numel() + 3) // 4, dtype=torch.int64, device=device)
+    numbers.random_(-(2**63), None)
+    # 16 bits with a sign: from −LEVELS / 2 on, each of LEVELS values is as probable.
+    levels = numbers.view(torch.int16)[: shape.numel()]
+    return (levels >= share - LEVELS // 2).view(shape)
 
 
 def bernoulli_mask(
@@ -48,8 +50,8 @@ def bernoulli_mask(
         shape: Of the mask.
         p: In [0, 1).
         like: Gives the device, and the number format if it is wider than float32: 1 / (1 − p) rounded to bfloat16
-            would shift the mean. On a GPU the mask has its number format in any case, and the chance is that of the
-            rounded factor, so the mean stays.
+            would shift the mean. On a GPU the mask has its number format in any case: there 1 / (1 − p) is rounded
+            first, and an entry is kept with the chance 1 / that, so the mean stays.
     """
     share = min(round(p * LEVELS), LEVELS - 1)
     if share == 0:

@@ -225,8 +225,8 @@ def in_format(
 ) -> Tensor:
     """Return a matrix in the number format of the products; in bf16 padded with zero features to a multiple of 32.
 
-    These features change no product. Rows that begin at multiples of 64 bytes make products up to a quarter faster (E
-    650).
+    These features change no product. Rows that begin at multiples of 64 bytes make products up to a quarter faster
+    (with 650 features).
 
     Args:
         matrix_RE: Features, or rows of weights.
@@ -237,8 +237,8 @@ def in_format(
     missing = -features % FEATURE_MULTIPLE
     if dtype != torch.bfloat16 or not (missing or spare):
         return matrix_RE.to(dtype)
-    padded_RX = matrix_RE.new_empty(rows + spare, features + missing, dtype=dtype)
-    padded_RX[:rows, :features] = matrix_RE
-    padded_RX[:rows, features:] = 0
-    padded_RX[rows:] = 0
-    return padded_RX
+    padded = matrix_RE.new_empty(rows + spare, features + missing, dtype=dtype)
+    padded[:rows, :features] = matrix_RE
+    padded[:rows, features:] = 0
+    padded[rows:] = 0
+    return padded

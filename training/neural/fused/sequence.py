@@ -55,20 +55,21 @@ def run_sequence(
         h_BTH (in *dtype*), every hidden state; and the last state, in the format of the weights.
     """
     W_ih, W_hh, b_ih, b_hh = weights
-    apart = layer.bias_of_past  # type: ignore[attr-defined]
+    takes_b_hh = layer.bias_of_past  # type: ignore[attr-defined]
+    # Different inputs alone are multiplied; rows_BT says which of them is read at a position.
     x, rows_BT = inputs if isinstance(inputs, RepeatedInputs) else (inputs, None)
     a_TBG = InputProduct.apply(
         x,
         rows_BT,
         W_ih,
-        b_ih if apart else b_ih + b_hh,
+        b_ih if takes_b_hh else b_ih + b_hh,
         dtype,
     )
-    of_past = (W_hh, b_hh) if apart else (W_hh,)
+    recurrent_weights = (W_hh, b_hh) if takes_b_hh else (W_hh,)
     h_TBH, *after = layer.apply(
         a_TBG,
         *state,
-        *of_past,
+        *recurrent_weights,
         dtype,
         keep_BT,
         *options,

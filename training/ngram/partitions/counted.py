@@ -3,6 +3,10 @@
 Windows are sorted backwards, from the last token on. Then the n-grams of order k are neighbours, those with the same
 suffix (the n-gram without its first word) too, and the row of the suffix at the order below is a cumulated sum. Rows
 are numbered within the partition, so they need 32 bits, however large the text is. Only sums leave it (`PartSums`).
+
+Shapes: P windows of the partition, U different ones, N words of a window, V entries of the vocabulary, M n-grams of an
+order. A code is an id + 1; 0 stands before the begin of a document. *Greatest* n-grams are the last ones in this order:
+`lmplz` counts them in another way, and the discounts can follow it (`kneser_ney.counts_of_counts`).
 """
 
 from __future__ import annotations
@@ -53,7 +57,7 @@ class CountedPart(NamedTuple):
 
 
 class OpenRow(NamedTuple):
-    """The n-gram of a partition that is the greatest one read backwards, and its raw and adjusted counts."""
+    """Raw and adjusted count of the greatest n-gram of an order, which `lmplz` has not finished at its end."""
 
     raw: int
     adjusted: int
@@ -68,7 +72,7 @@ class PartSums(NamedTuple):
         numbers: How many have the adjusted count 0, 1, … `HIGHEST` and more, by order from 2 on.
         followed_V: Number of different words before each word; int64.
         greatest: Last word of the context of the greatest bigram that ends with the greatest word; −1: none.
-        open_rows: The greatest n-gram read backwards, by order from 2 on, until there is none.
+        open_rows: The greatest n-gram, by order from 2 on, until there is none.
         unseen: Number of held-out tokens whose n-gram is not among those counted, by order from 2 on.
     """
 
@@ -111,7 +115,7 @@ def count_part(
     Raises:
         ModelError: More windows than 32 bits can number; kind "input".
     """
-    code_NP, source_P = _joined(blocks)
+    code_NP, source_P = _concatenate(blocks)
     order, windows = code_NP.shape
     if windows >= 1 << 31:
         raise ModelError(
@@ -129,8 +133,10 @@ def count_part(
         source_P = source_P.take(order_P)
         changed_P = np.diff(source_P, prepend=-1) != 0
 
-    different = np.flatnonzero(shared_P < length_P)
-    place_P = np.cumsum(shared_P < length_P, dtype=np.int32) - 1
+    # A window shares its first words, backwards, with the one before; if it shares all, the two are equal.
+    is_new_P = shared_P < length_P
+    different = np.flatnonzero(is_new_P)
+    place_P = np.cumsum(is_new_P, dtype=np.int32) - 1
     part_orders = []
     row_P = code_NP[0].astype(np.int32) - 1  # at order 1, the id
     for k in range(2, order + 1):
@@ -148,29 +154,34 @@ def count_part(
                 source_P.take,
             )
         first_M = code_NP[k - 1].take(at_M).astype(np.int32) - 1
+        # After a begin, where nothing can stand before, the occurrences; the others follow from the order above.
+        adjusted_M = np.where(rules.given_V.take(first_M), raw_M, 0)
         rows = OrderRows(
             place_P.take(at_M),
             suffix_M,
-            raw_M,
+            adjusted_M,
             raw_M,
             kept_M,
         )
-        adjusted_M = np.where(rules.given_V.take(first_M), raw_M, 0)
-        part_orders.append(rows._replace(adjusted_M=adjusted_M))
+        part_orders.append(rows)
         row_P = np.cumsum(new_P, dtype=np.int32) - 1
 
-    part = CountedPart(code_NP.take(different, axis=1), _adjusted(part_orders))
-    unseen = _unseen(part, held_out, len(rules.given_V))
+    part = CountedPart(code_NP.take(different, axis=1), _adjust_counts(part_orders))
+    unseen = _count_unseen(part, held_out, len(rules.given_V))
     return part, _sums(part, rules, unseen)
 
 
-def _joined(blocks: Sequence[Windows]) -> tuple[np.ndarray, np.ndarray]:
+def _concatenate(blocks: Sequence[Windows]) -> tuple[np.ndarray, np.ndarray]:
     codes = np.concatenate([one.code_NP for one in blocks], axis=1)
     return codes, np.concatenate([one.source_P for one in blocks])
 
 
-def _adjusted(orders: list[OrderRows]) -> tuple[OrderRows, ...]:
-    """Return the orders with a(g): occurrences at the highest one or after a begin, else different words before."""
+def _adjust_counts(orders: list[OrderRows]) -> tuple[OrderRows, ...]:
+    """Return the orders with a(g): occurrences at the highest one or after a begin, else different words before.
+
+    Args:
+        orders: `adjusted_M` is 0 for n-grams that do not stand after a begin.
+    """
     done = [orders[-1]._replace(adjusted_M=orders[-1].raw_M)]
     for rows, above in zip(orders[-2::-1], orders[:0:-1], strict=True):
         before_M = np.bincount(above.suffix_M, minlength=len(rows.at_M)).astype(np.int32)
@@ -196,7 +207,7 @@ def _sums(
         numbers.append(np.bincount(capped_M, minlength=HIGHEST + 1))
 
     followed_V = np.bincount(part.orders[0].suffix_M, minlength=len(rules.given_V))
-    greatest, open_rows = _open_rows(part, rules)
+    greatest, open_rows = _find_open_rows(part, rules)
     return PartSums(
         tuple(counted),
         tuple(kept),
@@ -208,8 +219,8 @@ def _sums(
     )
 
 
-def _open_rows(part: CountedPart, rules: PartRules) -> tuple[int, tuple[OpenRow, ...]]:
-    """Return the greatest context's last word and the n-grams of `NGramCounts.open_rows`, as far as they are here."""
+def _find_open_rows(part: CountedPart, rules: PartRules) -> tuple[int, tuple[OpenRow, ...]]:
+    """Return `PartSums.greatest` and `PartSums.open_rows`: those of `NGramCounts.open_rows`, if they are in this part."""
     found: list[OpenRow] = []
     greatest = -1
     row = rules.greatest
@@ -228,7 +239,7 @@ def _open_rows(part: CountedPart, rules: PartRules) -> tuple[int, tuple[OpenRow,
     return greatest, tuple(found)
 
 
-def _unseen(
+def _count_unseen(
     part: CountedPart,
     held_out: Sequence[Windows],
     vocabulary_size: int,
@@ -240,16 +251,17 @@ def _unseen(
     if not held_out:
         return (0,) * len(part.orders)
 
-    code_NP, _ = _joined(held_out)
+    code_NP, _ = _concatenate(held_out)
     unseen = []
     row_P = code_NP[0].astype(np.int64) - 1
     for k, rows in enumerate(part.orders, start=2):
-        own_M = rows.suffix_M.astype(np.int64) * (vocabulary_size + 1)
-        own_M += part.code_NU[k - 1].take(rows.at_M)
+        # Key of an n-gram: the row of its suffix and its first word. The rows are sorted by it.
+        key_M = rows.suffix_M.astype(np.int64) * (vocabulary_size + 1)
+        key_M += part.code_NU[k - 1].take(rows.at_M)
         inside = np.flatnonzero((row_P >= 0) & (code_NP[k - 1] > 0))
-        asked_P = row_P[inside] * (vocabulary_size + 1) + code_NP[k - 1][inside]
-        at_P = np.searchsorted(own_M, asked_P)
-        found_P = np.append(own_M, -1).take(at_P) == asked_P
+        key_P = row_P[inside] * (vocabulary_size + 1) + code_NP[k - 1][inside]
+        at_P = np.searchsorted(key_M, key_P)
+        found_P = np.append(key_M, -1).take(at_P) == key_P
         row_P[inside] = np.where(found_P, at_P, -1)
         # A shorter window keeps the row of its longest n-gram, which says whether that one was seen.
         row_P[(code_NP[k - 1] == 0) & (row_P >= 0)] = np.iinfo(np.int64).max
