@@ -233,11 +233,10 @@ def worst_errors(
         if predicted.review_ids[row] in texts
     ]
     if cost_N is None:
-        worth = np.zeros(len(predicted))
-    else:
-        worth = np.nan_to_num(cost_N, nan=np.inf)
+        cost_N = np.zeros(len(predicted))
 
-    return sorted(mistakes, key=lambda row: (-worth[row], predicted.review_ids[row]))[:count]
+    order_N = -np.nan_to_num(cost_N, nan=np.inf)
+    return sorted(mistakes, key=lambda row: (order_N[row], predicted.review_ids[row]))[:count]
 
 
 def classifier_page(results: ClassificationResults, drawings: Sequence[WrittenDrawing]) -> Page:

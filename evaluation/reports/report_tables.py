@@ -237,21 +237,23 @@ def adapts(row: Mapping[str, Any]) -> bool:
 def about_models(results: RunResults) -> str:
     """Return the caption of the first table: what its columns mean."""
     rows = results.table.to_dicts()
-    several = len({row["vocabulary"] for row in rows}) > 1
-    observed = max((int(model.observed.get("reviews", 0)) for model in results.models), default=0)
+    vocabularies = {row["vocabulary"] for row in rows}
+    sample_size = max(
+        (int(model.observed.get("reviews", 0)) for model in results.models), default=0
+    )
     base = results.baseline if len(rows) > 1 else ""
     parts = [f"{rows[0]['reviews']:,} test reviews, best model first."]
     for figure in figures_at(TERMINAL):
         unmeasured = (figure is BASELINE_GAIN and not base) or (
-            figure.name == "hit@1" and not observed
+            figure.name == "hit@1" and not sample_size
         )
         if not unmeasured:
             heading = figure.heading(base)
             parts.append(f"{heading[:1].upper()}{heading[1:]}: {figure.meaning}.")
 
-    if observed:
-        parts.append(f"The sample: {observed:,} reviews.")
-    if several:
+    if sample_size:
+        parts.append(f"The sample: {sample_size:,} reviews.")
+    if len(vocabularies) > 1:
         parts.append("Perplexities compare models of one vocabulary only.")
     parts.append(about_intervals(results.confidence))
     return " ".join(parts)

@@ -17,7 +17,7 @@ FORMAT = 1
 TEST_REVIEWS = "test reviews"
 """Name of the digest of the test reviews among the digests of a run."""
 MACHINE = ("execution.", "preset")
-"""Settings that belong to the machine or only name others: a difference in them changes no result."""
+"""Beginnings of the settings that belong to the machine or only name a set of others: they change no result."""
 
 
 def record_of(results: RunResults) -> dict[str, Any]:
@@ -71,19 +71,23 @@ def read_records(reports: Path) -> dict[str, dict[str, Any]]:
 def run_of_bundle(
     reports: Path,
     digest: str,
-    but: str = "",
+    except_run: str = "",
 ) -> dict[str, Any] | None:
     """Return the record of the run whose winner is this bundle, with its folder's name as "folder"; else None.
 
-    Of several, it is the newest that promoted the bundle, else the newest. *but* is the folder of the run that asks.
+    Of several, it is the newest that promoted the bundle, else the newest. *except_run* is the folder of the run that
+    asks.
     """
-    records = read_records(reports).items()
-    made = []
-    for name, one in records:
-        if name != but and one.get("bundle") == digest != "":
-            made.append({**one, "folder": name})
+    if not digest:
+        return None
 
-    return max(made, key=lambda record: record["promoted"] is True, default=None)
+    runs = []
+    for name, record in read_records(reports).items():
+        if name != except_run and record.get("bundle") == digest:
+            runs.append({**record, "folder": name})
+
+    promoting = [run for run in runs if run["promoted"] is True]
+    return next(iter([*promoting, *runs]), None)  # the newest are first
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

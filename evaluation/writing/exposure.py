@@ -28,9 +28,9 @@ from reviewlm.models.streams import TokenStream, write_stream
 if TYPE_CHECKING:
     from reviewlm.models.bundles.bundle import Bundle
 
-POSITIONS = 1_024
-"""Tokens that are scored at a time, as in all scores at most this many. Canaries are short, so batches have many rows
-anyway, and with 4,096 tokens the largest moment of an audit of Kaggle's `small` was here: 482 MiB instead of 437."""
+TOKENS_PER_BATCH = 1_024
+"""Maximum number of tokens in a batch. Canaries are short, so a batch has many rows anyway. With 4,096 tokens this step
+needed the most memory of an audit of Kaggle's `small`: 482 MiB instead of 437."""
 TABLE = {
     "canary": pl.String,
     "copies": pl.Int64,
@@ -42,6 +42,7 @@ TABLE = {
 }
 """Columns of the table that `measure_exposure` returns: one row for each planted canary."""
 FACTS = ("exposure_max", "exposure_mean", "exposure_once", "exposure_limit")
+"""Figures in bits: of all canaries with a rank, of those planted once, and the largest possible one."""
 KNOWN_SHARE = 0.001
 """A canary is known by heart if it ranks first, or among this share of itself and the candidates."""
 
@@ -62,24 +63,26 @@ def measure_exposure(
         work: A folder that does not exist yet; it is removed at the end.
 
     Returns:
-        The table `TABLE`, and facts: canaries, canaries_unknown (canaries with an out-of-vocabulary word, which have no
-        exposure), canaries_written (samples that contain one), canaries_once (that have a rank and were planted once),
-        canaries_known (those of them that are known by heart, `KNOWN_SHARE`), and `FACTS`. These are None if no canary
-        has a rank.
-    """
-    texts = []
-    if canaries:
-        texts = list(canaries.texts)
+        The table `TABLE`, and the facts:
 
-    if canaries is None or not texts:
+        - `canaries`: number of canaries;
+        - `canaries_unknown`: canaries with an out-of-vocabulary word, which have no rank and no exposure;
+        - `canaries_written`: samples that contain a canary;
+        - `canaries_once`: canaries that have a rank and were planted once;
+        - `canaries_known`: canaries among the `canaries_once` that are known by heart (`KNOWN_SHARE`);
+        - `FACTS`: all None if no canary has a rank.
+    """
+    if canaries is None or not canaries.texts:
         names = ("", "_unknown", "_written", "_once", "_known")
         facts = {f"canaries{name}": 0 for name in names}
         return pl.DataFrame(schema=TABLE), {**facts, **dict.fromkeys(FACTS)}
 
+    texts = list(canaries.texts)
     drawn = canaries.draw(candidates)
     rows = _score_texts(bundle, [*texts, *drawn], canaries.stars, work)
     nats = rows["nats"].to_numpy()
     planted_P, candidates_R = np.split(nats, [len(texts)])
+    # A canary with an out-of-vocabulary word has no score of its own.
     planted_P = np.where(rows["oov"].to_numpy()[: len(texts)] > 0, np.nan, planted_P)
     lowered = samples.str.to_lowercase()
     written = [int(lowered.str.contains(text, literal=True).sum()) for text in texts]
@@ -96,8 +99,8 @@ def measure_exposure(
     table = table.with_columns(pl.col("nats", "rank", "exposure").fill_nan(None))
     measured = table.drop_nulls("exposure")
     once = measured.filter(pl.col("copies") == 1)
-    known_until = max(1, int(KNOWN_SHARE * (candidates + 1)))
-    known = int((once["rank"] <= known_until).sum())
+    highest_known_rank = max(1, int(KNOWN_SHARE * (candidates + 1)))
+    known = int((once["rank"] <= highest_known_rank).sum())
     found: dict[str, Any] = {"canaries": len(texts)}
     found["canaries_unknown"] = table.height - measured.height
     found["canaries_written"] = int(lowered.str.contains_any(texts).sum())
@@ -120,7 +123,7 @@ def _score_texts(
     ids = [f"{number:06d}" for number in range(len(texts))]
     reviews = as_reviews(pl.DataFrame({"review_id": ids, "text": texts}), stars)
     write_stream(work, bundle.vocabulary, [reviews])
-    rows = score_stream(bundle, TokenStream.open(work), tokens_per_batch=POSITIONS)
+    rows = score_stream(bundle, TokenStream.open(work), tokens_per_batch=TOKENS_PER_BATCH)
     shutil.rmtree(work)
     return rows
 
@@ -130,8 +133,8 @@ def ranks(nats_P: np.ndarray, candidates_R: np.ndarray) -> np.ndarray:
 
     A canary with probability 0 comes last, and one without a score (NaN) has no rank.
     """
-    until = np.searchsorted(np.sort(candidates_R), nats_P, side="right")
-    return np.where(np.isnan(nats_P), np.nan, 1 + until)
+    not_above_P = np.searchsorted(np.sort(candidates_R), nats_P, side="right")
+    return np.where(np.isnan(nats_P), np.nan, 1 + not_above_P)
 
 
 def exposures(nats_P: np.ndarray, candidates_R: np.ndarray) -> np.ndarray:
