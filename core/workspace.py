@@ -1,4 +1,4 @@
-"""Say where a run keeps its results and how this machine computes them: what a stage takes beside its own section."""
+"""Name the home folder, the experiment and the settings of execution that a stage takes beside its section of settings."""
 
 from __future__ import annotations
 

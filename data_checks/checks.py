@@ -21,7 +21,7 @@ from pydantic import AfterValidator, ConfigDict
 
 from reviewlm.core.errors import Unreadable
 from reviewlm.data_checks.report import CRITICAL, Severity
-from reviewlm.data_checks.text_runs import RUNS, TOGETHER, runs_of
+from reviewlm.data_checks.text_runs import RUNS, TEXTS_AT_A_TIME, runs_of
 
 EXAMPLES = 5
 TEXT = "text"
@@ -181,7 +181,7 @@ class Table:
 
         for path in self.source:
             with ParquetFile(path, pre_buffer=False) as file:
-                for batch in file.iter_batches(TOGETHER, columns=[TEXT], use_threads=False):
+                for batch in file.iter_batches(TEXTS_AT_A_TIME, columns=[TEXT], use_threads=False):
                     # pyarrow also returns columns such as "text.en", which may stand first
                     yield pl.Series(TEXT, batch.column(TEXT), dtype=pl.String)
 

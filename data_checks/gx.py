@@ -1,9 +1,10 @@
-"""Let Great Expectations judge figures: the only module that knows the package, and that uses little of it.
+"""Judge measured figures with Great Expectations; no other module imports the package.
 
 Polars measures all figures of a table in one pass (`data_checks/checks.py`). They form a table of one row, with one
-expectation for each: its minimum (of a share of rows) or maximum lies between limits. Of an expectation two methods are
-called, `get_validation_dependencies` and `metrics_validate`; its verdicts and result objects are those of the package,
-so its stores, checkpoints and actions accept them. `make test-gx` runs the tests with another release.
+expectation for each column: its maximum, which is the figure, lies between limits. A share of rows has only a lower
+limit. Of an expectation two methods are called, `get_validation_dependencies` and `metrics_validate`. Verdicts and
+result objects are those of the package, so its stores, checkpoints and actions accept them. `make test-gx` runs the
+tests with another release.
 
 Great Expectations takes over two seconds to import, so it is imported inside functions. A third of that is scipy's
 statistics, which only expectations need that are not used here: they are imported at their first use.
@@ -25,18 +26,13 @@ from typing import Any
 from reviewlm.core.processes.memory import lasting_objects
 from reviewlm.data_checks.checks import MeasuredCheck
 
-FACT = "column.max"
-"""Metric of Great Expectations whose value is that of a figure: the table has one row."""
-
 
 @cache
 def great_expectations() -> Any:
     """Import Great Expectations on first use, without usage statistics and without the warnings of its imports."""
     os.environ["GX_ANALYTICS_ENABLED"] = "False"
-    with (
-        warnings.catch_warnings(),
-        lasting_objects(),
-    ):  # with collections the import takes a fifth longer
+    # Without the garbage collector, which makes the import a fifth longer.
+    with warnings.catch_warnings(), lasting_objects():
         warnings.simplefilter("ignore", DeprecationWarning)
         import_at_first_use("scipy", "stats")
         import_module("great_expectations.expectations")
@@ -44,9 +40,9 @@ def great_expectations() -> Any:
 
 
 def import_at_first_use(package: str, name: str) -> None:
-    """Let a module of a package be imported by the first use of something in it, not by who only imports its name.
+    """Defer the import of a package's module until something in it is used; `import` alone does not load it then.
 
-    Nothing changes if it is imported already.
+    Nothing changes if it is loaded already.
     """
     whole = f"{package}.{name}"
     if whole in sys.modules:

@@ -16,7 +16,7 @@ MOJIBAKE = (
 The misread characters are an accented letter, a sign above U+007F, a curly quotation mark or dash, a byte order mark,
 or an emoji."""
 RUNS = ("word_run", "character_run")
-TOGETHER = 10_000
+TEXTS_AT_A_TIME = 10_000
 """Texts whose bytes are copied at a time."""
 
 
@@ -27,16 +27,17 @@ def runs_of(texts: pl.Series) -> pl.Series:
     separated by single spaces or line breaks and compared as written; two separators in a row end a run.
     `character_run` is 9 for "sooooooooo"; spaces and line breaks do not count.
     """
-    # Compiles; a run that re-uses all does not need it.
+    # Imported here because the import compiles: a stage whose result is in the store does not need it.
     from reviewlm.data_checks.run_kernels import longest_runs
 
     runs_NC = np.zeros((len(texts), 2), np.int32)
-    for first in range(0, len(texts), TOGETHER):
+    for first in range(0, len(texts), TEXTS_AT_A_TIME):
         array = (
-            texts.slice(first, TOGETHER)
+            texts.slice(first, TEXTS_AT_A_TIME)
             .fill_null("")
             .to_arrow(compat_level=pl.CompatLevel.oldest())
         )
+        # 64-bit offsets of the texts in the bytes; a sliced array begins at an entry of its own.
         _, offsets, data = array.buffers()
         begins_N = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset)
         if data:

@@ -13,19 +13,20 @@ from reviewlm.serving.engine.live_text import Begin, Fail, LiveText, drop_ended
 WordKey = tuple[tuple[int, ...], str]
 TOGETHER = 8
 """Prompts that are searched in the same batches."""
-KEPT = 64
+KEPT_PROMPTS = 64
+"""Prompts whose continuations are kept."""
 KEPT_TOKENS = 1_024
-"""Prompts whose ways are kept, and the largest number of tokens of one of them."""
+"""Largest number of tokens of a prompt whose continuations are kept."""
 
 
 class BegunWords:
-    """The texts that wait until it is known how their prompts may go on.
+    """The queue of texts whose prompts end within a word, until the possible continuations of that word are known.
 
     Args:
         bundle: Model and vocabulary.
         contexts: Has the states of what comes before the words.
         megabytes: Largest size of what the searches have read.
-        begin: Begins with a text.
+        begin: Starts the generation of a text.
         fail: Ends texts with an error.
     """
 
@@ -38,7 +39,7 @@ class BegunWords:
         fail: Fail,
     ) -> None:
         self._vocabulary = bundle.vocabulary
-        self._most = 1e6 * megabytes
+        self._most_bytes = 1e6 * megabytes
         self._begin = begin
         self._fail = fail
         self._reader = PrefixReader(
@@ -48,17 +49,17 @@ class BegunWords:
         self._known: OrderedDict[WordKey, list[Way]] = OrderedDict()
         self._steps: Steps[list[list[Way]]] | None = None
         self._searched: list[WordKey] = []
-        self._together = TOGETHER  # 1: after a failure
+        self._together = TOGETHER  # 1 in the search after a failure
 
     def add(self, text: LiveText) -> None:
         """Find out how a text may go on; what comes before its last word has been read."""
         self._waiting.setdefault((tuple(text.prefix), text.generation.prompt), []).append(text)
 
     def advance(self, width: int) -> None:
-        """Search on until about *width* token sequences were read, then begin with the texts whose ways are known."""
+        """Search on until about *width* token sequences were read; start the texts whose continuations are known then."""
         drop_ended(self._waiting)
-        most = self._reader.rows + width
-        while self._waiting and self._reader.rows < most:
+        most_rows = self._reader.rows + width
+        while self._waiting and self._reader.rows < most_rows:
             try:
                 self._steps = self._steps or self._search()
                 next(self._steps)
@@ -75,10 +76,10 @@ class BegunWords:
         if not self._waiting:
             self._steps = None
 
-        self._reader.forget_oldest(self._most if self._waiting else 0)
+        self._reader.forget_oldest(self._most_bytes if self._waiting else 0)
 
     def _search(self) -> Steps[list[list[Way]]]:
-        """Begin with the texts whose ways are kept, and return the search for those of the next ones."""
+        """Start the texts whose continuations are kept, and return the search for those of the next prompts."""
         for key in [key for key in self._waiting if key in self._known]:
             self._known.move_to_end(key)
             self._begin_in(key, self._known[key])
@@ -95,10 +96,10 @@ class BegunWords:
         return run_together(self._reader, *searches)
 
     def _begin_in(self, key: WordKey, ways: list[Way]) -> None:
-        """Draw the way of each text of a prompt and begin with it."""
+        """Draw a continuation for each text of a prompt and start its generation."""
         if len(key[0]) <= KEPT_TOKENS:
             self._known[key] = ways
-            if len(self._known) > KEPT:
+            if len(self._known) > KEPT_PROMPTS:
                 self._known.popitem(last=False)
 
         for text in self._waiting.pop(key, []):

@@ -21,7 +21,7 @@ from reviewlm.serving.engine.token_places import places_of_ids, token_places
 
 Key = TypeVar("Key", bound=Hashable)
 Begin = Callable[["LiveText"], None]
-"""Begins with a text."""
+"""Starts the generation of a text."""
 Fail = Callable[[Sequence["LiveText"], Exception], None]
 """Ends texts with an error."""
 CHARACTER = 4
@@ -100,7 +100,7 @@ class LiveText(SampledText):
         )
 
     def begin_in(self, ways: list[Way]) -> None:
-        """Begin in one of the ways to go on from the prompt."""
+        """Draw one of the ways to continue the prompt's last word, and begin the text with it."""
         generation = self.generation
         self.start = start_by(
             ways,

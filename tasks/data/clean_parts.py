@@ -58,7 +58,11 @@ def _parts(
     split: str,
     first: int,
 ) -> Iterator[GroupPart]:
-    """Yield the row groups with reviews of a split, whose first one is in the row *first* of the table."""
+    """Yield the row groups that have reviews of a split.
+
+    Args:
+        first: Row of the table in which the split's first review is.
+    """
     groups = row_groups(folder / TABLE)
     for number, row in groups_of_split(folder, split):
         yield GroupPart(keep_file(groups.piece(number)), max(0, row - first))
@@ -126,22 +130,23 @@ def write_on_nodes(
         folder: Folder of the stream, which exists.
         clean: The prepared data.
         canaries: To be planted among the reviews.
-        report: Is told, again and again, how many reviews are encoded.
+        report: Called with the number of reviews encoded so far.
     """
     before = SPLITS[: SPLITS.index(split)]
     first = sum(int(clean.facts["splits"][name]["reviews"]) for name in before)
     encode = engine.put(partial(_encode_part, vocabulary, split, canaries))
-    made = []
+    encoded = []
     for content, start in _parts(clean.folder, engine.put_file, split, first):
-        made.append(engine.submit(encode, content, start, results=2))
+        encoded.append(engine.submit(encode, content, start, results=2))
 
     done = 0
-    for reviews in engine.fetch(one[1] for one in made):
+    for reviews in engine.fetch(count for _, count in encoded):
         done += reviews
         report(done)
 
     write = partial(_write_parts, EncoderFacts.of(vocabulary))
-    facts: dict[str, Any] = engine.write(folder, write, [one[0] for one in made])
+    parts = [part for part, _ in encoded]
+    facts: dict[str, Any] = engine.write(folder, write, parts)
     for name, sha256 in facts["sha256"].items():
         note_sha256(folder / name, sha256)
     return facts

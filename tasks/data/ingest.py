@@ -84,13 +84,13 @@ def read_all(
     nodes = _node_reader(workspace, source_settings, sources.values())
     with progress("ingest", total, "bytes") as report:
         for key, source in sources.items():
-            after = _after(report, records, size)
+            report_file = _offset_report(report, records, size)
             read[key] = read_file(
                 workspace,
                 source_settings,
                 source,
-                after,
-                len(sources) == 1,
+                report_file,
+                alone=len(sources) == 1,
                 nodes=nodes,
             )
             records += read[key].artifact.facts["records"]
@@ -129,12 +129,12 @@ def _node_reader(
     return NodeReader(workspace, source_settings, new) if new else None
 
 
-def _after(
+def _offset_report(
     report: Report,
     records: int,
     size: int,
 ) -> Report:
-    """Return the progress report for one file, offset by the *records* and bytes (*size*) of the files before it."""
+    """Return the progress report of one file, to which the *records* and bytes (*size*) of the files before it are added."""
     return lambda more, done, total: report(size + done, {"reviews": records + more})
 
 

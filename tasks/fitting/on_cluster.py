@@ -102,7 +102,7 @@ class JobActor:
 
         Args:
             code: Version of the code of the run.
-            inputs: Its input files, by their whole paths there.
+            inputs: Its input files, by their whole paths on the machine of the run.
             rank: The rank that runs here, if the others are on other nodes.
             meeting: Where they meet, as `meeting` of the leading one returned it.
 
@@ -119,14 +119,14 @@ class JobActor:
             work = folder / "work"
             work.mkdir()
             receive_files(so_far, work)
-            if job.device == "cuda" and (chosen := chosen_device(device)) == "cpu":
+            if job.device == "cuda" and chosen_device(device) == "cpu":
                 if rank is not None:
                     raise ConfigError(
                         f"The GPU of rank {rank} cannot be used",
                         remedy="mend the node or take it away: all ranks of a fit need the same kind of device",
                     )
                 log.warning("%s: the GPU of the node %s cannot be used", job.name, node)
-                job = replace(job, device=chosen)
+                job = replace(job, device="cpu")
             self._work = work
             if rank is not None:
                 job = replace(job, rank=rank, init_method=meeting)

@@ -23,13 +23,14 @@ from reviewlm.tasks.planning.rule import (
     seconds_after,
 )
 
-CHOICES = (5, 10, 15, 30, 60, 120, 240, 480, 960)
-"""Minutes of which one is advised."""
+MINUTES = (5, 10, 15, 30, 60, 120, 240, 480, 960)
+"""Times of which one is advised."""
 WORTH = 0.02
 """Share of the n-gram model's bits that twice the time must save to be advised."""
-START = 20.0
+START_SECONDS = 20.0
+"""Time of any run before its training, without reading and preparing reviews."""
 REVIEWS_PER_SECOND = 20_000.0
-"""Seconds of any run before its training; reviews that are read and prepared in a second, on two idle cores."""
+"""Reviews that are read and prepared in a second on two idle cores."""
 TOKENS_PER_BYTE = 0.21
 """Words in a byte of English reviews: a word or mark has 4.8 bytes, with the space before it."""
 
@@ -41,7 +42,7 @@ class RunForecast:
     Attributes:
         minutes: Advised time for `--minutes`.
         hidden: Cells of the network that fits it; 0: none does.
-        passes: Of the training over its reviews.
+        passes: Number of passes of the training over the training reviews.
         saves: Share of the n-gram model's bits that it saves.
         twice: The same share with twice the time.
         preset_minutes: Time of a run with the preset; None if its networks are of kinds that the rule does not know.
@@ -68,19 +69,21 @@ def forecast_run(
 ) -> RunForecast:
     """Return the forecast for so many reviews of this mean length, on so many idle cores."""
     data = _sizes(split, reviews * bytes_of_review)
-    before = START + reviews / REVIEWS_PER_SECOND
+    before = START_SECONDS + reviews / REVIEWS_PER_SECOND
     machine = reference_machine(cores)
     networks = {}
-    for m in (*CHOICES, 2 * CHOICES[-1]):
+    for m in (*MINUTES, 2 * MINUTES[-1]):
         networks[m] = _network(data, 60.0 * m - before, machine)
 
     saved = {m: _saved(network, data) for m, network in networks.items()}
     enough = []
-    for m in CHOICES:
-        if networks[m] and saved.get(2 * m, saved[CHOICES[-1]]) - saved[m] < WORTH:
+    for m in MINUTES:
+        # 20 minutes, the double of 10, are not among them: the longest time stands for it.
+        saved_in_twice = saved.get(2 * m, saved[MINUTES[-1]])
+        if networks[m] and saved_in_twice - saved[m] < WORTH:
             enough.append(m)
 
-    advised = enough[0] if enough else CHOICES[-1]
+    advised = enough[0] if enough else MINUTES[-1]
     hidden = 0
     passes = 0.0
     network = networks[advised]
@@ -118,6 +121,7 @@ def _network(
 ) -> ChosenNetwork | None:
     """Return the network for the seconds after the data are prepared; the time after it depends on it."""
     network = choose(data, machine, seconds - seconds_after(None, data, machine))
+    # Three rounds: a smaller network takes less time after its training, which is then left for a larger one.
     for _ in range(3):
         if network is not None:
             network = choose(data, machine, seconds - seconds_after(network, data, machine))

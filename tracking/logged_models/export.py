@@ -49,15 +49,18 @@ BUNDLE_PATH = "artifacts/bundle"
 SPEC = "spec.json"
 REQUIRED = ("mlflow", "numba", "numpy", "polars", "pydantic", "safetensors", "tokenizers", "torch")
 PROGRAM = Path(__file__).with_name("pyfunc.py")
+"""The pyfunc model of every family, which is copied next to the bundle."""
 SMOKE = Path(__file__).with_name("smoke.py")
-"""The pyfunc model of every family, which is copied next to the bundle, and the program that tests a logged model."""
+"""The program that tests a logged model in a fresh process."""
+DETAIL_LENGTH = 500
+"""Characters that the result of a smoke test has of the program's output."""
 CLASSIFICATION = "classification"
 """Value of "task" in the `spec.json` of a classifier; a language model has none."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """One family of exported models.
+    """The form in which MLflow gets the models of a family: language models or classifiers.
 
     Args:
         model_type: Shown in MLflow; tells the programs which family they have.
@@ -107,7 +110,7 @@ def signature_of(form: Form) -> ModelSignature:
     double = DataType.double
     string = DataType.string
     text = ColSpec(string, COLUMN)
-    answers = list[Any]()
+    answers: list[Any]
     if form is CLASSIFIER:
         label = Object(
             [Property("label", string), Property("score", double), Property("probability", double)]
@@ -135,6 +138,7 @@ def signature_of(form: Form) -> ModelSignature:
     for kind, names in outputs:
         answers += [ColSpec(kind, name, required=False) for name in names]
 
+    # `None` stands for a whole number that may be missing, a list for one of strings.
     kinds = {
         str: string,
         float: double,
@@ -144,11 +148,8 @@ def signature_of(form: Form) -> ModelSignature:
     }
     params = []
     for name, default in DEFAULTS.items():
-        params.append(
-            ParamSpec(
-                name, kinds[type(default)], default, (-1,) if isinstance(default, list) else None
-            )
-        )
+        shape = (-1,) if isinstance(default, list) else None
+        params.append(ParamSpec(name, kinds[type(default)], default, shape))
 
     return ModelSignature(Schema([text]), Schema(answers), ParamSchema(params))
 
@@ -263,7 +264,8 @@ def add_output(
     from mlflow.entities import LoggedModelOutput
 
     outputs = client.get_run(run_id).outputs
-    if model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
+    models = outputs.model_outputs if outputs else ()
+    if model_id not in {output.model_id for output in models}:
         client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
 
 
@@ -365,7 +367,7 @@ def smoke_test(
     with tempfile.TemporaryDirectory(prefix="reviewlm-smoke-") as foreign:
         try:
             with interrupts.during("smoke test"):
-                program = [str(SMOKE), _place_of(tracker, model_uri), form.model_type]
+                program = [str(SMOKE), _address_of_files(tracker, model_uri), form.model_type]
                 done = run_child(
                     program,
                     timeout,
@@ -378,13 +380,14 @@ def smoke_test(
 
     seconds = time.perf_counter() - start
     if done.returncode:
-        return Smoke(False, (done.stderr.strip().splitlines() or ["no output"])[-1][:500], seconds)
+        lines = done.stderr.strip().splitlines() or ["no output"]
+        return Smoke(False, lines[-1][:DETAIL_LENGTH], seconds)
 
     answer = json.loads(done.stdout.splitlines()[-1])
-    return Smoke(True, answer["said"][:500], seconds, answer["latency_ms"])
+    return Smoke(True, answer["said"][:DETAIL_LENGTH], seconds, answer["latency_ms"])
 
 
-def _place_of(tracker: Connection, model_uri: str) -> str:
+def _address_of_files(tracker: Connection, model_uri: str) -> str:
     """Return the folder of a logged model, or its address if a server or a bucket has the files."""
     if database_file(tracker.uri) is None:
         return model_uri

@@ -119,8 +119,8 @@ def _folder_below(tracker: Tracker, address: str) -> Path | None:
 def models_of(tracker: Tracker, versions: Iterable[Version]) -> list[LoggedFiles]:
     """Return the logged models with files below the home folder; *versions* are those of all registered models."""
     versions_of: dict[str, set[VersionKey]] = {}
-    # By any address that MLflow has of the logged model that it was made from.
     for version in versions:
+        # The id of its logged model stands in the addresses that MLflow has of its files.
         for model_id in MODEL_ID.findall(f"{version.source} {version.place}"):
             versions_of.setdefault(model_id, set()).add((version.name, version.version))
 
@@ -129,16 +129,16 @@ def models_of(tracker: Tracker, versions: Iterable[Version]) -> list[LoggedFiles
         for model in tracker.all("search_logged_models", some, max_results=MODEL_PAGE):
             folder = _folder_below(tracker, model.artifact_location)
             if folder is not None:
-                name = str(model.model_id)
+                model_id = str(model.model_id)
                 run = str(model.source_run_id or "")
                 created = model.creation_timestamp * MILLION
                 models.append(
                     LoggedFiles(
-                        name,
+                        model_id,
                         folder.parent,
                         run,
                         created,
-                        frozenset(versions_of.get(name, ())),
+                        frozenset(versions_of.get(model_id, ())),
                     )
                 )
 
