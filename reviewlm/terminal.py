@@ -463,7 +463,7 @@ def read_text(file: str) -> str:
         _require_text(file, content)
         return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):  # the latter: surely a text
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):  # too long for a name: surely a text
             remedy = "check spelling and working directory; or give '-' and a text: echo \"TEXT\" | reviewlm … -"
             raise Unreadable("There is no such file", where=file, remedy=remedy) from error
         if isinstance(error, IsADirectoryError) or not file:
@@ -474,7 +474,8 @@ def read_text(file: str) -> str:
             ) from error
         raise Unreadable("The file cannot be read", where=file, cause=str(error)) from error
     except UnicodeDecodeError as error:
-        where = f"{file}, line {content.count(10, 0, error.start) + 1}"
+        line = content.count(b"\n", 0, error.start) + 1
+        where = f"{file}, line {line}"
         raise Unreadable(
             "The file is not UTF-8 text",
             where=where,

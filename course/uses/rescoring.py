@@ -253,22 +253,28 @@ def _ahead(others: int, rate: float) -> float:
 
 
 def _best(columns: list[list[tuple[float, str]]], count: int) -> list[tuple[float, list[str]]]:
-    """Return the ways through columns of scored words with the highest sums, the highest first."""
+    """Return the paths through columns of scored words with the highest sums, the highest first.
+
+    Args:
+        columns: The words of each position with their scores, the highest first.
+        count: Maximum number of paths.
+    """
     top = (0,) * len(columns)
     heap = [(-sum(column[0][0] for column in columns), top)]
-    met = {top}
-    found = list[tuple[float, list[str]]]()
+    seen = {top}
+    found: list[tuple[float, list[str]]] = []
     while heap and len(found) < count:
         negative, places = heapq.heappop(heap)
         found.append(
             (-negative, [column[place][1] for column, place in zip(columns, places, strict=True)])
         )
-        for at, place in enumerate(places):
-            following = (*places[:at], place + 1, *places[at + 1 :])
-            if place + 1 < len(columns[at]) and following not in met:
-                met.add(following)
-                worse = columns[at][place][0] - columns[at][place + 1][0]
-                heapq.heappush(heap, (negative + worse, following))
+        # The next best paths after this one take the next word of one column.
+        for number, place in enumerate(places):
+            following = (*places[:number], place + 1, *places[number + 1 :])
+            if place + 1 < len(columns[number]) and following not in seen:
+                seen.add(following)
+                loss = columns[number][place][0] - columns[number][place + 1][0]
+                heapq.heappush(heap, (negative + loss, following))
 
     return found
 

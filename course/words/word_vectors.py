@@ -1,7 +1,7 @@
 """Word vectors, written out: skip-gram with negative sampling or a Huffman tree, and the ranking of windows.
 
 v are input vectors, the word vectors; u are output vectors. A word w is predicted from h, the vector of a word c of its
-window (skip-gram) or the mean over the window (CBOW). Each method raises a number that a word near its neighbours has:
+window (skip-gram) or the mean over the window (CBOW). Each method maximises a score of words beside their neighbours:
 
     negative sampling      log σ(u_w · h) + Σ_k log σ(−u_{n_k} · h)               Mikolov et al. 2013             (1)
     hierarchical softmax   log p(w | h) = Σ_j log σ(s_j u_j · h)                  Morin & Bengio 2005             (2)
@@ -23,7 +23,8 @@ word in its centre. A score needs no normalising, so that nothing is summed over
     python -m reviewlm.course.words.word_vectors --method tree           # or negative, ranking; --text reviews.txt
 
 The product fits vectors with gensim (`training/vectors/vector_fit.py`), which does the same a hundred times faster.
-Shapes: N words, D dimensions, P inner nodes of all paths, B windows, C words of a window.
+Shapes: N words, D dimensions, M output vectors (some of them, or all), T windows in all, B of a batch, C words of a
+window.
 """
 
 from __future__ import annotations
@@ -87,12 +88,15 @@ def huffman_tree(counts: Sequence[int]) -> HuffmanTree:
     waiting = [(int(count), word) for word, count in enumerate(counts)]
     heapq.heapify(waiting)
     for made in range(size, 2 * size - 1):
-        (rarest, one), (rarer, other) = heapq.heappop(waiting), heapq.heappop(waiting)
-        above[[one, other]], sign[one] = made, -1.0
-        heapq.heappush(waiting, (rarest + rarer, made))
+        first_count, first = heapq.heappop(waiting)
+        second_count, second = heapq.heappop(waiting)
+        above[[first, second]] = made
+        sign[first] = -1.0
+        heapq.heappush(waiting, (first_count + second_count, made))
 
     tree = HuffmanTree([], [])
     for word in range(size):
+        # From the leaf up; the nodes and signs are then listed from the root down.
         path = [word]
         while path[-1] != 2 * size - 2:
             path.append(int(above[path[-1]]))
@@ -162,7 +166,7 @@ def skip_gram(
     v_ND = (draw.random((size, dimensions)) - 0.5) / dimensions
     u_MD = np.zeros((size, dimensions))
     share_N = noise_share(np.asarray(counts))
-    reached = list[float]()
+    reached: list[float] = []
     for epoch in range(epochs):
         gained = 0.0
         pairs = 0
@@ -179,8 +183,8 @@ def skip_gram(
                 value, slope_D, slope_MD = prediction_loss(v_ND[near], u_MD[rows], signs)
                 v_ND[near] += step * slope_D
                 np.add.at(u_MD, rows, step * slope_MD)
-                gained = gained + value
-                pairs = pairs + 1
+                gained += value
+                pairs += 1
         reached.append(gained / max(pairs, 1))
 
     return v_ND, reached
@@ -199,7 +203,7 @@ def rank_vectors(
     size = len(counts)
     share = torch.from_numpy(noise_share(np.asarray(counts)))
     network = RankingNetwork(size, dimensions)
-    reached = list[float]()
+    reached: list[float] = []
     beyond = [size] * WINDOW
     padded = [[*beyond, *text, *beyond] for text in texts]
     spans = []
@@ -208,7 +212,7 @@ def rank_vectors(
             spans.append(text[place : place + 2 * WINDOW + 1])
 
     real_TC = torch.tensor(spans)
-    rule = torch.optim.Adam(network.parameters(), rate)
+    optimizer = torch.optim.Adam(network.parameters(), rate)
     for _ in range(epochs):
         right = 0
         for part in torch.randperm(len(real_TC)).split(128):
@@ -217,9 +221,9 @@ def rank_vectors(
             other_BC[:, WINDOW] = torch.multinomial(share, len(part), replacement=True)
             real_B = network(real_BC)
             other_B = network(other_BC)
-            rule.zero_grad()
+            optimizer.zero_grad()
             ranking_loss(real_B, other_B).mean().backward()
-            rule.step()
+            optimizer.step()
             right += int((real_B > other_B).sum())
         reached.append(right / len(real_TC))
 

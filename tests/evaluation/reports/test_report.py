@@ -229,7 +229,7 @@ def test_the_run_of_the_champion_is_the_one_that_promoted_its_bundle(results, pu
     put("again", {**record, "promoted": False})
     reports = put("other", {**record, "bundle": "other"})
     assert run_of_bundle(reports, record["bundle"])["folder"] == "promoted"
-    assert run_of_bundle(reports, record["bundle"], but="promoted")["folder"] == "again"
+    assert run_of_bundle(reports, record["bundle"], except_run="promoted")["folder"] == "again"
     assert run_of_bundle(reports, "unknown") is None
     assert run_of_bundle(reports, "") is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reviewlm.core.config.presets import load_config
-from reviewlm.tasks.planning.forecast import CHOICES, WORTH, forecast_run
+from reviewlm.tasks.planning.forecast import MINUTES, WORTH, forecast_run
 
 SMALL = load_config("small")
 
@@ -45,9 +45,9 @@ def test_twice_the_advised_time_saves_little_more_unless_it_is_the_longest(revie
         600,
         cores=2,
     )
-    assert forecast.minutes in CHOICES
+    assert forecast.minutes in MINUTES
     assert 0 < forecast.saves <= forecast.twice
-    assert forecast.twice - forecast.saves < WORTH or forecast.minutes == CHOICES[-1]
+    assert forecast.twice - forecast.saves < WORTH or forecast.minutes == MINUTES[-1]
 
 
 def test_more_cores_or_fewer_reviews_take_no_longer() -> None:
