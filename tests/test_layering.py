@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
+from tests.syntax_trees import tree_of
+
 ROOT = Path(__file__).resolve().parent.parent
 BELOW = {
     "reviewlm": {
@@ -65,11 +67,6 @@ def room_of(module: str) -> str:
     """Return the room of a module of ours, else the framework: the first part of its name."""
     first, second = [*module.split("."), ""][:2]
     return second if first == "reviewlm" and second in BELOW else first
-
-
-@cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 @cache
@@ -250,7 +247,7 @@ def test_programs_of_several_lines_are_files() -> None:
         code = path.read_text(encoding="utf-8")
         if '"-c"' not in code:
             continue
-        nodes = [*ast.walk(ast.parse(code))]
+        nodes = [*ast.walk(tree_of(path))]
         assigned = {
             target.id: node.value
             for node in nodes

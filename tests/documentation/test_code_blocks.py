@@ -26,6 +26,7 @@ from reviewlm.core.services.pools import LIMITS
 from reviewlm.tasks.fitting.search_space import chosen_model
 from tests.documentation.code_blocks import PAGES, ROOT, WAYS, Block, Command, blocks, commands
 from tests.marked_cases import long_but
+from tests.syntax_trees import tree_of
 
 EVERY = blocks()
 SHELL = [block for block in EVERY if block.language == "sh"]
@@ -126,7 +127,7 @@ FILLED = "\0"
 def literals(file: Path) -> list[str]:
     """The strings of a module, also its docstrings."""
     texts = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.JoinedStr):
             texts.append(
                 "".join(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from tests.documentation.code_blocks import ROOT
 from tests.documentation.test_module_docstrings import MODULES
+from tests.syntax_trees import tree_of
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 OTHER_SCOPES = (*FUNCTIONS, ast.ClassDef, ast.Lambda)
@@ -69,7 +70,7 @@ def _hidden_names(tree: ast.Module) -> list[tuple[int, str]]:
 def test_no_local_name_hides_a_name_of_its_module() -> None:
     found = []
     for file in MODULES:
-        for line, name in _hidden_names(ast.parse(file.read_text(encoding="utf-8"))):
+        for line, name in _hidden_names(tree_of(file)):
             found.append(f"{file.relative_to(ROOT)}:{line} {name}")
 
     assert found == []

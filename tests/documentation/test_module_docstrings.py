@@ -9,6 +9,7 @@ from itertools import chain
 
 from tests.documentation.code_blocks import ROOT
 from tests.documentation.test_names_in_docstrings import FILES
+from tests.syntax_trees import tree_of
 
 MODULES = [
     *FILES,
@@ -53,7 +54,7 @@ def _second_first_lines(
 
 
 def test_a_module_has_one_first_line() -> None:
-    trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in MODULES}
+    trees = {file: tree_of(file) for file in MODULES}
     docstrings = {str(file.relative_to(ROOT)): _paragraphs(tree) for file, tree in trees.items()}
     verbs = chain.from_iterable(map(_functions_verbs, trees.values()))
     assert _second_first_lines(docstrings, verbs) == []

@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from tests.documentation.code_blocks import ROOT
+from tests.syntax_trees import tree_of
 
 ROOMS = (
     "core",
@@ -55,7 +56,7 @@ def _names_in(tree: ast.Module) -> set[str]:
 def test_a_name_of_ours_in_backticks_exists() -> None:
     known = defaultdict[str, set[str]](set)
     for file in FILES:
-        known[file.stem] |= _names_in(ast.parse(file.read_text(encoding="utf-8")))
+        known[file.stem] |= _names_in(tree_of(file))
         known[file.parent.name].add(file.stem)
         known[file.parent.parent.name].add(file.parent.name)
         if file.stem == "__init__":
@@ -75,7 +76,7 @@ def test_a_name_of_ours_in_backticks_exists() -> None:
 def test_a_module_gives_no_name_of_a_namesake_as_its_own() -> None:
     lost = []
     for file in FILES:
-        own = _names_in(ast.parse(file.read_text(encoding="utf-8")))
+        own = _names_in(tree_of(file))
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
             for name in re.findall(rf"`{file.stem}\.(\w+)`", line):
                 if file.stem not in LIBRARIES_AND_SETTINGS and name not in own | ENDINGS | {"yaml"}:

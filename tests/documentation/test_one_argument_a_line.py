@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from tests.documentation.code_blocks import ROOT
 from tests.documentation.test_comments import TESTS
 from tests.documentation.test_module_docstrings import MODULES
+from tests.syntax_trees import tree_of
 
 PARAMETERS = 3
 """Parameters of a signature, besides `self` and `cls`, from which each has its line."""
@@ -17,14 +18,14 @@ ARGUMENTS = 5
 """All arguments of a call, from which each has its line."""
 
 
-def _crowded(text: str) -> Iterator[int]:
+def _crowded(tree: ast.Module, text: str) -> Iterator[int]:
     """Yield the lines of signatures and calls that have two of many arguments on one line."""
     kept = {
         number
         for number, line in enumerate(text.splitlines(), 1)
         if "# type:" in line or "# noqa" in line
     }
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             arguments = _parameters(node)
         elif isinstance(node, ast.Call):
@@ -58,7 +59,7 @@ def _arguments(node: ast.Call) -> list[ast.expr | ast.keyword]:
 def test_many_arguments_have_a_line_each() -> None:
     crowded = []
     for file in (*MODULES, *TESTS):
-        for line in _crowded(file.read_text(encoding="utf-8")):
+        for line in _crowded(tree_of(file), file.read_text(encoding="utf-8")):
             crowded.append(f"{file.relative_to(ROOT)}:{line}")
 
     assert crowded == []
@@ -66,4 +67,4 @@ def test_many_arguments_have_a_line_each() -> None:
 
 def test_arguments_that_share_a_line_are_found() -> None:
     text = "def f(a, b, c):\n    g(\n        1,\n        x=1,\n        y=2, z=3,\n    )\n    return g(1, 2, 3, 4)\n"
-    assert list(_crowded(text)) == [1, 2]
+    assert list(_crowded(ast.parse(text), text)) == [1, 2]

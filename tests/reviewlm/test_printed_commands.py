@@ -7,11 +7,13 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from reviewlm import terminal
+from tests.syntax_trees import tree_of
 
 ROOT = Path(terminal.__file__).resolve().parents[1]
 ROOMS = (
@@ -58,7 +60,7 @@ def documentation_of(tree: ast.AST) -> set[int]:
 
 def texts_of(file: Path) -> Iterator[tuple[int, str]]:
     """Every text of a module but its docstrings, with its line; what is filled in stands as "{}"."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = tree_of(file)
     left_out = documentation_of(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
@@ -69,15 +71,19 @@ def texts_of(file: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, str(node.value)
 
 
-def printed_texts() -> Iterator[tuple[str, str]]:
+@cache
+def printed_texts() -> tuple[tuple[str, str], ...]:
     """Every text of the program that a user may see on a terminal, after its place in the code."""
+    texts = []
     for room in ROOMS:
         for file in (ROOT / room).rglob("*.py"):
             name = file.relative_to(ROOT).as_posix()
             if "site-packages" in name or name in COPIED_ELSEWHERE:
                 continue
             for line, text in texts_of(file):
-                yield f"{name}:{line}", text
+                texts.append((f"{name}:{line}", text))
+
+    return tuple(texts)
 
 
 def test_every_printed_command_is_in_backquotes() -> None:

@@ -166,7 +166,13 @@ def test_a_refused_version_of_ones_own_is_proposed_for_a_comparison_with_the_cha
     proposed: bool,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shown_results.show_run(result(registered_model=name, version=2, champion_version=1))
+    shown_results.show_run(
+        result(
+            registered_model=name,
+            version=2,
+            champion_version=1,
+        )
+    )
     assert ("compare 2 champion" in capsys.readouterr().out) is proposed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,44 +79,65 @@ def home(
     return Home(store_home, tracker)
 
 
+def made_home(folder: Path, template_home: Path) -> Home:
+    """Return a home for all tests of this module that only ask: registering a model takes a second."""
+    shutil.copytree(template_home, folder)
+    address = f"sqlite:///{folder / 'mlflow.db'}"
+    return Home(folder, Tracker(address, "reviewlm", folder / "mlartifacts"))
+
+
+@pytest.fixture(scope="module")
+def home_of_one_run(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Home:
+    """A home with a champion of one's own, kn2, whose run has also made kn3."""
+    home = made_home(tmp_path_factory.mktemp("one") / "home", template_home)
+    home.register(OWN_MODEL, others={"kn3": 3})
+    return home
+
+
+@pytest.fixture
+def two_models(home_of_one_run: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The champion kn2, and kn3 of the same run."""
+    monkeypatch.setenv("REVIEWLM_HOME", str(home_of_one_run.folder))
+
+
 @pytest.mark.parametrize(
     "reference", ["kn3", f"{OWN_MODEL}/1/kn3", "1/kn3", f"models:/{OWN_MODEL}/1/kn3"]
 )
-def test_another_model_of_the_champion_s_run_is_opened_by_name(home: Home, reference: str) -> None:
-    home.register(OWN_MODEL, others={"kn3": 3})
+@pytest.mark.usefixtures("two_models")
+def test_another_model_of_the_champion_s_run_is_opened_by_name(reference: str) -> None:
     bundle, version = open_version(RunConfig().workspace, OWN_MODEL, reference)
     assert (bundle.spec.name, version.version, version.run_model) == ("kn3", 1, "kn3")
 
 
-def test_the_champion_is_opened_by_the_name_of_its_model(home: Home) -> None:
-    home.register(OWN_MODEL, others={"kn3": 3})
+@pytest.mark.usefixtures("two_models")
+def test_the_champion_is_opened_by_the_name_of_its_model() -> None:
     bundle, version = open_version(RunConfig().workspace, OWN_MODEL, "kn2")
     assert (bundle.spec.name, version.run_model) == ("kn2", "")
 
 
 @pytest.mark.parametrize("reference", ["kn4", f"{OWN_MODEL}/1/kn4"])
+@pytest.mark.usefixtures("two_models")
 def test_an_unknown_model_of_a_run_is_an_error_that_names_those_that_there_are(
-    home: Home, reference: str
+    reference: str,
 ) -> None:
-    home.register(OWN_MODEL, others={"kn3": 3})
     with pytest.raises(BundleError) as error:
         open_version(RunConfig().workspace, OWN_MODEL, reference)
     assert "kn3" in error.value.remedy
 
 
 @pytest.mark.parametrize("words", [("suggest", "The pizza"), ("generate", "--n", "1")])
+@pytest.mark.usefixtures("two_models")
 def test_the_answer_of_a_command_says_which_model_of_the_run_answered(
-    home: Home, words: tuple[str, ...]
+    words: tuple[str, ...],
 ) -> None:
-    home.register(OWN_MODEL, others={"kn3": 3})
     answered = run(*words, "--model", "kn3")
     assert (answered["model"], answered["version"]) == (OWN_MODEL, 1)
     assert answered["run_model"] == "kn3"
     assert "run_model" not in run(*words)
 
 
-def test_a_record_is_not_of_another_model_of_a_run(home: Home) -> None:
-    home.register(OWN_MODEL, others={"kn3": 3})
+@pytest.mark.usefixtures("two_models")
+def test_a_record_is_not_of_another_model_of_a_run() -> None:
     with pytest.raises(ConfigError):
         find(RunConfig().workspace, OWN_MODEL, f"{OWN_MODEL}/1/kn3")
 
@@ -143,11 +165,23 @@ def test_it_is_said_once_that_the_model_of_the_demo_answers(
     assert told == ["INFO"]
 
 
-@pytest.fixture
-def both_models(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture(scope="module")
+def home_of_both(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Home:
     """A home with a model of one's own beside the demo's."""
+    home = made_home(tmp_path_factory.mktemp("both") / "home", template_home)
     home.register(DEMO_MODEL)
     home.register(OWN_MODEL, order=3)
+    return home
+
+
+@pytest.fixture
+def both_models(
+    home_of_both: Home,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One's own champion beside that of the demo."""
+    monkeypatch.setenv("REVIEWLM_HOME", str(home_of_both.folder))
     caplog.set_level(logging.INFO)
 
 

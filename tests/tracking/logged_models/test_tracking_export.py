@@ -23,6 +23,7 @@ from reviewlm.tracking.logged_models.export import PACKAGE, vendor
 from reviewlm.tracking.logged_models.pyfunc import open_code
 from reviewlm.tracking.runs.runs import Tracker
 from tests.programs import command
+from tests.syntax_trees import tree_of
 from tests.tracking.mlflow_servers import model_folder
 
 
@@ -135,7 +136,7 @@ def test_the_real_package_imports_itself_only_relatively():
     import ast
 
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.level == 0:
                 names = [node.module or ""]
