@@ -121,7 +121,7 @@ def check_stage(
         advice,
         known,
         data,
-        _files(known, limits),
+        checks_of_files(known["files"], limits) if "files" in known else [],
     )
 
 
@@ -247,10 +247,14 @@ def _columns(suite: Suite, types: Mapping[str, str]) -> list[MeasuredCheck]:
     ]
 
 
-def _files(facts: Mapping[str, Any], limits: ChecksConfig) -> list[MeasuredCheck]:
-    """Return the checks of single files: a bad one may be too small to matter among all records."""
-    files = facts.get("files")
-    if files is None or files.height == 1:  # the checks of the whole table judge it
+def checks_of_files(files: pl.DataFrame, limits: ChecksConfig) -> list[MeasuredCheck]:
+    """Return the checks of single files: a bad one may be too small to matter among all records.
+
+    Args:
+        files: The records, quarantined, rated and off_scale of each source.
+        limits: Limits from the configuration.
+    """
+    if files.height == 1:  # the checks of the whole table judge it
         return []
 
     quarantined = "of its records in quarantine, by checks.max_quarantined"

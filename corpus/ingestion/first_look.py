@@ -45,6 +45,7 @@ class FirstLook:
         languages: Number of texts by language (ISO 639-1; "": not certain) among the first; None if the library that
             detects them is not installed.
         bytes_of_review: Mean UTF-8 bytes of a usable text, with one for its end.
+        by_file: Counts of each file that was opened, as `reviewlm.corpus.ingestion.ingest.count_by_file` returns them.
     """
 
     files: int
@@ -56,10 +57,13 @@ class FirstLook:
     months: tuple[str, ...]
     languages: Mapping[str, int] | None
     bytes_of_review: float
+    by_file: pl.DataFrame
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all as JSON values."""
-        return {**asdict(self), "account": self.account.to_dict()}
+        """Return all but the counts of files, which the account has, as JSON values."""
+        facts = {**asdict(self), "account": self.account.to_dict()}
+        del facts["by_file"]
+        return facts
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,21 @@ def look_at(
         _months(good),
         _languages(good),
         text_bytes / max(good.height, 1),
+        pl.DataFrame([_count(name, beginning) for name, beginning in found.items()]),
     )
+
+
+def _count(source: str, beginning: _FileBeginning) -> dict[str, Any]:
+    """Return the records of a file, and those that are quarantined, rated, and rated off the scale."""
+    aside = (entry for entry in beginning.entries if entry.outcome is Outcome.SET_ASIDE)
+    ratings = _ratings(beginning.good)
+    return {
+        "source": source,
+        "records": beginning.records,
+        "quarantined": sum(entry.count for entry in aside),
+        "rated": beginning.good.height - ratings.get("none", 0),
+        "off_scale": ratings.get("other", 0),
+    }
 
 
 def _beginning(

@@ -111,10 +111,13 @@ def _look_at_files(source: SourceConfig) -> FirstLook:
 
 
 def _exceeded_limits(look: FirstLook, limits: ChecksConfig) -> list[str]:
-    """Return sentences about the shares of bad records that are above the limits of a run."""
+    """Return sentences about the shares of bad records, of all files and of single ones, above the limits of a run."""
+    from reviewlm.data_checks.report import CRITICAL
+    from reviewlm.data_checks.suite_runs import checks_of_files
+
+    counts = look.by_file.select("records", "quarantined", "rated", "off_scale").sum()
+    records, aside, rated, off_scale = counts.row(0)
     sentences = []
-    rated = sum(look.stars.values()) - look.stars.get("none", 0)
-    off_scale = look.stars.get("other", 0)
     if off_scale > (1 - limits.min_stars_known) * rated:
         sentences.append(
             f"{off_scale:,} of {rated:,} ratings are not 1, 2, 3, 4 or 5 stars, more than "
@@ -122,12 +125,16 @@ def _exceeded_limits(look: FirstLook, limits: ChecksConfig) -> list[str]:
             "without a rating"
         )
 
-    aside = sum(look.account.kinds(Outcome.SET_ASIDE).values())
-    if aside > limits.max_quarantined * look.account.read:
+    if aside > limits.max_quarantined * records:
         sentences.append(
-            f"{aside:,} of {look.account.read:,} records cannot be read, more than "
+            f"{aside:,} of {records:,} records cannot be read, more than "
             f"{limits.max_quarantined:.1%} (checks.max_quarantined)"
         )
+
+    for measured in checks_of_files(look.by_file, limits):
+        if measured.check.severity == CRITICAL and measured.failing:
+            examples = ", ".join(measured.examples)
+            sentences.append(f"this does not hold: {measured.check.description}: {examples}")
 
     return sentences
 

@@ -203,6 +203,29 @@ def test_a_check_fails_where_a_run_would_stop_at_a_limit_of_bad_records(
     assert done.code == code, done.err
 
 
+@pytest.mark.parametrize(("bad", "code"), [(20, CheckFailed.exit_code), (19, 0)])
+def test_a_check_fails_where_a_run_would_stop_at_one_bad_file_among_good_ones(
+    bad: int,
+    code: int,
+    own_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Among all records they would be too few: 20 of 2,040."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, good, unreadable in (("large", 2_000, 0), ("small", 20, bad)):
+        texts = [f"Review {number} of {name} was good." for number in range(good)]
+        rows = [{"text": text} for text in [*texts, *[None] * unreadable]]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+
+    monkeypatch.setattr(quick_check, "try_stages", lambda config, log: None)
+    done = call(monkeypatch, capfd, "check", folder)
+    assert done.code == code, done.err
+
+
 @pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [".jsonl", ".txt"])
