@@ -13,17 +13,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-import reviewlm
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.credentials import TOKENS_FILE, add_token
 from reviewlm.core.errors import BundleError, ConfigError, ReviewLMError, Unreadable
 from reviewlm.core.processes import interrupts
-from reviewlm.models.sampling import generate
-from reviewlm.models.sampling.watermark import evidence_of
 from reviewlm.serving import server
-from tests.command_line import call
 from tests.core.waiting import until
-from tests.serving.made_versions import bundle_of, food_of
+from tests.serving.made_versions import food_of
 from tests.serving.processes import LOCAL, Process, version
 
 
@@ -133,102 +129,6 @@ def test_a_home_with_tokens_answers_only_them(own_home: Path) -> None:
         assert client.post("/suggest", json={"prompt": "The"}).status_code == 401
         headers = {"Authorization": f"Bearer {token}"}
         assert client.post("/suggest", json={"prompt": "The"}, headers=headers).status_code == 200
-
-
-def test_every_door_draws_the_same_texts_by_a_key(
-    own_home: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    version(own_home, 1, "champion")
-    body = {
-        "stars": 5,
-        "temperature": 1.5,
-        "top_p": 1,
-        "n": 9,
-        "seed": 3,
-    }
-    with served() as client:
-        texts, plain = (
-            [
-                choice["text"]
-                for choice in client.post("/v1/completions", json={**body, **more}).json()[
-                    "choices"
-                ]
-            ]
-            for more in ({"watermark": "secret"}, {})
-        )
-        refused = client.post("/v1/completions", json={**body, "watermark": 3})
-    assert texts == generate(
-        bundle_of(1),
-        9,
-        5,
-        temperature=1.5,
-        max_tokens=300,
-        seed=3,
-        watermark="secret",
-    )
-    asked = {**body, "watermark": "secret"}
-    options = [
-        word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", value)
-    ]
-    assert (
-        call(
-            monkeypatch,
-            capfd,
-            "generate",
-            *options,
-            "--json",
-        ).facts["texts"]
-        == texts
-    )
-    lm = reviewlm.load("champion")
-    assert lm.generate(**asked) == texts
-    assert (
-        "".join(lm.stream(**{name: value for name, value in asked.items() if name != "n"}))
-        == texts[0]
-    )
-    assert (
-        plain
-        == generate(
-            bundle_of(1),
-            9,
-            5,
-            temperature=1.5,
-            max_tokens=300,
-            seed=3,
-        )
-        != texts
-    )
-    assert (refused.status_code, refused.json()["error"]["message"]) == (
-        400,
-        "watermark is 3; it must be text",
-    )
-    file, lines = own_home / "texts.txt", [" ".join(text.split()) for text in texts if text.strip()]
-    file.write_text("\n".join(lines), encoding="utf-8")
-    told = call(
-        monkeypatch,
-        capfd,
-        "score",
-        str(file),
-        "--watermark",
-        "secret",
-        "--json",
-    ).facts["watermarks"]
-    marks = [evidence_of(bundle_of(1).vocabulary, text, "secret") for text in lines]
-    assert marks == lm.watermarks(lines, "secret")
-    assert told == [{"line": number, **mark._asdict()} for number, mark in enumerate(marks, 1)]
-    assert sum(each["z"] for each in told) > 0
-    assert (
-        "watermarks"
-        not in call(
-            monkeypatch,
-            capfd,
-            "score",
-            str(file),
-            "--json",
-        ).facts
-    )
 
 
 @pytest.mark.long
