@@ -7,7 +7,8 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +32,6 @@ from reviewlm.tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokeni
 from reviewlm.tasks.execution import cluster as machinery
 from reviewlm.tasks.execution import partitions as partitions_in
 from reviewlm.tasks.execution.cluster import RayEngine, is_installed, require_cluster
-from reviewlm.tasks.execution.partitions import PartitionFolder
 from reviewlm.training.ngram.counting import memory
 from reviewlm.training.ngram.counting.counts import count_ngrams, unseen_share
 from reviewlm.training.ngram.fitting import fit_tables
@@ -179,108 +179,132 @@ def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(engine: Ray
         list(engine.ordered(partial(divmod, 1), [1, "no number"]))
 
 
-@pytest.mark.slow
-def test_prepared_data_are_the_same_bytes_whoever_makes_them(
-    engine: RayEngine,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    source = tmp_path / "reviews"
-    source.mkdir()
+def write_three_files(folder: Path) -> Path:
+    """Write two files of reviews and one that cannot be read, which is set aside; return their folder."""
+    folder.mkdir()
     write_reviews(
-        source / "first.jsonl",
+        folder / "first.jsonl",
         200,
         seed=1,
         duplicates=0.1,
         malformed=0.05,
     )
-    write_reviews(source / "second.jsonl", 100, seed=2)
-    (source / "none.jsonl").write_bytes(b"\x00\xff" * 100)  # is set aside with the same words
-    parsed: list[str] = []
-    read_here = ingest.read_source
-    monkeypatch.setattr(
-        ingest,
-        "read_source",
-        lambda source, *others: (parsed.append(source.name), read_here(source, *others))[1],
+    write_reviews(folder / "second.jsonl", 100, seed=2)
+    (folder / "none.jsonl").write_bytes(b"\x00\xff" * 100)
+    return folder
+
+
+def prepare_all(
+    source: Path,
+    address: str = "",
+    storage: str = "",
+) -> list[Any]:
+    """Return the results from reading to token blocks, made on a cluster if an address is given."""
+    sets = [
+        f"execution.cluster={address}",
+        f"execution.storage={storage}",
+        "execution.threads=2",
+        f"source.input=['{source}']",
+        "source.max_unreadable=0.9",
+    ]
+    config = load_config("demo", sets)
+    workspace = config.workspace
+    dataset = stored(ingest_files, config)
+    clean = stored(clean_and_split, config, dataset)
+    name, spec = next(iter(config.vocabulary.items()))
+    words = stored(
+        train_vocabulary,
+        workspace,
+        name,
+        spec,
+        config.clean,
+        clean,
     )
-
-    def made(address: str, storage: str = "") -> list[Any]:
-        home = tmp_path / (address.partition(":")[0] + Path(storage).name or "here")
-        monkeypatch.setenv("REVIEWLM_HOME", str(home))
-        sets = [
-            f"execution.cluster={address}",
-            f"execution.storage={storage}",
-            "execution.threads=2",
-            f"source.input=['{source}']",
-            "source.max_unreadable=0.9",
-        ]
-        config = load_config("demo", sets)
-
-        def stored(task: Any, *arguments: Any) -> Any:
-            result = task.fn(*arguments)
-            return getattr(result, "data", result)
-
-        dataset = stored(ingest_files, config)
-        clean = stored(clean_and_split, config, dataset)
-        name, spec = next(iter(config.vocabulary.items()))
-        words = stored(
-            train_vocabulary,
-            config.workspace,
-            name,
-            spec,
-            config.clean,
-            clean,
-        )
-        file = str(words.folder / VOCABULARY_FILE)
-        return [
-            dataset,
-            clean,
-            words,
-            stored(
-                tokenize,
-                config.workspace,
-                file,
-                "train",
-                clean,
-            ),
-        ]
-
-    sent: list[Path] = []
-    send = read_on_nodes.send_files
-    read = FilePiece.read
-    monkeypatch.setattr(
-        read_on_nodes, "send_files", lambda path: (sent.append(path), send(path))[1]
+    file = str(words.folder / VOCABULARY_FILE)
+    tokens = stored(
+        tokenize,
+        workspace,
+        file,
+        "train",
+        clean,
     )
-    monkeypatch.setattr(FilePiece, "read", lambda piece: (sent.append(piece.path), read(piece))[1])
-    hashed: list[str] = []
-    hash_here = store.sha256_of
-    monkeypatch.setattr(
-        store, "sha256_of", lambda path: (hashed.append(path.name), hash_here(path))[1]
-    )
-    kept: list[int] = []
-    remove = machinery.remove_folder
+    return [dataset, clean, words, tokens]
 
-    def count_files(folder: PartitionFolder) -> None:
-        kept.append(len(list(Path(folder.path).iterdir())))
-        remove(folder)
 
+def stored(task: Any, *arguments: Any) -> Any:
+    """Call a stage without Prefect; return its result in the store."""
+    result = task.fn(*arguments)
+    return getattr(result, "data", result)
+
+
+@dataclass
+class OwnWork:
+    """What this process has done itself: names of files that it parsed or hashed, and paths that it read or sent.
+
+    Attributes:
+        kept: Number of files in each folder of partitions when it was removed.
+    """
+
+    parsed: list[str] = field(default_factory=list)
+    read: list[Path] = field(default_factory=list)
+    hashed: list[str] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+
+
+@pytest.fixture
+def own_work(monkeypatch: pytest.MonkeyPatch) -> OwnWork:
+    """A record of the work of this process; every result, however small, goes into partitions."""
+    own = OwnWork()
+
+    def noted(
+        place: Any,
+        name: str,
+        notes: list[Any],
+        about: Callable[[Any], Any],
+    ) -> None:
+        call = getattr(place, name)
+
+        def noting(first: Any, *others: Any) -> Any:
+            notes.append(about(first))
+            return call(first, *others)
+
+        monkeypatch.setattr(place, name, noting)
+
+    noted(ingest, "read_source", own.parsed, lambda source: source.name)
+    noted(read_on_nodes, "send_files", own.read, lambda path: path)
+    noted(FilePiece, "read", own.read, lambda piece: piece.path)
+    noted(store, "sha256_of", own.hashed, lambda path: path.name)
+    noted(machinery, "remove_folder", own.kept, lambda folder: len(os.listdir(folder.path)))
     monkeypatch.setattr(partitions_in, "LEAST_BYTES", 0)
-    monkeypatch.setattr(machinery, "remove_folder", count_files)
+    return own
+
+
+@pytest.mark.slow
+def test_prepared_data_are_the_same_bytes_whoever_makes_them(
+    engine: RayEngine,
+    own_work: OwnWork,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = write_three_files(tmp_path / "reviews")
     storage = tmp_path / "storage"
     storage.mkdir()
-    here = made("")
-    for place in ("", str(storage), str(tmp_path)):
-        sent.clear()
-        hashed.clear()
-        for one, other in zip(here, made(engine.address, place), strict=True):
+    monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "here"))
+    here = prepare_all(source)
+    for number, place in enumerate(("", str(storage), str(tmp_path))):
+        own_work.read.clear()
+        own_work.hashed.clear()
+        monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / f"cluster-{number}"))
+        for one, other in zip(here, prepare_all(source, engine.address, place), strict=True):
             assert one.digest == other.digest, one.stage
             assert one.manifest["files"] == other.manifest["files"], one.stage
 
-    assert parsed[3:] == ["none.jsonl"] * 3, "a file was read by this process instead of a node"
-    assert sent == [], "this process has read a file that the nodes see"
+    of_nodes = own_work.parsed[3:]
+    assert of_nodes == ["none.jsonl"] * 3, "a file was read by this process instead of a node"
+    assert own_work.read == [], "this process has read a file that the nodes see"
     large = {TABLE, IDS, DOCUMENTS, "part-00000.parquet"}
-    assert large.isdisjoint(hashed), "this process has read a file that a node has written"
-    assert min(kept) > 2, "a stage has kept no partition in the storage"
+    assert large.isdisjoint(own_work.hashed), "this process has read a file that a node has written"
+    assert min(own_work.kept) > 2, "a stage has kept no partition in the storage"
     gc.collect()  # a folder goes with its engine
     assert list(storage.iterdir()) == []
 
