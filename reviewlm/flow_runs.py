@@ -53,6 +53,8 @@ MODULES = {
 RESUME = "run the same command to resume"
 WITHOUT_FITS = ("ingest_only", "embed")
 """Flows that fit no model of the configuration, and so need no files of word vectors."""
+WHOLE = "retrain"
+"""Flow that is looked at before it runs: it may have nothing to do."""
 WITHOUT_TRACKING = ("ingest_only",)
 """Flows that need no MLflow."""
 
@@ -190,15 +192,28 @@ def _run(
     require_device(config.execution)
     begun = datetime.now(UTC)
     clock = time.monotonic()
+    settled_run = import_module("reviewlm.tasks.records.settled_run")
+    before = None
+    if name == WHOLE and not any(arguments.values()):
+        before = settled_run.circumstances_of(config)
+        result: dict[str, Any] | None = settled_run.repeat(before) if before else None
+        if result is not None:
+            show_unchanged(result, time.monotonic() - clock)
+            return result
+
     server = without_password(os.environ.get("PREFECT_API_URL", "")).removesuffix("/api")
     waits = "a temporary Prefect server needs some seconds"
     if server:
         waits = f"the Prefect server at {server} is used"
 
     logging.getLogger(__name__).info("starting; %s", waits)
-    started = import_module("reviewlm.flows.server.private_server").private_server
+    servers = import_module("reviewlm.flows.server.private_server")
     # The server needs as long to start as this process needs for its imports and for a new MLflow database.
-    with interrupts.resumable(hint), reaching_prefect(), started() as wait_for_server:
+    with (
+        interrupts.resumable(hint),
+        reaching_prefect(),
+        servers.private_server() as wait_for_server,
+    ):
         with lasting_objects():
             chosen: Callable[..., dict[str, Any]] = getattr(
                 import_module(f"reviewlm.flows.{MODULES.get(name, name)}"), name
@@ -215,8 +230,17 @@ def _run(
                 preset, list(input or []), overrides, **arguments
             )
 
+        if before is not None and wait_for_server is not servers.lasting_server:
+            results = [(one.stage, one.digest) for one in record.stages]
+            settled_run.keep_settled(before, results, result)
+
     show_stages(record, time.monotonic() - clock)
     return result
+
+
+def show_unchanged(result: Mapping[str, Any], seconds: float) -> None:
+    """Write that a run had nothing to do, how many results were verified for that, and how long this took."""
+    terminal.say(f"Nothing has changed: {result['verified']} results verified, {seconds:.0f} s")
 
 
 def show_stages(record: RunRecord, seconds: float) -> None:

@@ -20,6 +20,8 @@ from reviewlm.core.manifest import flat
 
 # Tags that MLflow's own pages show or read.
 RUN_NAME = "mlflow.runName"
+RUN_TIME = "%d %b %H:%M"
+"""Format of day and time at the end of it."""
 RUN_COLOR = "mlflow.runColor"
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"

@@ -74,17 +74,22 @@ UNASKED = {
 """Settings of its clients. Else each asks whether it wants tokens of browsers, and for its version: ten requests."""
 
 
+def lasting_server() -> None:
+    """Wait for nothing: a server that was there before the command answers."""
+
+
 @contextmanager
 def private_server() -> Iterator[Callable[[], None]]:
     """Start a server and name it in Prefect's settings for the block; do nothing if they name a server already.
 
-    Yield a function that waits until the server answers and raises TrackingUnavailable if it does not. The block may
-    begin before: requests wait. The server ends with this process, after Prefect's threads have sent their last events.
+    Yield a function that waits until the server answers and raises TrackingUnavailable if it does not; `lasting_server`
+    if none was started. The block may begin before: requests wait. The server ends with this process, after Prefect's
+    threads have sent their last events.
 
     Only Prefect knows whether a profile names a server. Its import takes seconds, so the start does not wait for it.
     """
     if os.environ.get(URL):
-        yield lambda: None
+        yield lasting_server
         return
 
     require_current_tables(home_folder())
@@ -109,7 +114,7 @@ def private_server() -> Iterator[Callable[[], None]]:
     if get_current_settings().api.url:
         if server is not None:
             server.end()
-        yield lambda: None
+        yield lasting_server
         return
 
     if server is None:

@@ -77,8 +77,6 @@ FIGURES_MARK = "**Figures**: "
 FIGURES_LINE = re.compile(rf"\n*^{re.escape(FIGURES_MARK)}.*$", re.MULTILINE)
 """What `explain_figures` writes into a description."""
 FORWARD_SECONDS = 20.0
-RUN_TIME = "%d %b %H:%M"
-"""Format of day and time in the names of runs."""
 
 
 def tracker_of(workspace: Workspace) -> Tracker:
@@ -132,7 +130,7 @@ def run_name(source: SourceConfig, what: str) -> dict[str, str]:
     A list of runs shows some twenty characters and a column with the time, so what differs comes first:
     "lstm v3, yelp.csv, 30 Nov 18:31".
     """
-    return {tag.RUN_NAME: f"{what}, {source.title}, {started():{RUN_TIME}}"}
+    return {tag.RUN_NAME: f"{what}, {source.title}, {started():{tag.RUN_TIME}}"}
 
 
 def show_retrain(
@@ -393,7 +391,7 @@ def open_model_run(
     }
     tags |= run_tags(description=prefect_link())
     tags |= prefect_tags()
-    name = f"{spec.name}, {started():{RUN_TIME}}"  # charts show the models of several retrains
+    name = f"{spec.name}, {started():{tag.RUN_TIME}}"  # charts show the models of several retrains
     run_id = tracker.start_run(name, tags, parent_run_id)
     with ended_on_error(tracker, run_id):
         tracker.log_params(
