@@ -12,11 +12,13 @@ statistics, which only expectations need that are not used here: they are import
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import import_module
@@ -25,6 +27,51 @@ from typing import Any
 
 from reviewlm.core.processes.memory import lasting_objects
 from reviewlm.data_checks.checks import MeasuredCheck
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What Great Expectations says about the figures of a table.
+
+    Attributes:
+        release: Its version.
+        held: Whether each expectation holds.
+        document: The results in its own form, as JSON.
+    """
+
+    release: str
+    held: tuple[bool, ...]
+    document: str
+
+
+def judge_suite(
+    measured: Sequence[MeasuredCheck],
+    name: str,
+    run: str,
+    rows: int,
+    columns: Sequence[str],
+) -> Verdict:
+    """Return the verdict on the figures of a table.
+
+    Args:
+        measured: The figures.
+        name: Name of the suite.
+        run: Name of the run, as reports show it.
+        rows, columns: Number of rows and columns of the table.
+    """
+    results = [judge(each) for each in measured]
+    whole = suite_result(
+        name,
+        run,
+        rows,
+        columns,
+        results,
+    )
+    return Verdict(
+        great_expectations().__version__,
+        tuple(bool(result.success) for result in results),
+        json.dumps(whole.to_json_dict(), indent=1, default=str),
+    )
 
 
 @cache

@@ -20,6 +20,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from reviewlm.core.config.sections.data import ChecksConfig
 from reviewlm.core.errors import ConfigError
 from reviewlm.core.output import write_output
+from reviewlm.core.processes.ahead import call_ahead
 from reviewlm.data_checks import gx
 from reviewlm.data_checks.checks import (
     EXAMPLES,
@@ -189,9 +190,17 @@ def _run_checks(
 
     usable = [check for check in suite.checks if unusable.isdisjoint((check.column, check.other))]
     measured = [*_columns(suite, types), *measure(table, usable, facts), *more]
-    judged = [(each, gx.judge(each)) for each in measured if not each.error]
+    judged = [each for each in measured if not each.error]
+    verdict = call_ahead(
+        gx.judge_suite,
+        judged,
+        suite.name,
+        name,
+        table.height,
+        list(table.schema),
+    )
     broken = tuple(f"{each.check.description} ({each.error})" for each in measured if each.error)
-    results = tuple(_result(each, bool(result.success)) for each, result in judged)
+    results = tuple(_result(each, held) for each, held in zip(judged, verdict.held, strict=True))
     critical = any(not result.passed and result.severity == CRITICAL for result in results)
     passed = not critical and not broken
     page = Path(docs_folder.name) / PAGE
@@ -206,20 +215,11 @@ def _run_checks(
     about = {"Suite": suite.name, "Data": data}
     about["Checked"] = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     about["Table"] = f"{table.height:,} rows (columns: {', '.join(table.schema)})"
-    judge = f"Great Expectations {gx.great_expectations().__version__}"
-    about["Judged by"] = f"{judge}, measured with Polars"
+    about["Judged by"] = f"Great Expectations {verdict.release}, measured with Polars"
     docs_folder.mkdir(parents=True, exist_ok=True)
     (docs_folder / MARKER).touch()
     (docs_folder / PAGE).write_text(page_of(report, about, advice).to_html(), encoding="utf-8")
-    whole = gx.suite_result(
-        suite.name,
-        name,
-        table.height,
-        list(table.schema),
-        [result for _, result in judged],
-    )
-    written = json.dumps(whole.to_json_dict(), indent=1, default=str)
-    (docs_folder / RESULTS).write_text(written, encoding="utf-8")
+    (docs_folder / RESULTS).write_text(verdict.document, encoding="utf-8")
     return report
 
 

@@ -28,6 +28,7 @@ from reviewlm.core.errors import (
 )
 from reviewlm.core.extras import require_gensim
 from reviewlm.core.processes import interrupts
+from reviewlm.core.processes.ahead import imported_ahead
 from reviewlm.core.processes.memory import lasting_objects, limit_heaps
 from reviewlm.core.sqlite_files import database_file
 from reviewlm.options import configure, set_up
@@ -53,6 +54,10 @@ MODULES = {
 RESUME = "run the same command to resume"
 WITHOUT_FITS = ("ingest_only", "embed")
 """Flows that fit no model of the configuration, and so need no files of word vectors."""
+CHECKS = "reviewlm.data_checks.gx:great_expectations"
+"""Function that imports what checks data, which takes two seconds."""
+DRAWINGS = "reviewlm.evaluation.reports.canvas"
+"""Module that imports what draws the data card: one second."""
 WHOLE = "retrain"
 """Flow that is looked at before it runs: it may have nothing to do."""
 WITHOUT_TRACKING = ("ingest_only",)
@@ -127,27 +132,36 @@ def run_flow(
     """
     limit_heaps()  # before the first library starts threads
     config = configure(preset, overrides).with_input(input or [])
-    require_input(config.source)
-    check(config)
-    if name not in WITHOUT_FITS and arguments.get("until") != "prepare":
-        require_model_files(
-            config.models, config.classification, config.vectors, classifiers=name == "classify"
+    # Before the table engine reads the input: its threads would be missing in a fork.
+    with imported_ahead(_needed_soon(name, config.home)):
+        require_input(config.source)
+        check(config)
+        if name not in WITHOUT_FITS and arguments.get("until") != "prepare":
+            require_model_files(
+                config.models, config.classification, config.vectors, classifiers=name == "classify"
+            )
+
+        if name not in WITHOUT_TRACKING:
+            from reviewlm.tracking.client import require_whole
+
+            require_whole(config.tracking_address)
+
+        return _run(
+            name,
+            config,
+            preset,
+            input,
+            overrides,
+            hint,
+            **arguments,
         )
 
-    if name not in WITHOUT_TRACKING:
-        from reviewlm.tracking.client import require_whole
 
-        require_whole(config.tracking_address)
-
-    return _run(
-        name,
-        config,
-        preset,
-        input,
-        overrides,
-        hint,
-        **arguments,
-    )
+def _needed_soon(name: str, home: Path) -> list[str]:
+    """Return what imports the libraries that a flow will surely need, and its first imports do not: in a new home."""
+    if (home / "store" / "check").is_dir():
+        return []
+    return [CHECKS] if name in WITHOUT_FITS else [CHECKS, DRAWINGS]
 
 
 def run_version_flow(
@@ -192,9 +206,9 @@ def _run(
     require_device(config.execution)
     begun = datetime.now(UTC)
     clock = time.monotonic()
-    settled_run = import_module("reviewlm.tasks.records.settled_run")
     before = None
     if name == WHOLE and not any(arguments.values()):
+        settled_run = import_module("reviewlm.tasks.records.settled_run")
         before = settled_run.circumstances_of(config)
         result: dict[str, Any] | None = settled_run.repeat(before) if before else None
         if result is not None:

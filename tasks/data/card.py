@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.processes.ahead import call_ahead
 from reviewlm.core.store import Artifact
 from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.profile import profile_of
@@ -48,7 +49,8 @@ def describe_data(
         profile = profile_of(clean.folder)
         text = json.dumps(profile.to_dict(), ensure_ascii=False)
         (work / PROFILE_FILE).write_text(text, encoding="utf-8")
-        draw(
+        call_ahead(
+            draw,
             profile,
             Origin(
                 dataset.facts,
