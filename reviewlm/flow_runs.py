@@ -133,7 +133,7 @@ def run_flow(
     limit_heaps()  # before the first library starts threads
     config = configure(preset, overrides).with_input(input or [])
     # Before the table engine reads the input: its threads would be missing in a fork.
-    with imported_ahead(_needed_soon(name, config.home)):
+    with imported_ahead(needed_soon(name, config.home)):
         require_input(config.source)
         check(config)
         if name not in WITHOUT_FITS and arguments.get("until") != "prepare":
@@ -157,7 +157,7 @@ def run_flow(
         )
 
 
-def _needed_soon(name: str, home: Path) -> list[str]:
+def needed_soon(name: str, home: Path) -> list[str]:
     """Return what imports the libraries that a flow will surely need, and its first imports do not: in a new home."""
     if (home / "store" / "check").is_dir():
         return []

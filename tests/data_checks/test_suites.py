@@ -469,18 +469,3 @@ def test_the_result_of_a_suite_is_one_that_its_stores_accept() -> None:
         results,
     ).to_json_dict()
     assert (whole["success"], whole["statistics"]["successful_expectations"]) == (False, 1)
-
-
-def test_a_verdict_from_another_process_is_that_of_this_one() -> None:
-    from reviewlm.core.processes.ahead import call_ahead, imported_ahead
-
-    good = MeasuredCheck(Check("present", "n", description="Whole"), 0.5, 2, 1, ("x",))
-    given = ([good], "suite", "run", 2, ["n"])
-    here = gx.judge_suite(*given)
-    with imported_ahead(["reviewlm.data_checks.gx:great_expectations"]):
-        there = call_ahead(gx.judge_suite, *given)
-
-    assert there.held == here.held == (False,)
-    assert there.release == here.release
-    documents = [json.loads(verdict.document)["results"] for verdict in (there, here)]
-    assert documents[0] == documents[1]
