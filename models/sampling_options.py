@@ -19,7 +19,6 @@ from .options import (
     bounds_in,
 )
 from .text.given import given_text, given_texts
-from .text.normal_form import require_unicode
 
 SMALLEST = 2.0**-126
 """Smallest float32 that processors divide by without losing digits."""
@@ -60,7 +59,7 @@ class Sampling:
         for name, kind in KINDS.items():
             require_allowed(name, value := getattr(self, name), kind)
             object.__setattr__(self, name, get_args(kind)[0](value))  # torch knows no fractions
-        require_unicode(given_text(self.watermark, "watermark"))
+        _require_unicode(given_text(self.watermark, "watermark"))
 
     @property
     def greedy(self) -> bool:
@@ -130,5 +129,12 @@ def given_stop(stop: object) -> tuple[str, ...]:
     for string in strings:
         if not string:
             raise ModelError("stop has an empty text; each must have a character", "input")
-        require_unicode(string)
+        _require_unicode(string)
     return tuple(strings)
+
+
+def _require_unicode(text: str) -> None:
+    """Refuse a string that no bytes of UTF-8 stand for; the patterns of the normal form are compiled only now."""
+    from .text.normal_form import require_unicode
+
+    require_unicode(text)

@@ -15,6 +15,9 @@ from .neural.spec import NPLMSpec as NPLMSpec
 from .neural.spec import ObjectiveSpec as ObjectiveSpec
 from .neural.spec import RecurrentSpec as RecurrentSpec
 from .neural.spec import TrainingSpec as TrainingSpec
+from .ngram.methods import KNESER_NEY as KNESER_NEY
+from .ngram.methods import SCORES_ONLY as SCORES_ONLY
+from .ngram.methods import Smoothing as Smoothing
 from .options import (
     MOST_WHOLE,
     Count,
@@ -34,10 +37,6 @@ from .options import identity as identity
 from .options import inapplicable as inapplicable
 from .options import require_name as require_name
 from .options import without_inapplicable as without_inapplicable
-
-KNESER_NEY = ("modified_kneser_ney", "kneser_ney")
-SCORES_ONLY = frozenset(("stupid_backoff",))
-"""Methods that give scores to rank words, not probabilities: they have no nats and no perplexity."""
 
 
 @options
@@ -137,20 +136,6 @@ class NeuralCacheSpec:
     def order(self) -> int:
         """Always 1: words are remembered one by one, as in a unigram cache."""
         return 1
-
-
-Smoothing = Literal[
-    "maximum_likelihood",
-    "add_k",
-    "jelinek_mercer",
-    "witten_bell",
-    "absolute_discounting",
-    "katz",
-    "kneser_ney",
-    "modified_kneser_ney",
-    "stupid_backoff",
-]
-"""Names of the smoothing methods; each is explained in its module in `training/ngram/smoothing/`."""
 
 
 @options

@@ -10,7 +10,6 @@ from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reviewlm.core.config.sections.evaluation import DEMO_MODEL
 from reviewlm.core.environment import HOME_VARIABLE
 from reviewlm.core.errors import ArtifactError, BundleError, converted_errors
 from reviewlm.loaded_model import LoadedModel
@@ -94,6 +93,7 @@ def open_model(
     """
     if is_folder(model):
         return open_folder(Path(model))
+    from reviewlm.core.config.sections.evaluation import DEMO_MODEL
     from reviewlm.tracking.tags import MADE_FROM
 
     bundle, version = open_registered(workspace, model_name, model)

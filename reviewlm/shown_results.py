@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from reviewlm import terminal
-from reviewlm.core.config.sections.evaluation import OWN_MODEL
 from reviewlm.core.services.join import MLFLOW_VARIABLE
 from reviewlm.tasks.records.result_lines import (
     account_lines,
@@ -74,6 +73,8 @@ def show_report(result: Mapping[str, Any]) -> None:
 
 def _show_next_steps(result: Mapping[str, Any]) -> None:
     """Write which version is in use and the commands to try next, or what to do with a version that was refused."""
+    from reviewlm.core.config.sections.evaluation import OWN_MODEL
+
     name = result["registered_model"]
     version = result["version"]
     champion = result["champion_version"]

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewlm import terminal
-from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.errors import InputError, TrackingUnavailable, nearest
 from reviewlm.core.services.join import PROMOTED, ROLLED_BACK, send_event
-from reviewlm.core.workspace import Workspace
 from reviewlm.options import Json, NamingPreset, RegisteredModel, Set, configure
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from reviewlm.core.errors import (
 )
 from reviewlm.core.output import require_folder, require_output
 from reviewlm.models.atomic_files import require_new
-from reviewlm.models.specs import SCORES_ONLY
-from reviewlm.models.specs import Smoothing as Methods
+from reviewlm.models.ngram.methods import SCORES_ONLY
+from reviewlm.models.ngram.methods import Smoothing as Methods
 from reviewlm.options import (
     DrawSeed,
     Json,

@@ -41,6 +41,8 @@ def test_the_command_line_imports_nothing_heavy() -> None:
         "polars",
         "great_expectations",
         "reviewlm.core.config.run_config",
+        "reviewlm.models.specs",
+        "reviewlm.models.text.normal_form",
     )
     program = command("list_loaded_modules", "reviewlm.cli", *heavy)
     done = subprocess.run(
