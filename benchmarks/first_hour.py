@@ -94,9 +94,11 @@ def rows_of(
     smaller = SMALLER if quick else ()
     model = ("--model", "reviewlm-demo")
     yield Row("demo", ("demo", *smaller), {"wall": 150.0}, repeats=False)
-    yield Row(
-        "demo, nothing changed", ("run", "--preset", "demo", *smaller), {"wall": 8.0, "cpu": 12.0}
-    )
+    again = ("run", "--preset", "demo", *smaller)
+    goals: dict[Figure, float] = {"wall": 8.0, "cpu": 12.0}
+    # The first run after a promotion finds a new champion, so it decides; a later one has nothing to do.
+    yield Row("demo, first again", again, goals, repeats=False)
+    yield Row("demo, nothing changed", again, goals)
     yield Row("suggest, first", ("suggest", *model, "the food was"), {"cpu": 6.0}, repeats=False)
     yield Row("suggest", ("suggest", *model, "the food was"), {"cpu": 3.0})
     yield Row("generate", ("generate", *model, "--n", "3"), {"cpu": 3.0})
