@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ReviewLMError
@@ -37,9 +37,6 @@ from reviewlm.tracking.registry.locating import tracker_at
 from reviewlm.tracking.registry.registry import Registry
 from reviewlm.tracking.registry.versions import CHAMPION, contents_of
 from reviewlm.tracking.runs.runs import Tracker, end_left_runs
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 BEGINNING = "settled-"
 """Beginning of the name of the file beside a report; the key of the run follows."""
@@ -300,8 +297,8 @@ def _record(config: RunConfig, run: SettledRun) -> dict[str, Any] | None:
     }
 
 
-def _run_of(tracker: Tracker, run_id: str) -> Run | None:
-    """Return an MLflow run; None if it was removed."""
+def _run_of(tracker: Tracker, run_id: str) -> Any:
+    """Return MLflow's entity of a run; None if it was removed."""
     with suppress(Absent):
         found = tracker.ask(lambda client: client.get_run(run_id))
         return None if found.info.lifecycle_stage == "deleted" else found
@@ -310,7 +307,7 @@ def _run_of(tracker: Tracker, run_id: str) -> Run | None:
 
 def _copy_run(
     tracker: Tracker,
-    earlier: Run,
+    earlier: Any,
     results: int,
 ) -> str:
     """Start an MLflow run with tags, figures, inputs and files of an earlier one; return its id."""

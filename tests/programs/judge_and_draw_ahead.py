@@ -22,7 +22,13 @@ def main(folder: Path) -> None:
         from reviewlm.evaluation.reports.card import HTML, MARKDOWN, draw
         from tests.evaluation.reports.test_data_card import ORIGIN, frame, profiled
 
-        figure = MeasuredCheck(Check("present", "n", description="Whole"), 0.5, 2, 1, ("x",))
+        figure = MeasuredCheck(
+            Check("present", "n", description="Whole"),
+            value=0.5,
+            judged=2,
+            failing=1,
+            examples=("x",),
+        )
         suite = ([figure], "suite", "run", 2, ["n"])
         profile = profiled(folder, frame())
         folders = [folder / "there", folder / "here"]

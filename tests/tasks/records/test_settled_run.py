@@ -20,7 +20,11 @@ SETTLED = {"same_model": True, "version": None}
 
 
 @pytest.fixture(autouse=True)
-def command_alone(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def command_alone(
+    own_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A command in a folder of its own, without services."""
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
