@@ -99,7 +99,7 @@ def circumstances_of(config: RunConfig) -> Circumstances | None:
     """Return the circumstances of a run that is about to begin; None for one that is never ended early.
 
     That is one with a lasting Prefect server or an MLflow elsewhere, on a cluster, with word vectors, or that builds
-    results anew.
+    results anew; or whose files or versions cannot be read, which the run itself will tell.
     """
     execution = config.execution
     elsewhere = "PREFECT_API_URL" in os.environ or config.tracking_address != home_database(
@@ -109,8 +109,12 @@ def circumstances_of(config: RunConfig) -> Circumstances | None:
         return None
 
     named = config.named_by_data()
-    with during("look for what has changed"):
-        return Circumstances(named, _key_of(named), _state_of(named))
+    try:
+        with during("look for what has changed"):
+            return Circumstances(named, _key_of(named), _state_of(named))
+    except (ReviewLMError, OSError) as error:
+        log.debug("what has changed is not known: %s", error)
+        return None
 
 
 def _key_of(config: RunConfig) -> str:
@@ -179,7 +183,7 @@ def keep_settled(
     """
     report = summary.get("report")
     settled = summary.get("same_model") and summary.get("version") is None
-    if not report or not settled or _state_of(before.config) != before.state:
+    if not report or not settled:
         return
 
     content = {
@@ -188,8 +192,9 @@ def keep_settled(
         "summary": summary,
     }
     try:
-        write_output(_file_in(Path(report).parent, before.key), canonical(seal(content)))
-    except (ReviewLMError, TypeError, ValueError) as error:
+        if _state_of(before.config) == before.state:
+            write_output(_file_in(Path(report).parent, before.key), canonical(seal(content)))
+    except (ReviewLMError, OSError, TypeError, ValueError) as error:
         log.debug("the next run will not be ended early: %s", error)
 
 

@@ -68,6 +68,17 @@ def test_a_run_is_not_looked_at_where_a_lasting_server_shows_it(
     assert settled_run.circumstances_of(load_config("demo")) is None
 
 
+def test_a_run_is_not_looked_at_whose_files_are_gone(tmp_path: Path) -> None:
+    config = load_config("demo").with_input([str(tmp_path / "gone.jsonl")])
+    assert settled_run.circumstances_of(config) is None
+
+
+def test_a_run_is_not_looked_at_whose_versions_cannot_be_read(own_home: Path) -> None:
+    own_home.mkdir()
+    (own_home / "mlflow.db").write_text("no database")
+    assert settled_run.circumstances_of(load_config("demo")) is None
+
+
 def test_equal_runs_have_the_same_circumstances() -> None:
     assert circumstances() == circumstances()
 
