@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-long test-all test-gx docs tutorials lint ui up status down clean install help
+.PHONY: demo test test-slow test-long test-all test-gx docs tutorials lint ui up status down clean install help \
+  installed-modules kernels
 .DEFAULT_GOAL := help
 
 help:
@@ -139,6 +140,13 @@ $(READY): constraints.txt pyproject.toml
 	  touch $(READY)-pip; kill $$ticker ) | grep --line-buffered -oE '$(LINES)' | \
 	  sed -u 's/^Installing collected packages.*/Unpacking: one to three minutes/' || true
 	@test -e $(READY)-pip && rm $(READY)-pip
-	@echo "Compiling its modules …"
-	@( $(TICKER) ) & ticker=$$!; $(BIN)/python -m compileall -qq -j 0 -x '$(SELDOM)' $(VENV)/lib; kill $$ticker
+	@echo "Compiling its modules and kernels …"
+	@( $(TICKER) ) & ticker=$$!; $(MAKE) --silent --jobs=2 installed-modules kernels; kill $$ticker
 	@touch $(READY)
+
+installed-modules:
+	@$(BIN)/python -m compileall -qq -j 0 -x '$(SELDOM)' $(VENV)/lib || true
+
+# Once a processor and version of a kernel, into the user's cache. What fails here is compiled when it is needed.
+kernels:
+	@$(BIN)/python -m reviewlm.compile_kernels >/dev/null || true

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,12 @@ _SPACE = 32
 _BEYOND_ASCII = 0x80
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "const uint8[::1], const int64[::1], int32[:,::1]",
+    ],
+)
 def longest_runs(
     data_B: Any,
     begins_N: Any,

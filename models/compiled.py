@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from numba.core.caching import (
 )
 from numba.core.environment import _rebuild_env
 from numba.core.runtime import rtsys
+from numba.core.sigutils import normalize_signature
 from numba.extending import intrinsic
 
 fcntl: ModuleType | None
@@ -48,6 +49,10 @@ KEPT = 90 * 24 * 3600
 LONGEST = 120.0
 """Seconds to wait at most for a process that compiles the same kernel."""
 PAUSE = 0.02
+READ_ONLY = "const "
+"""Begin of the type of an array that its owner does not let others write, see `kernel`."""
+KERNELS: list[Any] = []
+"""All kernels of the modules that this process has imported, as numba's dispatchers."""
 log = logging.getLogger(__name__)
 
 
@@ -153,6 +158,8 @@ class KernelCache(FunctionCache):
                 if code is not None:
                     self._unlock()
 
+            if code is None:
+                _tell_compiling()
             return code
         except OSError as error:
             _tell(self.cache_path, error.strerror or str(error))
@@ -267,16 +274,31 @@ def _tell(folder: str, why: str) -> None:
     )
 
 
+@cache
+def _tell_compiling() -> None:
+    """Say, once in a process, what takes seconds now."""
+    log.info(
+        "compiling numeric kernels for this processor, once; `python -m reviewlm.compile_kernels` does it in advance"
+    )
+
+
 def kernel(
     function: Callable[..., Any],
     fast: set[str] | bool = FAST,
     nogil: bool = True,
+    calls: Sequence[str] = (),
 ) -> Any:
     """Compile a kernel at its first call, and cache it for other processes if there is a writable folder for it.
 
-    It is kept in NUMBA_CACHE_DIR or below the user's home (`KernelFolder`). *fast* may change rounding. *nogil*: other
-    threads run meanwhile. A kernel of a few microseconds keeps them waiting instead, because to get the interpreter
-    back from a busy thread takes up to 5 ms.
+    It is kept in NUMBA_CACHE_DIR or below the user's home (`KernelFolder`).
+
+    Args:
+        fast: Rounding may change.
+        nogil: Other threads run meanwhile. A kernel of a few microseconds keeps them waiting instead, because to get
+            the interpreter back from a busy thread takes up to 5 ms.
+        calls: Types of the arguments with which the demo and frequent commands call it: the installation compiles it
+            for them (`compile_calls`). Separated by ", ", as numba writes them; an array may be `READ_ONLY`. A kernel
+            that only other kernels call is compiled with them.
     """
     compiled = njit(
         fastmath=fast,
@@ -285,7 +307,34 @@ def kernel(
     )(function)
     with suppress(RuntimeError):  # no writable folder: a read-only installation
         compiled._cache = KernelCache(function)  # type: ignore[attr-defined]  # `enable_caching` with a cache of ours
+
+    compiled.calls = tuple(calls)  # type: ignore[attr-defined]
+    KERNELS.append(compiled)
     return compiled
+
+
+def compile_calls() -> int:
+    """Compile the kernels of all imported modules for their `calls`; return how many were not compiled before."""
+    new = 0
+    for each in KERNELS:
+        for call in each.calls:
+            each.compile(argument_types(call))
+        new += sum(each.stats.cache_misses.values())
+
+    return new
+
+
+def argument_types(call: str) -> tuple[types.Type, ...]:
+    """Return the types of the arguments of a call, see `kernel`."""
+    found = []
+    for name in call.split(", "):
+        written = name.removeprefix(READ_ONLY)
+        [argument], _ = normalize_signature(f"({written},)")
+        if written != name:
+            argument = argument.copy(readonly=True)
+        found.append(argument)
+
+    return tuple(found)
 
 
 def _number_at(stored: types.Type, wide: types.Type) -> Any:

@@ -7,6 +7,7 @@ uint64 throughout, because numba makes a float of the sum of an int64 and a uint
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,12 @@ def mix_number(value: Any) -> Any:
     return value ^ (value >> _U(31))
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "const uint8[::1], int64[::1], uint8[::1], int64, uint8[::1], int64[::1], int64[::1]",
+    ],
+)
 def word_forms(
     data_N: Any,
     offsets_D: Any,
@@ -61,7 +67,15 @@ def word_forms(
         ends_D[d], words_D[d] = to, words
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "uint8[::1], int64[::1], int64, int64, uint64[::1], uint64[:,::1], uint64[:,::1], int64[::1], "
+        "uint64[::1], int64[::1]",
+        "const uint8[::1], int64[::1], int64, int64, uint64[::1], uint64[:,::1], uint64[:,::1], int64[::1], "
+        "uint64[::1], int64[::1]",
+    ],
+)
 def fingerprints(
     forms_N: Any,
     offsets_D: Any,
@@ -106,7 +120,12 @@ def fingerprints(
         ends_D[d] = to
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "uint64[::1], int64[::1], uint64[::1], uint64[::1], uint32[::1], uint64[:,::1]",
+    ],
+)
 def signatures(
     fingerprints_S: Any,
     offsets_D: Any,
@@ -131,7 +150,12 @@ def signatures(
             out_DP[d, p] = mix_number(_U(least_P[p]))
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "uint64[:,::1], uint64[::1], uint64[:,::1]",
+    ],
+)
 def band_keys(
     signature_DP: Any,
     factors_R: Any,
@@ -147,7 +171,12 @@ def band_keys(
             keys_BD[b, d] = mix_number(total)
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "uint64[::1], int64[::1], uint64[::1], int64[::1], uint64[::1], int64[::1]",
+    ],
+)
 def sets(
     fingerprints_S: Any,
     offsets_D: Any,
@@ -176,7 +205,12 @@ def sets(
         ends_D[d] = to
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "uint64[::1], uint64[::1], uint32[::1], uint32[::1]",
+    ],
+)
 def first_equal(
     high_D: Any,
     low_D: Any,
@@ -200,7 +234,12 @@ def first_equal(
         first_D[d] = table_T[at] - 1
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "uint64[::1], uint64[::1], uint32[::1], int64[::1]",
+    ],
+)
 def places_of(
     wanted_W: Any,
     high_D: Any,
@@ -216,7 +255,12 @@ def places_of(
         place_W[w] = np.int64(table_T[at]) - 1
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "uint64[::1], int64[::1], int64[::1], int64[::1], uint64[::1], int64[::1], int64[::1]",
+    ],
+)
 def common(
     sets_S: Any,
     offsets_D: Any,
@@ -264,14 +308,24 @@ def place_of_run(value: Any, runs_T: Any) -> Any:
     return place
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "uint64[::1], uint32[::1]",
+    ],
+)
 def add_runs(values_S: Any, runs_T: Any) -> None:
     """Add runs to the table, each counted 0 times."""
     for value in values_S:
         runs_T[place_of_run(value, runs_T)] = (value >> _U(36) << _U(4)) | _U(1)
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "uint64[::1], int64, uint32[::1]",
+    ],
+)
 def count_runs(
     values_S: Any,
     most: Any,
@@ -284,7 +338,12 @@ def count_runs(
             runs_T[place] += np.uint32((runs_T[place] & np.uint32(15)) < most + 2)
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "uint64[::1], int64, uint32[::1], boolean[::1]",
+    ],
+)
 def mark_rare(
     values_S: Any,
     most: Any,
@@ -298,7 +357,13 @@ def mark_rare(
             rare_S[s] = 1 <= count <= most
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "int64[::1], int64[::1], int64[::1], uint64[::1], int64[::1], int64, int64, int64[::1], int64[::1], "
+        "int64[::1], boolean[::1]",
+    ],
+)
 def mark_sources(
     first_H: Any,
     place_H: Any,

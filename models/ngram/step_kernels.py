@@ -47,7 +47,13 @@ def log_probabilities(ids_BT: np.ndarray, packed: Any) -> np.ndarray:
     return logp_BT
 
 
-@partial(kernel, fast=False)
+@partial(
+    kernel,
+    fast=False,
+    calls=[
+        "int64[:,::1], int64, int64[:,::1], float64[:,::1]",
+    ],
+)
 def read_streams(
     ids_BT: Any,
     tables: Any,
@@ -194,7 +200,13 @@ def real_at(
     return float32_at(address, index) if width == 4 else float64_at(address, index)
 
 
-@partial(kernel, fast=False)
+@partial(
+    kernel,
+    fast=False,
+    calls=[
+        "float32[:,::1], int64[::1], const uint32[::1], const uint16[::1], const float64[::1], float64[::1]",
+    ],
+)
 def write_followers(
     out_UV: Any,
     context_U: Any,

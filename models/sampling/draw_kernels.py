@@ -6,6 +6,7 @@ Shapes: N rows, V vocabulary entries, K ids, C classes of weights, M weights of 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,12 @@ CLASSES = 1 + (0x3F800000 >> 20)
 """Classes of weights up to 1 by the upper bits of their float32."""
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "float32[:,::1], int64[::1], float32, int64, float64, float64, float64[::1], int64, int64[::1]",
+    ],
+)
 def draw(
     logp_NV: Any,
     never_K: Any,

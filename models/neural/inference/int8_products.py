@@ -15,6 +15,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -257,7 +258,12 @@ def pad_to_tile(x_G: np.ndarray) -> np.ndarray:
     return np.pad(x_G, (0, -len(x_G) % WIDTH))
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "float32[:,::1], uint8[::1], float32[::1], float32[::1], float32[:,::1]",
+    ],
+)
 def linear(
     x_NE: Any,
     weights: Any,
@@ -354,7 +360,12 @@ def linear(
             n += rows
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "uint8[::1], float32[::1], int32[::1], float32[:,::1]",
+    ],
+)
 def write_rows(
     weights: Any,
     scale_G: Any,

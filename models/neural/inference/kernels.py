@@ -8,6 +8,7 @@ Shapes: N rows, E features in, G features out, C entries of a level, P entries o
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,12 @@ def _order_bits(bits: Any) -> Any:
     return _I(bits ^ ((bits >> _I(31)) & _I(0x7FFFFFFF)))
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "float32[:,::1], float32[::1], int64[::1], float32[:,::1]",
+    ],
+)
 def log_softmax_of_level(
     logits_NC: Any,
     plus_N: Any,
@@ -87,7 +93,12 @@ def log_softmax_of_level(
             logits[c] -= normaliser
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "float32[:,::1], int64[::1], float32[::1], float32[::1]",
+    ],
+)
 def logp_in_level(
     logits_NC: Any,
     classes_N: Any,
@@ -114,7 +125,13 @@ def logp_in_level(
         logp_N[n] = logits[classes_N[n]] + shift
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "float32[:,::1], float32[:,:,::1], int64, float32[:,::1]",
+        "float32[:,::1], float32[:,:,::1], int64, const float32[:,::1]",
+    ],
+)
 def add_to_log_sum(
     total_NV: Any,
     logp_NPV: Any,
@@ -208,7 +225,12 @@ def quantise(
             q[e] = np.int8(np.rint(x[e] * inverse))
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "float32[:,::1], float32[:,::1], float32[:,::1], float32[:,::1]",
+    ],
+)
 def lstm_step(
     gates_NG: Any,
     c_NH: Any,
@@ -229,7 +251,12 @@ def lstm_step(
         _lstm_cell(gates_NG[n], c_NH[n], after_NH[n], h_NH[n])
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "float32[:,::1], float32[:,::1], int64[::1], float32[:,::1], int64[::1], float32[:,::1], float32[:,::1]",
+    ],
+)
 def lstm_step_of_copies(
     gates_NG: Any,
     x_UG: Any,

@@ -11,6 +11,7 @@ Shape legend: see `models/base.py`; G = number of gates × H.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,12 @@ def _store(array_N, index, value):  # type: ignore[no-untyped-def]  # noqa: ANN0
 _F = np.float32
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "int64, float32[:,:,::1], float32[:,::1], float32[:,:,::1], float32[:,:,::1]",
+    ],
+)
 def lstm_forward(
     t: int,
     gates_TBG: Any,
@@ -117,7 +123,12 @@ def lstm_forward(
             store(a_o, j, o)
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "int64, float32[:,:,::1], float32[:,:,::1], float32[:,:,::1], float32[:,::1], float32[:,::1]",
+    ],
+)
 def lstm_backward(
     t: int,
     gates_TBG: Any,
@@ -165,7 +176,12 @@ def lstm_backward(
             dc_H[j] = dc * f
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "int64, float32[:,:,::1], float32[:,::1], float32[:,:,::1], float32[:,::1], float32[:,:,::1]",
+    ],
+)
 def gru_forward(
     t: int,
     gates_TBG: Any,
@@ -210,7 +226,12 @@ def gru_forward(
             store(a_n, j, n)
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "int64, float32[:,:,::1], float32[:,:,::1], float32[:,:,::1], float32[:,:,::1], float32[:,::1], float32[:,::1]",
+    ],
+)
 def gru_backward(
     t: int,
     gates_TBG: Any,
@@ -256,7 +277,12 @@ def gru_backward(
             dh_H[j] = dh * z
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "int64, boolean, float32[:,:,::1], float32[:,::1], float32[:,:,::1]",
+    ],
+)
 def elman_forward(
     t: int,
     relu: bool,
@@ -287,7 +313,12 @@ def elman_forward(
                 store(h_H, j, tanh(load(a_H[j]) + load(past_H[j])))
 
 
-@kernel
+@partial(
+    kernel,
+    calls=[
+        "int64, boolean, float32[:,:,::1], float32[:,:,::1], float32[:,::1], float32[:,:,::1]",
+    ],
+)
 def elman_backward(
     t: int,
     relu: bool,
