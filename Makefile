@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .PHONY: demo test test-slow test-long test-all test-gx docs tutorials lint ui up status down clean install help \
-  installed-modules kernels
+  installed-modules cache
 .DEFAULT_GOAL := help
 
 help:
@@ -141,12 +141,12 @@ $(READY): constraints.txt pyproject.toml
 	  sed -u 's/^Installing collected packages.*/Unpacking: one to three minutes/' || true
 	@test -e $(READY)-pip && rm $(READY)-pip
 	@echo "Compiling its modules and kernels …"
-	@( $(TICKER) ) & ticker=$$!; $(MAKE) --silent --jobs=2 installed-modules kernels; kill $$ticker
+	@( $(TICKER) ) & ticker=$$!; $(MAKE) --silent --jobs=2 installed-modules cache; kill $$ticker
 	@touch $(READY)
 
 installed-modules:
 	@$(BIN)/python -m compileall -qq -j 0 -x '$(SELDOM)' $(VENV)/lib || true
 
-# Once a processor and version of a kernel, into the user's cache. What fails here is compiled when it is needed.
-kernels:
-	@$(BIN)/python -m reviewlm.compile_kernels >/dev/null || true
+# Once a version of the code: compiled kernels and empty databases in the user's cache. What fails here is made when it is needed.
+cache:
+	@$(BIN)/python -m reviewlm.fill_cache >/dev/null 2>&1 || true

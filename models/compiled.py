@@ -278,7 +278,7 @@ def _tell(folder: str, why: str) -> None:
 def _tell_compiling() -> None:
     """Say, once in a process, what takes seconds now."""
     log.info(
-        "compiling numeric kernels for this processor, once; `python -m reviewlm.compile_kernels` does it in advance"
+        "compiling numeric kernels for this processor, once; `python -m reviewlm.fill_cache` does it in advance"
     )
 
 

@@ -1,4 +1,4 @@
-"""The kernels that the installation compiles are those that the demo uses."""
+"""What the installation puts into the user's cache is what the demo would make."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from reviewlm.compile_kernels import modules_with_kernels
+from reviewlm.core.empty_databases import CACHE_VARIABLE
+from reviewlm.fill_cache import modules_with_kernels
 from reviewlm.models.compiled import KERNELS, argument_types
 from tests.flows.first_run import user_environment
 
@@ -42,11 +43,16 @@ def test_an_array_that_nobody_may_write_is_told_from_another() -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_compiles_no_kernel_that_the_installation_has_not(tmp_path: Path) -> None:
-    environment = {**user_environment(tmp_path / "home"), "NUMBA_CACHE_DIR": str(tmp_path)}
+def test_the_demo_finds_all_that_it_needs_in_the_cache_of_the_installation(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    environment = {
+        **user_environment(tmp_path / "home"),
+        "NUMBA_CACHE_DIR": str(cache),
+        CACHE_VARIABLE: str(cache),
+    }
 
-    def run(module: str, *words: str) -> set[str]:
-        """Return the names of the files of compiled code after a command."""
+    def run(module: str, *words: str) -> dict[str, int]:
+        """Return when each compiled kernel, and each empty database, was written, after a command."""
         subprocess.run(
             [sys.executable, "-m", module, *words],
             env=environment,
@@ -54,8 +60,9 @@ def test_the_demo_compiles_no_kernel_that_the_installation_has_not(tmp_path: Pat
             check=True,
             capture_output=True,
         )
-        return {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("reviewlm/*/*.nbc")}
+        files = [*cache.rglob("*.nbc"), *cache.rglob("*.db")]
+        return {str(file.relative_to(cache)): file.stat().st_mtime_ns for file in files}
 
-    installed = run("reviewlm.compile_kernels")
-    assert installed
-    assert run("reviewlm.cli", "demo", "--set", "source.synthetic.reviews=300") - installed == set()
+    installed = run("reviewlm.fill_cache")
+    assert {Path(name).suffix for name in installed} == {".nbc", ".db"}
+    assert run("reviewlm.cli", "demo", "--set", "source.synthetic.reviews=300") == installed
