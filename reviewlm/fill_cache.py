@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 import reviewlm
 from reviewlm.core.environment import HOME_VARIABLE, prepare_environment
 from reviewlm.models.compiled import compile_calls
+from reviewlm.terminal import log_to_stderr
 
 HAS_KERNELS = re.compile(r"^from \S*\bcompiled import .*\bkernel\b", re.MULTILINE)
 """Import by which a module has kernels."""
@@ -59,6 +60,7 @@ def make_databases() -> None:
 
 def main() -> None:
     """Compile the kernels, and make the databases."""
+    log_to_stderr(())  # Prefect's console would show what only developers read
     print(f"{compile_kernels()} numeric kernels are compiled now")
     make_databases()
 
