@@ -76,7 +76,8 @@ def test_pip_installs_where_uv_fails(
         program = programs / name
         program.write_text(
             "#!/bin/sh\n"
-            f'case "$*" in *" install "*) echo "{name} $*" >> {calls}; exit {int(not success)};; esac\n'
+            f'case "$*" in *" install "*) echo "{name} $*" >> {calls}; exit {int(not success)};;\n'
+            f"*reviewlm.fill_cache) echo fill_cache >> {calls}; exit 1;; esac\n"
         )
         program.chmod(0o755)
 
@@ -87,5 +88,6 @@ def test_pip_installs_where_uv_fails(
     assert (made.returncode == 0) == ready
     assert (tmp_path / ".venv" / ".ready").exists() == ready
     asked = calls.read_text().splitlines()
+    assert asked.count("fill_cache") == ready  # it failed, which is no error: commands do it later
     ends = [call.rsplit("constraints.txt ")[-1] for call in asked if call.startswith("python ")]
     assert [end.removeprefix("--no-deps ") for end in ends] == by_pip

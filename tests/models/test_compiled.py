@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -162,6 +163,21 @@ def test_a_kernel_is_compiled_by_one_process_for_all() -> None:
     first, second = doubled(), doubled()
     assert (first(21), second(21)) == (42, 42)
     assert (loads(first), loads(second)) == (0, 1)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_process_says_once_that_it_compiles(caplog: pytest.LogCaptureFixture) -> None:
+    compiled._tell_compiling.cache_clear()
+    caplog.set_level(logging.INFO, compiled.__name__)
+
+    first, again = doubled(), doubled()
+    first(21)
+    first(21.0)
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+
+    compiled._tell_compiling.cache_clear()
+    again(21)
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize("torn", ["nbi", "nbc"], ids=["the index", "the code"])
