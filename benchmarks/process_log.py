@@ -182,7 +182,7 @@ class ProcessLog(threading.Thread):
 
     def _sample(self) -> None:
         now = time.time()
-        readings = dict[int, Reading]()
+        readings: dict[int, Reading] = {}
         pipeline = 0.0
         server = 0.0
         private = 0.0

@@ -83,8 +83,8 @@ def newest_revision(
 
 def revisions_in(folders: Iterable[Path]) -> tuple[set[str], str]:
     """Return all revisions of the migration scripts in these folders, and the newest; "" if there is not just one."""
-    made = set[str]()
-    replaced = set[str]()
+    made: set[str] = set()
+    replaced: set[str] = set()
     for file in (file for folder in folders for file in folder.glob("*.py")):
         text = file.read_text(encoding="utf-8")
         made |= set(re.findall(r'^revision = "(\w+)"', text, re.MULTILINE))

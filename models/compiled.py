@@ -233,9 +233,9 @@ def source_stamp(function: Any) -> str:
     numba only looks at the kernel's own file. So after a change in a file from which a kernel takes a function or a
     constant, the old code would still run.
     """
-    files = set[str]()
-    constants = set[tuple[str, str]]()
-    seen = set[Any]()
+    files: set[str] = set()
+    constants: set[tuple[str, str]] = set()
+    seen: set[Any] = set()
     todo = [function]
     while todo:
         # A kernel and an intrinsic keep the function from which they were made.

@@ -119,7 +119,7 @@ class WordPieces:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
-        self._known = dict[str, np.ndarray]()
+        self._known: dict[str, np.ndarray] = {}
 
     def __call__(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all pieces, and the place of the last piece of each word."""

@@ -134,7 +134,7 @@ def _use_our_words(error: Any) -> None:
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an exception, the members of its group, and the exceptions that each was explicitly raised from."""
     waiting = [error]
-    seen = set[int]()
+    seen: set[int] = set()
     while waiting:
         one = waiting.pop(0)
         if id(one) in seen:

@@ -168,7 +168,7 @@ def _try_tiny_models(config: RunConfig, log: StageLog) -> None:
     evaluation = config.evaluation
     settings = FitSettings.of(config)
     prepared = _prepare(config, log)
-    fitted = dict[str, Fitted]()
+    fitted: dict[str, Fitted] = {}
     measured = []
     for spec in config.models:
         fitted[spec.name] = log.run(
@@ -288,8 +288,8 @@ def _prepare(config: RunConfig, log: StageLog) -> Prepared:
             clean,
         )
 
-    vocabularies = dict[str, Artifact]()
-    tokens = dict[str, dict[str, Artifact]]()
+    vocabularies: dict[str, Artifact] = {}
+    tokens: dict[str, dict[str, Artifact]] = {}
     for name in vocabularies_in_use(config.models, config.vocabulary):
         spec = config.vocabulary[name]
         step = f"vocabulary {name}"
@@ -452,7 +452,7 @@ def tiny(config: RunConfig, sample: Path) -> RunConfig:
 def one_of_each_kind(models: Sequence[ModelSpec], baseline: str) -> list[ModelSpec]:
     """Return the baseline, the first model of each kind and vocabulary, and the models that these combine."""
     names = {baseline}
-    kinds = set[tuple[str, str]]()
+    kinds: set[tuple[str, str]] = set()
     for spec in models:
         kind = (spec.kind, spec.vocabulary)
         if kind not in kinds:

@@ -286,8 +286,8 @@ def contents_of(home: Path, without_store: bool = False) -> tuple[list[Path], li
     Left out: links, unfinished and damaged results, records of file states, locks, marks of running processes.
     """
     store = home / STORE
-    databases = list[Path]()
-    files = list[Path]()
+    databases: list[Path] = []
+    files: list[Path] = []
     for place, folders, names in os.walk(home):
         folder = Path(place)
         top = Path(place) in (home, store)
@@ -384,7 +384,7 @@ def _unpack(
     """
     try:
         manifest = None
-        names = set[str]()
+        names: set[str] = set()
         done = 0
         with tarfile.open(
             fileobj=packed,

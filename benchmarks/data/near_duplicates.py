@@ -123,7 +123,7 @@ def true_texts(
     sets = [frozenset(peers.shingles(text, size)) for text in peers.texts_of(formed)]
     counts = Counter(shingle for each in sets for shingle in each)
     met = defaultdict[str, list[int]](list)
-    true = set[int]()
+    true: set[int] = set()
     for number, each in enumerate(sets):
         prefix = sorted(each, key=lambda shingle: (counts[shingle], shingle))[
             : len(each) - ceil(least * len(each)) + 1

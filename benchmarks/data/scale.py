@@ -194,7 +194,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser = _parser()
     args = parser.parse_args(argv)
     units = args.units.split(",")
-    tables = dict[float, Any]()
+    tables: dict[float, Any] = {}
     month = {}
     alone = {}
     with folder_for(args) as folder:

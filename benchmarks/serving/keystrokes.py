@@ -68,7 +68,7 @@ def compared(
         )
         for marks in (False, True)
     )
-    found = list[Written]()
+    found: list[Written] = []
     written = ""
     before = bundle.vocabulary.prefix(stars)[-1]
     for place, (token, keys) in enumerate(zip(ids, keys_of(text), strict=True)):
@@ -102,7 +102,7 @@ def keys_of(text: str) -> list[str]:
     """Return the characters of each token of a text, with the space before it."""
     straight = fold_texts([text], False)[0]
     place = 0
-    found = list[str]()
+    found: list[str] = []
     for piece in cut(fold_texts([text], False))[0]:
         end = straight.index(piece, place) + len(piece)
         found.append(text[place:end])
@@ -137,7 +137,7 @@ def simulate(
     stream_BT = np.array([[*bundle.vocabulary.prefix(stars), *ids]])
     wanted_BT = np.ones_like(stream_BT, bool)
     wanted_BT[:, :2] = False
-    saved = dict[int, int]()
+    saved: dict[int, int] = {}
     for part in predictions(bundle.model, stream_BT, wanted_BT):
         target_N = stream_BT[0, part.position_N]
         before_N = stream_BT[0, part.position_N - 1]
@@ -261,7 +261,7 @@ def table(rows: pl.DataFrame) -> dict[str, Any]:
         resamples=10_000,
         seed=1,
     )
-    found = dict[str, Any]()
+    found: dict[str, Any] = {}
     kinds = {
         "endpoint": "keys",
         "simulation, words": "simulated",

@@ -211,8 +211,8 @@ def measure_memory(served: Served, requests: int) -> dict[str, Any]:
     """Return the memory and the size of the saved states after each tenth of mixed requests."""
     texts = made_texts(requests // 10)
     tenth = requests // 10
-    mib = list[int]()
-    cache = list[int]()
+    mib: list[int] = []
+    cache: list[int] = []
     done = 0
     for part in range(10):
         own = texts[part * (tenth // 10) :]

@@ -141,7 +141,7 @@ def peer(
     training = spec.training
     model = FusedLM(spec).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, fused=True)
-    losses = list[float]()
+    losses: list[float] = []
     state = None
     began = 0.0
     for ids_TB, targets_TB in _windows(updates, training):

@@ -207,7 +207,7 @@ def parts(
         until: End of the time of the last part, by `time.monotonic`.
     """
     stream = zipf_text(WORDS, TOKENS)
-    found = dict[str, Part]()
+    found: dict[str, Part] = {}
     for hidden, batch in (SMALLEST, LARGEST) if quick else SIZES:
         found[f"2 × {hidden}, batch {batch}"] = partial(speed, hidden, batch, stream)
 
@@ -252,7 +252,7 @@ def measured(data: Path | None, quick: bool = False) -> dict[str, dict[str, Any]
     """Run all parts on the GPU; leave out what would begin too late."""
     require_device("cuda:0")
     end = time.monotonic() + (QUICK_SECONDS if quick else MOST_SECONDS)
-    found = dict[str, dict[str, Any]]()
+    found: dict[str, dict[str, Any]] = {}
     for name, part in parts(data, quick, end - LAST_SECONDS / 2).items():
         at = time.monotonic()
         if at > end - LAST_SECONDS:

@@ -167,7 +167,7 @@ def search(
     workers: int,
 ) -> dict[str, Any]:
     """Return the result of each trial on a text by its flags, best first."""
-    best = dict[float, float]()
+    best: dict[float, float] = {}
     lock = threading.Lock()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
         text = TEXTS[name](data).write(Path(folder))

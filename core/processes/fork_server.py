@@ -38,7 +38,7 @@ PATIENCE = 2.0
 LONGEST_ORDER = 1 << 16
 KILLED = -9
 """Exit code of a process that was killed by SIGKILL."""
-_loaded = set[str]()
+_loaded: set[str] = set()
 """Libraries that this process has loaded."""
 
 

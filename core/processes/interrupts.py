@@ -45,7 +45,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.signal = 0
-        self.heard = set[int]()
+        self.heard: set[int] = set()
         self.code: int | None = None
         self.unwinding = False
         self.resumable = 0

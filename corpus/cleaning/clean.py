@@ -367,7 +367,7 @@ def _fill(
         return counts
 
     total = CleanCounts()
-    waiting = list[pl.DataFrame]()
+    waiting: list[pl.DataFrame] = []
     for rows, counts in map_in_order(cleaning, passes.through(files.batches()), threads):
         total.update(counts)
         waiting.append(rows)

@@ -37,7 +37,7 @@ class SourceFiles:
             sources = orjson.loads((folder / DATASET_FILE).read_bytes())["sources"]
 
         rows = {source["name"]: source["rows"] for source in sources}
-        file_of = dict[str, int]()
+        file_of: dict[str, int] = {}
         for number, source in enumerate(sources):
             file_of |= dict.fromkeys(source["parts"], number)
 

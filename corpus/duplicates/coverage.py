@@ -66,7 +66,7 @@ def coverage(
         threads: Number of threads; they do not change the result.
     """
     shares = [np.zeros(0)]
-    waiting = list[Runs]()
+    waiting: list[Runs] = []
     runs = 0
     rare = _rare_runs(held_out, learnt, threads)
     for (values, offsets), packed in zip(_hash_runs(held_out, threads), rare, strict=True):
@@ -105,7 +105,7 @@ def _rare_runs(
     from reviewlm.corpus.duplicates import kernels
 
     size, portions = portions_of(sum(words_of(*forms) for forms in held_out()))
-    rare = list[np.ndarray]()
+    rare: list[np.ndarray] = []
     for portion in range(portions):
         table = np.zeros(size, np.uint32)
         for values, _ in _hash_runs(held_out, threads):

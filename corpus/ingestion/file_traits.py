@@ -220,7 +220,7 @@ def lacking_fields(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
         files: Facts of the readings (`parts.SourceReading.facts`).
     """
     known = [file for file in files if file.get("fields") and file["rows"]]
-    everywhere = set[str]()
+    everywhere: set[str] = set()
     for file in known:
         filled = file["fields"]["filled"]
         everywhere.update(name for name in LOOKED_FOR if filled[name])

@@ -179,7 +179,7 @@ def _read_beginning(
 ) -> _FileBeginning:
     progress = Progress()
     parts = [pl.DataFrame(schema=COLUMNS)]
-    entries = list[Entry]()
+    entries: list[Entry] = []
     records = 0
     size = max(path.stat().st_size, 1)
     share = 1.0

@@ -58,7 +58,7 @@ def require_usable(
     some = False
     taken = 0
     looked = 0
-    damaged = list[Refused]()
+    damaged: list[Refused] = []
     for path, file in files[:MOST_FILES]:
         looked += 1
         progress = Progress()

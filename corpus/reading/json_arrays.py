@@ -77,7 +77,7 @@ def _read_elements(
 
 def _take_elements(elements: Iterator[bytes], most: int) -> list[bytes]:
     """Return the elements of the next block, of *most* bytes or a little more."""
-    raws = list[bytes]()
+    raws: list[bytes] = []
     size = 0
     for raw in elements:
         raws.append(raw)

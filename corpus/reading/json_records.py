@@ -52,7 +52,7 @@ def decode_records(
         long = (row for row, line in enumerate(lines) if len(line) > options.max_record_bytes)
         failed = sorted({*failed, *long})
 
-    left = set[int]()
+    left: set[int] = set()
     repaired = 0
     for row in failed:
         line = lines[row]
@@ -104,8 +104,8 @@ def decode_records(
 
 def _decode_all(lines: Sequence[bytes]) -> tuple[list[Any], list[int]]:
     """Return the values of the lines, None for what is not JSON, and the rows of these."""
-    objects = list[Any]()
-    failed = list[int]()
+    objects: list[Any] = []
+    failed: list[int] = []
     loads = orjson.loads
     keep = objects.append
     for row, line in enumerate(lines):

@@ -125,7 +125,7 @@ class Canaries:
         """Return *count* texts that were never planted, drawn in the same way as the planted ones."""
         generator = np.random.default_rng([self.seed, CANDIDATES])
         planted = set(self.texts)
-        texts = list[str]()
+        texts: list[str] = []
         while len(texts) < count:
             drawn = _draw_phrases(generator, self.words, self.length, count)
             texts += [text for text in drawn if text not in planted]

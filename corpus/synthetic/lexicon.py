@@ -75,7 +75,7 @@ def made_up(
 ) -> list[str]:
     """Return distinct pronounceable words; equal arguments give equal words on every platform."""
     draw = Random(seed)
-    words = dict[str, None]()
+    words: dict[str, None] = {}
     while len(words) < count:
         length = lengths[int(draw.random() * len(lengths))]
         word = "".join(_one_of(syllables, draw) for _ in range(length))

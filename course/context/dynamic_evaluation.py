@@ -185,7 +185,7 @@ def main() -> None:
     else:
         _, table = learnt_and_held_out(options)
 
-    rows = list[dict[str, Any]]()
+    rows: list[dict[str, Any]] = []
     for name, bundle in bundles.items():
         ids = np.asarray(
             stream_of(bundle.vocabulary, table.filter(stars=1 if options.text is None else 0)).ids

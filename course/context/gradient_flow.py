@@ -360,7 +360,7 @@ def main() -> None:
     ).parse_args()
     torch.set_num_threads(1)
     length = options.distances + POSITIONS + 1
-    asked = list[tuple[str, RecurrentSpec, Network, np.ndarray]]()
+    asked: list[tuple[str, RecurrentSpec, Network, np.ndarray]] = []
     if options.model:
         for name, bundle in open_models(options)[0].items():
             ids_BT = beginnings(held_out(options, bundle, None), length, BEGINNINGS)
@@ -382,7 +382,7 @@ def main() -> None:
             asked += [(name, spec, initial_network(spec, RANDOM_WORDS), ids_BT)]
 
     rows = []
-    activity = list[dict[str, Any]]()
+    activity: list[dict[str, Any]] = []
     for name, spec, network, ids_BT in asked:
         flows = gradient_flow(network, ids_BT, options.distances)
         rows.append(gradient_row(name, flows.get("all", flows["h"])))

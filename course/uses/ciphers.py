@@ -90,7 +90,7 @@ def by_bigrams(
     counts = np.zeros((SIZE + 1, SIZE + 1))
     np.add.at(counts, (places[:-1], places[1:]), 1.0)
     draws = np.random.default_rng(seed)
-    ends = dict[tuple[int, ...], float]()
+    ends: dict[tuple[int, ...], float] = {}
     for _ in range(restarts):
         key = np.append(draws.permutation(SIZE), SIZE)
         best = -np.inf
@@ -176,9 +176,9 @@ def compare_solvers(
     test = texts[:held_out]
     logs = bigram_logs(train)
     bundle = fit_characters(train)
-    rows = list[dict[str, float | int]]()
+    rows: list[dict[str, float | int]] = []
     for length in lengths:
-        shares = list[tuple[float, float]]()
+        shares: list[tuple[float, float]] = []
         for number, text in enumerate(excerpts(test, length, count)):
             starts = by_bigrams(encipher(text, seed + number), logs, seed=seed)
             end = by_model(encipher(text, seed + number), bundle, starts[:REFINED])

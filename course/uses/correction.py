@@ -73,7 +73,7 @@ def edits(written: str, meant: str) -> list[tuple[str, str]]:
             if _swap(meant, written, i, j):
                 cost[i][j] = min(cost[i][j], cost[i - 2][j - 2] + 1)
 
-    made = list[tuple[str, str]]()
+    made: list[tuple[str, str]] = []
     i = n
     j = m
     while i or j:
@@ -148,7 +148,7 @@ class Corrector:
 
     def gains(self, texts: list[str]) -> list[list[tuple[float, str]]]:
         """Return for each word of each sentence the best other word, and how many nats it gains; −inf: none."""
-        tried = list[tuple[int, int, str]]()
+        tried: list[tuple[int, int, str]] = []
         variants = list(texts)
         for row, text in enumerate(texts):
             words = text.split()

@@ -147,7 +147,7 @@ def main() -> None:
     except (ReviewLMError, ValueError) as error:
         sys.exit(str(error))
 
-    rows = list[list[str]]()
+    rows: list[list[str]] = []
     draws = Random(options.seed)
     for text in texts:
         words = text.split()

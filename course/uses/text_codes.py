@@ -463,7 +463,7 @@ class LineInCode:
 
 def _align(unit: WordUnit, text: str) -> list[tuple[int, Any]]:
     """Return the tokens of a text and how they are written; empty if that does not give it back."""
-    tokens = list[tuple[int, Written]]()
+    tokens: list[tuple[int, Written]] = []
     at = 0
     pieces = pieces_of(text, unit.folds)
     for token, piece in zip(unit.encode(text).tolist(), pieces, strict=True):

@@ -98,7 +98,7 @@ def merge_words(
     total = joint_VV.sum()
     # Clusters by their most frequent word, whose row and column hold their counts.
     window: list[int] = []
-    merges = list[Merge]()
+    merges: list[Merge] = []
     coming = 0
     while len(merges) < words - 1:
         while coming < words and len(window) < clusters + 1:

@@ -52,7 +52,7 @@ def spaced_numbers(last: int) -> list[int]:
 
 def growth(tokens: Sequence[str]) -> list[tuple[int, int]]:
     """Return (tokens read, different words among them) at spaced places."""
-    first = dict[str, int]()
+    first: dict[str, int] = {}
     for place, word in enumerate(tokens):
         first.setdefault(word, place)
     places = np.fromiter(first.values(), int)
@@ -81,7 +81,7 @@ def contrasts(
     prior: Counter[str],
 ) -> dict[str, float]:
     """Return the z-score of each word, from most "1 star" to most "5 stars"."""
-    scores = dict[str, float]()
+    scores: dict[str, float] = {}
     share = PRIOR_TOKENS / prior.total()
     for word in one.keys() | five.keys():
         if one[word] + five[word] >= LEAST and any(map(str.isalpha, word)):

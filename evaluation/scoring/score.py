@@ -127,7 +127,7 @@ def score_stream(
     done = 0
     keep_D[list(observed)] = True
     nats_D = np.zeros(len(stream))
-    kept = list[np.ndarray]()
+    kept: list[np.ndarray] = []
     batches = (
         Batch.of(stream, rows_B, keep_D[rows_B], tokens_per_batch)
         for rows_B in side_by_side(np.diff(stream.offsets), tokens_per_batch)
@@ -265,7 +265,7 @@ def score_batch(bundle: Bundle, batch: Batch) -> BatchScores:
     Tokens that are not scored, padding included, are never predicted by a model, so their nats are 0.
     """
     state = bundle.model.start(len(batch.rows_B))
-    kept = list[np.ndarray]()
+    kept: list[np.ndarray] = []
     tokens_B = np.zeros(len(batch.rows_B), np.int64)
     nats_B = np.zeros(len(batch.rows_B))
     for window in windows(batch, np.arange(len(batch.rows_B)), batch.width):

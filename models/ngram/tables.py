@@ -314,7 +314,7 @@ class Packed:
         backoff: Sequence[np.ndarray],
     ) -> None:
         self._arrays = tuple(followers), tuple(logp), tuple(backoff)
-        self._whole = list[np.ndarray]()
+        self._whole: list[np.ndarray] = []
         numbers = [len(logp)]
         for longer, logp_M, backoff_M in zip_longest(followers, logp, backoff):
             words: tuple[np.ndarray | None, ...] = (None, None)

@@ -102,7 +102,7 @@ def evidence_of(
     ids = vocabulary.encode(clean).tolist()
     digest = hash_key(key)
     total = 0.0
-    seen = set[tuple[int, ...]]()
+    seen: set[tuple[int, ...]] = set()
     for place in range(CONTEXT, len(ids)):
         context = tuple(ids[place - CONTEXT : place])
         if context not in seen:

@@ -106,12 +106,12 @@ def encode_steps(bundle: Bundle, texts: Sequence[str]) -> Steps[tuple[list[np.nd
         ModelError: kind "input": the model has no network.
     """
     encoder = Encoder(bundle)
-    ids = list[np.ndarray]()
+    ids: list[np.ndarray] = []
     for some in batch_texts(texts, characters=CHARACTERS):
         ids.extend(encoder.tokens(some))
         yield None
 
-    vectors = dict[int, np.ndarray]()
+    vectors: dict[int, np.ndarray] = {}
     tokens = 0
     for step in encoder.read(ids, SLICE):
         vectors.update(zip(step.rows_B.tolist(), step.vectors_BF, strict=True))

@@ -446,7 +446,7 @@ def files_of(
     entries = dataset.facts["sources"]
     sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in entries]
     first_files = originals(sources)
-    files = list[Source]()
+    files: list[Source] = []
     for index, listed in enumerate(sources):
         if first_files[listed.key] != listed or SET_ASIDE in entries[index]:
             continue

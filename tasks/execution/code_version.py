@@ -72,7 +72,7 @@ class SourceCode:
             root: The module; of a stage, that of the function that makes its result.
             kind: Use models of this kind only; "": of all kinds, if a module opens or fits models at all.
         """
-        modules = set[str]()
+        modules: set[str] = set()
         waiting = [root]
         while waiting:
             name = waiting.pop()

@@ -267,7 +267,7 @@ def _fit_trial(
     """Fit a model, which *trial* may prune, and log it as a child of the sweep's MLflow run."""
     state = TrialState.COMPLETE
     reason = ""
-    facts = dict[str, float]()
+    facts: dict[str, float] = {}
     options = {}
     fit = None
     journal = None

@@ -222,10 +222,10 @@ def _find(
 ) -> WantedRecords:
     """Return the records in the results of "read" whose review_id or user_id is given."""
     wanted = Traces(frozenset({*reviews, *users}))
-    ids = set[str]()
-    texts = set[str]()
+    ids: set[str] = set()
+    texts: set[str] = set()
     files = Counter[str]()
-    sha256 = set[str]()
+    sha256: set[str] = set()
     for folder in sorted((store / "read").glob("*")):
         here = Counter[str]()
         for part in _tables(folder):

@@ -161,7 +161,7 @@ def running_prefect(home: Path, *pools: str) -> Iterator[tuple[Services, dict[st
 
     Two seconds pass before a worker looks for runs again, instead of ten.
     """
-    started = dict[str, service_list.Service]()
+    started: dict[str, service_list.Service] = {}
     home.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):

@@ -152,7 +152,7 @@ def _percentiles(
     is not larger.
     """
     start = clock()
-    fastest = dict[str, float]()
+    fastest: dict[str, float] = {}
     for text in ROUNDS * [*texts]:
         seconds, _ = _seconds_of(partial(ask, text), clock, processor)
         fastest[text] = min(seconds, fastest.get(text, seconds))

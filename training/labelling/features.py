@@ -55,7 +55,7 @@ def fit_on_features(
     )
     shares_K = prior(train.targets, labels)
     ranked = []
-    figures = dict[str, float]()
+    figures: dict[str, float] = {}
     for name, strength, layers in _fits(spec, matrix, train.targets):
         model = FeatureClassifier(spec, features, layers, shares_K)
         scores_NK = model.scores_of_features(validation_x)

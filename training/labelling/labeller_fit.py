@@ -236,12 +236,12 @@ class LabellerState(TrainingState):
         training = plan.training
         self.per_epoch = plan.per_epoch
         self.tuning = tuning
-        self.figures = dict[str, float]()
+        self.figures: dict[str, float] = {}
         parts: list[nn.Module] = [network]
         if tuning:  # from the answer to the input
             parts = [network.head, *reversed(network.encoder.layers), network.embedding]
 
-        self.parts = list[list[nn.Parameter]]()
+        self.parts: list[list[nn.Parameter]] = []
         groups: list[dict[str, Any]] = []
         for depth, part in enumerate(parts):
             parameters = [weight for weight in part.parameters() if weight.requires_grad]

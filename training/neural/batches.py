@@ -132,7 +132,7 @@ class TBPTTBatches:
         """
         layout = self._layout(n)
         cuts = self._cuts(n, layout.length)
-        spans = list[tuple[int, int]]()
+        spans: list[tuple[int, int]] = []
         first = start
         last = len(cuts) - 1
         while first < last:

@@ -68,7 +68,7 @@ def tables_of(
         twice: Function called with order and row of an n-gram that is listed twice; must raise.
     """
     listed = list(orders)
-    linked = list[_Linked]()
+    linked: list[_Linked] = []
     while len(linked) + 1 < len(listed):
         order = len(linked) + 2
         found = _link(listed[order - 1].ids_MK, linked, vocabulary_size, partial(twice, order))

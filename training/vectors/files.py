@@ -205,9 +205,9 @@ def _read_text(
     with spaces ("to name@x.com"). Published files also have rows whose word is a blank, which is no word here, and
     single damaged rows: such odd rows are set aside and counted, if they are few.
     """
-    words = list[str]()
-    rows = list[np.ndarray]()
-    seen = set[str]()
+    words: list[str] = []
+    rows: list[np.ndarray] = []
+    seen: set[str] = set()
     odd = OddRows(path)
     header: tuple[int, int] | None = None
     dimensions = 0

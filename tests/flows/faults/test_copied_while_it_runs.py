@@ -114,7 +114,7 @@ def test_other_commands_beside_a_run_take_nothing_from_it(
     tmp_path: Path,
     record_property: Any,
 ) -> None:
-    done = dict[str, int]()
+    done: dict[str, int] = {}
     with running(migrated_home) as run:
         number = 0
         while run.poll() is None:

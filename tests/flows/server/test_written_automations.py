@@ -110,7 +110,7 @@ def test_without_addresses_only_the_care_for_lost_runs_stays(
 def test_a_start_of_the_services_waits_anew_for_heartbeats_of_running_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told = list[str]()
+    told: list[str] = []
     sent = lambda event, resource: told.append(f"{event} {resource['prefect.resource.id']}")  # noqa: E731
     monkeypatch.setattr(automations, "emit_event", sent)
     server: Any = SimpleNamespace(

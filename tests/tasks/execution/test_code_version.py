@@ -114,7 +114,7 @@ def test_every_import_of_python_itself_is_one_of_the_stage() -> None:
         file = code._file(module)
         assert file is not None
         package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
-        imported = set[str]()
+        imported: set[str] = set()
         tree = ast.parse(file.read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):

@@ -125,7 +125,7 @@ def test_a_colleague_who_rolls_back_too_undoes_nothing(shop: Shop) -> None:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     """What a Prefect server is told: path, user, and the events."""
-    received = list[dict[str, Any]]()
+    received: list[dict[str, Any]] = []
 
     def answer(
         path: str,

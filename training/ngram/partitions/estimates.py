@@ -168,7 +168,7 @@ def table_part(
     length_P = length_P.take(order_P)
     p_P = np.concatenate([rows.p_M for rows in parts]).take(order_P)
     gamma_P = np.concatenate([rows.gamma_M for rows in parts]).take(order_P)
-    tables = list[OrderTable]()
+    tables: list[OrderTable] = []
     for k in range(2, order + 1):
         at_M = np.flatnonzero(length_P == k)
         if k == 2:
