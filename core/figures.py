@@ -296,8 +296,6 @@ FIGURES = (
 """In the order of the columns of every table. Those of the terminal's legend have a meaning."""
 FIGURE = {figure.name: figure for figure in FIGURES}
 BITS = FIGURE["open_bits_per_byte"]
-GAIN = FIGURE["gain"]
-"""The gain over a model that is named beside it: in a comparison of two, in a table of differences."""
 BASELINE_GAIN = FIGURE["baseline_gain"]
 CHAMPION_GAIN = FIGURE["champion_gain"]
 

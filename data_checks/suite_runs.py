@@ -381,7 +381,7 @@ def token_table(stream: TokenStream) -> tuple[Path, dict[str, Any]]:
     unknown = 0
     largest = -1
     for piece in stream.pieces():
-        unknown = unknown + int(np.count_nonzero(piece == UNK))
+        unknown += int(np.count_nonzero(piece == UNK))
         largest = max(largest, int(piece.max()))
 
     counts = pl.read_parquet(stream.folder / DOCUMENTS, columns=["tokens"])["tokens"].to_numpy()

@@ -62,7 +62,7 @@ class _ThriftReader:
             if head >> 4:
                 number += head >> 4
             else:
-                number = self._signed()
+                number = self._read_signed()
 
             found[number] = kind, self._value(kind)
 
@@ -70,7 +70,7 @@ class _ThriftReader:
         self._at += 1
         return self._content[self._at - 1]
 
-    def _unsigned(self) -> int:
+    def _read_unsigned(self) -> int:
         first = self._content[self._at]
         if first < 128:  # most numbers
             self._at += 1
@@ -85,8 +85,8 @@ class _ThriftReader:
             if byte < 128:
                 return value
 
-    def _signed(self) -> int:
-        value = self._unsigned()
+    def _read_signed(self) -> int:
+        value = self._read_unsigned()
         return value >> 1 ^ -(value & 1)
 
     def _bytes(self, size: int) -> bytes:
@@ -95,7 +95,7 @@ class _ThriftReader:
 
     def _value(self, kind: int) -> Any:
         if I16 <= kind <= I64:  # the most frequent kinds
-            return self._signed()
+            return self._read_signed()
 
         if kind in (TRUE, FALSE):
             return kind == TRUE
@@ -104,7 +104,7 @@ class _ThriftReader:
         if kind == DOUBLE:
             return self._bytes(8)
         if kind == BINARY:
-            return self._bytes(self._unsigned())
+            return self._bytes(self._read_unsigned())
         if kind in (LIST, SET):
             return self._list()
         if kind == STRUCT:
@@ -115,7 +115,7 @@ class _ThriftReader:
         head = self._byte()
         size = head >> 4
         if size == 15:
-            size = self._unsigned()
+            size = self._read_unsigned()
         kind = head & 15
         if kind in (TRUE, FALSE):  # in a list, each has a byte
             return kind, [self._byte() for _ in range(size)]
@@ -136,32 +136,32 @@ class _ThriftWriter:
                 self.content.append((number - before) << 4 | kind)
             else:
                 self.content.append(kind)
-                self._signed(number)
+                self._write_signed(number)
             before = number
             self._value(kind, value)
         self.content.append(0)
 
-    def _unsigned(self, value: int) -> None:
+    def _write_unsigned(self, value: int) -> None:
         while value > 127:
             self.content.append(value & 127 | 128)
             value >>= 7
         self.content.append(value)
 
-    def _signed(self, value: int) -> None:
+    def _write_signed(self, value: int) -> None:
         if value < 0:
-            self._unsigned((-value << 1) - 1)
+            self._write_unsigned((-value << 1) - 1)
         else:
-            self._unsigned(value << 1)
+            self._write_unsigned(value << 1)
 
     def _value(self, kind: int, value: Any) -> None:
         if I16 <= kind <= I64:
-            self._signed(value)
+            self._write_signed(value)
         elif kind == BYTE:
             self.content.append(value)
         elif kind == DOUBLE:
             self.content += value
         elif kind == BINARY:
-            self._unsigned(len(value))
+            self._write_unsigned(len(value))
             self.content += value
         elif kind in (LIST, SET):
             self._list(*value)
@@ -173,7 +173,7 @@ class _ThriftWriter:
             self.content.append(len(values) << 4 | kind)
         else:
             self.content.append(15 << 4 | kind)
-            self._unsigned(len(values))
+            self._write_unsigned(len(values))
         for value in values:
             if kind in (TRUE, FALSE):
                 self.content.append(value)
@@ -244,7 +244,7 @@ class RowGroups:
             return self._pieces[number]
 
         start = self._ends[number]
-        group = _moved(self._groups[number], len(MAGIC) - start, 0)
+        group = _move_group(self._groups[number], len(MAGIC) - start, 0)
         size = self._ends[number + 1] - start
         footer = _footer_of(self._fields, [group])
         piece = FilePiece(
@@ -274,7 +274,7 @@ def join_files(file: BinaryIO, parts: Iterable[np.ndarray]) -> None:
         start = end - _footer_size(part[end:].tobytes())
         footer = _ThriftReader(part[start:end].tobytes()).fields()
         for group in footer[ROW_GROUPS][1][1]:
-            groups.append(_moved(group, position - len(MAGIC), len(groups)))
+            groups.append(_move_group(group, position - len(MAGIC), len(groups)))
 
         like = like or footer
         file.write(part[len(MAGIC) : start].data)
@@ -283,7 +283,7 @@ def join_files(file: BinaryIO, parts: Iterable[np.ndarray]) -> None:
     file.write(_footer_of(like, groups))
 
 
-def _moved(
+def _move_group(
     group: Fields,
     shift: int,
     number: int,
@@ -293,18 +293,18 @@ def _moved(
     moved = []
     for column in columns:
         of_facts, facts = column[COLUMN_FACTS]
-        there = _shifted(column, COLUMN_OFFSETS, shift)
-        there[COLUMN_FACTS] = of_facts, _shifted(facts, PAGE_OFFSETS, shift)
+        there = _shift_offsets(column, COLUMN_OFFSETS, shift)
+        there[COLUMN_FACTS] = of_facts, _shift_offsets(facts, PAGE_OFFSETS, shift)
         moved.append(there)
 
-    there = _shifted(group, (GROUP_OFFSET,), shift)
+    there = _shift_offsets(group, (GROUP_OFFSET,), shift)
     there[COLUMNS] = kind, (of_items, moved)
     if GROUP_NUMBER in group:
         there[GROUP_NUMBER] = I16, number
     return there
 
 
-def _shifted(
+def _shift_offsets(
     fields: Fields,
     numbers: Iterable[int],
     shift: int,

@@ -193,12 +193,6 @@ def outcome_in(name: str) -> str:
     return (parts["outcome"] or "") if parts else ""
 
 
-def model_of(name: str) -> str:
-    """Return the model that the name of a run names, without what has become of it, day and time."""
-    parts = MODEL_RUN.fullmatch(name)
-    return parts["model"] if parts else name
-
-
 def stored_name(name: str) -> str:
     """Return the name under which MLflow stores a tag of a run."""
     if name in BOOKKEEPING or name.startswith(CHILD):

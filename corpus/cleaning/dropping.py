@@ -202,7 +202,7 @@ def _distinct_on_nodes(
     repeats: ExactDuplicates, slices: NodeSlices
 ) -> Iterator[tuple[Any, np.ndarray]]:
     """Yield references to the slices, with masks of the reviews that are the first with their text."""
-    for one, chosen in slices.masked(repeats.distinct(0, slices.rows)):
+    for one, chosen in slices.split_values(repeats.distinct(0, slices.rows)):
         yield one.rows, chosen
 
 

@@ -162,7 +162,7 @@ class NodeSlices:
         rows = []
         ordered = []
         mask = np.pad(first, (0, max(0, self.rows - len(first))))
-        for one, gone in self.masked(mask):
+        for one, gone in self.split_values(mask):
             leave_out = partial(_leave_out, self._ranges)
             left = self.engine.submit(leave_out, one.rows, gone, results=2 + self._ranges)
             rows.append((left[0], one.rank))
@@ -174,7 +174,7 @@ class NodeSlices:
         """Number of reviews."""
         return sum(len(one.file) for one in self.slices)
 
-    def masked(self, values: np.ndarray) -> Iterator[tuple[NodeSlice, np.ndarray]]:
+    def split_values(self, values: np.ndarray) -> Iterator[tuple[NodeSlice, np.ndarray]]:
         """Yield each slice with the values (N,) of its reviews, of those of all reviews."""
         start = 0
         for one in self.slices:

@@ -37,7 +37,7 @@ def write_from_nodes(
     engine = slices.engine
     pieces: list[list[Any]] = []
     room = 0
-    for one, code_N in slices.masked(code):
+    for one, code_N in slices.split_values(code):
         kept = code_N == 0
         count = int(kept.sum())
         if not count:

@@ -133,7 +133,7 @@ class NearOnNodes(NearDuplicates):
                     group.append(one)
         return asked
 
-    def _masked(self, chosen_D: np.ndarray) -> list[FormsPart]:
+    def _mask_slices(self, chosen_D: np.ndarray) -> list[FormsPart]:
         """Return the word forms of each slice, with the part of a mask of all texts."""
         parts = []
         start = 0
@@ -144,7 +144,7 @@ class NearOnNodes(NearDuplicates):
 
     def forms(self, chosen_D: np.ndarray) -> Iterator[Forms]:
         """Yield the word forms of the chosen texts: through this process."""
-        for reference, mask in self._masked(chosen_D):
+        for reference, mask in self._mask_slices(chosen_D):
             for forms in self._engine.fetch([reference]):
                 data, offsets = forms
                 yield from chosen_forms(data, offsets, mask)
@@ -156,7 +156,9 @@ class NearOnNodes(NearDuplicates):
         threads: int = 1,
     ) -> np.ndarray:
         """Return the coverage of some texts by others, measured by workers; see `coverage.coverage`."""
-        return coverage_on_nodes(self._engine, self._masked(held_out_D), self._masked(train_D))
+        return coverage_on_nodes(
+            self._engine, self._mask_slices(held_out_D), self._mask_slices(train_D)
+        )
 
 
 def _hash_slice(

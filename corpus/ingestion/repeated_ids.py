@@ -104,7 +104,7 @@ def find_repeats(
     else:
         table = pl.scan_parquet(list(paths), row_index_name="row")
         hashes = table.select(NAME).collect(engine="streaming").to_series().to_numpy()
-        rows = _rows_with(table, _repeated(hashes)).sort("row")
+        rows = _rows_with(table, _repeated_hashes(hashes)).sort("row")
 
     rows = rows.filter(pl.len().over("review_id") > 1)  # not only equal hashes
     file = np.searchsorted(np.asarray(ends, np.int64), rows["row"].to_numpy(), side="right")
@@ -150,7 +150,7 @@ def _hash_ids(content: np.ndarray, ranges: int) -> list[Any]:
 
 def _repeated_of_range(*hashes: np.ndarray) -> list[np.ndarray]:
     """Return the hashes of a range that occur more than once; on a worker."""
-    return [_repeated(np.concatenate(hashes))]
+    return [_repeated_hashes(np.concatenate(hashes))]
 
 
 def _repeated_rows(
@@ -167,7 +167,7 @@ def _repeated_rows(
     return [_rows_with(table, repeated)]
 
 
-def _repeated(hashes: np.ndarray) -> np.ndarray:
+def _repeated_hashes(hashes: np.ndarray) -> np.ndarray:
     """Return the hashes that occur more than once, ascending."""
     hashes = np.sort(hashes)
     return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])

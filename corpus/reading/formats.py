@@ -195,7 +195,7 @@ def read_text(
                     options,
                 )
             more = bool(line)
-            size = size + len(line)
+            size += len(line)
             if problem:
                 problems.append(problem)
             elif content.strip():
@@ -274,10 +274,10 @@ def read_together(
         io.BufferedReader(io.BytesIO(b"".join(content + b"\n" for _, content in files))),
     )
 
-    def placed(rows: pl.DataFrame) -> pl.DataFrame:
+    def with_places(rows: pl.DataFrame) -> pl.DataFrame:
         file = np.searchsorted(ends, rows["line"].to_numpy())
         before = np.concatenate([[0], ends])[file]
         return rows.with_columns(source=names[file], line=rows["line"] - pl.Series(before))
 
     for block in READERS[kind](stream, files[0][0], options):
-        yield replace(block, good=placed(block.good), bad=placed(block.bad))
+        yield replace(block, good=with_places(block.good), bad=with_places(block.bad))

@@ -99,7 +99,7 @@ def _stretches(
                 raise whole_table(source)
             yield Stretch(b"", line, (pass_over(stream, rest, line, options),))
             rest = b""
-            line = line + 1
+            line += 1
 
 
 def parse(

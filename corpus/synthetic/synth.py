@@ -75,10 +75,10 @@ def write_reviews(
             )
             file.write(lines)
             hashed.update(lines)
-            size = size + len(lines)
-            done = done + counts[0]
-            odd = odd + counts[1]
-            twice = twice + counts[2]
+            size += len(lines)
+            done += counts[0]
+            odd += counts[1]
+            twice += counts[2]
             report(done, reviews)
 
     return {

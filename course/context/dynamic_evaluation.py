@@ -87,8 +87,8 @@ def dynamic_nats(
         targets = _targets(ids[begin + 1 : begin + segment + 1])
         features_1TE, state = network(inputs[None, : len(targets)], detach(state))
         loss, count = network.output.loss(features_1TE[0], targets)
-        nats = nats + float(loss.detach())
-        tokens = tokens + count
+        nats += float(loss.detach())
+        tokens += count
         if rate and len(targets) == segment:
             zeros = [torch.zeros_like(weight) for weight in weights]
             update(

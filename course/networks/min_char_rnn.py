@@ -206,7 +206,7 @@ def train(
                 clip_entries(gradient, clip)
                 optimizer.step(gradient)
             h = memory.h[-1]
-            updates = updates + 1
+            updates += 1
             total = SMOOTHING * total + loss / len(targets)
             weight = SMOOTHING * weight + 1
             yield CharacterProgress(updates, total / weight, h, int(targets[-1]))

@@ -104,8 +104,8 @@ def compress(
             _varint(len(documents)) + _varint(len(payload)) + payload + _checksum(payload, content)
         )
         target.write(block)
-        total = total + len(content)
-        size = size + len(block)
+        total += len(content)
+        size += len(block)
 
     end = _varint(0) + _varint(total)
     target.write(end)
@@ -194,7 +194,7 @@ def _number(source: IO[bytes]) -> int:
     number = shift = 0
     while (byte := _take(source, 1)[0]) > 127 and shift < 56:
         number = number | (byte & 127) << shift
-        shift = shift + 7
+        shift += 7
     return number | byte << shift
 
 

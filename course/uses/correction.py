@@ -78,16 +78,16 @@ def edits(written: str, meant: str) -> list[tuple[str, str]]:
     j = m
     while i or j:
         if i and j and meant[i - 1] == written[j - 1] and cost[i][j] == cost[i - 1][j - 1]:
-            i = i - 1
-            j = j - 1
+            i -= 1
+            j -= 1
         elif _swap(meant, written, i, j) and cost[i][j] == cost[i - 2][j - 2] + 1:
             made.append((meant[i - 2 : i], written[j - 2 : j]))
-            i = i - 2
-            j = j - 2
+            i -= 2
+            j -= 2
         elif i and j and cost[i][j] == cost[i - 1][j - 1] + 1:
             made.append((meant[i - 1], written[j - 1]))
-            i = i - 1
-            j = j - 1
+            i -= 1
+            j -= 1
         elif i and cost[i][j] == cost[i - 1][j] + 1:
             # A dropped letter, after the letter before it.
             made.append((meant[max(0, i - 2) : i], meant[max(0, i - 2) : i - 1]))
@@ -203,11 +203,11 @@ def quality(
     right_changes = changes = wrong = spoilt = right = 0
     for before, goal, after in zip(written, meant, made, strict=True):
         for word, target, result in zip(before.split(), goal.split(), after, strict=True):
-            wrong = wrong + (word != target)
-            right = right + (word == target)
+            wrong += word != target
+            right += word == target
             changes += result != word
             right_changes += result != word and result == target
-            spoilt += word == target != result
+            spoilt += word == target and result != target
 
     precision = right_changes / max(1, changes)
     recall = right_changes / max(1, wrong)

@@ -209,7 +209,7 @@ class TextCoder:
                 model = self._rated
             p_BV = np.exp(torch.log_softmax(logp_BV.double(), 1).cpu().numpy())
             ids = []
-            count = count + len(live)
+            count += len(live)
             self._tell(len(live))
             for line, p_V in zip(live, p_BV, strict=True):
                 line.token, written = line.next()

@@ -103,7 +103,7 @@ def merge_words(
     while len(merges) < words - 1:
         while coming < words and len(window) < clusters + 1:
             window = [*window, coming]
-            coming = coming + 1
+            coming += 1
         loss_SS = losses(joint_VV[np.ix_(window, window)], left_V[window], right_V[window], total)
         loss_SS[np.tril_indices(len(window))] = np.inf
         c, d = np.argwhere(loss_SS <= loss_SS.min() + 1e-12)[0]

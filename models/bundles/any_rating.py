@@ -134,7 +134,7 @@ class AnyRating:
         rows_NT = np.repeat(ids_BT, len(self._ratings), axis=0)
         if self._scores_steps:
             nats_NT, inner = self._model.score_steps(rows_NT, state.inner)  # type: ignore[attr-defined]
-            return AnyRatingState(inner, _weighed(nats_NT, state.logp_BR), True)
+            return AnyRatingState(inner, _logp_after(nats_NT, state.logp_BR), True)
 
         nats_N1 = state.nats_of(ids_BT[:, 0])
         if nats_N1 is None:
@@ -144,7 +144,7 @@ class AnyRating:
         targets_NT1 = torch.as_tensor(rows_NT[:, 1:, None], device=logp_NTV.device)
         logp_NT = logp_NTV[:, :-1].gather(2, targets_NT1)[:, :, 0]
         nats_NT = np.concatenate([nats_N1, -logp_NT.double().cpu().numpy()], 1)
-        logp_BR = _weighed(nats_NT, state.logp_BR)
+        logp_BR = _logp_after(nats_NT, state.logp_BR)
         next_BRV = logp_NTV[:, -1].view(*logp_BR.shape, -1)
         if ids_BT.shape[1] > 1:
             next_BRV = next_BRV.clone()  # a view would keep the distributions of all T tokens
@@ -260,7 +260,7 @@ class AnyRatingMixture(AnyRating):
         return average_ratings(inner_attribution, logp_BRT[:, :, :-1], given_BT), after
 
 
-def _weighed(nats_NT: np.ndarray, logp_BR: np.ndarray) -> np.ndarray:
+def _logp_after(nats_NT: np.ndarray, logp_BR: np.ndarray) -> np.ndarray:
     """Return log p(rating) after T tokens (B, R); one by one, so that the result does not depend on T."""
     for nats_N in nats_NT.T:
         logp_BR = _logp_of_ratings(nats_N.reshape(*logp_BR.shape, 1), logp_BR)[:, :, 1]

@@ -329,7 +329,8 @@ class WrittenWords:
         kind = self.unit.traits(letter).kind
         kind = kind if kind >= 0 else NO_KIND
         capital = letter.upper()
-        cased = self.unit.folds and len(capital) == 1 and capital.lower() == letter != capital
+        is_one_letter = len(capital) == 1 and capital.lower() == letter
+        cased = self.unit.folds and is_one_letter and letter != capital
         yield Sign(
             letter.encode(),
             letter,

@@ -190,7 +190,7 @@ def _try_stages(
 def _show_look(look: FirstLook) -> None:
     """Write the first facts about the data: how many reviews there are, and what they hold or lack."""
     about = "" if look.whole else f"about {look.records:,} records; the first of them: "
-    files = _counted(look.files, "file")
+    files = _count_noun(look.files, "file")
     terminal.say(f"Data: {files}, {about}{look.account.equation}.")
     if aside := look.account.kinds(Outcome.SET_ASIDE):
         terminal.say(f"  set aside: {_count_in_words(aside)}")
@@ -255,7 +255,7 @@ def _show_forecast(expected: RunForecast, preset: str) -> None:
         terminal.say(f"  It takes longer now: {load}.")
 
 
-def _counted(number: int, noun: str) -> str:
+def _count_noun(number: int, noun: str) -> str:
     """Return a number with its noun, in the plural if it is not one."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
@@ -323,7 +323,7 @@ def doctor(
     counts = Counter(line.state for line in lines)
     problems = counts["problem"]
     terminal.say(
-        f"{_counted(problems, 'problem')}, {_counted(counts['warning'], 'warning')}, {counts['ok']} ok"
+        f"{_count_noun(problems, 'problem')}, {_count_noun(counts['warning'], 'warning')}, {counts['ok']} ok"
     )
     terminal.last_line(
         {

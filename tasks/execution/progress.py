@@ -206,12 +206,12 @@ class _Line:
             text += f", {duration(left)} left"
         if self.planned is not None:
             if left is not None:
-                text += f" of about {duration(self._used() + left)}"
+                text += f" of about {duration(self._seconds_used() + left)}"
             text += f" (planned: {duration(self.planned)})"
 
         return text + told
 
-    def _used(self) -> float:
+    def _seconds_used(self) -> float:
         """Return the seconds since the planned work began; with those that are left they are the whole as it is now."""
         return time.monotonic() - self.plan_begun
 
@@ -229,7 +229,7 @@ class _Line:
         if left is not None:
             columns["left"] = f"ETA {_clock(left)}"
             if self.planned is not None:
-                whole = _clock(self._used() + left)
+                whole = _clock(self._seconds_used() + left)
                 columns["left"] += f" of {whole}, plan {_clock(self.planned)}"
 
         if done:

@@ -75,7 +75,7 @@ def forecast_run(
     for m in (*MINUTES, 2 * MINUTES[-1]):
         networks[m] = _network(data, 60.0 * m - before, machine)
 
-    saved = {m: _saved(network, data) for m, network in networks.items()}
+    saved = {m: _saved_share(network, data) for m, network in networks.items()}
     enough = []
     for m in MINUTES:
         # 20 minutes, the double of 10, are not among them: the longest time stands for it.
@@ -128,7 +128,7 @@ def _network(
     return network
 
 
-def _saved(network: ChosenNetwork | None, data: Data) -> float:
+def _saved_share(network: ChosenNetwork | None, data: Data) -> float:
     """Return the share of bits that a network is expected to save; 0 without one."""
     if network:
         return gain(network.cost, data.train_bytes)

@@ -255,9 +255,10 @@ def _remove_model(
     removal: Removal,
 ) -> bool:
     """Remove a logged model, unless its fit was used or a version was given an alias meanwhile."""
-    return not any(fit.is_dir() for fit in fits) and remove_model(
-        tracker, model, removal.remove_other
-    )
+    if any(fit.is_dir() for fit in fits):
+        return False
+
+    return remove_model(tracker, model, removal.remove_other)
 
 
 def _files(

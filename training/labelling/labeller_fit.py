@@ -366,7 +366,7 @@ def add_gradients(
             loss = F.cross_entropy(network.head(features_NF), targets_N, reduction="sum")
             loss.backward()
             nats = nats + loss.detach()
-            targets = targets + len(targets_N)
+            targets += len(targets_N)
 
     return Sums(nats if nats.is_cuda else float(nats), targets)
 

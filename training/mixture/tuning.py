@@ -120,7 +120,7 @@ def em(nats_TP: np.ndarray) -> tuple[np.ndarray, int]:
     while rounds < ROUNDS and moved >= TOLERANCE:
         before_P = weights_P
         weights_P = em_round(p_TP, weights_P)
-        rounds = rounds + 1
+        rounds += 1
         moved = np.abs(weights_P - before_P).max()
 
     return _at_least_as_good_as_each(p_TP, weights_P), rounds

@@ -273,7 +273,7 @@ def add_gradients(
                 features_BTE.flatten(0, 1), targets_BT.flatten(), network.products
             )
             nats = nats + loss.detach()
-            tokens = tokens + count
+            tokens += count
             if training.penalises_activations:
                 loss = loss + targets_BT.numel() * activation_penalty(training, reading.activations)
             if count or training.penalises_activations:

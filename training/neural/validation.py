@@ -65,7 +65,7 @@ def validation_nats(
         ):
             part, at_once = _score_with_less(network, x_BT, y_BT, at_once)
             nats = nats + part
-            tokens = tokens + int((y_BT != NOT_SCORED).sum())
+            tokens += int((y_BT != NOT_SCORED).sum())
     finally:
         network.train(was_training)
         return_freed()  # nor those of updates into its gaps

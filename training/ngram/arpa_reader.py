@@ -365,7 +365,7 @@ def _find_fault(
         if _parse_rows(lines[:cut], order, symbols, highest) is None:
             lines = lines[:cut]
         else:
-            first = first + cut
+            first += cut
             lines = lines[cut:]
         half = len(lines) // 2
 

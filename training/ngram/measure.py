@@ -75,10 +75,10 @@ def total(
     for nats_T in pieces:
         if unknown is not None:
             unknown_T = ids_T[first : first + len(nats_T)] == unknown
-            oov = oov + int(unknown_T.sum())
-            oov_nats = oov_nats + float(nats_T[unknown_T].sum())
+            oov += int(unknown_T.sum())
+            oov_nats += float(nats_T[unknown_T].sum())
             impossible += int(np.isinf(nats_T[unknown_T]).sum())
-            first = first + len(nats_T)
+            first += len(nats_T)
             nats_T = nats_T[~unknown_T]
         known_nats += float(nats_T.sum())
         impossible += int(np.isinf(nats_T).sum())

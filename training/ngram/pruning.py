@@ -156,8 +156,8 @@ def _fewer(
         first_C[context : context + len(first_B)] = first_B
         words_B = new_V.take(followers.word_M[span][kept_P])
         word_M[row : row + len(words_B)] = words_B
-        row = row + len(words_B)
-        context = context + len(first_B)
+        row += len(words_B)
+        context += len(first_B)
         allocator.release()
 
     first_C[-1] = rows

@@ -106,8 +106,8 @@ def most_frequent(
         for counted in count_texts(texts, count_pieces, fan_out):
             counts.add(counted)
         for part in counts.parts():
-            types_before = types_before + part.height
-            total = total + int(part["count"].sum())
+            types_before += part.height
+            total += int(part["count"].sum())
             characters.add(part["piece"].to_list(), part["count"].to_numpy())
             frequent = (
                 pl.concat([frequent, part])

@@ -319,7 +319,7 @@ def count_windows(
     for order, rows in enumerate(orders, start=2):
         rows[1].append(np.array([rows[0].length]))
         word_M, first_C, *others = (growing.finish() for growing in rows)
-        first_C = _narrowed(first_C, row_type(len(word_M)), allocator)
+        first_C = _narrow(first_C, row_type(len(word_M)), allocator)
         suffix_M = allocator.empty(len(word_M), number_type(max(below, size)))
         below = len(word_M)
         if order == 2:
@@ -339,7 +339,7 @@ def count_windows(
         yield Followers(word_M, first_C), NGramRows(word_M, first_C, *others), suffix_M
 
 
-def _narrowed(
+def _narrow(
     values: np.ndarray,
     kind: type,
     allocator: ArrayAllocator,
