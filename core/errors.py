@@ -20,7 +20,7 @@ _WORD = re.compile(r"(?:(?![\"'][,:}\])])\S)+")
 """What stands between spaces, and between the quotes of JSON."""
 _LOGIN = re.compile(r"://(?!\[)[^/:]*:(?!\d{1,5}[/?#])")
 """From the scheme to where a password begins: no colon of IPv6, and none before a port with a path."""
-SHOWN = 200
+SHOWN_CHARACTERS = 200
 """Number of characters shown of an offending value."""
 _UNSEEN = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters except tab and line feed
@@ -93,7 +93,7 @@ class ReviewLMError(Exception):
         """Return the error as JSON values: the text that the user sees, without secrets."""
         value = None
         if self.value is not None:
-            value = without_password(_text_of(self.value))[:SHOWN]
+            value = without_password(_text_of(self.value))[:SHOWN_CHARACTERS]
 
         described: dict[str, Any] = {"kind": type(self).__name__}
         described["what"] = without_password(self.what)

@@ -24,14 +24,17 @@ MAYBE = "≈"
 
 TERMINAL = "terminal"
 ANSWER = "answer"
+"""First table of the report."""
 MORE = "more"
+"""Table of further figures in the report."""
 COSTS = "costs"
-"""Tables of the report: the first one, that of further figures, that of costs."""
+"""Table of costs in the report."""
 CHANGES = "changes"
 """The report's comparison with the run that made the champion."""
 RUNS = "runs"
+"""MLflow's list of runs."""
 CHARTS = "charts"
-"""MLflow's list of runs, and the first group of its charts."""
+"""First group of MLflow's charts."""
 
 
 FARTHEST = 1.6

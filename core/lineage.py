@@ -43,8 +43,9 @@ LINEAGE_TAG = "lineage"
 FITS = ("fit", "fit-classifier")
 """Stages that fit a model and write its bundle."""
 SPEC = "spec.json"
+"""File that describes a bundle."""
 BUNDLE = "bundle/"
-"""Description of a bundle; folder of the bundle in the result of a fit. A fit also writes curves and the load of the
+"""Folder of the bundle in the result of a fit. A fit also writes curves and the load of the
 machine next to it. They contain times and speeds, differ from run to run, and are part of no link."""
 FAMILY_TAG = "family"
 SOURCES_TAG = "family/sources"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # commands that read no array start without numpy
 
 _unfinished: dict[Path, int] = {}
 """Unfinished files and folders, each with the id of the process that writes it, which a fork is not."""
-BLOCK = 1 << 20
+NUMBERS_AT_A_TIME = 1 << 20
 """Numbers that `save_array` writes at a time."""
 PARSING = Lock()
 """Held by whoever parses Python text: in Python 3.11 two threads that do so at once fail with a SystemError (CPython
@@ -233,8 +233,8 @@ def save_array(
                 "shape": array.shape,
             },
         )
-        for first in range(0, len(array), BLOCK):
-            file.write(np.ascontiguousarray(array[first : first + BLOCK], kind).data)
+        for first in range(0, len(array), NUMBERS_AT_A_TIME):
+            file.write(np.ascontiguousarray(array[first : first + NUMBERS_AT_A_TIME], kind).data)
             let_go(array)
 
 

@@ -64,7 +64,7 @@ SEVERAL = {
 OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 MOST_WHOLE = 2**31 - 1
 """Largest whole number allowed as the value of an option: larger ones may overflow 32 bits."""
-MOST = 1e12
+LARGEST_NUMBER = 1e12
 """Largest number allowed as the value of most options."""
 LARGEST = 3e38
 """About the largest value of a weight (float32), and of options such as learning rates: a training with too high a rate
@@ -298,8 +298,8 @@ WholeOrZero = Annotated[int, Field(ge=0, le=MOST_WHOLE), _NUMBER]
 Seed = WholeOrZero
 DrawSeed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1), _NUMBER]
 """The seed of texts that are drawn: any whole number of 64 bits with a sign, as in OpenAI's interface."""
-NotNegative = Annotated[float, Field(ge=0, le=MOST), _NUMBER]
-Positive = Annotated[float, Field(gt=0, le=MOST), _NUMBER]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST_NUMBER), _NUMBER]
+Positive = Annotated[float, Field(gt=0, le=LARGEST_NUMBER), _NUMBER]
 PositiveToLargest = Annotated[float, Field(gt=0, le=LARGEST), _NUMBER]
 Share = Annotated[float, Field(ge=0, le=1), _NUMBER]
 ShareAboveZero = Annotated[float, Field(gt=0, le=1), _NUMBER]

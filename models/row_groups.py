@@ -37,8 +37,9 @@ GROUP_BYTES = 6
 GROUP_NUMBER = 7
 """Fields of a row group."""
 COLUMN_FACTS = 3
+"""Field of a column chunk: its facts."""
 COLUMN_OFFSETS = (2, 4, 6)
-"""Fields of a column chunk: its facts; places in the file, 0 where there is none."""
+"""Fields of a column chunk: places in the file, 0 where there is none."""
 PAGE_OFFSETS = (9, 10, 11, 14)
 """Fields of a column chunk's facts: places in the file."""
 

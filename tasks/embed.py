@@ -34,7 +34,7 @@ STAGE = "embed"
 log = logging.getLogger(__name__)
 START_VECTORS = "vectors"
 """Name of these rows among the inputs of a fit."""
-FEW = 0.5
+KNOWN_SHARE = 0.5
 """Share of the training text below which the log warns that the vectors are of little use."""
 COLUMNS = {
     "review_id": pl.String,
@@ -253,7 +253,7 @@ def _say_coverage(name: str, facts: dict[str, Any]) -> None:
     if missing:
         missing = f"; most frequent without one: {missing}"
 
-    level = logging.WARNING if share < FEW else logging.INFO
+    level = logging.WARNING if share < KNOWN_SHARE else logging.INFO
     log.log(
         level,
         "vectors  %s has %d of the %d entries%s, %.1f %% of the text%s",

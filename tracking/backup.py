@@ -87,7 +87,7 @@ UPGRADE_BACKUP = "{home}-before-upgrade-{time}.tar.gz"
 COPIES = ".upgrade-"
 NONE = LibraryTables("Prefect", Path(), lambda file: ((), {}))
 LINES = 8
-LONGEST = 86_400.0
+MIGRATION_SECONDS = 86_400.0
 """Seconds for a migration, which may rewrite gigabytes."""
 PATIENCE = 60.0
 """Seconds to wait for a process that reads or writes the original."""
@@ -527,7 +527,7 @@ def _migrated_copy(
     copy = folder / tables.file.name
     copy_database(tables.file, copy)
     program, environment = tables.migration(copy)
-    done = run_child(program, LONGEST, env=dict(environment))
+    done = run_child(program, MIGRATION_SECONDS, env=dict(environment))
     after = stored_revision(copy)
     if done.returncode or after != tables.installed:
         output = "\n".join((done.stdout + done.stderr).splitlines()[-LINES:])

@@ -5,7 +5,7 @@
 For each way of posting again, `REVIEWS` test reviews of at least `LEAST_WORDS` words are drawn, and a training review
 is made from each and another one. Then the whole pipeline of cleaning runs. *found* is the number of those of which the
 test review leaves (it is covered) or the made one does (the two are nearly equal); *in part* of the others those with a
-coverage of `PARTLY` or more, without which all figures are given too. *gain if all stay* is the change of open bits per
+coverage of `PARTLY_COVERED` or more, without which all figures are given too. *gain if all stay* is the change of open bits per
 byte on these reviews when the made reviews are added to the training text of a 5-gram model; *gain on the test* is that
 on the test split after the filter. *others that leave* are test reviews without a planted passage: real repeats, or
 false alarms.
@@ -29,7 +29,7 @@ from reviewlm.corpus.cleaning.clean import prepare
 from reviewlm.corpus.cleaning.clean_table import COVERAGE_FILE
 from reviewlm.corpus.cleaning.normalise import normalise
 from reviewlm.corpus.ingestion.ingest import iter_parts
-from reviewlm.corpus.splitting.certificate import PARTLY
+from reviewlm.corpus.splitting.certificate import PARTLY_COVERED
 from reviewlm.corpus.splitting.split import TABLE
 from reviewlm.evaluation.scoring.metrics import figures_of
 from reviewlm.evaluation.scoring.score import score_stream
@@ -158,7 +158,9 @@ def cleaned(texts: dict[str, str], folder: Path) -> tuple[pl.DataFrame, set[str]
     ingest([folder / "reviews.jsonl"], folder / "data", SourceConfig())
     (folder / "clean").mkdir()
     prepare(folder / "data", folder / "clean", CleanConfig(), SPLIT)
-    covered = pl.read_parquet(folder / "clean" / COVERAGE_FILE).filter(pl.col("coverage") >= PARTLY)
+    covered = pl.read_parquet(folder / "clean" / COVERAGE_FILE).filter(
+        pl.col("coverage") >= PARTLY_COVERED
+    )
     return pl.read_parquet(folder / "clean" / TABLE), set(covered["review_id"])
 
 

@@ -27,7 +27,7 @@ import polars as pl
 import reviewlm
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.serving.servers import ours
-from reviewlm.evaluation.scoring.observe import SHOWN, Keyboard
+from reviewlm.evaluation.scoring.observe import SUGGESTIONS_SHOWN, Keyboard
 from reviewlm.evaluation.statistics.bootstrap import Bootstrap
 from reviewlm.models.base import predictions
 from reviewlm.models.bundles.bundle import Bundle
@@ -166,7 +166,7 @@ def served(home: Path, model: str) -> Iterator[Shown]:
         ) -> list[str]:
             asked = {
                 "prompt": text,
-                "k": SHOWN,
+                "k": SUGGESTIONS_SHOWN,
                 "stars": stars,
                 "both": True,
             }

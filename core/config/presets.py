@@ -25,7 +25,7 @@ from reviewlm.models.options import field_at
 from reviewlm.models.specs import KINDS, VocabularySpec, as_written
 
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
-SHOWN = 3
+MOST_PLACES_SHOWN = 3
 """Largest number of places of a setting that a message lists."""
 DEEPEST = 16
 """Largest depth of nested tables; the configuration has five levels."""
@@ -109,8 +109,8 @@ def _remedy(place: str, options: Mapping[str, Any]) -> str:
 
     hint = nearest(key, here)
     if elsewhere:
-        more = ", …" if len(elsewhere) > SHOWN else ""
-        hint += f"there is {', '.join(elsewhere[:SHOWN])}{more}"
+        more = ", …" if len(elsewhere) > MOST_PLACES_SHOWN else ""
+        hint += f"there is {', '.join(elsewhere[:MOST_PLACES_SHOWN])}{more}"
 
     return hint.rstrip() or f"settings of {section or 'the configuration'}: {', '.join(here)}"
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from reviewlm.models.options import (
-    MOST,
+    LARGEST_NUMBER,
     MOST_WHOLE,
     Count,
     DrawSeed,
@@ -60,7 +60,7 @@ class Section(BaseModel):
 
 
 def require_numbers(name: str, value: object) -> None:
-    """Raise ValueError if a value, or a number nested in it, is not finite, or above `MOST_WHOLE` or `MOST`."""
+    """Raise ValueError if a value, or a number nested in it, is not finite, or above `MOST_WHOLE` or `LARGEST_NUMBER`."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             require_numbers(f"{name}.{key}", inner)
@@ -72,10 +72,10 @@ def require_numbers(name: str, value: object) -> None:
         require(abs(value) <= MOST_WHOLE, name, shown, f"at most {MOST_WHOLE:,}")
     elif isinstance(value, float):
         require(
-            isfinite(value) and abs(value) <= MOST,
+            isfinite(value) and abs(value) <= LARGEST_NUMBER,
             name,
             value,
-            f"a finite number of at most {MOST:g}",
+            f"a finite number of at most {LARGEST_NUMBER:g}",
         )
 
 

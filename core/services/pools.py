@@ -39,8 +39,9 @@ POOLS = ("cpu-pool", "gpu-pool")
 LIMITS = ("gpu", "promotion", "retrain")
 PROJECT_VARIABLE = "REVIEWLM_PROJECT"
 SECONDS = 60.0
+"""Time to wait for an answer of Prefect's server."""
 EXISTS = 409
-"""Time to wait for an answer of Prefect's server; its answer about a limit that exists already."""
+"""Status code of Prefect's server for a limit that exists already."""
 
 MOST = 200
 """Deployments, pools and automations that the server is asked for."""

@@ -25,9 +25,11 @@ from reviewlm.core.processes.interrupts import during, pending
 from reviewlm.core.processes.leftovers import is_elsewhere, is_held, process_name
 
 STATE = "services.json"
+"""File with the list of services."""
 LOCK = "services.lock"
+"""Lock of changes of that list."""
 WATCH = "services.watch"
-"""List of services; lock of its changes; lock of the process that starts again what was killed (`launch.stay`)."""
+"""Lock of the process that starts killed services again (`launch.stay`)."""
 STOP_SECONDS = 20.0
 INTERRUPTED_SECONDS = 0.5
 """Seconds for each service to stop when `services start` is interrupted and the user waits for its end."""

@@ -91,19 +91,28 @@ def prepare(
             threads. The result is the same to the bit.
 
     Returns:
-        Facts. rows, `splits` {name: {reviews, bytes, words}}, `test_digest` (SHA-256 of the ids and texts of the test
-        split), `normal_form`. Reviews that were dropped: `empty` (nothing left of the text), `languages` {code: reviews
-        set aside}, `duplicates` {split: {reason of `corpus.duplicates.exact.REASONS`: reviews}}, with earlier data
-        `learnt` {split: {exact, covered: reviews}}. rows + empty + these = the rows of the data set. `near` {pairs,
-        examined, within: {split: kept reviews that have a near-duplicate}}, `copies` {split: {groups, reviews}} (kept
-        reviews that repeat another one of their split; listed in copies.parquet), `coverage` {held-out split:
-        distribution of the coverage by train (`reviewlm.corpus.splitting.certificate.spread`)}, with earlier data
-        `learnt_coverage` by those (coverage.parquet lists the larger of the two of each review), `grouping` {by,
-        without_key, shares (`corpus.splitting.shares.Shares`); by month: validation_from, test_from, dates_from_data},
-        `account` (the entries of this stage for the account of the data). `unrated` {stars:
-        reviews that are kept without a rating, because these are not 1, 2, 3, 4 or 5}, the `MOST_VALUES` most frequent
-        and "others". With a table of businesses: `business` {businesses, repeated, without_id, unmatched}. `masks`
-        {kind of personal data: number of replacements}, `certificate` (digest of the leak certificate).
+        The facts, in which rows + `empty` + `languages` + `duplicates` + `learnt` are the rows of the data set:
+
+        - `rows`, `splits` {name: {reviews, bytes, words}}, `normal_form`;
+        - `test_digest`: SHA-256 of the ids and texts of the test split;
+        - `empty`: reviews dropped because nothing is left of their text;
+        - `languages` {code: reviews that were set aside};
+        - `duplicates` {split: {reason of `corpus.duplicates.exact.REASONS`: reviews that were dropped}};
+        - `learnt` {split: {exact, covered: reviews that were dropped}}, with earlier data;
+        - `near` {pairs, examined, within: {split: kept reviews that have a near-duplicate}};
+        - `copies` {split: {groups, reviews}}: kept reviews that repeat another one of their split, listed in
+          copies.parquet;
+        - `coverage` {held-out split: distribution of the coverage by train
+          (`reviewlm.corpus.splitting.certificate.spread`)}, and with earlier data `learnt_coverage` by those.
+          coverage.parquet lists the larger of the two of each review;
+        - `grouping` {by, without_key, shares (`corpus.splitting.shares.Shares`)}, by month also {validation_from,
+          test_from, dates_from_data};
+        - `unrated` {stars: reviews that are kept without a rating, because these are not 1, 2, 3, 4 or 5}, the
+          `MOST_VALUES` most frequent and "others";
+        - `business` {businesses, repeated, without_id, unmatched}, with a table of businesses;
+        - `masks` {kind of personal data: number of replacements};
+        - `certificate`: digest of the leak certificate;
+        - `account`: the entries of this stage for the account of the data.
 
     Raises:
         EmptyInput: A split would be empty; the error says why and what to do.

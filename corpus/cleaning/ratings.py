@@ -15,7 +15,7 @@ TELLING = 8
 """Words of a text that two people hardly write: with other ratings it is odd, and "Great food!" is not."""
 ODD_SHARE = 0.01
 """Share of the rated reviews from which on short texts are odd too."""
-SHOWN = 100
+EXAMPLE_CANDIDATES = 100
 """Texts among which the longest is the example."""
 
 
@@ -76,7 +76,7 @@ def find_other_ratings(
 
     found = OtherRatings(texts.height, int(texts["reviews"].sum()), count)
     staying = pl.Series(repeats.code[texts["first"].to_numpy()] == STAYS)
-    return _with_longest(folder, repeats, texts.filter(staying).head(SHOWN), found)
+    return _with_longest(folder, repeats, texts.filter(staying).head(EXAMPLE_CANDIDATES), found)
 
 
 def _with_longest(

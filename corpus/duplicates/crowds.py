@@ -15,7 +15,7 @@ import numpy as np
 from reviewlm.corpus.duplicates.exact import CROWD, STAYS, ExactDuplicates
 from reviewlm.corpus.splitting.split import SPLITS
 
-FEWEST = 10
+COPIES_ALLOWED = 10
 """So many copies of a text may stay in any split, however small it is."""
 WORTH_NAMING = 0.01
 """Share of all reviews from which on a crowd is named, even if it fits into the limit."""
@@ -44,7 +44,7 @@ def limit_crowds(repeats: ExactDuplicates, most: float) -> list[Crowd]:
     """
     families = repeats.families()
     sizes = np.bincount(families.numbers)
-    large = np.flatnonzero(sizes > FEWEST)
+    large = np.flatnonzero(sizes > COPIES_ALLOWED)
     reviews = repeats.kept()
     named: list[Crowd] = []
 
@@ -75,5 +75,5 @@ def _too_many(
     for rank, name in enumerate(SPLITS):
         own = staying[ranks == rank]
         others = reviews[name] - len(own)
-        above.append(own[max(FEWEST, int(most * others)) :])
+        above.append(own[max(COPIES_ALLOWED, int(most * others)) :])
     return np.concatenate(above)

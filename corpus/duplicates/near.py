@@ -54,7 +54,7 @@ PAIRS = {
 STAYS = 255
 ABSENT = 254
 
-MANY = 1_000_000
+MANY_TEXTS = 1_000_000
 """Above this number of texts the comparison takes minutes, so the log announces it."""
 
 SORTED_AT_ONCE = 2
@@ -179,7 +179,7 @@ class NearDuplicates:
         if not self.texts:
             return pl.DataFrame(schema=PAIRS)
 
-        if self.texts > MANY:
+        if self.texts > MANY_TEXTS:
             log.info(
                 "searching %s texts for near-duplicates: this takes some minutes", f"{self.texts:,}"
             )

@@ -15,7 +15,7 @@ from reviewlm.core.output import output_file
 from reviewlm.corpus.ingestion.parts import iter_quarantine
 from reviewlm.corpus.schema import NOT_TO_CORRECT, Reason
 
-SHOWN = 80
+SHOWN_CHARACTERS = 80
 """Number of characters shown of an example's raw bytes."""
 
 
@@ -33,9 +33,9 @@ def summarise(paths: Sequence[Path]) -> list[dict[str, Any]]:
 
 def _excerpt(raw: bytes) -> str:
     text = " ".join(raw.decode("utf-8", "replace").split())
-    if len(text) <= SHOWN:
+    if len(text) <= SHOWN_CHARACTERS:
         return text
-    return text[: SHOWN - 2] + " …"
+    return text[: SHOWN_CHARACTERS - 2] + " …"
 
 
 def export(

@@ -24,7 +24,7 @@ from reviewlm.models.dataflow import Dataflow, FilePiece
 
 NAME = pl.col("review_id").hash()
 """Hash of an id, by which processes with one version of polars know equal ones."""
-FEWEST = 20
+FEWEST_REPEATED_IDS = 20
 """Repeated ids with other texts from which records without user and business are taken for other reviews."""
 
 
@@ -279,7 +279,7 @@ def _review(given: pl.DataFrame) -> pl.Expr:
         other = 0
 
     person = pl.struct(pl.col("user").fill_null(0), pl.col("business").fill_null(0)).hash()
-    restarted = other >= FEWEST and 2 * other > all_unknown
+    restarted = other >= FEWEST_REPEATED_IDS and 2 * other > all_unknown
     by_text = with_other_texts & pl.lit(restarted)
     review = pl.when(people).then(person).when(by_text).then(pl.col("text"))
     return review.otherwise(0).cast(pl.UInt64)

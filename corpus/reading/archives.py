@@ -37,7 +37,7 @@ ZIP = b"PK\x03\x04"
 JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\{\s*"|\[\s*\{)')
 ATTACHED = 1 << 20
 """Largest attachment of a header (a long name or a table of attributes), in bytes."""
-MANY = 16
+MOST_EMPTY_READS = 16
 """Number of empty reads in a row that are allowed at the end of an archive."""
 _ATTACHMENTS = (
     tarfile.XHDTYPE,
@@ -326,7 +326,7 @@ class _Ending:
         """Return the next bytes; raise ReadError after several empty reads in a row."""
         content = self.stream.read(size)
         self.empty = 0 if content else self.empty + 1
-        if self.empty > MANY:
+        if self.empty > MOST_EMPTY_READS:
             raise tarfile.ReadError("it ends within a member")
         return content
 

@@ -40,9 +40,9 @@ from reviewlm.corpus.schema import (
 
 IDS = ("review_id", "user_id", "business_id")
 DERIVED_ID = "sha-"
+"""Prefix of a review_id that was derived from the content of a record without one. Equal ids are told apart by numbers."""
 CERTAIN_ID = "rev-"
-"""Prefixes of a review_id that was derived from the content of a record without one. The second says that author,
-business and date are known: two such records are one review, exported twice. Others are told apart by numbers."""
+"""Prefix of a derived review_id if author, business and date are known: two such records are one review, exported twice."""
 DERIVED_FROM = ("user_id", "business_id", "date", "text")
 """What does not change: stars are edited later, and the review must stay in its split."""
 IS_DERIVED = rf"^{DERIVED_ID}[0-9a-f]{{28}}$"

@@ -44,7 +44,7 @@ MARKS = {
     b"\xfe\xff": "UTF-16",
 }
 """Byte-order marks of unsupported encodings. Longer marks come first, because one starts like a shorter one."""
-WIDE = {
+WIDE_ENCODINGS = {
     b"\x00\x00\x00?": "UTF-32BE",
     b"?\x00\x00\x00": "UTF-32LE",
     b"\x00?\x00?": "UTF-16BE",
@@ -86,7 +86,7 @@ def _wide_encoding(head: bytes) -> str:
         if head.startswith(mark):
             return encoding
     seen = bytes(0 if byte == 0 else ord("?") for byte in head[:4])
-    return WIDE.get(seen, "")
+    return WIDE_ENCODINGS.get(seen, "")
 
 
 def format_of(

@@ -51,9 +51,9 @@ CHECK_PATH = "check the spelling and the working directory"
 SKIP = "; or leave such files out: --set source.skip_missing=true"
 PACK = "files.tar"
 """Name of the archive in the folder of a reading."""
-SMALL = 64 << 10
+SMALL_FILE_BYTES = 64 << 10
 """Bytes of a file up to which it is small."""
-MANY = 100
+MANY_SMALL_FILES = 100
 """Small files up to which each is read on its own."""
 FILES = 1_000
 """Files of an archive, on average."""
@@ -608,10 +608,10 @@ def identify_all(found: FoundFiles, memory: Path | None = None) -> list[Source]:
     with input_errors(Path()):
         small = {}
         for path, name in names.items():
-            if path.is_file() and path.stat().st_size <= SMALL:
+            if path.is_file() and path.stat().st_size <= SMALL_FILE_BYTES:
                 small[path] = name
 
-    if len(small) <= MANY:
+    if len(small) <= MANY_SMALL_FILES:
         return [identify(path, name, memory) for path, name in names.items()]
 
     large = [identify(path, name, memory) for path, name in names.items() if path not in small]

@@ -30,7 +30,7 @@ from reviewlm.models.row_groups import row_groups
 from reviewlm.models.threads import map_in_order
 
 CERTIFICATE_FILE = "leak_certificate.json"
-PARTLY = 0.25
+PARTLY_COVERED = 0.25
 """Coverage from which on a held-out review counts as partly covered; the scores are also given without such reviews."""
 BINS = 20
 """Bins of the distribution of coverage."""
@@ -105,10 +105,10 @@ class Certificate:
         of = f"of the {self.sides['test'].reviews:,} test reviews was found in the training text"
         if self.near is None or self.coverage is None:
             return f"no copy {of}; near copies and passages were not looked for"
-        partly = at_least(self.coverage["test"], PARTLY)
+        partly = at_least(self.coverage["test"], PARTLY_COVERED)
         return (
             f"no copy or near copy {of}; passages from it make up less than {self.coverage['limit']:.0%} of each review"
-            + (f", and {PARTLY:.0%} or more of {partly:,} reviews" if partly else "")
+            + (f", and {PARTLY_COVERED:.0%} or more of {partly:,} reviews" if partly else "")
         )
 
 

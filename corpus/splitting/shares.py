@@ -18,10 +18,10 @@ from reviewlm.core.config.sections.data import SplitConfig
 from reviewlm.core.errors import InputError
 from reviewlm.corpus.splitting.split import KEYS, TABLE, TRAIN_FIRST
 
-FAR = 0.25
+FAR_FROM_SHARE = 0.25
+"""A held-out split is far from its share if it misses more than this part of it, and more than `DEVIATIONS` allow."""
 DEVIATIONS = 4.0
-"""A held-out split is far from its share if it misses a quarter of it and more than so many standard deviations of a
-draw of single reviews."""
+"""Standard deviations of a draw of single reviews by which a split may miss its share."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Shares:
     def _is_far(self, name: str) -> bool:
         asked = self.asked[name]
         by_chance = DEVIATIONS * sqrt(asked * (1 - asked) / max(1, self.reviews))
-        return abs(self.reached[name] - asked) > max(FAR * asked, by_chance)
+        return abs(self.reached[name] - asked) > max(FAR_FROM_SHARE * asked, by_chance)
 
     @property
     def sentence(self) -> str:

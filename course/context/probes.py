@@ -74,7 +74,7 @@ AGREEMENT: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("dish again", "dish", r"(?<= ){word}\b", ()),
 )
 """Kind, variable of the grammar, pattern of the places, and the two words it can be; none: names of that variable."""
-TRIED = 4
+NAMES_TRIED = 4
 """Other names tried at a place before it is given up."""
 BINS = (1, 3, 5, 8, 12, 18, 25)
 """Lower ends of the bins of distances; the last is open."""
@@ -179,7 +179,9 @@ def grammar_pairs(reviews: int, seed: int) -> Iterator[ProbePair]:
                 pattern.format(name=re.escape(name), word=re.escape(right)), text
             ):
                 before = text[: place.start()].lower().rfind(name.lower())
-                for other in draw.sample(others, min(TRIED, len(others))) if before >= 0 else ():
+                for other in (
+                    draw.sample(others, min(NAMES_TRIED, len(others))) if before >= 0 else ()
+                ):
                     wrong = next((word for word in words if word != right), other)
                     one = text[: place.start()].rstrip()
                     rest = text[place.end() :]

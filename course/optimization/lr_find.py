@@ -48,12 +48,13 @@ USUAL_RANGE = 1e-5, 1.0
 SMOOTHING = 0.8
 """Weight of a loss in the smoothed curve, per update of distance, in both directions: no lag."""
 RISE = 0.5
+"""Nats above the lowest loss that count as divergence."""
 FALL = 0.1
+"""Smallest fall of the loss, in nats, that is no chance."""
 ENOUGH = 2.0
+"""Nats above the lowest loss at which the sweep stops."""
 LEAST = 20
-"""Nats above the lowest loss that count as divergence; the least fall that is no chance; nats above the lowest at which
-the sweep stops; losses that a curve needs.
-"""
+"""Number of losses that a curve needs."""
 
 
 class RateSweep(NamedTuple):

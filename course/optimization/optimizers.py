@@ -37,7 +37,7 @@ GRID = {
     "adamw": ADAPTIVE,
 }
 """Rates to try."""
-TOGETHER = 256
+WINDOWS_AT_A_TIME = 256
 """Windows of the full batch whose activations are in memory at a time."""
 
 
@@ -55,7 +55,7 @@ def trial_spec(
     }
     if rule == "gd":
         windows = max(1, -(-(len(data.train.ids) - 1) // spec.training.bptt_len))
-        changed |= {"batch": windows, "micro_batch": min(TOGETHER, windows)}
+        changed |= {"batch": windows, "micro_batch": min(WINDOWS_AT_A_TIME, windows)}
     if rule == "nt_asgd":
         changed |= {"schedule": "constant"}  # it has an average of its own
     with as_written():

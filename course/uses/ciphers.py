@@ -30,8 +30,9 @@ SYMBOLS = LETTERS + " "
 SIZE = len(LETTERS)
 SWAPS = np.array(list(combinations(range(SIZE), 2)))
 RESTARTS = 40
+"""Random keys from which the search begins."""
 REFINED = 4
-"""Random keys from which the search begins, and the best ones that are improved with the model."""
+"""Best keys that are improved with the model."""
 SOLVED = 0.9
 """Share of right letters from which a person reads the text."""
 

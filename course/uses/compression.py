@@ -39,9 +39,9 @@ from reviewlm.models.atomic_files import new_file
 from reviewlm.models.bundles.bundle import Bundle
 
 MAGIC = b"RLM\x02"
-LONGEST = 20_000
+LONGEST_DOCUMENT = 20_000
 """Bytes of the longest document; longer lines are split, and joined again."""
-TOGETHER = 256
+DOCUMENTS_IN_BLOCK = 256
 """Documents of a block."""
 DIGEST = 16
 """Bytes of the model's digest."""
@@ -95,7 +95,9 @@ def compress(
     total = 0
     size = len(head)
     tokens = 0
-    while documents := [coder.prepare(*line) for line in islice(_lines(source), TOGETHER)]:
+    while documents := [
+        coder.prepare(*line) for line in islice(_lines(source), DOCUMENTS_IN_BLOCK)
+    ]:
         encoder = RangeEncoder()
         content = _join(documents)
         tokens += coder.code(encoder, documents)
@@ -141,7 +143,7 @@ def decompress(
     coder = TextCoder(bundle, tell)
     total = 0
     while count := _number(source):
-        if count > TOGETHER:
+        if count > DOCUMENTS_IN_BLOCK:
             raise NotReadable(f"it was cut or changed after byte {total:,} of the text")
         documents = [Document() for _ in range(count)]
         payload = _take(source, _number(source))
@@ -173,7 +175,7 @@ def _machine() -> str:
 
 def _lines(source: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
     """Yield lines without their break, and whether there was one; long ones are split."""
-    while line := source.readline(LONGEST):
+    while line := source.readline(LONGEST_DOCUMENT):
         yield line.removesuffix(b"\n"), line.endswith(b"\n")
 
 

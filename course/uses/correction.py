@@ -40,9 +40,11 @@ from reviewlm.models.bundles.bundle import Bundle
 RATE = 0.05
 """Share of words that are mistyped: ε, and of injected ones."""
 CANDIDATES = 8
+"""Words that an unknown word may have meant."""
 OF_KNOWN = 3
+"""Words that a known word may have meant, only one edit away."""
 DISTANCE = 2
-"""Words that an unknown word may have meant, that a known one may (only one edit away), and edits to them."""
+"""Maximum number of edits to a candidate."""
 MARGINS = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0)
 MOST_WRONG = 0.001
 """Share of right words that may change on the sentences by which the margin is chosen."""

@@ -30,7 +30,7 @@ from reviewlm.course.uses.rescoring import sentences
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.tokens.special import EOS
 
-LONGEST = 4
+HIGHEST_ORDER = 4
 """n of the longest n-grams of BLEU."""
 
 
@@ -96,10 +96,10 @@ def _without(tokens: tuple[int, ...], token: int) -> tuple[int, ...]:
 
 def bleu(references: Sequence[Sequence[str]], made: Sequence[Sequence[str]]) -> float:
     """Return BLEU-4 of sentences, each with one reference: geometric mean of clipped precisions, brevity penalty."""
-    matches = [0] * LONGEST
-    totals = [0] * LONGEST
+    matches = [0] * HIGHEST_ORDER
+    totals = [0] * HIGHEST_ORDER
     for right, given in zip(references, made, strict=True):
-        for n in range(LONGEST):
+        for n in range(HIGHEST_ORDER):
             known = _count_ngrams(right, n + 1)
             found = _count_ngrams(given, n + 1)
             matches[n] += (known & found).total()
@@ -112,7 +112,8 @@ def bleu(references: Sequence[Sequence[str]], made: Sequence[Sequence[str]]) -> 
     brevity = min(0.0, 1 - lengths[0] / lengths[1])
     return exp(
         brevity
-        + sum(log(match / total) for match, total in zip(matches, totals, strict=True)) / LONGEST
+        + sum(log(match / total) for match, total in zip(matches, totals, strict=True))
+        / HIGHEST_ORDER
     )
 
 

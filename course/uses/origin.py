@@ -39,8 +39,9 @@ from reviewlm.training.labelling.fitting import fit_classifier
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 ORDERS = (1, 2, 3, 4, 5)
+"""Lengths of the n-grams of characters."""
 CHARACTERS = 4_000
-"""Lengths of the n-grams of characters, and the most characters; rarer ones are bytes."""
+"""Maximum number of different characters; rarer ones are bytes."""
 MIXED_UP = 5
 DRAWS = 1_000
 Answers = Callable[[list[str]], list[str]]
@@ -179,7 +180,7 @@ def main() -> None:
         if options.test:
             test = read_labelled(options.test)
         else:
-            test = known.every(5, True)
+            test = known.every(5, of_it=True)
     except (OSError, ValueError) as error:
         sys.exit(f"{options.train}: {error}")
 
@@ -193,7 +194,7 @@ def main() -> None:
 
     train = known
     if not options.test:
-        train = known.every(5, False)
+        train = known.every(5, of_it=False)
 
     ways = {"bayes, characters": bayes(train)}
     if peer := langid(set(train.labels)):

@@ -40,8 +40,9 @@ from reviewlm.course.inputs import learnt_and_held_out, open_models, program, sh
 from reviewlm.models.bundles.bundle import Bundle
 
 HYPOTHESES = 30
+"""Texts of a simulated list."""
 SIMILAR = 4
-"""Texts of a simulated list, and words that a word is confused with."""
+"""Words that a word is confused with."""
 DRAWS = 2_000
 LOOKS = (("rn", "m"), ("cl", "d"), ("vv", "w"), ("ii", "u"), ("li", "h"), ("i", "l"), ("e", "c"))
 

@@ -40,7 +40,7 @@ K1 = (0.6, 1.2, 2.4, 4.8)
 B = (0.25, 0.5, 0.75, 1.0)
 MIXES = (0.0, 0.25, 0.5, 0.75)
 """Weights of BM25 in a mix with the query likelihood."""
-TOGETHER = 64
+QUERIES_AT_A_TIME = 64
 """Queries that are ranked at once."""
 
 
@@ -161,9 +161,9 @@ def quality(
 ) -> tuple[float, float]:
     """Return MRR and recall@10. Reviews with the score of the one that is sought count as half before it."""
     places = []
-    for begin in range(0, queries.shape[0], TOGETHER):
-        scores_QD = score(queries[begin : begin + TOGETHER])
-        own_Q1 = np.take_along_axis(scores_QD, sought_Q[begin : begin + TOGETHER, None], 1)
+    for begin in range(0, queries.shape[0], QUERIES_AT_A_TIME):
+        scores_QD = score(queries[begin : begin + QUERIES_AT_A_TIME])
+        own_Q1 = np.take_along_axis(scores_QD, sought_Q[begin : begin + QUERIES_AT_A_TIME, None], 1)
         before_Q = (scores_QD > own_Q1).sum(1) + ((scores_QD == own_Q1).sum(1) - 1) / 2
         places.append(1 + before_Q)
     place_Q = np.concatenate(places)

@@ -36,10 +36,11 @@ TOKENS, BYTES, EMPTY = range(3)
 AS_WRITTEN, TOGGLED, OTHER = range(3)
 """The space before a piece: that of the vocabulary, none instead of one (or one instead of none), or any other."""
 FORMS = 4
+"""Number of forms of a piece: as the vocabulary writes it, folded, with a first capital, in capitals."""
 LETTERS = 4
-"""Forms of a piece: as the vocabulary writes it, folded, with a first capital, in capitals; `LETTERS`: one by one."""
+"""A further form: the letters one by one."""
 QUOTES = {"'": "'’‘", '"': '"“”'}
-LONGEST = 200
+LONGEST_PIECE = 200
 """Characters of the longest piece that is spelt."""
 MOST_CONTEXTS = 4_096
 SETTLED = 48
@@ -472,7 +473,7 @@ def _align(unit: WordUnit, text: str) -> list[tuple[int, Any]]:
         while text[body_at : body_at + 1].isspace():
             body_at += 1
         body = text[body_at : body_at + len(bare)]
-        if not _restores(body, bare, unit.folds) or (token == UNK and len(piece) > LONGEST):
+        if not _restores(body, bare, unit.folds) or (token == UNK and len(piece) > LONGEST_PIECE):
             return []
         tokens.append((token, Written(piece, text[at:body_at], body)))
         at = body_at + len(bare)

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 METHODS = [method for method in get_args(Smoothing) if method not in SCORES_ONLY]
 """All methods that give probabilities; stupid back-off gives scores only."""
 ORDERS = (1, 2, 3, 4, 5)
+"""Lengths N of the longest n-grams."""
 AMOUNTS = (16, 4, 1)
-"""N of the models; and one review in this number is used."""
+"""One review in this number is used."""
 
 
 class TextPart:

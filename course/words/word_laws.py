@@ -24,7 +24,7 @@ from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.words import cut, fold_texts
 
 PRIOR_TOKENS = 10_000
-LEAST = 10
+LEAST_OCCURRENCES = 10
 """Occurrences in reviews of 1 and 5 stars that a word needs for a contrast."""
 
 
@@ -84,7 +84,7 @@ def contrasts(
     scores: dict[str, float] = {}
     share = PRIOR_TOKENS / prior.total()
     for word in one.keys() | five.keys():
-        if one[word] + five[word] >= LEAST and any(map(str.isalpha, word)):
+        if one[word] + five[word] >= LEAST_OCCURRENCES and any(map(str.isalpha, word)):
             smoothed = []
             for counts in (one, five):
                 smoothed.append((counts[word] + share * prior[word], counts.total() + PRIOR_TOKENS))
@@ -112,7 +112,7 @@ def main() -> None:
     options = program(__doc__, words=12).parse_args()
     table = review_table(options.text, options.reviews, options.seed)
     normal = NormalForm()
-    reviews = cut(fold_texts([normal.apply(text) for text in table["text"]], True))
+    reviews = cut(fold_texts([normal.apply(text) for text in table["text"]], fold=True))
     tokens = [word for review in reviews for word in review]
     counts = Counter(tokens)
     ranked = [count for _, count in counts.most_common()]

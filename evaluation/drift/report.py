@@ -40,7 +40,7 @@ HALF = 0.5
 """Added to each class before a logarithm is taken (Jeffreys), so that an empty class gives no infinite figure."""
 PERMUTATIONS = 1_000
 """Fewest permutations for the p-values: more change which figures are flagged hardly ever."""
-FEWEST = 50
+FEWEST_REVIEWS = 50
 """Minimum number of reviews in each sample."""
 
 
@@ -408,11 +408,11 @@ def compare(
         EmptyInput: One of the samples is too small.
     """
     for name, sample in (("new", batch), ("known", reference), ("held-out", held_out)):
-        if sample.height < FEWEST:
+        if sample.height < FEWEST_REVIEWS:
             raise EmptyInput(
                 f"There are too few {name} reviews to measure drift",
                 value=f"{sample.height} reviews",
-                remedy=f"at least {FEWEST} are needed",
+                remedy=f"at least {FEWEST_REVIEWS} are needed",
             )
 
     texts = of_texts(reference, batch, config)

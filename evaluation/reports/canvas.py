@@ -27,8 +27,9 @@ DASHES = ("-", "--", ":", "-.")
 WIDTH = 4.6
 """Inches of a figure of a page: as wide as a phone, so that none has to be moved sideways or shrunk."""
 SMALL = 9.0
+"""Points of the texts within the axes of a figure."""
 LARGE = 11.0
-"""Points of the texts in a figure: SMALL within the axes, LARGE for titles."""
+"""Points of titles in a figure."""
 matplotlib.rcdefaults()  # a figure must not depend on the settings of the user who drew it
 matplotlib.rcParams.update(
     {

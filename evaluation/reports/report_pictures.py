@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 4
+"""Maximum number of models in a figure, so that they do not hide each other."""
 PANELS = 3
-"""Maximum number of models in a figure, so that they do not hide each other, and of panels with one model each."""
+"""Maximum number of panels with one model each."""
 ANSWER = "answer"
 TRAINING = "training"
 WEAK = "weak"

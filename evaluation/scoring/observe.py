@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 HITS = (1, 3, 5)
 """Numbers of suggestions that are looked at."""
 
-SHOWN = 3
+SUGGESTIONS_SHOWN = 3
 """Suggestions that the keyboard shows at a time."""
-LAST = b"\xff"
+BEYOND_UTF8 = b"\xff"
 """Greater than every byte of UTF-8."""
 CLOSING = frozenset(b".,!?;:)")
 """Last bytes of punctuation: a word after them is written with a space."""
@@ -62,7 +62,7 @@ JUDGED = {"row": pl.Int64(), "predicted_nats": pl.Float64()} | {
 }
 """Columns that a whole distribution gives: row of the review in the stream, nats by this distribution, and others."""
 NO_RANK = 0
-LOWEST = np.float32(-1e4)
+LOWEST_LOGP = np.float32(-1e4)
 """What log 0 counts as in the entropy."""
 POSITIONS = 4_096
 """Positions side by side; bounds memory, does not change the result. On a processor more are not faster."""
@@ -96,7 +96,7 @@ class Keyboard:
         shown: Suggestions at a time.
     """
 
-    def __init__(self, vocabulary: Vocabulary, shown: int = SHOWN) -> None:
+    def __init__(self, vocabulary: Vocabulary, shown: int = SUGGESTIONS_SHOWN) -> None:
         self.shown = shown
         size = vocabulary.size
         special = len(SPECIAL)
@@ -157,7 +157,7 @@ class Keyboard:
             text = self.texts[token]
             typed = [b"", *(text[:length] for length in range(2 if free else 1, len(text)))]
             low = [bisect_left(self._sorted, prefix) for prefix in typed]
-            high = [bisect_left(self._sorted, prefix + LAST) for prefix in typed]
+            high = [bisect_left(self._sorted, prefix + BEYOND_UTF8) for prefix in typed]
             self._known[token, free] = np.array(low), np.array(high)
         return self._known[token, free]
 
@@ -282,7 +282,7 @@ def _judge_positions(
         "id": target_N,
     }
     columns["predicted_nats"] = -raw_N
-    finite_NV = np.maximum(logp_NV, LOWEST)
+    finite_NV = np.maximum(logp_NV, LOWEST_LOGP)
     columns["entropy"] = -np.einsum("nv,nv->n", p_NV, finite_NV, dtype=np.float64)
     columns["rank"] = np.where(possible_N, rank_N, NO_RANK)
     columns["suggestion"] = np.where(known_N, rank_N - better_NV[:, UNK], NO_RANK)

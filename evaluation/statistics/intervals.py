@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from reviewlm.core.errors import ReviewLMError
-from reviewlm.corpus.splitting.certificate import PARTLY
+from reviewlm.corpus.splitting.certificate import PARTLY_COVERED
 from reviewlm.evaluation.scoring.metrics import FIGURES, LN2, Figures, Sums, figures_of
 from reviewlm.evaluation.scoring.observe import HITS
 from reviewlm.evaluation.statistics.bootstrap import Bootstrap, Interval
@@ -24,8 +24,9 @@ from reviewlm.evaluation.statistics.floor import floor_nats
 from reviewlm.evaluation.statistics.groups import groups_of
 
 OWN = ("nats", "spelling_nats", "tokens", "words", "oov", "gap_nats")
+"""Columns that each model has separately."""
 SHARED = ("bytes", "reviews", "gap_bytes")
-"""`OWN`: columns that each model has separately; `SHARED`: columns that are the same for all models."""
+"""Columns that are the same for all models."""
 
 BELOW = 1e-9
 """Bits per byte: a gap this close to 0 is rounding."""
@@ -202,7 +203,7 @@ def align_rows(scores: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
 def uncovered_table(
     scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """Return the figures without the reviews of whose words training text has the share `PARTLY` or more.
+    """Return the figures without the reviews of whose words training text has the share `PARTLY_COVERED` or more.
 
     Args:
         scores: By name of model, as in `ComparedScores`.
@@ -216,7 +217,7 @@ def uncovered_table(
     if documents is None or "coverage" not in documents.columns:
         return table
 
-    covered = documents.filter(pl.col("coverage") >= PARTLY).select("review_id")
+    covered = documents.filter(pl.col("coverage") >= PARTLY_COVERED).select("review_id")
     rest = {name: rows.join(covered, on="review_id", how="anti") for name, rows in scores.items()}
     left = [len(scores[name]) - len(rows) for name, rows in rest.items()]
     if not any(left) or not all(map(len, rest.values())):

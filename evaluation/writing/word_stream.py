@@ -65,7 +65,7 @@ class WordStream:
 
 def pieces_of(texts: pl.Series) -> pl.Series:
     """Return the list of words of each text."""
-    return cut(fold_texts(texts, True)).list.eval(pl.element().str.strip_chars(" "))
+    return cut(fold_texts(texts, fold=True)).list.eval(pl.element().str.strip_chars(" "))
 
 
 def word_stream(texts: pl.Series) -> WordStream:

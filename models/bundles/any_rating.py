@@ -106,7 +106,7 @@ class AnyRating:
     def start(self, batch: int) -> AnyRatingState:
         """Return the state of *batch* texts before their `<bos>`."""
         logp_BR = np.tile(np.log(self._shares_R), (batch, 1))
-        return AnyRatingState(self._model.start(batch * len(self._ratings)), logp_BR, False)
+        return AnyRatingState(self._model.start(batch * len(self._ratings)), logp_BR, begun=False)
 
     def step(self, ids_B: np.ndarray, state: AnyRatingState) -> tuple[torch.Tensor, AnyRatingState]:
         """Read one token of each text; see `LanguageModel.step`."""
@@ -134,7 +134,7 @@ class AnyRating:
         rows_NT = np.repeat(ids_BT, len(self._ratings), axis=0)
         if self._scores_steps:
             nats_NT, inner = self._model.score_steps(rows_NT, state.inner)  # type: ignore[attr-defined]
-            return AnyRatingState(inner, _logp_after(nats_NT, state.logp_BR), True)
+            return AnyRatingState(inner, _logp_after(nats_NT, state.logp_BR), begun=True)
 
         nats_N1 = state.nats_of(ids_BT[:, 0])
         if nats_N1 is None:
@@ -148,7 +148,7 @@ class AnyRating:
         next_BRV = logp_NTV[:, -1].view(*logp_BR.shape, -1)
         if ids_BT.shape[1] > 1:
             next_BRV = next_BRV.clone()  # a view would keep the distributions of all T tokens
-        return AnyRatingState(inner, logp_BR, True, next_BRV)
+        return AnyRatingState(inner, logp_BR, begun=True, next_BRV=next_BRV)
 
     def _begin(self, ids_B: np.ndarray) -> AnyRatingState:
         """Read the `<bos>` of each text as `_read` does; computed once, for all texts begin with it."""
@@ -165,7 +165,7 @@ class AnyRating:
         inner = read_on(self._model, bos_R1, self._model.start(ratings))
         logp_RV, inner = self._model.step(self._stars(1), inner)
         following = None if self._scores_steps else logp_RV[None]
-        return AnyRatingState(inner, np.log(self._shares_R)[None], True, following)
+        return AnyRatingState(inner, np.log(self._shares_R)[None], begun=True, next_BRV=following)
 
     @property
     def _scores_steps(self) -> bool:
@@ -199,7 +199,7 @@ class AnyRating:
                 self._model, ids_BT[:, first:], len(self._ratings), state.inner
             )
             nats_BT[:, first:], logp_BR = self._weigh(nats_NT, state.logp_BR)
-            state = AnyRatingState(inner, logp_BR, True)
+            state = AnyRatingState(inner, logp_BR, begun=True)
 
         return nats_BT, state
 

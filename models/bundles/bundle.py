@@ -130,12 +130,12 @@ def in_int8(model: Any, normalise: bool = False) -> LanguageModel | None:
     changed = False
     for name in ("model", "network_model"):
         part = getattr(model, name, None)
-        if part is not None and (quick := in_int8(part, True)) is not None:
+        if part is not None and (quick := in_int8(part, normalise=True)) is not None:
             setattr(converted, name, quick)
             changed = True
 
     if parts := getattr(model, "models", ()):
-        quick_parts = [in_int8(part, True) for part in parts]
+        quick_parts = [in_int8(part, normalise=True) for part in parts]
         converted.models = tuple(
             quick or part for quick, part in zip(quick_parts, parts, strict=True)
         )

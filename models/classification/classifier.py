@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..tokens.vocabulary import Vocabulary
 
 WEIGHTS = "weights.safetensors"
-LONGEST = 65_536
+LONGEST_TEXT = 65_536
 """Tokens of a text that a network reads; it ignores the rest. The memory of one pass is bounded."""
 
 
@@ -117,7 +117,7 @@ def without_empty(texts: Rows) -> Rows:
     return Rows(texts.ids_P, np.concatenate([[0], np.cumsum(texts.lengths[texts.lengths > 0])]))
 
 
-def frame_texts(texts: Rows, longest: int = LONGEST) -> Sequences:
+def frame_texts(texts: Rows, longest: int = LONGEST_TEXT) -> Sequences:
     """Return the first *longest* tokens of each text between `<bos>` and `<eos>`."""
     lengths = np.minimum(texts.lengths, longest)
     offsets = np.concatenate([[0], np.cumsum(lengths + 2)])

@@ -25,7 +25,7 @@ MOST_READ = 32
 """Token sequences that the model reads between two yields: an exact search may want to read a hundred at a time."""
 SEVERAL = 2
 """How many times as much is kept while several searches are in progress: each still needs what it has read."""
-NEAR = 16
+NEAR_TOKENS = 16
 """A prefix is stepped from a known one that is shorter by fewer tokens than this; otherwise it is read whole."""
 
 
@@ -119,7 +119,7 @@ class PrefixReader:
         return contexts
 
     def _step_towards(self, prefixes: Sequence[Ids]) -> None:
-        """Read the tokens between prefixes and their longest known beginnings that are near; see `NEAR`."""
+        """Read the tokens between prefixes and their longest known beginnings that are near; see `NEAR_TOKENS`."""
         levels: dict[int, dict[Ids, None]] = {}
         for ids in prefixes:
             short = self._distance(ids)
@@ -133,7 +133,7 @@ class PrefixReader:
         """Return by how many tokens the longest known beginning is shorter; 0: none is near, or all is known."""
         if ids in self._known:
             return 0
-        return next((short for short in range(1, NEAR) if ids[:-short] in self._known), 0)
+        return next((short for short in range(1, NEAR_TOKENS) if ids[:-short] in self._known), 0)
 
     def knows(self, prefixes: Sequence[Ids]) -> bool:
         """Return whether all of some prefixes are kept."""
@@ -240,7 +240,7 @@ class Readers:
 
 
 def _is_near(ids: Ids, beginning: Ids) -> bool:
-    return len(ids) - len(beginning) < NEAR and ids[: len(beginning)] == beginning
+    return len(ids) - len(beginning) < NEAR_TOKENS and ids[: len(beginning)] == beginning
 
 
 def from_start(ids: list[int], model: LanguageModel) -> tuple[torch.Tensor, Any]:

@@ -38,16 +38,16 @@ from .typed import TextStart, Typed, divide, with_typed_capitals, words_of
 
 MOST_BEGINNINGS = 2_048
 """Maximum number of beginnings of words that a search visits; words not found by then are part of `rest`."""
-FEW = 4
+FEW_BEGINNINGS = 4
 """Beginnings that are read in one batch however improbable some are: reading one takes almost as long."""
 LETTERS = np.array([byte >= 128 or chr(byte).isalnum() or chr(byte) == "'" for byte in range(256)])
 """Bytes that may be in a word."""
-FINISHED = 0.01
+FINISHED_SHARE = 0.01
 """A known word at the end of a text counts as finished if that is at least so probable, or if no longer word that
 begins so is more frequent: "the food was" is, also where the model expects "wash". The limit is low, because a caller
 who gives a text without a space at its end usually means whole words."""
 FINISHED_SUBWORDS = 0.1
-"""The limit `FINISHED` for a subword vocabulary. It is higher, because such a vocabulary knows no words."""
+"""The limit `FINISHED_SHARE` for a subword vocabulary. It is higher, because such a vocabulary knows no words."""
 
 
 def likely_words(
@@ -80,7 +80,7 @@ def likely_words(
         unread: list[Node] = []
         lowest = least
         while heap and len(unread) < cutoffs.width and visited < MOST_BEGINNINGS:
-            if -heap[0][0] <= (least if len(unread) < FEW else lowest):
+            if -heap[0][0] <= (least if len(unread) < FEW_BEGINNINGS else lowest):
                 break
             visited += 1
             mass, _, before, byte = heapq.heappop(heap)
@@ -177,7 +177,7 @@ def suggest(
     - "the food was gre" ends in the middle of a word: the suggestions are its completions (`typed` is "gre"), with
       P(word | the text before it, the word begins with "gre").
     - "the food was" ends with a known word: the suggestions are next words, given that this word is finished. The
-      probability that it is, and not the beginning of "wasn't", is `finished`. If it is below `FINISHED`, the word is
+      probability that it is, and not the beginning of "wasn't", is `finished`. If it is below `FINISHED_SHARE`, the word is
       completed, unless the vocabulary holds no more frequent word that begins so.
     - "the food was ": the space finishes the word. The suggestions are next words, given that one begins here, so they
       are a little more probable than without the space: no comma or full stop can follow.
@@ -303,7 +303,7 @@ def _is_whole(
 
     if _is_frequent(vocabulary, word):
         return True
-    return finished >= FINISHED and bool((vocabulary.encode(word) != UNK).all())
+    return finished >= FINISHED_SHARE and bool((vocabulary.encode(word) != UNK).all())
 
 
 def _is_frequent(vocabulary: Vocabulary, word: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..options import (
-    MOST,
+    LARGEST_NUMBER,
     Count,
     Name,
     NotNegative,
@@ -283,7 +283,9 @@ class RecurrentSpec:
     output_dropout: Annotated[ShareBelowOne | None, OrNone] = None
     weight_drop: ShareBelowOne = 0.0
     layer_norm: Annotated[bool, OnlyWith("cells", ("reference",))] = False
-    forget_bias: Annotated[Number, Field(ge=-MOST, le=MOST), OnlyWith("kind", ("lstm",))] = 1.0
+    forget_bias: Annotated[
+        Number, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER), OnlyWith("kind", ("lstm",))
+    ] = 1.0
     recurrent_start: Literal["usual", "uniform", "orthogonal", "identity"] = "usual"
     vectors: VectorsName = ""
     freeze_vectors: Frozen = False

@@ -252,7 +252,7 @@ class NGramLM:
         Raises:
             ModelError: Files are missing, damaged, or do not fit the spec or the vocabulary; kind "bundle".
         """
-        model = cls(Tables.load(Path(folder)), spec.smoothing not in SCORES_ONLY)
+        model = cls(Tables.load(Path(folder)), normalised=spec.smoothing not in SCORES_ONLY)
         if (model.order, model.vocabulary_size) != (spec.order, vocabulary.size):
             raise ModelError(
                 f"{folder} holds order {model.order} over {model.vocabulary_size} entries; "

@@ -15,7 +15,7 @@ from typing import Any
 from ..base import ModelError
 from ..threads import require_threads
 
-SHOWN = 60
+SHOWN_CHARACTERS = 60
 """Characters of a refused value that a message repeats."""
 
 
@@ -184,8 +184,8 @@ def describe_value(value: object) -> str:
     if value is None:
         return "None"
     shown = repr(value).partition("\n")[0]
-    if len(shown) > SHOWN:
-        shown = f"{shown[:SHOWN]}…"
+    if len(shown) > SHOWN_CHARACTERS:
+        shown = f"{shown[:SHOWN_CHARACTERS]}…"
 
     return f"{shown} ({type(value).__name__})"
 

@@ -38,7 +38,7 @@ PATTERN = r"\s{2,}\S*|'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|
 """The same cut without look-ahead, for polars; a run of white space includes the text that follows."""
 CACHED = 1 << 18
 """Number of chunks whose ids are kept; above it, all are forgotten."""
-FEW = 2_000
+FEW_BYTES = 2_000
 """Number of UTF-8 bytes up to which calling the tokenizer directly is faster."""
 
 
@@ -133,7 +133,7 @@ class SubwordUnit(LosslessUnit):
 
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
-        if len(texts) == 1 and len(texts[0]) <= FEW:  # five times as fast
+        if len(texts) == 1 and len(texts[0]) <= FEW_BYTES:  # five times as fast
             ids = self.encode(texts[0])
             return ids, np.array([len(ids)])
 
@@ -158,7 +158,7 @@ class SubwordUnit(LosslessUnit):
 
     def encode(self, text: str) -> np.ndarray:
         """Return the ids (int32) of one text."""
-        if len(text) > FEW:
+        if len(text) > FEW_BYTES:
             return super().encode(text)
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         return np.array(ids, np.int32) + np.int32(FIRST - 1)

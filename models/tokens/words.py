@@ -32,7 +32,7 @@ from .word_pieces import (
 __all__ = ["FIRST", "PATTERN", "WordUnit", "cut", "fold_texts"]
 
 Priced = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-FEW = 5_000
+FEW_PIECES = 5_000
 """Number of pieces below which a dictionary is faster than casting a column, which hashes the whole vocabulary."""
 ONE = 10_000
 """Number of characters up to which a single text is faster without polars."""
@@ -116,11 +116,11 @@ class WordUnit:
         """Return `encode_priced` by columns of all texts."""
         series = pl.Series("text", texts, dtype=pl.String)
         chunks = Chunks.of(series)
-        straight = fold_texts(chunks.distinct, False)
+        straight = fold_texts(chunks.distinct, fold=False)
         with_surface = whole and self.surface is not None
         if with_surface and self._fold and (moved_M := find_moved_cuts(straight)).any():
             chunks = Chunks.of(series, chunks.texts_with(moved_M))  # such a text is a single chunk
-            straight = fold_texts(chunks.distinct, False)
+            straight = fold_texts(chunks.distinct, fold=False)
 
         lists = self.cut(straight)
         ids_P, widths_M, pieces = self._encode(lists)
@@ -238,7 +238,7 @@ class WordUnit:
     def _encode(self, lists: pl.Series) -> tuple[np.ndarray, np.ndarray, pl.Series]:
         lengths = lists.list.len().cast(pl.Int64).to_numpy()
         pieces = lists.filter(lengths > 0).explode()
-        if len(pieces) < FEW:
+        if len(pieces) < FEW_PIECES:
             return (
                 np.array([self._ids.get(piece, 0) for piece in pieces], np.int32),
                 lengths,

@@ -30,7 +30,7 @@ from reviewlm.corpus.known_reviews import RESTATED, UNLEARNT, KnownReviews, Stan
 from reviewlm.corpus.profile import sample_reviews
 from reviewlm.corpus.splitting.split import scan_split
 from reviewlm.evaluation.drift.odd_reviews import odd_counts, odd_table
-from reviewlm.evaluation.drift.report import FEWEST, DriftReport, compare, flagged_sentence
+from reviewlm.evaluation.drift.report import FEWEST_REVIEWS, DriftReport, compare, flagged_sentence
 from reviewlm.evaluation.scoring.score import score_stream
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.streams import TokenStream, write_stream
@@ -242,11 +242,11 @@ def known_reviews(home: Path, reference: Artifact) -> KnownReviews:
 
 def _require_enough(comparison: Standings) -> None:
     """Raise NotCompared if too few reviews have texts that the champion does not know."""
-    if comparison.unlearnt >= FEWEST:
+    if comparison.unlearnt >= FEWEST_REVIEWS:
         return
     reason = "no review is new since the champion"
     if comparison.unlearnt:
-        reason = f"only {comparison.unlearnt} reviews are new to the champion; {FEWEST} are needed"
+        reason = f"only {comparison.unlearnt} reviews are new to the champion; {FEWEST_REVIEWS} are needed"
     raise NotCompared(_with_restated(reason, comparison))
 
 

@@ -30,7 +30,7 @@ from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.ingestion.forgotten import Forgotten
 from reviewlm.corpus.ingestion.ingest import read_source
 from reviewlm.corpus.reading.sources import (
-    SMALL,
+    SMALL_FILE_BYTES,
     Source,
     digest_record,
     read_digest,
@@ -66,7 +66,7 @@ def hash_seen(
         with suppress(OSError):
             now = path.stat()
             record = digest_record(now, memory)
-            if S_ISREG(now.st_mode) and now.st_size > SMALL and not read_digest(record):
+            if S_ISREG(now.st_mode) and now.st_size > SMALL_FILE_BYTES and not read_digest(record):
                 records[path.absolute()] = record
 
     for (path, record), digest in zip(

@@ -42,8 +42,9 @@ CURVE = "plots/decay.png"
 TABLE = "decay.json"
 ALL = "all"
 MONTH_REVIEWS = 1_000
+"""Maximum number of reviews of a month that are scored."""
 MIN_REVIEWS = 100
-"""Largest number of reviews of a month that are scored; a month with fewer than the second gets no verdict."""
+"""A month with fewer reviews gets no verdict."""
 
 
 @stage_task("choose versions")

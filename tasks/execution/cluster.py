@@ -51,8 +51,9 @@ from reviewlm.tasks.execution.partitions import (
 )
 
 LOCAL = "local"
+"""Address of a cluster of this process on this machine alone."""
 AUTO = "auto"
-"""Addresses: a cluster of this process on this machine alone; the cluster that this machine is a node of."""
+"""Address of the cluster that this machine is a node of."""
 CONNECT_SECONDS = 10.0
 STARTS = 3
 """Attempts to start a cluster of this machine."""

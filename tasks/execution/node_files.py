@@ -20,9 +20,9 @@ from reviewlm.tasks.execution.code_version import running_code
 BLOCK = 32 << 20
 """Bytes of a file that travel as one object."""
 JOURNALS = ".jsonl"
+"""Ending of files that grow in place. They are read last, so that they are not older than a checkpoint."""
 UNFINISHED = ".part"
-"""Endings of files that grow in place, which are read last so that they are not older than a checkpoint; and of files
-that will get another name, which are left out."""
+"""Ending of files that will get another name. They are left out."""
 
 
 @dataclass(frozen=True)

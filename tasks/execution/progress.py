@@ -36,8 +36,9 @@ TOLD_ELSEWHERE = (
     "validation/nats",
 )  # the last: beside its perplexity
 NAME = 12
+"""Width of the name of a stage."""
 WIDE = 80
-"""Width of the name of a stage; columns of a terminal from which speed and perplexity are shown."""
+"""Columns of a terminal from which on speed and perplexity are shown."""
 Report = Callable[..., None]
 
 ACTIVITIES = {

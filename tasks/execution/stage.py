@@ -50,8 +50,9 @@ R = TypeVar("R")
 RETRY_DELAYS = [2.0, 10.0]
 """Seconds before each retry of a stage that may be retried."""
 MADE_ELSEWHERE = "made_elsewhere"
+"""Fact of a result that another machine made: the description of that machine, which replaces this one in the record."""
 RESOURCES = "resources"
-"""Fact of a result that another machine made: what replaces this machine in the record; among it, its resources."""
+"""Entry of that description: devices, ranks and threads."""
 FIRST_NAME = "created as: "
 """Beginning of the tag of a deployment's run with the name that Prefect gave it."""
 MINUTE = "%Y-%m-%d %H:%M UTC"

@@ -25,7 +25,7 @@ from reviewlm.tasks.planning.rule import (
 
 MINUTES = (5, 10, 15, 30, 60, 120, 240, 480, 960)
 """Times of which one is advised."""
-WORTH = 0.02
+WORTHWHILE_GAIN = 0.02
 """Share of the n-gram model's bits that twice the time must save to be advised."""
 START_SECONDS = 20.0
 """Time of any run before its training, without reading and preparing reviews."""
@@ -80,7 +80,7 @@ def forecast_run(
     for m in MINUTES:
         # 20 minutes, the double of 10, are not among them: the longest time stands for it.
         saved_in_twice = saved.get(2 * m, saved[MINUTES[-1]])
-        if networks[m] and saved_in_twice - saved[m] < WORTH:
+        if networks[m] and saved_in_twice - saved[m] < WORTHWHILE_GAIN:
             enough.append(m)
 
     advised = enough[0] if enough else MINUTES[-1]

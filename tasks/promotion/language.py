@@ -53,8 +53,9 @@ NOTEWORTHY = 0.02
 """Least provable gain that is worth a line: many a better model gains less over the n-gram baseline."""
 
 WORTH_PROVING = 0.01
+"""Gain for which a larger test split is proposed."""
 MOST_OF_TEST = 0.4
-"""A gain for which a larger test split is proposed, and the largest share of the reviews that is."""
+"""Largest share of the reviews that is proposed for it."""
 
 
 class LanguageModels(ModelFamily):

@@ -11,7 +11,7 @@ from filelock import FileLock
 from reviewlm.core.errors import InputError
 from reviewlm.tracking.logged_models.bundles import bundle_folder
 from reviewlm.tracking.registry.decisions import Event, events_of, fold_events
-from reviewlm.tracking.registry.remedies import FIRST
+from reviewlm.tracking.registry.remedies import FIRST_VERSION_COMMANDS
 from reviewlm.tracking.registry.version_states import VALID, version_states
 from reviewlm.tracking.registry.versions import Version, contents_of, retag, version_tags
 from reviewlm.tracking.runs.runs import Tracker
@@ -46,7 +46,7 @@ class RegisteredModel:
         """
         versions = {version.version: version for version in self.versions()}
         if number not in versions:
-            remedy = FIRST
+            remedy = FIRST_VERSION_COMMANDS
             if versions:
                 numbers = ", ".join(map(str, sorted(versions)))
                 remedy = f"one of {numbers}; `reviewlm history --model {self.name}` shows more"

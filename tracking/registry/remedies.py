@@ -34,7 +34,10 @@ from reviewlm.tracking.registry.versions import (
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import BY_HAND, OUTCOME, REASON
 
-FIRST = "`reviewlm demo` or `reviewlm run` registers a language model, `reviewlm models classify fit` a classifier"
+FIRST_VERSION_COMMANDS = (
+    "`reviewlm demo` or `reviewlm run` registers a language model, "
+    "`reviewlm models classify fit` a classifier"
+)
 """Commands that register the first version of a model."""
 OTHER_HOME = "REVIEWLM_HOME=FOLDER, in Python load(home=FOLDER), names another home"
 """What to try if a model is registered in another home."""
@@ -74,7 +77,7 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
         remedy = advice_without_champion(tracker, name)
     else:
         what = f"Nothing is registered as {reference} in {place_of(tracker)}"
-        remedy = f"{FIRST}; {OTHER_HOME}"
+        remedy = f"{FIRST_VERSION_COMMANDS}; {OTHER_HOME}"
         if names:
             named = f"`--model {names[0]}@{CHAMPION}` or `--model {names[0]}/NUMBER` names one"
             remedy = f"registered are: {', '.join(names)}; {named}; {remedy}"

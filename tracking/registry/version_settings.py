@@ -32,7 +32,12 @@ from reviewlm.tracking.logged_models.export import (
 )
 from reviewlm.tracking.registry.locating import asked_model, tracker_at, version_called
 from reviewlm.tracking.registry.opening import find
-from reviewlm.tracking.registry.remedies import FIRST, OTHER_HOME, one_model, place_of
+from reviewlm.tracking.registry.remedies import (
+    FIRST_VERSION_COMMANDS,
+    OTHER_HOME,
+    one_model,
+    place_of,
+)
 from reviewlm.tracking.registry.versions import (
     CHAMPION,
     has_versions,
@@ -286,7 +291,7 @@ def _nothing_chosen(
         first = "`reviewlm history` lists the versions"
     else:
         what = f"No version of '{name}' is registered"
-        first = f"{FIRST}; {OTHER_HOME}"
+        first = f"{FIRST_VERSION_COMMANDS}; {OTHER_HOME}"
 
     return NothingChosen(
         what,

@@ -32,7 +32,7 @@ HALVINGS = 24
 """Halvings of the range of λ when pairs of θ and n are compared: to 1e-7."""
 LARGEST = 700.0
 """Limit, in nats, on the gain of a cache over the static model, so that no ratio overflows."""
-FEW = 100
+FEW_TOKENS = 100
 """A range with fewer held-out tokens takes the weights that are tuned on all ranges together."""
 
 
@@ -154,7 +154,7 @@ def range_weights(nats_TP: np.ndarray, range_T: np.ndarray) -> tuple[np.ndarray,
     weights_RP = np.tile(together_P, (len(RANGES) + 1, 1))
     for number in range(len(weights_RP)):
         own_T = range_T == number
-        if own_T.sum() >= FEW:
+        if own_T.sum() >= FEW_TOKENS:
             weights_RP[number], rounds = em(nats_TP[own_T])
             most = max(most, rounds)
 

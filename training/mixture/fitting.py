@@ -1,7 +1,7 @@
 """Tune the weights of a mixture's parts on held-out text.
 
 Fixed weights are found by EM. For weights that depend on the context (`models/mixture/context_weights.py`) the descent
-starts at W = 0 and b = log of the fixed weights that EM finds, each at least `LEAST`, and the nats never
+starts at W = 0 and b = log of the fixed weights that EM finds, each at least `LEAST_WEIGHT`, and the nats never
 increase. If the fixed weights are still better (EM may give a part the weight 0), they are kept. So on the tuning text,
 weights by context are at least as good as fixed ones.
 
@@ -49,7 +49,7 @@ A ridge r is a normal prior of variance 1 / (2 r): weights tuned on little text 
 """
 STEPS = 200
 TOLERANCE = 1e-6
-LEAST = 1e-4
+LEAST_WEIGHT = 1e-4
 """Minimum weight of a part before training: a part that is useless on average may be useful in some contexts."""
 NOTHING = 1e-300
 """Value used for a weight of 0, whose logarithm cannot be stored as JSON."""
@@ -78,7 +78,7 @@ def fit_context_weights(
     scale_F = np.where(scale_F > 0, scale_F, 1.0)
     x_TF = (features_TF - mean_F) / scale_F
     shape = x_TF.shape[1], nats_TP.shape[1]
-    start_P, fixed_P = (np.log(np.maximum(weights_P, least)) for least in (LEAST, NOTHING))
+    start_P, fixed_P = (np.log(np.maximum(weights_P, least)) for least in (LEAST_WEIGHT, NOTHING))
     possible_T = np.isfinite(nats_TP).any(1)
     if not possible_T.any():
         return replace(

@@ -34,7 +34,7 @@ WINDOW_STREAM = 11
 """Separates the random stream of window lengths from other uses of the same seed."""
 DEVIATION = 5.0
 """Standard deviation of random window lengths."""
-SHORTEST = 5
+SHORTEST_WINDOW = 5
 """Minimum of random window lengths."""
 LONGER = 20
 """Maximum of random window lengths above *window*."""
@@ -175,7 +175,7 @@ class TBPTTBatches:
             return np.arange(0, length + self._window, self._window)
         draws = np.random.default_rng([self._seed, n, WINDOW_STREAM])
         cuts = _bounds(
-            window_lengths(self._window, -(-length // min(SHORTEST, self._window)), draws)
+            window_lengths(self._window, -(-length // min(SHORTEST_WINDOW, self._window)), draws)
         )
         return cuts[: np.searchsorted(cuts, length) + 1]
 
@@ -275,7 +275,7 @@ def window_lengths(
     """
     means = np.where(draws.random(count) < HALF_SHARE, window / 2, float(window))
     lengths = np.rint(draws.normal(means, DEVIATION)).astype(np.int64)
-    return lengths.clip(min(SHORTEST, window), window + LONGER)
+    return lengths.clip(min(SHORTEST_WINDOW, window), window + LONGER)
 
 
 def count_updates(windows: np.ndarray, epochs: float) -> int:

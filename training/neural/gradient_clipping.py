@@ -44,7 +44,7 @@ def scale_and_clip(
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
     length = float(get_total_norm(grads, foreach=True)) * scale
     if not math.isfinite(length):
-        return Clipped(length, False, False)
+        return Clipped(length, by_value=False, by_norm=False)
 
     by_value = value is not None and float(_largest(grads)) * scale > value
     left = length

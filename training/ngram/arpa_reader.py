@@ -42,7 +42,7 @@ _FOREIGN = {
 MOST_LOG = 0.01
 """Largest log10 p that is taken for 0: IRSTLM writes slightly positive ones. Above it, the file has other numbers there, such
 as probabilities."""
-BLOCK = 1 << 25
+BLOCK_BYTES = 1 << 25
 """Bytes of entries that are parsed at a time."""
 logger = logging.getLogger(__name__)
 
@@ -90,8 +90,8 @@ class _ArpaText:
 
         while self.at < end:
             begin = self.at
-            cut = self.text.rfind(b"\n", begin, begin + BLOCK) + 1
-            if begin + BLOCK < end and cut:
+            cut = self.text.rfind(b"\n", begin, begin + BLOCK_BYTES) + 1
+            if begin + BLOCK_BYTES < end and cut:
                 self.at = cut
             else:
                 self.at = end

@@ -261,7 +261,7 @@ def fit_ngrams(
         validation,
         context,
     )
-    model = NGramLM(fitted.tables, spec.smoothing not in SCORES_ONLY)
+    model = NGramLM(fitted.tables, normalised=spec.smoothing not in SCORES_ONLY)
     seconds = time.perf_counter() - began
     tokens = fitted.numbers.tokens
     summary = {

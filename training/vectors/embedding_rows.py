@@ -16,7 +16,7 @@ from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.models.tokens.words import FIRST
 from reviewlm.training.vectors.files import read_vectors
 
-SHOWN = 20
+SHOWN_ENTRIES = 20
 """Number of missing entries that a report names."""
 
 
@@ -86,7 +86,7 @@ def embedding_matrix(
     matrix_VD[~has_V] = _like(matrix_VD[has_V], int((~has_V).sum()))
     missing = tuple(
         entries[place] for place in np.argsort(-counts_V, kind="stable") if not has_V[place]
-    )[:SHOWN]
+    )[:SHOWN_ENTRIES]
     share = float(counts_V[has_V].sum() / max(int(counts_V.sum()), 1))
     built = int(has_V.sum() - found_V.sum())
     return matrix_VD, Coverage(

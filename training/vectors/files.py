@@ -37,7 +37,7 @@ FASTTEXT_HEADER = struct.Struct("<8xi24x2i12x8x4xi20x")
 """Numbers of its header: dimensions, kind of model, rows for character n-grams, and words."""
 SUPERVISED = 3
 BLANKS = re.compile(r"[ \t]+")
-LONGEST = 2_000_000
+LONGEST_LINE = 2_000_000
 """Most bytes of a line of text."""
 SAMPLE = 65_536
 """Number of bytes by which text and binary numbers are told apart."""
@@ -185,7 +185,7 @@ def _require_whole_model(path: Path, file: IO[bytes] | Any) -> None:
 
 def _is_binary(file: IO[bytes] | Any) -> bool:
     """Return whether a file that begins with a line of two numbers goes on with bytes that are no text."""
-    if header_of(file.readline(LONGEST).decode("utf-8", "replace")) is None:
+    if header_of(file.readline(LONGEST_LINE).decode("utf-8", "replace")) is None:
         return False
     try:
         text = codecs.getincrementaldecoder("utf-8")().decode(file.read(SAMPLE))
@@ -382,10 +382,10 @@ def header_of(line: str) -> tuple[int, int] | None:
 
 
 def _lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    for number, raw in enumerate(iter(lambda: file.readline(LONGEST), b""), start=1):
+    for number, raw in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), start=1):
         if number == 1:
             raw = raw[mark_length(path, raw[: len(UTF8)]) :]
-        if len(raw) == LONGEST:
+        if len(raw) == LONGEST_LINE:
             raise _odd(path, number, "the line is longer than 2 MB")
         yield number, raw
 

@@ -16,7 +16,7 @@ from reviewlm.models.base import ModelError
 
 ALIKE = 0.8
 """Mean cosine of two words above which a neighbour says little."""
-BLOCK = 8_192
+WORDS_AT_A_TIME = 8_192
 """Words whose vectors of length 1 are in memory at a time."""
 
 
@@ -80,8 +80,8 @@ def mean_cosine(vectors: KeyedVectors) -> float:
     sum_D = np.zeros(vectors.vector_size)
     squares = 0.0
     words = len(vectors)
-    for first in range(0, words, BLOCK):
-        unit_BD = vectors.vectors[first : first + BLOCK].astype(np.float64)
+    for first in range(0, words, WORDS_AT_A_TIME):
+        unit_BD = vectors.vectors[first : first + WORDS_AT_A_TIME].astype(np.float64)
         lengths_B1 = np.linalg.norm(unit_BD, axis=1, keepdims=True)
         unit_BD /= np.where(lengths_B1 > 0, lengths_B1, 1)
         sum_D += unit_BD.sum(0)

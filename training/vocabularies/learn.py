@@ -52,7 +52,7 @@ FED = 10_000_000
 """Maximum occurrences of pieces given to a trainer; above it, a sample."""
 SPARE = 243
 """Number of bytes that occur in UTF-8 text: all but C0, C1 and F5 to FF."""
-TOGETHER = 200
+OCCURRENCES_IN_TEXT = 200
 """Occurrences of a piece that are given to the BPE trainer as one text: fewer calls."""
 
 
@@ -162,8 +162,8 @@ def _repeat_pieces(pieces: Sequence[str], times: Sequence[int]) -> Iterator[str]
     character = {byte: name for name, byte in BYTE_OF.items()}
     for piece, count in zip(pieces, times, strict=True):
         name = "".join(map(character.__getitem__, piece.encode())) + " "
-        yield from repeat(name * TOGETHER, count // TOGETHER)
-        yield name * (count % TOGETHER)
+        yield from repeat(name * OCCURRENCES_IN_TEXT, count // OCCURRENCES_IN_TEXT)
+        yield name * (count % OCCURRENCES_IN_TEXT)
 
 
 def train_unigram(

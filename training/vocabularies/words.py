@@ -79,7 +79,7 @@ def train_words(
         Spelling(words, dict(word_counts.rare.select("word", "count").iter_rows()), REPEATS),
     )
     texts = pl.Series("text", sample.texts(), dtype=pl.String)
-    straight = fold_texts(texts, False)
+    straight = fold_texts(texts, fold=False)
     chunks = Chunks.single(texts)
     unit.surface = surface_of(
         texts, unit.surface_pieces(chunks, straight, unit.cut(straight)), fold

@@ -17,10 +17,11 @@ EMBEDDED = "embedded corpus"
 """Name of the data of a run without input; in Prefect, runs on them have the tag `data: embedded corpus`."""
 
 REVIEWS = "reviews"
+"""Default family of a user's files."""
 SYNTHETIC = "synthetic"
+"""Default family of the embedded corpus."""
 UNKNOWN = "unknown"
-"""Default families of a user's files and of the embedded corpus; family of a version whose data are not known any
-more."""
+"""Family of a version whose data are not known any more."""
 FIELDS = ("text", "stars", "date", "review_id", "business_id", "user_id")
 """Fields of a review."""
 

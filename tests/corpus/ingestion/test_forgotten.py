@@ -110,7 +110,7 @@ def test_a_file_is_read_again_when_more_of_its_records_are_forgotten() -> None:
 def test_the_archive_of_small_files_does_not_keep_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "MANY", 1)
+    monkeypatch.setattr(sources, "MANY_SMALL_FILES", 1)
     (tmp_path / "in").mkdir()
     for record in RECORDS:
         (tmp_path / "in" / f"{record['review_id']}.jsonl").write_text(json.dumps(record))

@@ -18,7 +18,7 @@ from tests.corpus.review_files import as_parquet, json_lines, packed_tar, review
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     """More than five small files are many, and an archive holds eight on average."""
-    monkeypatch.setattr(packs, "MANY", 5)
+    monkeypatch.setattr(packs, "MANY_SMALL_FILES", 5)
     monkeypatch.setattr(packs, "FILES", 8)
 
 
@@ -35,7 +35,7 @@ def one_by_one(
     monkeypatch,
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(packs, "MANY", 10_000)
+        patch.setattr(packs, "MANY_SMALL_FILES", 10_000)
         return ingested([folder], out)
 
 

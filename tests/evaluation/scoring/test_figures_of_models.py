@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reviewlm.core.errors import ReviewLMError
 from reviewlm.evaluation.scoring.metrics import Figures, figures_of
-from reviewlm.evaluation.scoring.observe import SHOWN, Keyboard
+from reviewlm.evaluation.scoring.observe import SUGGESTIONS_SHOWN, Keyboard
 from reviewlm.evaluation.scoring.punctuation import CAPITALS, MARKS_TOGETHER, score_marks
 from reviewlm.evaluation.scoring.score import (
     FIGURES_FILE,
@@ -326,7 +326,7 @@ WORDS = "car card care cart dog! dog (car"
 
 def keyboard_of(
     unit,
-    shown=SHOWN,
+    shown=SUGGESTIONS_SHOWN,
     text=WORDS,
 ):
     vocabulary = learn_vocabulary(

@@ -18,7 +18,11 @@ from reviewlm.models.classification.spec import LogisticSpec
 from reviewlm.models.neural.labelling.rows import Rows
 from reviewlm.training.context import FitContext
 from reviewlm.training.labelling.examples import log_loss, macro_f1
-from reviewlm.training.labelling.features import LIMIT, fitted_temperature, learn_features
+from reviewlm.training.labelling.features import (
+    SOLVER_TOLERANCE,
+    fitted_temperature,
+    learn_features,
+)
 from reviewlm.training.labelling.fitting import fit_classifier
 from tests.models.classification.made_reviews import small, texts
 
@@ -131,7 +135,7 @@ def test_logistic_regression_is_scikit_learns_pipeline(
     monkeypatch,
 ):
     """All words are in the vocabulary, so the features are the same; another solver has the same minimum."""
-    monkeypatch.setattr("reviewlm.training.labelling.features.LIMIT", 1e-6)
+    monkeypatch.setattr("reviewlm.training.labelling.features.SOLVER_TOLERANCE", 1e-6)
     spec = small("logistic", strengths=(3.0,), labels=("a", "b", "c")[:labels])
     data = [
         type(one)(one.sequences, np.minimum(one.targets, labels - 1)) for one in (train, held_out)
@@ -156,7 +160,7 @@ def test_the_solver_as_shipped_is_nearly_as_good_on_held_out_reviews(
     monkeypatch,
 ):
     def loss(limit):
-        monkeypatch.setattr("reviewlm.training.labelling.features.LIMIT", limit)
+        monkeypatch.setattr("reviewlm.training.labelling.features.SOLVER_TOLERANCE", limit)
         folder = tmp_path / str(limit)
         folder.mkdir()
         model = fit_classifier(
@@ -169,7 +173,7 @@ def test_the_solver_as_shipped_is_nearly_as_good_on_held_out_reviews(
         p_NK = softmax(model.scores(held_out.sequences))
         return -np.log(p_NK[np.arange(len(held_out.targets)), held_out.targets]).mean()
 
-    assert loss(LIMIT) < loss(1e-6) + 0.01
+    assert loss(SOLVER_TOLERANCE) < loss(1e-6) + 0.01
 
 
 def test_bayes_is_the_unlikelihood_of_the_other_labels(

@@ -154,7 +154,7 @@ def small_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> RunConfig:
     """40 files with one review each; more than five small files are read as archives of ten on average."""
-    monkeypatch.setattr(packs, "MANY", 5)
+    monkeypatch.setattr(packs, "MANY_SMALL_FILES", 5)
     monkeypatch.setattr(packs, "FILES", 10)
     (tmp_path / "in" / "a.jsonl").unlink()
     for number in range(40):

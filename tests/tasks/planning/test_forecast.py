@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reviewlm.core.config.presets import load_config
-from reviewlm.tasks.planning.forecast import MINUTES, WORTH, forecast_run
+from reviewlm.tasks.planning.forecast import MINUTES, WORTHWHILE_GAIN, forecast_run
 
 SMALL = load_config("small")
 
@@ -47,7 +47,7 @@ def test_twice_the_advised_time_saves_little_more_unless_it_is_the_longest(revie
     )
     assert forecast.minutes in MINUTES
     assert 0 < forecast.saves <= forecast.twice
-    assert forecast.twice - forecast.saves < WORTH or forecast.minutes == MINUTES[-1]
+    assert forecast.twice - forecast.saves < WORTHWHILE_GAIN or forecast.minutes == MINUTES[-1]
 
 
 def test_more_cores_or_fewer_reviews_take_no_longer() -> None:

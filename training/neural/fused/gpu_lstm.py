@@ -26,8 +26,9 @@ from reviewlm.models.neural.network import NetworkState
 from reviewlm.training.neural.fused.sequence import format_once, input_gradient
 
 BLOCK = 512
+"""Units of a program."""
 WARPS = 2
-"""Units and warps of a program: 8 units for each thread, so that bf16 is read and written 16 bytes at a time."""
+"""Warps of a program: each thread has 8 units, so that bf16 is read and written 16 bytes at a time."""
 
 
 def run_lstm(

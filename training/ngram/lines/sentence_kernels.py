@@ -18,8 +18,9 @@ from reviewlm.models.ngram.lookup import NONE
 from reviewlm.models.ngram.step_kernels import read
 
 BASIS = 0xCBF29CE484222325 - (1 << 64)
+"""First value of the hash FNV-1a with 64 bits, as a signed number: products wrap in the same way."""
 PRIME = 0x100000001B3
-"""First value and factor of the hash FNV-1a with 64 bits, as signed numbers: their products wrap in the same way."""
+"""Factor of the hash FNV-1a."""
 SPACE = 32
 LINE_FEED = 10
 BLANKS = sum(1 << ord(blank) for blank in " \n\r\t\0")

@@ -145,7 +145,9 @@ def fit_lines(
         True,
     )
     tables, ids, made = fit_tables(counts, spec, *arguments)
-    model = LineLM(tables, [words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
+    model = LineLM(
+        tables, [words[token] for token in ids], normalised=spec.smoothing not in SCORES_ONLY
+    )
     discounts = [list(discount.values[1:]) for discount in made.discounts]
     fallbacks = [
         order for order, discount in enumerate(made.discounts, start=1) if discount.fallback

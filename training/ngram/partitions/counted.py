@@ -22,7 +22,7 @@ from reviewlm.training.ngram.counting.window_counts import begins_new, occurrenc
 from reviewlm.training.ngram.counting.window_sorting import sort_windows
 from reviewlm.training.ngram.partitions.windows import Windows
 
-HIGHEST = 5
+HIGHEST_COUNT = 5
 """Adjusted counts of this number and above are counted together."""
 
 
@@ -69,7 +69,7 @@ class PartSums(NamedTuple):
     Args:
         ngrams: Number of n-grams, by order from 2 on.
         kept: How many of them stay in the model.
-        numbers: How many have the adjusted count 0, 1, … `HIGHEST` and more, by order from 2 on.
+        numbers: How many have the adjusted count 0, 1, … `HIGHEST_COUNT` and more, by order from 2 on.
         followed_V: Number of different words before each word; int64.
         greatest: Last word of the context of the greatest bigram that ends with the greatest word; −1: none.
         open_rows: The greatest n-gram, by order from 2 on, until there is none.
@@ -203,8 +203,8 @@ def _sums(
     for rows in part.orders:
         counted.append(len(rows.at_M))
         kept.append(int(np.count_nonzero(rows.kept_M)))
-        capped_M = np.minimum(rows.adjusted_M, HIGHEST)
-        numbers.append(np.bincount(capped_M, minlength=HIGHEST + 1))
+        capped_M = np.minimum(rows.adjusted_M, HIGHEST_COUNT)
+        numbers.append(np.bincount(capped_M, minlength=HIGHEST_COUNT + 1))
 
     followed_V = np.bincount(part.orders[0].suffix_M, minlength=len(rules.given_V))
     greatest, open_rows = _find_open_rows(part, rules)

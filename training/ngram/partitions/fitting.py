@@ -32,7 +32,7 @@ from reviewlm.training.ngram.counting.counts import Documents, mask
 from reviewlm.training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
 from reviewlm.training.ngram.engine import ShardEngine, keeps_results
 from reviewlm.training.ngram.partitions.counted import (
-    HIGHEST,
+    HIGHEST_COUNT,
     CountedPart,
     OpenRow,
     PartRules,
@@ -241,19 +241,21 @@ class _Sums:
     def discounts(self, smoothing: str) -> tuple[Discounts, ...]:
         """Return the discounts of every order, with the n-grams that `kneser_ney.counts_of_counts` tells about."""
         greatest = int(np.flatnonzero(self.raw_V).max(initial=0))
-        numbers = [np.bincount(np.minimum(self.followed_V, HIGHEST), minlength=HIGHEST + 1)]
+        numbers = [
+            np.bincount(np.minimum(self.followed_V, HIGHEST_COUNT), minlength=HIGHEST_COUNT + 1)
+        ]
         numbers += self._numbers
         open_rows = [
             OpenRow(int(self.raw_V[greatest]), int(self.followed_V[greatest])),
             *self._open_rows,
         ]
         for n, row in zip(numbers[:-1], open_rows, strict=False):
-            n[min(row.adjusted, HIGHEST)] -= 1
-            n[min(row.raw, HIGHEST)] += 1
+            n[min(row.adjusted, HIGHEST_COUNT)] -= 1
+            n[min(row.raw, HIGHEST_COUNT)] += 1
 
         discounts = []
         for n in numbers:
-            n1, n2, n3, n4 = n[1:HIGHEST].tolist()
+            n1, n2, n3, n4 = n[1:HIGHEST_COUNT].tolist()
             discounts.append(order_discounts((n1, n2, n3, n4), smoothing, kenlm_exact=True))
         return tuple(discounts)
 

@@ -28,7 +28,7 @@ from reviewlm.training.ngram.smoothing.by_context import Estimate
 from reviewlm.training.ngram.smoothing.held_out import HeldOutCounts, held_out_counts
 from reviewlm.training.ngram.smoothing.interpolation import Level, build
 
-START = 0.5
+START_WEIGHT = 0.5
 """Weight before the first round, and the fallback of an order none of whose contexts is in the held-out text."""
 ROUNDS = 500
 """Most rounds of EM."""
@@ -54,7 +54,7 @@ def estimate_jelinek_mercer(
         if held_out is not None:
             orders = held_out_counts(counts, held_out)
 
-        weights = tune(orders, counts.predictable) or [START] * counts.order
+        weights = tune(orders, counts.predictable) or [START_WEIGHT] * counts.order
         seen_orders = {order for order, one in enumerate(orders, start=1) if one.seen_T.any()}
         fallbacks = {
             order: "equal_weights"
@@ -73,10 +73,10 @@ def estimate_jelinek_mercer(
 
 
 def tune(orders: Sequence[HeldOutCounts], predictable: int) -> list[float]:
-    """Return λ of each order by EM on held-out text; an order without evidence in this text gets `START`."""
+    """Return λ of each order by EM on held-out text; an order without evidence in this text gets `START_WEIGHT`."""
     ratio = [one.maximum_likelihood_T for one in orders]
     seen = [one.seen_T for one in orders]
-    weights = [START] * len(orders)
+    weights = [START_WEIGHT] * len(orders)
     for _ in range(ROUNDS):
         before = weights
         weights = _round(before, ratio, seen, predictable)
