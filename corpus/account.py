@@ -321,4 +321,4 @@ class Account:
 
 def entries_of(values: Sequence[Mapping[str, Any]]) -> tuple[Entry, ...]:
     """Return the entries that were written by `Entry.to_dict`."""
-    return tuple(Entry.from_dict(one) for one in values)
+    return tuple(Entry.from_dict(value) for value in values)

@@ -56,7 +56,9 @@ def _has_older_results(home: Path) -> bool:
     for file in islice((home / "store").glob(f"[!.]*/*/{MANIFEST}"), EXAMINED):
         with suppress(OSError, ValueError, RecursionError):
             manifests.append(json.loads(file.read_text(encoding="utf-8")))
-    whole = [one for one in manifests if isinstance(one, dict) and "files" in one]
+    whole = [
+        manifest for manifest in manifests if isinstance(manifest, dict) and "files" in manifest
+    ]
     return bool(whole) and not any(CHECKSUM in one for one in whole)
 
 

@@ -271,7 +271,7 @@ def require_parts(spec: ModelSpec, models: Sequence[ModelSpec]) -> None:
     Raises:
         ValueError: A part is missing or does not fit; pydantic turns it into an error that names the setting.
     """
-    before = {one.name: one for one in models[: models.index(spec)]}
+    before = {model.name: model for model in models[: models.index(spec)]}
     for name in parts_of(spec):
         if name not in before:
             raise ValueError(

@@ -177,7 +177,9 @@ def settings_on_server(
     limit = deployment.get("global_concurrency_limit")
     own = f"{deployment['name']}__automation_"
     started_by = sorted(
-        (one["name"], one["enabled"]) for one in automations if one["name"].startswith(own)
+        (automation["name"], automation["enabled"])
+        for automation in automations
+        if automation["name"].startswith(own)
     )
     settings: Settings = {"parameters": deployment["parameters"]}
     schedules = deployment["schedules"]
@@ -238,7 +240,9 @@ def shown_schedule(settings: Settings) -> str:
     state = "on" if any(one.get("active", True) for one in schedules) else "off"
     if settings["paused"]:
         state = "paused"
-    when = [str(one[name]) for one in schedules for name in FREQUENCIES if name in one]
+    when = [
+        str(schedule[name]) for schedule in schedules for name in FREQUENCIES if name in schedule
+    ]
     zones = {str(one.get("timezone", "UTC")) for one in schedules}
     given = [f"{name}={json.dumps(value)}" for name, value in settings["parameters"].items()]
     return (

@@ -467,7 +467,8 @@ def _listens(pid: int, port: int | None) -> bool:
             for one in each.net_connections("tcp")
         ]
         return any(
-            one.laddr.port == port and one.status == psutil.CONN_LISTEN for one in connections
+            connection.laddr.port == port and connection.status == psutil.CONN_LISTEN
+            for connection in connections
         )
 
     return False

@@ -49,7 +49,9 @@ class SentenceCNN(nn.Module):
         return torch.cat([self._pool(x_BET, lengths_B, one) for one in self._convolutions()], 1)
 
     def _convolutions(self) -> list[nn.Conv1d]:
-        return [one for one in self.convolutions if isinstance(one, nn.Conv1d)]
+        return [
+            convolution for convolution in self.convolutions if isinstance(convolution, nn.Conv1d)
+        ]
 
     def _pool(
         self,

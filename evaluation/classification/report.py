@@ -272,7 +272,7 @@ def classifier_page(results: ClassificationResults, drawings: Sequence[WrittenDr
 
 def _pictures(drawings: Sequence[WrittenDrawing], section: str) -> list[Picture]:
     """Return the pictures of a section."""
-    return [one.picture for one in drawings if one.section == section]
+    return [drawing.picture for drawing in drawings if drawing.section == section]
 
 
 def _table_of_classifiers(results: ClassificationResults) -> PageTable:

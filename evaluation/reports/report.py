@@ -77,7 +77,7 @@ def run_page(results: RunResults, drawings: Sequence[Drawing | WrittenDrawing]) 
     """
 
     def pictures_in(section: str) -> list[Picture]:
-        return [one.picture for one in drawings if one.section == section]
+        return [drawing.picture for drawing in drawings if drawing.section == section]
 
     winner = results.model(results.winner)
     weak = [pictures_in(WEAK)]

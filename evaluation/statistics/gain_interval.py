@@ -295,7 +295,7 @@ def weighted_ends(
         tail: Probability beyond each end.
     """
     generator = np.random.default_rng([seed, 1])
-    residual_CK = np.stack([one.residual_D for one in ratios], axis=1)
+    residual_CK = np.stack([ratio.residual_D for ratio in ratios], axis=1)
     size_CK = np.stack([one.denominator_D for one in ratios], axis=1)
     high_K = np.array([next_worst(residual_C) for residual_C in residual_CK.T])
     low_K = -np.array([next_worst(-residual_C) for residual_C in residual_CK.T])

@@ -224,7 +224,7 @@ def uncovered_table(
         return table
 
     figures = [figures_of(rows) for rows in rest.values()]
-    perplexities = pl.Series([one.perplexity for one in figures])
+    perplexities = pl.Series([figure.perplexity for figure in figures])
     bits = pl.Series([one.open_bits_per_byte for one in figures])
     return table.with_columns(
         covered_reviews=pl.Series(left, dtype=pl.Int64),

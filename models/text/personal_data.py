@@ -215,7 +215,9 @@ def _is_ipv6(text: str) -> bool:
 
     numbers = [one for part in parts for one in part]
     if count == 2:  # fe80::1
-        return any(len(one) > 2 and not one.isdigit() and not one.isalpha() for one in numbers)
+        return any(
+            len(number) > 2 and not number.isdigit() and not number.isalpha() for number in numbers
+        )
 
     return 3 <= count <= 7 and any(not one.isdigit() or len(one) > 2 for one in numbers)
 

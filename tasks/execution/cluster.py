@@ -489,7 +489,7 @@ def _step(
     """
     require_code(code)
     results = opened(function)(*map(opened, arguments))
-    kept = tuple(keep(one, folder) for one in results)
+    kept = tuple(keep(result, folder) for result in results)
     return kept[0] if len(kept) == 1 else kept
 
 

@@ -33,7 +33,7 @@ def device_for(
 def is_neural(spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()) -> bool:
     """Return whether a model, which combines *parts*, is a network or holds one; as long as it is not known, True."""
     models: list[Any] = [spec, *parts]
-    if any(hasattr(one, "training") for one in models):
+    if any(hasattr(model, "training") for model in models):
         return True
 
     # Without the parts of *spec*, it is not known whether one of them is a network.

@@ -285,7 +285,7 @@ def models_of_single_reviews(models: Sequence[ModelSpec], spec: ModelSpec) -> li
         if spec.order > 1 and spec.min_documents < 2:
             return [spec.name]
         return []
-    spec_of = {one.name: one for one in models}
+    spec_of = {model.name: model for model in models}
     return [
         name for part in parts_of(spec) for name in models_of_single_reviews(models, spec_of[part])
     ]

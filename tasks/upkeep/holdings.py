@@ -124,7 +124,9 @@ class Holdings:
     def _all(self, stage: str) -> list[Artifact]:
         """Return the undamaged results of a stage, newest first."""
         return [
-            one for one in self.artifacts.values() if one.stage == stage and "facts" in one.manifest
+            artifact
+            for artifact in self.artifacts.values()
+            if artifact.stage == stage and "facts" in artifact.manifest
         ]
 
 
@@ -222,7 +224,7 @@ def refused_versions(
     Those with an alias and the newest of each model are left out.
     """
     retained = {(one.name, one.version) for one in kept_versions(versions, newest)}
-    for name in {one.name for one in versions}:
+    for name in {version.name for version in versions}:
         retained |= {
             (name, number)
             for number in fold_events(Registry(tracker, name).events()).past_champions

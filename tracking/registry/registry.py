@@ -264,7 +264,8 @@ class Registry(LoggedDecisions):
             cause = (
                 f"by {left.who} on {left.when:%Y-%m-%d}: {left.why}; champions so far: {champions}"
             )
-            wanted = [target, *(one for one in state.past_champions if one in self.there)]
+            past = [version for version in state.past_champions if version in self.there]
+            wanted = [target, *past]
             others = [number for number in dict.fromkeys(wanted) if number != state.champion]
             remedy = "; ".join(map(self._rollback_to, others))
         else:

@@ -236,16 +236,16 @@ def _from_mlflow(tracker: Connection, name: str) -> tuple[list[Row], dict[str, i
         return [], {}
 
     rows = []
-    for one in entries:
+    for entry in entries:
         rows.append(
             (
-                int(one.version),
-                one.run_id,
-                one.creation_timestamp,
-                one.description,
-                one.source,
+                int(entry.version),
+                entry.run_id,
+                entry.creation_timestamp,
+                entry.description,
+                entry.source,
                 "",
-                dict(one.tags),
+                dict(entry.tags),
             )
         )
 

@@ -180,7 +180,7 @@ def _fits(
             )
             for epoch in range(1, spec.epochs + 1):
                 network.partial_fit(matrix, targets_N, classes=labels)
-                layers = _layers([one.T for one in network.coefs_], network.intercepts_)
+                layers = _layers([coef.T for coef in network.coefs_], network.intercepts_)
                 yield f"{name}/epoch_{epoch}", strength, layers
         elif isinstance(spec, BayesSpec):
             bayes = ComplementNB(alpha=strength).fit(matrix, targets_N)

@@ -172,7 +172,7 @@ def count_part(
 
 
 def _concatenate(blocks: Sequence[Windows]) -> tuple[np.ndarray, np.ndarray]:
-    codes = np.concatenate([one.code_NP for one in blocks], axis=1)
+    codes = np.concatenate([block.code_NP for block in blocks], axis=1)
     return codes, np.concatenate([one.source_P for one in blocks])
 
 

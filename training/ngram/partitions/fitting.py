@@ -138,8 +138,8 @@ def fit_partitions(
         )
     )
     parts = len(edges) - 1
-    windows = [engine.submit(deal_block, one, results=parts) for one in blocks]
-    asked = [engine.submit(deal_block, one, results=parts) for one in others]
+    windows = [engine.submit(deal_block, block, results=parts) for block in blocks]
+    asked = [engine.submit(deal_block, other, results=parts) for other in others]
     greatest = int(np.flatnonzero(occurs.raw_V).max(initial=-1))
     limits = thresholds(spec.prune, spec.order)[1:]
     rules = engine.put(PartRules(given_V, greatest, limits, spec.min_documents))

@@ -74,7 +74,7 @@ def estimate_jelinek_mercer(
 
 def tune(orders: Sequence[HeldOutCounts], predictable: int) -> list[float]:
     """Return λ of each order by EM on held-out text; an order without evidence in this text gets `START_WEIGHT`."""
-    ratio = [one.maximum_likelihood_T for one in orders]
+    ratio = [order.maximum_likelihood_T for order in orders]
     seen = [one.seen_T for one in orders]
     weights = [START_WEIGHT] * len(orders)
     for _ in range(ROUNDS):

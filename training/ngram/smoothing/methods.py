@@ -101,7 +101,7 @@ class NGramNumbers(NamedTuple):
 def numbers_of_ngrams(counts: NGramCounts, made: Estimate) -> NGramNumbers:
     """Return how many n-grams were counted for an estimate."""
     if made.discounts:
-        n: list[tuple[int, ...]] = [one.counts_of_counts for one in made.discounts]
+        n: list[tuple[int, ...]] = [discount.counts_of_counts for discount in made.discounts]
     else:
         n = [raw_counts_of_counts(counts, order, 4) for order in range(1, counts.order + 1)]
     raw_V = counts.orders[0].raw_M
