@@ -27,6 +27,7 @@ from reviewlm.core.environment import HOME_VARIABLE, prepare_environment
 from reviewlm.core.errors import ReviewLMError
 from reviewlm.core.processes import interrupts
 from reviewlm.serving.api.app import create_app
+from reviewlm.serving.lasting_objects import set_lasting
 from reviewlm.serving.metrics import Metrics
 from reviewlm.serving.server import (
     KEEP_ALIVE,
@@ -72,13 +73,15 @@ class Replica:
 
     def __serve_build_asgi_app__(self) -> Any:
         tokens = tokens_of(self._config.serving, self._config.home)
-        return create_app(
+        app = create_app(
             self._versions,
             self._config.serving,
             self._metrics,
             tokens,
             self._classifiers,
         )
+        set_lasting()
+        return app
 
     def check_health(self) -> None:
         """Raise if the thread of an engine has ended: Ray then starts another replica."""

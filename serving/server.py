@@ -29,6 +29,7 @@ from reviewlm.serving.connections import (
     connections_allowed,
     tell_seldom,
 )
+from reviewlm.serving.lasting_objects import set_lasting
 from reviewlm.serving.metrics import Metrics
 from reviewlm.serving.versions.open_version import TOO_SLOW, OpenVersion, RegistrySource
 from reviewlm.serving.versions.versions import Versions
@@ -188,6 +189,7 @@ def serve(
         )
         drain = config.serving.drain_seconds
         server = _Server(_uvicorn_config(app, drain))
+        set_lasting()
 
         def stop() -> None:
             versions.drain()

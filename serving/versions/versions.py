@@ -22,6 +22,7 @@ from threading import Event, RLock, Thread
 from time import monotonic
 
 from reviewlm.core.config.sections.execution import ServingConfig
+from reviewlm.serving.lasting_objects import collect_lasting
 from reviewlm.serving.metrics import Metrics
 from reviewlm.serving.versions.open_version import (
     Contents,
@@ -81,6 +82,7 @@ class Versions:
         """Versions of the demo's model that still answer, after the change to the user's own."""
         self._own_from = 0.0
         """Time from which a user's own model that could not be opened is tried again."""
+        self._closed_some = False
         self._lock = RLock()
         self._ended = Event()
         self._loader = ThreadPoolExecutor(1, "versions")
@@ -287,6 +289,9 @@ class Versions:
 
         self._compare()
         self._close_unused()
+        if self._closed_some:  # here nothing refers to them any more
+            self._closed_some = False
+            collect_lasting()
         self.observe()
 
     def _follow_own_model(self) -> None:
@@ -409,6 +414,7 @@ class Versions:
             one.engine.close(CLOSE_SECONDS)
             self.metrics.versions.labels("closed").inc()
             log.info("%s is closed", one.id)
+            self._closed_some = True
 
     def drain(self) -> None:
         """Note that the server is shutting down, for `/readyz`; versions that are open go on answering."""
