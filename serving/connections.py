@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from reviewlm.serving.api.answers import ApiError
 
 HEAD_SECONDS = 10.0
 """Time within which the head of a request must have arrived, from its first byte on or, of a new connection, from its
 beginning on."""
+HEAD_BYTES = 1 << 16
+"""Bytes of a head, about."""
 DESCRIPTORS = 1 << 16
 SPARE = 256
 """File descriptors that the process asks for (the system's limit may be lower), and those that are not connections."""
@@ -24,6 +25,8 @@ TOLD_SECONDS = 60.0
 """Time after which the log tells again that connections are too many."""
 TLS = b"\x16"
 """First byte of a client that speaks TLS."""
+HEAD = b"HTTP/1.1 "
+"""Beginning of an answer."""
 log = logging.getLogger(__name__)
 
 
@@ -58,11 +61,55 @@ class SeldomLog:
             self._next = now + TOLD_SECONDS
 
 
-class TimedConnection(H11Protocol):
+class JoinedWrites:
+    """A transport that sends the head of an answer with its body, if that is written in the same turn of the loop.
+
+    Each call of the system lets go of the interpreter: to get it back from an engine's thread may take longer than the
+    call.
+
+    Args:
+        transport: Sends; it does all else, too.
+        loop: Its loop.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send data; keep what looks like a head until more is written, or the turn of the loop ends."""
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        elif data.startswith(HEAD):
+            self._head = data
+            self._loop.call_soon(self._send_head)
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what was written, and close the connection."""
+        self._send_head()
+        self._transport.close()
+
+    def _send_head(self) -> None:
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
+
+class TimedConnection(HttpToolsProtocol):
     """A connection that is closed if the head of a request takes longer than `HEAD_SECONDS`.
 
     If there are as many connections as `limit_concurrency`, from which on requests are refused, the one that has waited
     longest for a head is closed: clients that send their requests at once are answered, however many keep silent.
+
+    The parser keeps what it has read of a head, and of the lines that may follow a body, without a limit. So requests
+    are refused whose head or last lines have more than `HEAD_BYTES`.
     """
 
     waiting: ClassVar[dict[TimedConnection, None]] = {}
@@ -71,23 +118,61 @@ class TimedConnection(H11Protocol):
     unreadable: ClassVar[SeldomLog] = SeldomLog()
     _begin: bytes | None = None
     _head_timer: asyncio.TimerHandle | None = None
+    _within_message = False
+    """Whether a head was read and the end of its body was not."""
+    _kept_bytes = 0
+    """Bytes since the last head, piece of a body or end of a request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
-        super().connection_made(transport)
+        joined = cast(asyncio.Transport, JoinedWrites(transport, self.loop))
+        super().connection_made(joined)
         self._wait_for_head()
         if self.limit_concurrency and len(self.connections) >= self.limit_concurrency:
             self._make_room()
 
     def data_received(self, data: bytes) -> None:
-        """Read on; the time of a head begins with its first byte."""
+        """Read on; the time of a head begins with its first byte, or with an empty line before it."""
         if self._begin is None:
             self._begin = data[:1]
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE or not self.conn.trailing_data[0]:
-            self._stop_waiting()
-        elif self._head_timer is None:
+        if not self._within_message:
             self._wait_for_head()
+        self._kept_bytes += len(data)
+        super().data_received(data)
+        if self._kept_bytes > HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("")
+
+    def on_message_begin(self) -> None:
+        """Begin with a request; it may follow another one in the same packet."""
+        self._wait_for_head()
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Note a header; lines after a body are none."""
+        if not self._within_message:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer a request, unless it does not name one host as HTTP/1.1 has it (RFC 9112, 3.2)."""
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            raise ValueError(f"{hosts} hosts")
+
+        self._stop_waiting()
+        self._within_message = True
+        self._kept_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Note a piece of a body."""
+        self._kept_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note the end of a request."""
+        self._within_message = False
+        self._kept_bytes = 0
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection."""
@@ -100,24 +185,12 @@ class TimedConnection(H11Protocol):
         if self._begin == TLS:
             what = "this address speaks HTTP, not HTTPS: write http://, or put a proxy with TLS before it"
 
-        error = ApiError(400, what, "invalid_http")
-        body = error.body()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ]
-        for event in (
-            h11.Response(
-                status_code=error.status,
-                headers=headers,
-                reason=b"Bad Request",
-            ),
-            h11.Data(data=body),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event) or b"")
-
+        body = ApiError(400, what, "invalid_http").body()
+        head = (
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
         self.transport.close()
         self.unreadable.warn(
             self.loop.time(),
@@ -128,8 +201,11 @@ class TimedConnection(H11Protocol):
         """Say nothing of a client that asks for another protocol: it is answered in this one."""
 
     def _wait_for_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
-        self.waiting[self] = None
+        """Begin to wait for a head, unless an answer is under way: clients may send an empty line behind a body."""
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if is_idle and self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+            self.waiting[self] = None
 
     def _stop_waiting(self) -> None:
         self.waiting.pop(self, None)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,7 +18,14 @@ import pytest
 
 from reviewlm.core.config.sections.execution import ServingConfig
 from reviewlm.serving.api.app import create_app
-from reviewlm.serving.connections import TOLD_SECONDS, SeldomLog, TimedConnection, tell_seldom
+from reviewlm.serving.connections import (
+    HEAD_BYTES,
+    TOLD_SECONDS,
+    JoinedWrites,
+    SeldomLog,
+    TimedConnection,
+    tell_seldom,
+)
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import served
 
@@ -132,6 +141,85 @@ def test_what_is_no_http_request_is_refused_in_the_form_of_all_errors(
         assert error["code"] == "invalid_http"
         assert word in error["message"]
         assert httpx.get(f"{address}/healthz").status_code == 200
+
+
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+BODY = b'{"prompt": "The"}'
+CHUNK = b"%x\r\n%s\r\n" % (len(BODY), BODY)
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"GET /healthz HTTP/1.1\r\n", b"GET /", CHUNKED + CHUNK + b"0\r\n", CHUNKED + b"2;"],
+    ids=["head", "address", "lines after a body", "extension of a chunk"],
+)
+def test_what_a_parser_would_keep_without_a_limit_is_refused(begun: bytes) -> None:
+    with answering() as address, connected(address) as client:
+        with contextlib.suppress(ConnectionError):
+            client.sendall(begun)
+            for _ in range(8 * HEAD_BYTES // 1_024):
+                client.sendall(b"a" * 1_024 if begun.endswith((b"/", b";")) else b"a: b\r\n" * 170)
+            client.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionError):
+            assert b" 200 " not in whole(client)[:20]
+        assert httpx.get(f"{address}/healthz").status_code == 200
+
+
+def test_lines_after_a_body_are_no_headers() -> None:
+    with answering() as address, connected(address) as client:
+        client.sendall(CHUNKED + CHUNK + b"0\r\nContent-Type: text/plain\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_empty_line_after_a_body_does_not_end_the_connection_before_its_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some clients send one; the time of a head does not begin with it while an answer is under way."""
+    monkeypatch.setattr("reviewlm.serving.connections.HEAD_SECONDS", 0.2)
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.6)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    with served(answer, http=TimedConnection) as address, connected(address) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client.sendall(b"\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 204 ")
+
+
+def test_requests_of_one_packet_are_answered_in_their_order() -> None:
+    with answering() as address, connected(address) as client:
+        one = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n"
+        last = one % b"no" + b"Connection: close\r\n\r\n"
+        client.sendall(one % b"healthz" + b"\r\n" + last)
+        found = whole(client)
+        assert 0 <= found.index(b"HTTP/1.1 200 ") < found.index(b"HTTP/1.1 404 ")
+
+
+class Sent:
+    """A transport that notes what each call sends."""
+
+    def __init__(self) -> None:
+        self.calls: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.calls.append(data)
+
+
+def test_a_head_is_sent_in_one_call_with_its_body() -> None:
+    async def write(later: bool) -> list[bytes]:
+        sent = Sent()
+        joined = JoinedWrites(sent, asyncio.get_running_loop())  # type: ignore[arg-type]
+        joined.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        if later:
+            await asyncio.sleep(0)
+        joined.write(b"body")
+        await asyncio.sleep(0)
+        return sent.calls
+
+    assert asyncio.run(write(later=False)) == [b"HTTP/1.1 200 OK\r\n\r\nbody"]
+    assert asyncio.run(write(later=True)) == [b"HTTP/1.1 200 OK\r\n\r\n", b"body"]
 
 
 def test_unreadable_requests_are_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
