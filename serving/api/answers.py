@@ -6,12 +6,13 @@ import json
 import random
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from math import ceil
 from typing import Any
 
 import orjson
-from fastapi import Response
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from reviewlm.core.errors import nearest
@@ -90,6 +91,17 @@ ERRORS = {
     503: "The version cannot be served, or the server is shutting down.",
     504: "The answer took longer than the server allows.",
 }
+
+
+class DirectRoute(APIRoute):
+    """A route whose function takes nothing but the request: FastAPI describes it, and checks nothing for it.
+
+    The functions read and check bodies themselves (`work.read_body`); FastAPI's own steps cost a tenth of a request.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the function itself."""
+        return self.endpoint  # type: ignore[no-any-return]
 
 
 class ApiError(Exception):

@@ -54,7 +54,8 @@ def create_app(
     )
     app.state.services = Services(versions, settings, metrics, classifiers)
     for module in (completions, embeddings, suggest, score, about_tokens, about, page):
-        app.include_router(module.router)
+        # `include_router` would look for the route of each request twice.
+        app.router.routes.extend(module.router.routes)
 
     kinds: list[type[Exception]] = [ApiError, *KNOWN, HTTPException, Exception]
     for kind in kinds:

@@ -18,6 +18,7 @@ from reviewlm.models.sampling import Sampling
 from reviewlm.models.sampling.batch import rating_of
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.serving.api.answers import (
+    DirectRoute,
     as_api_error,
     as_event,
     as_json,
@@ -32,7 +33,7 @@ from reviewlm.serving.api.work import Services, read_body, warnings_of, while_co
 from reviewlm.serving.engine.requests import Generation, Piece, Ticket, TokenLogprob
 from reviewlm.serving.versions.open_version import OpenVersion
 
-router = APIRouter()
+router = APIRouter(route_class=DirectRoute)
 log = logging.getLogger(__name__)
 DONE = b"data: [DONE]\n\n"
 LATE = 5.0

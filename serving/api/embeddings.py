@@ -13,7 +13,7 @@ from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.completion.reading import Steps
 from reviewlm.models.neural.encoder import Encoder, network_in
 from reviewlm.models.tokens.vocabulary import batch_texts
-from reviewlm.serving.api.answers import ApiError, as_json, describe_route
+from reviewlm.serving.api.answers import ApiError, DirectRoute, as_json, describe_route
 from reviewlm.serving.api.request_schemas import EmbeddingRequest
 from reviewlm.serving.api.work import (
     CHARACTERS,
@@ -26,7 +26,7 @@ from reviewlm.serving.api.work import (
 from reviewlm.serving.engine.jobs import Search
 from reviewlm.serving.versions.open_version import OpenVersion
 
-router = APIRouter()
+router = APIRouter(route_class=DirectRoute)
 
 
 @router.post(

@@ -23,7 +23,7 @@ from reviewlm.models.classification.bundle import Classified, ClassifierBundle
 from reviewlm.models.completion.reading import Steps
 from reviewlm.models.mixture.weights import Attribution
 from reviewlm.models.tokens.vocabulary import Vocabulary, batch_texts
-from reviewlm.serving.api.answers import ApiError, as_json, describe_route
+from reviewlm.serving.api.answers import ApiError, DirectRoute, as_json, describe_route
 from reviewlm.serving.api.request_schemas import ClassifyRequest, ScoreRequest
 from reviewlm.serving.api.work import (
     CHARACTERS,
@@ -35,7 +35,7 @@ from reviewlm.serving.api.work import (
 )
 from reviewlm.serving.engine.jobs import Search
 
-router = APIRouter()
+router = APIRouter(route_class=DirectRoute)
 TOGETHER = 16 * SLICE
 """Characters of the requests that are scored together: products are faster with the rows of more texts."""
 WIDE = 4

@@ -11,14 +11,14 @@ from reviewlm.models.completion.dasher import DasherInterval, Inside, interval_s
 from reviewlm.models.completion.reading import Steps
 from reviewlm.models.completion.spellings import EXACT, QUICK
 from reviewlm.models.completion.suggestions import Suggestions, suggestion_steps
-from reviewlm.serving.api.answers import as_json, describe_route
+from reviewlm.serving.api.answers import DirectRoute, as_json, describe_route
 from reviewlm.serving.api.request_schemas import IntervalsRequest, SuggestRequest
 from reviewlm.serving.api.work import Services, how_read, read_body, while_connected
 from reviewlm.serving.engine.jobs import EngineContext, Search
 from reviewlm.serving.versions.open_version import OpenVersion
 
 Asked = TypeVar("Asked", SuggestRequest, IntervalsRequest)
-router = APIRouter()
+router = APIRouter(route_class=DirectRoute)
 
 
 @router.post(

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 
 from reviewlm.core.config.section import MAX_TOKENS
+from reviewlm.serving.api.answers import DirectRoute
 from reviewlm.serving.api.app import create_app
 from reviewlm.serving.api.request_schemas import MOST_TOKENS
 from tests.examples import examples
@@ -152,3 +153,17 @@ def test_every_example_of_the_description_is_answered(client: httpx.Client) -> N
             assert answer.status_code == 200, (address, answer.text)
             tried += 1
     assert tried == len(OPERATIONS)
+
+
+def test_functions_that_take_only_the_request_are_called_without_fastapi_s_steps() -> None:
+    with application() as door:
+        routes = [route for route in door.app.routes if isinstance(route, DirectRoute)]
+        assert {route.path for route in routes} == {
+            "/v1/completions",
+            "/v1/embeddings",
+            "/suggest",
+            "/intervals",
+            "/score",
+            "/classify",
+        }
+        assert all(route.get_route_handler() is route.endpoint for route in routes)
