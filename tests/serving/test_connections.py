@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -154,36 +155,53 @@ CHUNK = b"%x\r\n%s\r\n" % (len(BODY), BODY)
     ids=["head", "address", "lines after a body", "extension of a chunk"],
 )
 def test_what_a_parser_would_keep_without_a_limit_is_refused(begun: bytes) -> None:
+    line = b"a: b\r\n" * 170
+    if begun.endswith((b"/", b";")):
+        line = b"a" * 1_024
+
+    answer = b"HTTP/1.1 400 "  # a client that still sends may lose the answer
     with answering() as address, connected(address) as client:
         with contextlib.suppress(ConnectionError):
             client.sendall(begun)
             for _ in range(8 * HEAD_BYTES // 1_024):
-                client.sendall(b"a" * 1_024 if begun.endswith((b"/", b";")) else b"a: b\r\n" * 170)
-            client.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(ConnectionError):
-            assert b" 200 " not in whole(client)[:20]
-        assert httpx.get(f"{address}/healthz").status_code == 200
+                client.sendall(line)
+            answer = whole(client)
+        assert answer.startswith(b"HTTP/1.1 400 ")
 
 
 def test_lines_after_a_body_are_no_headers() -> None:
-    with answering() as address, connected(address) as client:
-        client.sendall(CHUNKED + CHUNK + b"0\r\nContent-Type: text/plain\r\n\r\n")
-        assert client.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    names: list[bytes] = []
+
+    async def note(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            pass
+        names.extend(name for name, _ in scope["headers"])
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    with served(note, http=TimedConnection) as address, connected(address) as client:
+        client.sendall(CHUNKED + CHUNK + b"0\r\nX-Last: 1\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 204 ")
+    assert b"host" in names
+    assert b"x-last" not in names
 
 
-def test_an_empty_line_after_a_body_does_not_end_the_connection_before_its_answer(
+def test_an_empty_line_after_a_request_does_not_end_the_connection_before_its_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Some clients send one; the time of a head does not begin with it while an answer is under way."""
     monkeypatch.setattr("reviewlm.serving.connections.HEAD_SECONDS", 0.2)
+    begun = threading.Event()
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
+        begun.set()
         await asyncio.sleep(0.6)
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
     with served(answer, http=TimedConnection) as address, connected(address) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        begun.wait(DEADLINE)
         client.sendall(b"\r\n")
         assert client.recv(65_536).startswith(b"HTTP/1.1 204 ")
 

@@ -20,6 +20,7 @@ from tests.serving.made_versions import MadeSource, made_versions, running
 
 @pytest.fixture(autouse=True)
 def looked_at_again() -> Iterator[None]:
+    gc.unfreeze()
     yield
     gc.unfreeze()
 
@@ -45,7 +46,7 @@ def test_a_closed_version_leaves_no_model_behind() -> None:
     source = MadeSource(champion=1)
     with running(made_versions(source, max_versions=0)) as versions:
         assert versions.champion is not None
-        model = weakref.ref(versions.champion.engine)
+        model = weakref.ref(versions.champion.engine._scheduler)
         set_lasting()
         source.aliases, source.count = {"champion": 2}, 2
         gc.disable()
