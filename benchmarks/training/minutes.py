@@ -32,6 +32,7 @@ import polars as pl
 
 from benchmarks.harness import Report, arguments, finish, say
 from reviewlm.core.config.presets import load_config
+from reviewlm.core.config.run_config import RunConfig
 from reviewlm.corpus.splitting.split import iter_split
 from reviewlm.models.mixture.lm import MixtureLM
 from reviewlm.models.mixture.parts import Part
@@ -40,10 +41,9 @@ from reviewlm.models.streams import TokenStream, write_stream
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.tasks.planning.gain_law import terms
-from reviewlm.tasks.planning.plan import SLACK, WARM_UP
+from reviewlm.tasks.planning.plan import settings_of
 from reviewlm.tasks.planning.rule import (
-    BPTT_LEN,
-    MOST_PASSES,
+    FRAME,
     PROBE,
     ChosenNetwork,
     Data,
@@ -123,24 +123,14 @@ def measured_machine(
     return Machine(summary["tokens"] / summary["cpu_seconds"], products=products)
 
 
-def planned(spec: RecurrentSpec, network: ChosenNetwork) -> RecurrentSpec:
-    """Return the frame's network with the chosen sizes; it may train longer than expected, if there is time."""
-    longest = min(MOST_PASSES, network.passes * SLACK)
-    training = replace(
-        spec.training,
-        learning_rate=network.learning_rate,
-        batch=network.batch,
-        epochs=longest,
-        warmup=WARM_UP * network.passes / longest,
-        bptt_len=BPTT_LEN,
-    )
-    return replace(
-        spec,
-        hidden=network.hidden,
-        embedding=network.embedding,
-        dropout=network.dropout,
-        training=training,
-    )
+def planned(network: ChosenNetwork) -> RecurrentSpec:
+    """Return the frame's network with the settings that a run would have."""
+    return recurrent(load_config(FRAME, settings_of(network)))
+
+
+def recurrent(config: RunConfig) -> RecurrentSpec:
+    """Return the recurrent network of a configuration."""
+    return next(spec for spec in config.models if isinstance(spec, RecurrentSpec))
 
 
 def paced(
@@ -202,7 +192,7 @@ def run_side(
         train = streams["train"]
         held_out = streams["validation"]
         config = load_config("small" if side == "small" else "minutes")
-        spec = next(spec for spec in config.models if isinstance(spec, RecurrentSpec))
+        spec = recurrent(config)
         size = int(train.facts["bytes"])
         if side != "small":
             probe = replace(spec, hidden=PROBE[0], embedding=PROBE[1])
@@ -211,7 +201,7 @@ def run_side(
             network = choose(data, machine, seconds)
             assert network is not None
             spec, network_lm = paced(
-                planned(spec, network),
+                planned(network),
                 vocabulary,
                 streams,
                 folder,

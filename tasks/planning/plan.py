@@ -50,6 +50,7 @@ from reviewlm.tasks.planning.rule import (
     Machine,
     Products,
     choose,
+    output_of,
     seconds_after,
 )
 from reviewlm.training.context import Pace
@@ -156,24 +157,29 @@ def _of_text(dataset: Artifact) -> list[str]:
     return ["audit.canaries=0"]
 
 
-def _of_network(network: ChosenNetwork | None, baseline: NGramSpec) -> list[str]:
-    """Return the settings of the chosen network; without one, of a run of the baseline alone."""
-    if network is None:
-        only = (
-            f'kind = "ngram", name = "{BASELINE}", vocabulary = "{VOCABULARY}", order = {baseline.order}, '
-            f"min_documents = {baseline.min_documents}"
-        )
-        return [f"models=[{{{only}}}]"]
+def _of_baseline(baseline: NGramSpec) -> list[str]:
+    """Return the settings of a run of the baseline alone."""
+    only = (
+        f'kind = "ngram", name = "{BASELINE}", vocabulary = "{VOCABULARY}", order = {baseline.order}, '
+        f"min_documents = {baseline.min_documents}"
+    )
+    return [f"models=[{{{only}}}]"]
 
+
+def settings_of(network: ChosenNetwork) -> list[str]:
+    """Return the settings of a chosen network; its training may be longer than expected, if there is time."""
     longest = min(MOST_PASSES, network.passes * SLACK)
     warmup = WARM_UP * network.passes / longest
-    values: dict[str, float] = {"hidden": network.hidden, "embedding": network.embedding}
+    values: dict[str, Any] = {"hidden": network.hidden, "embedding": network.embedding}
     values["dropout"] = network.dropout
     values["training.learning_rate"] = network.learning_rate
     values["training.batch"] = network.batch
     values["training.epochs"] = round(longest, 4)
     values["training.warmup"] = round(warmup, 6)
     values["training.bptt_len"] = BPTT_LEN
+    for name, value in output_of(network.hidden).items():
+        values[f"objective.{name}"] = value
+
     return [f"models.{NETWORK}.{name}={value}" for name, value in values.items()]
 
 
@@ -288,8 +294,10 @@ def _choose(
     after = seconds_after(network, data, here)
     needs = None
     if network:
+        chosen = settings_of(network)
         after += trainer.start
     else:
+        chosen = _of_baseline(_baseline(models))
         needs = _needed_minutes(
             request.minutes,
             data,
@@ -304,7 +312,7 @@ def _choose(
     bits = nats / held_out["bytes"] / math.log(2)
     return RunPlan(
         request.minutes,
-        (*_of_text(dataset), *fewer, *_of_network(network, _baseline(models))),
+        (*_of_text(dataset), *fewer, *chosen),
         network,
         expect(network.cost if network else 0, data.train_bytes, bits),
         trainer.tokens_per_second,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ConfigError
@@ -33,6 +33,7 @@ bf16 they are those of the machine of our measurements, so *reference seconds*. 
 with AVX2 alone: only their ratio counts, because the speed is measured.
 """
 SHAPES = (
+    (64, 64),
     (128, 128),
     (192, 128),
     (256, 192),
@@ -44,7 +45,17 @@ SHAPES = (
     (1536, 512),
 )
 """Cells and embedding of the networks that can be chosen, in the order of their cost."""
-PROBE = SHAPES[2]
+SMALLEST_OUTPUT: Mapping[str, Any] = {"head": 150, "cutoffs": [500, 1_500, 4_000]}
+OUTPUTS: tuple[tuple[int, Mapping[str, Any], float], ...] = (
+    (64, SMALLEST_OUTPUT, 0.36),
+    (128, SMALLEST_OUTPUT, 0.52),
+    (256, {"head": 300, "cutoffs": [1_200, 3_500]}, 0.48),
+)
+"""Networks up to so many cells: their output layer, and the first cost of `TOKEN_COSTS` beside that with the frame's output,
+measured in float32. In a small network the output takes most of the time; a short head with several tails takes less, and
+predicts about as well after a short training.
+"""
+PROBE = (256, 192)
 """The network whose speed is measured on the user's machine."""
 WIDTH = 384
 WIDTH_SECONDS = 300.0
@@ -57,6 +68,11 @@ RATE = 7e-3
 RATE_WIDTH = 384
 RATE_POWER = 0.33
 """Learning rate of a network of 384 cells; the power of the cells with which it falls."""
+RATE_TOKENS = 1.5e6
+RATE_TOKENS_POWER = 0.45
+"""A training of fewer tokens has few updates, which have to go further: the power of the tokens with which its rate rises.
+"""
+DROPOUT_WIDTH = 256
 UPDATES = 2_000
 """The batch is as large as this number of updates allows."""
 BPTT_LEN = 50
@@ -75,7 +91,7 @@ SCORING = 0.5
 LEAST_SLOWNESS = 0.7
 THREADS_POWER = 0.45
 """Two threads train networks of this size some 1.4 times as fast as one: 1.37 and 1.39 with 256 and 384 cells."""
-LEAST_SECONDS = 20.0
+LEAST_SECONDS = 3.0
 """Seconds of training below which there is no network, only the n-gram model."""
 
 FRAME = "minutes"
@@ -131,14 +147,34 @@ def weights(hidden: int, embedding: int) -> float:
     return (4 * hidden * (embedding + hidden) + hidden * embedding) / 1e6
 
 
+def output_of(hidden: int) -> Mapping[str, Any]:
+    """Return the options of the output layer of a network of so many cells that differ from the frame's."""
+    return next((options for most, options, _ in OUTPUTS if hidden <= most), {})
+
+
+def output_cost(hidden: int) -> float:
+    """Return the cost of that output layer beside the frame's."""
+    return next((share for most, _, share in OUTPUTS if hidden <= most), 1.0)
+
+
 def token_cost(
     hidden: int,
     embedding: int,
     products: Products = "bf16",
 ) -> float:
-    """Return the seconds of training on one token (`TOKEN_COSTS`): in bf16, reference seconds."""
+    """Return the seconds of training on one token with the frame's output (`TOKEN_COSTS`): in bf16, reference seconds."""
     fixed, per_weight = TOKEN_COSTS[products]
     return fixed + per_weight * weights(hidden, embedding)
+
+
+def token_seconds(
+    hidden: int,
+    embedding: int,
+    products: Products = "bf16",
+) -> float:
+    """Return the seconds of training on one token with the network's own output layer, as `token_cost` counts them."""
+    fixed, per_weight = TOKEN_COSTS[products]
+    return fixed * output_cost(hidden) + per_weight * weights(hidden, embedding)
 
 
 @dataclass(frozen=True)
@@ -164,8 +200,8 @@ class Machine:
 
     def speed(self, hidden: int, embedding: int) -> float:
         """Return the tokens per second of the training of another network."""
-        relative = token_cost(hidden, embedding, self.products) / token_cost(*PROBE, self.products)
-        return self.tokens_per_second / relative
+        seconds = token_seconds(hidden, embedding, self.products)
+        return self.tokens_per_second * token_cost(*PROBE, self.products) / seconds
 
 
 def reference_machine(cores: int) -> Machine:
@@ -188,20 +224,27 @@ def shape_for(
     """Return cells and embedding of the network whose training in so many seconds suits its own width best."""
 
     def misfit(shape: tuple[int, int]) -> float:
-        cost = seconds * machine.speed(*shape) * token_cost(*shape)
+        cost = seconds * machine.speed(*shape) * token_seconds(*shape)
         return abs(math.log(shape[0] / width_for(cost, data.train_bytes)))
 
     return min(SHAPES, key=misfit)
 
 
-def dropout_for(passes: float) -> float:
-    """Return the dropout for this many passes: 0.1 up to one pass, 0.07 more with each doubling, at most 0.5."""
-    return round(min(0.5, 0.1 + 0.07 * math.log2(max(passes, 1.0))), 2)
+def dropout_for(passes: float, hidden: int) -> float:
+    """Return the dropout: none below one pass, 0.1 for one, 0.07 more with each doubling, at most 0.5.
+
+    A small network learns less by heart: below `DROPOUT_WIDTH` cells its passes count for less, as its cells do.
+    """
+    passes *= min(1.0, hidden / DROPOUT_WIDTH)
+    if passes < 1:
+        return 0.0
+    return round(min(0.5, 0.1 + 0.07 * math.log2(passes)), 2)
 
 
-def learning_rate_for(hidden: int) -> float:
-    """Return the learning rate for so many cells."""
-    return round(RATE * (RATE_WIDTH / hidden) ** RATE_POWER, 5)
+def learning_rate_for(hidden: int, tokens: float) -> float:
+    """Return the learning rate for so many cells and trained tokens."""
+    by_width = RATE * (RATE_WIDTH / hidden) ** RATE_POWER
+    return round(by_width * max(1.0, RATE_TOKENS / tokens) ** RATE_TOKENS_POWER, 5)
 
 
 def batch_for(tokens: float) -> int:
@@ -251,8 +294,8 @@ def choose(
     return ChosenNetwork(
         hidden,
         embedding,
-        dropout_for(passes),
-        learning_rate_for(hidden),
+        dropout_for(passes, hidden),
+        learning_rate_for(hidden, tokens),
         batch_for(tokens),
         passes,
         tokens / speed,

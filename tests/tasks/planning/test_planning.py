@@ -113,6 +113,24 @@ def test_the_chosen_settings_are_a_configuration_in_which_those_of_the_user_win(
     assert (config.seed, spec.training.seed) == (9, 9)
 
 
+def test_seconds_of_training_get_a_small_network_with_a_short_head(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few = planned(monkeypatch, 1, 44, speed=8_000.0)
+    many = planned(monkeypatch, 30, 1_700, speed=8_000.0)
+    frame = load_config(FRAME)
+    short, long = (
+        network_of(configuration(frame.preset, frame.source, PlanRequest(1), made.settings))
+        for made in (few, many)
+    )
+    assert few.network
+    assert few.network.seconds < 20
+    assert short.hidden <= 128
+    assert short.objective.head < long.objective.head == network_of(frame).objective.head
+    assert short.objective.cutoffs
+    assert short.training.learning_rate > 2 * long.training.learning_rate
+
+
 @pytest.mark.parametrize(
     ("input", "name"), [((), "reviewlm-demo"), (("reviews.json",), "reviewlm")]
 )
@@ -148,12 +166,12 @@ def test_where_time_does_not_suffice_for_any_model_there_is_one_all_the_same(
 ) -> None:
     made = planned(monkeypatch, 1, -20)
     assert made.network is None
-    assert made.needs == 3
-    assert "--minutes 3" in made.in_words()
+    assert made.needs == 2
+    assert "--minutes 2" in made.in_words()
     frame = load_config(FRAME)
     config = configuration(frame.preset, frame.source, PlanRequest(1), made.settings)
     assert [spec.kind for spec in config.models] == ["ngram"]
-    needed = planned(monkeypatch, 3, -20 + 2 * 60)
+    needed = planned(monkeypatch, 2, -20 + 60)
     assert (needed.network is None, needed.needs) == (False, None)
 
 
@@ -180,7 +198,7 @@ def test_a_plan_without_a_network_is_made_again_once_the_machine_is_idle(
 
 
 def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = planned(monkeypatch, 2, 35)
+    made = planned(monkeypatch, 2, 30)
     assert made.network is None
     assert "measured" in made.expected.in_words()
     assert " to " not in made.expected.in_words()
