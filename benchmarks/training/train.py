@@ -4,33 +4,35 @@
     python -m benchmarks.training.train --data DATA --peer PEERS --write        (90 CPU seconds of it, 20 by batch)
     python -m benchmarks.training.train --data DATA --peer PEERS --long --write (15 minutes of the peer)
 
-The peer is measured twice: tuned by as many trials as ours on the same validation text (`tune_peer.py` finds
-its flags), and with its own defaults. Perplexity is that of the *test* lines, on which neither was tuned.
+Ours is what `reviewlm run --minutes` trains: the rule (`tasks/planning/rule.py`) chooses network and length for this
+text, the measured speed of this processor, and a number of CPU seconds. The number is found by bisection: the least with
+which the *validation* lines have a perplexity below the peer's by `MARGIN`. The peer is measured tuned and with its own
+defaults. Tuned, it has as many trials on the same lines: the flags of `tune_peer.py` and others near them. Then both train
+once more, and the *test* lines are looked at once.
 
 DATA is a folder with the texts of `benchmarks/line_text.py`. PEERS is a folder with `word_language_model/` and
 `wlm_driver.py`, which runs the peer unchanged and reads its perplexity. Both sides get the same lines, vocabulary and
 held-out stream (ten streams side by side, the hidden state carried, every word and end of line scored) and one thread
-each. CPU seconds of training are counted. Evaluations and the very first update, which loads and compiles kernels, are
-not counted on either side.
-
-Ours gets a budget in passes over the text, at which its schedule ends. The time to the peer's perplexity is that of the
-smallest budget that reaches it.
+each. CPU seconds of training are counted, without the very first update; a second ratio counts the whole process,
+with imports, reading of the text, and kernels. Evaluations are not counted, nor is the probe of the processor's speed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
+from resource import RUSAGE_CHILDREN
 from typing import Any
 
 import numpy as np
@@ -38,181 +40,50 @@ import torch
 
 from benchmarks.harness import Ratio, Report, arguments, finish, measure, say
 from benchmarks.line_text import LANES, TEXTS, LineText
+from benchmarks.processes import cpu_seconds
+from benchmarks.training.minutes import planned, recurrent
+from benchmarks.training.tune_peer import (
+    DEFAULTS,
+    RACED,
+    SECONDS,
+    TUNED,
+    drawn_flags,
+    search,
+)
+from reviewlm.core.config.presets import load_config
 from reviewlm.models.base import perplexity
 from reviewlm.models.neural.lm import NeuralLM
 from reviewlm.models.neural.network import Network
 from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec, TrainingSpec
 from reviewlm.models.streams import unigram_counts
-from reviewlm.training.context import FitContext
+from reviewlm.tasks.planning.plan import WARM_UP
+from reviewlm.tasks.planning.rule import FRAME, PROBE, Data, Machine, Products, choose
+from reviewlm.training.context import FitContext, Pace
 from reviewlm.training.neural import trainer
 from reviewlm.training.neural.fused.chosen_layers import train_with_own_layers
 from reviewlm.training.neural.validation import validation_nats
 
-SHORT = RecurrentSpec(
-    kind="gru",
-    name="gru",
-    hidden=256,
-    embedding=192,
-    dropout=0.0,
-    condition_on_stars=False,
-    objective=ObjectiveSpec(head=300, cutoffs=(1_200, 3_500)),
-    training=TrainingSpec(
-        batch=32,
-        bptt_len=35,
-        learning_rate=2e-2,
-        weight_decay=0.1,
-        beta1=0.5,
-        beta2=0.999,
-        clip=0.5,
-        schedule="linear",
-        final_rate=0.0,
-        evaluations=1,
-        state_reset_prob=0.0,
-    ),
-)
-"""Recipe for a few seconds: a small layer, no dropout, a high learning rate, little momentum, a small head."""
-SMALL = replace(
-    SHORT,
-    hidden=96,
-    embedding=96,
-    training=replace(SHORT.training, learning_rate=4.5e-2),
-    objective=replace(SHORT.objective, head=150, cutoffs=(500, 1_500, 4_000)),
-)
-"""Recipe for up to about 200,000 tokens, all that a slow processor reads in a few seconds."""
-MIDDLE = replace(SHORT, training=replace(SHORT.training, learning_rate=1.4e-2))
-"""Recipe for about ten seconds: the learning rate of `SHORT` is too high for longer budgets."""
-LONG = replace(SHORT, dropout=0.05, training=replace(SHORT.training, learning_rate=1e-2))
-"""Recipe for about a minute: a little dropout, a lower learning rate."""
-LONGEST = replace(
-    SHORT,
-    kind="lstm",
-    name="lstm",
-    hidden=320,
-    embedding=256,
-    dropout=0.4,
-    input_dropout=0.0,
-    objective=replace(SHORT.objective, head=400),
-    training=replace(SHORT.training, learning_rate=9e-3),
-)
-"""Recipe for several passes over a short text, where a larger network must be kept from overfitting."""
-BUDGETS: dict[bool, dict[str, Sequence[tuple[RecurrentSpec, float]]]] = {
-    False: {
-        "sentences": [
-            *product([SMALL], (0.26, 0.3, 0.34, 0.38, 0.42)),
-            *product([SHORT], (0.36, 0.44, 0.54)),
-            *product([MIDDLE], (0.65, 0.72, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5)),
-        ],
-        "kaggle": [
-            *product([SMALL], (0.04, 0.05, 0.06, 0.07, 0.08)),
-            *product([SHORT], (0.1, 0.12, 0.14, 0.16, 0.18, 0.24)),
-            *product([MIDDLE], (0.3, 0.36, 0.42)),
-        ],
-    },
-    True: {
-        "sentences": [*product([LONGEST], (1.6, 2.0, 2.3, 2.6, 2.9, 3.2, 3.6, 4.2, 5.0))],
-        "kaggle": [*product([LONG], (0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.6))],
-    },
-}
-"""Recipes and passes over the text to try, for the short and the long time of the peer."""
-SECONDS = {False: 90, True: 900}
+TRIALS = 5
+"""Trials of each side on the validation lines: flags of the tuned peer; times of ours."""
+QUICKEST, SLOWEST = 1 / 32, 1 / 4
+"""Shares of the peer's time between which ours is sought."""
+MARGIN = 0.02
+"""Share by which our perplexity of the validation lines is below the peer's, as the test lines differ a little."""
+PROBE_SECONDS = 4.0
 GOALS: dict[bool, dict[str, float | None]] = {
     False: {
         "tuned": 10.0,
-        "tuned onednn": None,
         "plain": 15.0,
         "onednn": 10.0,
     },
     True: {
         "tuned": 6.0,
-        "tuned onednn": None,
         "plain": 6.0,
         "onednn": None,
     },
 }
-KINDS = ("tuned", "tuned onednn", "plain", "onednn")
-"""Kinds of the peer: with the tuned flags or with its defaults, and each with products in oneDNN."""
-DEFAULTS = ("--emsize", "200", "--nhid", "200")
-TUNED_90S = (
-    "--model",
-    "GRU",
-    "--nlayers",
-    "1",
-    "--emsize",
-    "200",
-    "--nhid",
-    "200",
-    "--batch_size",
-    "20",
-    "--bptt",
-    "20",
-    "--dropout",
-    "0",
-    "--tied",
-    "--use-optimizer",
-    "--lr",
-    "0.00559",
-    "--clip",
-    "1",
-)
-SLOW = "--model GRU --nlayers 1 --emsize 96 --nhid 96 --bptt 20 --dropout 0 --tied --use-optimizer --lr 0.0085 --clip 1"
-TUNED_900S: dict[str, tuple[str, ...]] = {
-    "sentences": (
-        "--model",
-        "GRU",
-        "--nlayers",
-        "1",
-        "--emsize",
-        "320",
-        "--nhid",
-        "320",
-        "--batch_size",
-        "20",
-        "--bptt",
-        "25",
-        "--dropout",
-        "0.4",
-        "--tied",
-        "--use-optimizer",
-        "--lr",
-        "0.0015",
-        "--clip",
-        "0.5",
-    ),
-    "kaggle": (
-        "--model",
-        "GRU",
-        "--nlayers",
-        "1",
-        "--emsize",
-        "256",
-        "--nhid",
-        "256",
-        "--batch_size",
-        "20",
-        "--bptt",
-        "20",
-        "--dropout",
-        "0.1",
-        "--tied",
-        "--use-optimizer",
-        "--lr",
-        "0.00352",
-        "--clip",
-        "0.25",
-    ),
-}
-TUNED: dict[bool, dict[str, list[tuple[str, ...]]]] = {
-    False: {
-        "sentences": [TUNED_90S, (*SLOW.split(), "--batch_size", "20")],
-        "kaggle": [TUNED_90S, (*SLOW.split(), "--batch_size", "12")],
-    },
-    True: {name: [flags] for name, flags in TUNED_900S.items()},
-}
-"""Flags of the peer by text: the best that `benchmarks/training/tune_peer.py` found on the validation lines, for 90
-seconds also the best of a slow processor. All are run, and the best result on the test lines counts, in favour of the
-peer."""
-HELD_OUT = "test"
-"""Split that the comparison uses; neither our recipes nor the peer's flags were chosen on it."""
+KINDS = ("tuned", "plain", "onednn")
+"""Kinds of the peer: tuned; with its defaults; with its defaults and products in oneDNN."""
 HEAD = 1_000
 """Number of entries in the head of the two-layer networks' softmax."""
 BATCHES = (64, 128, 256)
@@ -222,12 +93,58 @@ HIDDEN_SIZES = (650, 640)
 """Hidden sizes of the layers whose share of the peak is measured; a multiple of 32 fills the tiles of a processor."""
 
 
+def chosen(
+    lines: LineText,
+    machine: Machine,
+    seconds: float,
+) -> RecurrentSpec:
+    """Return the network that `--minutes` trains on a text in so many seconds, with the length that it expects."""
+    text_bytes = sum(len(word.encode()) + 1 for line in lines.lines["train"] for word in line)
+    held_out = sum(lines.stream(split).tokens for split in ("valid", "test"))
+    network = choose(Data(text_bytes, lines.stream("train").tokens, held_out), machine, seconds)
+    if network is None:
+        raise ValueError(f"the rule has no network for {seconds:.1f} s")
+
+    return _on_lines(planned(network), epochs=network.passes, warmup=WARM_UP)
+
+
+def _on_lines(spec: RecurrentSpec, **training: Any) -> RecurrentSpec:
+    """Return a network for a text without ratings and without boundaries of reviews."""
+    changed = replace(spec.training, evaluations=1, state_reset_prob=0.0, **training)
+    return replace(spec, condition_on_stars=False, training=changed)
+
+
+def measured_machine(lines: LineText) -> Machine:
+    """Return the speed of the rule's probe, in tokens per CPU second of one thread."""
+    torch.set_num_threads(1)
+    frame = recurrent(load_config(FRAME))
+    probe = replace(frame, hidden=PROBE[0], embedding=PROBE[1])
+    spec = _on_lines(probe, epochs=1_000.0, warmup=0.0)
+    done: Mapping[str, float] = {}
+    for _ in range(2):  # the first one loads the kernels
+        _, done = _train(_without_validation(lines), spec, 1, Pace(PROBE_SECONDS, evaluations=1))
+
+    products: Products = "bf16" if done["bf16"] else "float32"
+    return Machine(done["tokens"] / done["cpu_seconds"], products=products)
+
+
+def from_files(
+    name: str,
+    data: Path,
+    spec: RecurrentSpec,
+    split: str,
+) -> dict[str, float]:
+    """Read a text, train on it, and return what `ours` does."""
+    return ours(TEXTS[name](data), spec, 1, split)
+
+
 def ours(
     lines: LineText,
     spec: RecurrentSpec,
     threads: int,
+    split: str = "valid",
 ) -> dict[str, float]:
-    """Train; return the CPU seconds, the tokens per CPU second, and the perplexity of the held-out lines."""
+    """Train; return CPU seconds, of the whole process too, tokens per CPU second, and the perplexity of a split."""
     torch.set_num_threads(threads)
     few = {"train": lines.lines["valid"][:300], "valid": lines.lines["valid"][:20]}
     _train(
@@ -235,11 +152,13 @@ def ours(
         replace(spec, training=replace(spec.training, epochs=1e-9)),
         threads,
     )
-    network, done = _train(lines, spec, threads)
-    nats, _ = validation_nats(network, lines.stream(HELD_OUT, LANES))
+    network, done = _train(_without_validation(lines), spec, threads)
+    whole = time.process_time()
+    nats, _ = validation_nats(network, lines.stream(split, LANES))
     cpu = done["cpu_seconds"]
     return {
         "cpu_s": round(cpu, 2),
+        "whole_cpu_s": round(whole, 2),
         "wall_s": round(done["seconds"], 2),
         "tokens": done["tokens"],
         "tokens_per_cpu_s": round(done["tokens"] / cpu),
@@ -247,10 +166,16 @@ def ours(
     }
 
 
+def _without_validation(lines: LineText) -> LineText:
+    """Return a text whose validation takes no time."""
+    return LineText({**lines.lines, "valid": lines.lines["valid"][:20]}, lines.words)
+
+
 def _train(
     lines: LineText,
     spec: RecurrentSpec,
     threads: int,
+    pace: Pace | None = None,
 ) -> tuple[Network, Mapping[str, float]]:
     train = lines.stream("train")
     torch.manual_seed(spec.training.seed)
@@ -258,7 +183,7 @@ def _train(
         NeuralLM.build(spec, torch.from_numpy(unigram_counts(train, lines.size)))
     )
     with tempfile.TemporaryDirectory() as work:
-        context = FitContext(Path(work), threads=threads)
+        context = FitContext(Path(work), threads=threads, pace=pace)
         return network, trainer.train(
             network,
             train,
@@ -274,8 +199,11 @@ def peer(
     seconds: int,
     onednn: bool,
     flags: Sequence[str] = DEFAULTS,
-) -> list[dict[str, float]]:
-    """Run word_language_model for *seconds* CPU seconds on one thread; return its curve on `valid.txt`."""
+) -> dict[str, float]:
+    """Run word_language_model for *seconds* CPU seconds on one thread; return its last mark on `valid.txt`.
+
+    "whole_cpu_s" is the time of its process without its evaluations.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "curve.json"
         command = [
@@ -291,6 +219,7 @@ def peer(
         variables = {"CPUCLOCK": "1", "OMP_NUM_THREADS": "1"} | (
             {"WLM_ONEDNN": "1"} if onednn else {}
         )
+        before = cpu_seconds(RUSAGE_CHILDREN)
         ran = subprocess.run(
             command,
             env=os.environ | variables,
@@ -300,34 +229,59 @@ def peer(
         )
         if not out.exists():
             raise RuntimeError(f"the peer said nothing: {ran.stderr[-2000:]}")
-        return json.loads(out.read_text(encoding="utf-8"))["curve"]
+        whole = cpu_seconds(RUSAGE_CHILDREN) - before
+        curve = json.loads(out.read_text(encoding="utf-8"))["curve"]
+        evaluated = sum(mark["eval_s"] for mark in curve)
+        return {**curve[-1], "whole_cpu_s": round(whole - evaluated, 1)}
 
 
-def time_to(
-    lines: LineText,
-    target: float,
-    budgets: Sequence[tuple[RecurrentSpec, float]],
+def least(
+    reaches: Callable[[float], bool],
+    low: float,
+    high: float,
+    trials: int,
+) -> float | None:
+    """Return the least number that reaches a target, by bisection of the ratio of both ends; None if no trial did."""
+    found = None
+    for _ in range(trials):
+        middle = math.sqrt(low * high)
+        if reaches(middle):
+            found = high = middle
+        else:
+            low = middle
+
+    return found
+
+
+def trials_of_peer(
     name: str,
-) -> dict[str, Any]:
-    """Return our run with the smallest budget that reaches a perplexity; the last run if none does."""
-    found: dict[str, Any] = {}
-    for recipe, epochs in budgets:
-        spec = replace(recipe, training=replace(recipe.training, epochs=epochs))
-        run = measure(partial(ours, lines, spec, 1), 1).result
-        found = {
-            "epochs": epochs,
-            "rate": spec.training.learning_rate,
-            **run,
-        }
-        say(f"{name}: ours {found}")
-        if found["perplexity"] <= target:
-            return found
-    return found | {"reached": False}
+    data: Path,
+    peers: Path,
+    long: bool,
+    kind: str,
+) -> dict[tuple[str, ...], dict[str, float]]:
+    """Return the last mark of each trial of the peer on the validation lines by its flags, best first."""
+    if kind == "tuned":
+        known = TUNED[long][name]
+        near = drawn_flags(TRIALS, known[-1])
+        drawn = list(dict.fromkeys([*reversed(known), *near]))[:TRIALS]
+        found = search(
+            name,
+            data,
+            peers,
+            SECONDS[long],
+            drawn,
+            1,
+        )
+        return {tuple(row.split()[1:]): mark for row, mark in found.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        text = TEXTS[name](data).write(Path(folder))
+        return {DEFAULTS: peer(peers, text, SECONDS[long], kind == "onednn")}
 
 
 def compare(
-    lines: LineText,
     name: str,
+    data: Path,
     peers: Path,
     long: bool,
     kinds: Sequence[str] = KINDS,
@@ -335,42 +289,137 @@ def compare(
     """Return the rows and ratios of one text."""
     rows: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        text = lines.write(Path(folder))
-        # The peer's driver scores this file.
-        (text / "valid.txt").write_bytes((text / f"{HELD_OUT}.txt").read_bytes())
-        for kind in kinds:
-            runs = []
-            for flags in TUNED[long][name] if kind.startswith("tuned") else [DEFAULTS]:
-                runs.append(
-                    (
-                        peer(
-                            peers,
-                            text,
-                            SECONDS[long],
-                            kind.endswith("onednn"),
-                            flags,
-                        )[-1],
-                        flags,
-                    )
-                )
-                say(f"{name}: peer {kind} {runs[-1]}")
-            their, flags = min(runs, key=lambda run: run[0]["valid_ppl"])
-            own = time_to(lines, their["valid_ppl"], BUDGETS[long][name], name)
-            rows[f"{name}: word_language_model, {kind}"] = {
-                "cpu_s": their["train_s"],
-                "tokens": their["tokens"],
-                "tokens_per_cpu_s": their["tok_s"],
-                "perplexity": their["valid_ppl"],
-                "flags": " ".join(flags),
-            }
-            rows[f"{name}: ours, to the perplexity of word_language_model, {kind}"] = own
-            value = their["train_s"] / own["cpu_s"] if own.get("reached", True) else 0.0
-            ratios[f"train.{name}.{'long' if long else 'short'}.{kind.replace(' ', '_')}"] = Ratio(
-                round(value, 2), GOALS[long][kind], f"word_language_model, {kind}"
-            )
+    lines = TEXTS[name](data)
+    machine = measure(partial(measured_machine, lines), 1).result
+    say(f"{name}: {machine}")
+    for kind in kinds:
+        found_rows, found_ratios = _compare_with(
+            name,
+            data,
+            peers,
+            long,
+            kind,
+            lambda seconds: chosen(lines, machine, seconds),
+        )
+        rows |= found_rows
+        ratios |= found_ratios
 
     return rows, ratios
+
+
+def _compare_with(
+    name: str,
+    data: Path,
+    peers: Path,
+    long: bool,
+    kind: str,
+    spec_for: Callable[[float], RecurrentSpec],
+) -> tuple[dict[str, Any], dict[str, Ratio]]:
+    """Return rows and ratios of one kind of the peer: trials of both sides, then the look at the test lines."""
+    rows: dict[str, Any] = {}
+    tried = trials_of_peer(
+        name,
+        data,
+        peers,
+        long,
+        kind,
+    )
+    flags = next(iter(tried))
+    target = tried[flags]["valid_ppl"] * (1 - MARGIN)
+    for number, (words, mark) in enumerate(tried.items(), 1):
+        rows[f"{name}: word_language_model, {kind}, validation {number}"] = _row(mark, words)
+
+    def reaches(seconds: float) -> bool:
+        spec = spec_for(seconds)
+        run = measure(partial(from_files, name, data, spec, "valid"), 1).result
+        row = {**_recipe(spec, seconds), **run}
+        rows[f"{name}: ours, {kind}, validation, {seconds:.2f} s"] = row
+        say(f"{name}: ours {row}, to reach {target:.2f}")
+        return bool(run["perplexity"] <= target)
+
+    low, high = (share * SECONDS[long] for share in (QUICKEST, SLOWEST))
+    seconds = least(reaches, low, high, TRIALS)
+    found_rows, ratios = _look(
+        name,
+        data,
+        peers,
+        long,
+        kind,
+        flags,
+        None if seconds is None else (seconds, spec_for(seconds)),
+    )
+    return rows | found_rows, ratios
+
+
+def _look(
+    name: str,
+    data: Path,
+    peers: Path,
+    long: bool,
+    kind: str,
+    flags: Sequence[str],
+    found: tuple[float, RecurrentSpec] | None,
+) -> tuple[dict[str, Any], dict[str, Ratio]]:
+    """Return rows and ratios of the only look at the test lines, in which both sides train again.
+
+    Args:
+        name: Name of the text.
+        data: Folder of the texts.
+        peers: Folder of the peer.
+        long: Whether the peer has its long time.
+        kind: Of the peer.
+        flags: Best flags of its trials.
+        found: Least time of ours that was enough on the validation lines, with its network; None if none was.
+    """
+    part = f"train.{name}.{'long' if long else 'short'}.{kind}"
+    with tempfile.TemporaryDirectory() as folder:
+        text = TEXTS[name](data).write(Path(folder))
+        # The peer's driver scores this file.
+        (text / "valid.txt").write_bytes((text / "test.txt").read_bytes())
+        their = peer(peers, text, SECONDS[long], kind == "onednn", flags)
+
+    rows = {f"{name}: word_language_model, {kind}, test": _row(their, flags)}
+    if found is None:
+        return rows, {part: Ratio(0.0, GOALS[long][kind], f"word_language_model, {kind}")}
+
+    seconds, spec = found
+    own = measure(partial(from_files, name, data, spec, "test"), 1).result
+    reached = own["perplexity"] <= their["valid_ppl"]
+    rows[f"{name}: ours, {kind}, test"] = {**_recipe(spec, seconds), **own, "reached": reached}
+    ratios = {}
+    for what, ending, goal in (
+        ("cpu_s", "", GOALS[long][kind]),
+        ("whole_cpu_s", ".with_start_and_data", None),
+    ):
+        value = rows[f"{name}: word_language_model, {kind}, test"][what] / own[what]
+        value = round(value, 2) if reached else 0.0
+        ratios[part + ending] = Ratio(value, goal, f"word_language_model, {kind}")
+
+    return rows, ratios
+
+
+def _row(mark: Mapping[str, float], flags: Sequence[str]) -> dict[str, Any]:
+    """Return the row of a mark of the peer."""
+    names = {
+        "train_s": "cpu_s",
+        "whole_cpu_s": "whole_cpu_s",
+        "tokens": "tokens",
+        "tok_s": "tokens_per_cpu_s",
+        "valid_ppl": "perplexity",
+        "ended": "ended",
+    }
+    figures = {label: mark[what] for what, label in names.items() if what in mark}
+    return {**figures, "recipe": " ".join(flags)}
+
+
+def _recipe(spec: RecurrentSpec, seconds: float) -> dict[str, Any]:
+    """Return the chosen recipe as part of a row."""
+    training = spec.training
+    words = (
+        f"{spec.kind} {spec.hidden}, embedding {spec.embedding}, head {spec.objective.head}, rate "
+        f"{training.learning_rate:g}, batch {training.batch}, dropout {spec.dropout:g}, {training.epochs:.3f} passes"
+    )
+    return {"given_s": round(seconds, 2), "recipe": words}
 
 
 def comparable(
@@ -448,8 +497,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument(
         "--texts",
         nargs="+",
-        choices=sorted(BUDGETS[False]),
-        default=sorted(BUDGETS[False]),
+        choices=RACED,
+        default=RACED,
     )
     parser.add_argument(
         "--kinds",
@@ -465,10 +514,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     measurements: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
     for name in args.texts[:1] if args.quick else args.texts:
-        lines = TEXTS[name](args.data)
         rows, found = compare(
-            lines,
             name,
+            args.data,
             args.peer,
             args.long,
             args.kinds,
@@ -478,12 +526,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         # Speeds hardly depend on the text, so one text is enough; --quick skips them to save time.
         if not (args.long or args.quick) and "plain" in args.kinds and name == args.texts[0]:
             rows, found = _speed(
-                lines, name, args.peer, rows[f"{name}: word_language_model, plain"]
+                TEXTS[name](args.data),
+                name,
+                args.peer,
+                rows[f"{name}: word_language_model, plain, test"],
             )
             measurements |= rows
             ratios |= found
 
-    some = args.texts if len(args.texts) < len(BUDGETS[args.long]) else []
+    some = args.texts if len(args.texts) < len(RACED) else []
     part = "-".join(["long"] * args.long + some)
     title = "Training beside word_language_model"
     return finish(
@@ -524,7 +575,7 @@ def _speed(
                 SPEED_SECONDS,
                 False,
                 (*DEFAULTS, "--batch_size", str(batch)),
-            )[-1]["tok_s"]
+            )["tok_s"]
             own = measure(
                 partial(
                     comparable,
