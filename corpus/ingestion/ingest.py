@@ -389,7 +389,11 @@ def count_by_file(folder: Path) -> pl.DataFrame:
     rated = pl.col("stars").is_not_null()
     off_scale = rated & (whole_stars() == 0)
     parts = pl.scan_parquet(folder / PARTS).group_by("source")
-    good = parts.agg(records=pl.len(), rated=rated.sum(), off_scale=off_scale.sum())
+    good = parts.agg(
+        records=pl.len(),
+        rated=rated.sum(),
+        off_scale=off_scale.sum(),
+    )
 
     # Repeated ids are settled for the data set as a whole (`build_dataset.py`): they are no fault of one file.
     wrong = pl.col("reason") != Reason.DUPLICATE_ID

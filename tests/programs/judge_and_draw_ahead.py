@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -42,7 +43,7 @@ def main(folder: Path) -> None:
             ORIGIN,
             folders[0],
         )
-        found = {"loaded": [name for name in LOADED if name in sys.modules]}
+        found: dict[str, list[Any]] = {"loaded": [name for name in LOADED if name in sys.modules]}
 
     here = gx.judge_suite(*suite)
     draw(profile, ORIGIN, folders[1])
