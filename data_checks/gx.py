@@ -31,7 +31,7 @@ from reviewlm.data_checks.checks import MeasuredCheck
 
 @dataclass(frozen=True)
 class Verdict:
-    """What Great Expectations says about the figures of a table.
+    """Results of Great Expectations on the figures of a table.
 
     Attributes:
         release: Its version.

@@ -114,6 +114,7 @@ def check_stage(
     checks, known = suite_of(stage, limits, facts or {})
     suite = Suite(stage, checks, COLUMNS[stage], PRIVATE)
     advice = [*ADVICE.get(stage, ()), LIMITS]
+    of_files = checks_of_files(known["files"], limits) if "files" in known else []
     return _run_checks(
         suite,
         Table.of(table, PRIVATE),
@@ -122,7 +123,7 @@ def check_stage(
         advice,
         known,
         data,
-        checks_of_files(known["files"], limits) if "files" in known else [],
+        of_files,
     )
 
 

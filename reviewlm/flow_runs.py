@@ -158,7 +158,7 @@ def run_flow(
 
 
 def needed_soon(name: str, home: Path) -> list[str]:
-    """Return what imports the libraries that a flow will surely need, and its first imports do not: in a new home."""
+    """Return the functions and modules that import libraries which a flow in a new home will need, but only later."""
     if (home / "store" / "check").is_dir():
         return []
     return [CHECKS] if name in WITHOUT_FITS else [CHECKS, DRAWINGS]

@@ -113,6 +113,7 @@ def look_at(
         records = round(per_byte * all_bytes)
 
     text_bytes = int(good.select(byte_count()).to_series().sum())
+    counts = [_count(name, beginning) for name, beginning in found.items()]
     return FirstLook(
         len(sources),
         whole,
@@ -123,7 +124,7 @@ def look_at(
         _months(good),
         _languages(good),
         text_bytes / max(good.height, 1),
-        pl.DataFrame([_count(name, beginning) for name, beginning in found.items()]),
+        pl.DataFrame(counts),
     )
 
 

@@ -83,7 +83,7 @@ class ClassifierBundle:
     def classify(self, texts: Sequence[str]) -> Classified:
         """Return the answers to texts, each first brought into normal form.
 
-        A text without tokens gets the shares of the labels in training. Of a text longer than `classifier.LONGEST`
+        A text without tokens gets the shares of the labels in training. Of a text longer than `classifier.LONGEST_TEXT`
         tokens, a network reads only the beginning.
 
         Raises:

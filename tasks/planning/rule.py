@@ -49,7 +49,6 @@ SMALLEST_OUTPUT: Mapping[str, Any] = {"head": 150, "cutoffs": [500, 1_500, 4_000
 OUTPUTS: tuple[tuple[int, Mapping[str, Any], float], ...] = (
     (64, SMALLEST_OUTPUT, 0.36),
     (128, SMALLEST_OUTPUT, 0.52),
-    (256, {"head": 300, "cutoffs": [1_200, 3_500]}, 0.48),
 )
 """Networks up to so many cells: their output layer, and the first cost of `TOKEN_COSTS` beside that with the frame's output,
 measured in float32. In a small network the output takes most of the time; a short head with several tails takes less, and

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import ReviewLMError
 from reviewlm.core.manifest import canonical, hash_of, seal, sha256_of, unseal
 from reviewlm.core.output import write_output
@@ -29,6 +30,7 @@ from reviewlm.core.processes.memory import lasting_objects
 from reviewlm.core.provenance import git_commit, made_with
 from reviewlm.core.sqlite_files import home_database
 from reviewlm.core.store import DIGEST_LENGTH, Store
+from reviewlm.core.workspace import Workspace
 from reviewlm.tracking import tags as tag
 from reviewlm.tracking.artifacts import folder_of
 from reviewlm.tracking.client import Absent
@@ -67,15 +69,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What decides how a run ends.
+    """Configuration and digests that decide how a run ends.
 
     Attributes:
-        config: Its configuration, with the name of the registered model.
+        workspace: Its home and tracking address.
+        model_name: Name of the registered model.
         key: Digest of settings, files, code, libraries, machine and variables.
         state: Digest of the registered versions and of the names of the data in the store.
     """
 
-    config: RunConfig
+    workspace: Workspace
+    model_name: str
     key: str
     state: str
 
@@ -109,15 +113,22 @@ def circumstances_of(config: RunConfig) -> Circumstances | None:
         return None
 
     named = config.named_by_data()
+    workspace = named.workspace
+    model_name = named.promotion.model_name
     try:
         with during("look for what has changed"):
-            return Circumstances(named, _key_of(named), _state_of(named))
+            key = _key_of(named.model_dump(mode="json"), workspace.home, named.source)
+            return Circumstances(workspace, model_name, key, _state_of(workspace, model_name))
     except (ReviewLMError, OSError) as error:
         log.debug("what has changed is not known: %s", error)
         return None
 
 
-def _key_of(config: RunConfig) -> str:
+def _key_of(
+    settings: Mapping[str, Any],
+    home: Path,
+    source: SourceConfig,
+) -> str:
     """Return the digest of all that decides a run and lies outside of the store and the registry."""
     variables = {}
     for name, value in os.environ.items():
@@ -126,16 +137,16 @@ def _key_of(config: RunConfig) -> str:
 
     folder = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
     profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or folder / "profiles.toml")
-    read = [config.home / "forgotten.json", profiles, *map(Path, PREFECT_SETTINGS)]
-    if config.source.business:
-        read.append(Path(config.source.business))
+    read = [home / "forgotten.json", profiles, *map(Path, PREFECT_SETTINGS)]
+    if source.business:
+        read.append(Path(source.business))
 
     decisive = {
-        "config": config.model_dump(mode="json"),
+        "config": settings,
         "made_with": made_with(),
         "variables": variables,
         "files": _hashes_of(read),
-        "input": _input_of(config),
+        "input": _input_of(source, home),
     }
     return hash_of(decisive)[:DIGEST_LENGTH]
 
@@ -145,24 +156,24 @@ def _hashes_of(files: Iterable[Path]) -> dict[str, str]:
     return {str(file): sha256_of(file) if file.is_file() else "" for file in files}
 
 
-def _input_of(config: RunConfig) -> list[tuple[str, str, str]]:
+def _input_of(source: SourceConfig, home: Path) -> list[tuple[str, str, str]]:
     """Return name, place and SHA-256 of each input file, and what else was found beside them."""
-    if not config.source.input:
+    if not source.input:
         return []
 
     from reviewlm.corpus.reading.sources import find_files, identify_all
 
-    found = find_files(config.source.input, config.source.skip_missing)
-    sources = identify_all(found, Store.of(config.home).root / ".files")
+    found = find_files(source.input, source.skip_missing)
+    sources = identify_all(found, Store.of(home).root / ".files")
     rows = [(one.name, str(one.path.absolute()), one.sha256) for one in sources]
     return rows + [("", "", str(entry)) for entry in found.entries]
 
 
-def _state_of(config: RunConfig) -> str:
-    """Return the digest of what earlier runs have left and a run decides by."""
-    versions, aliases = contents_of(tracker_at(config.workspace), config.promotion.model_name)
+def _state_of(workspace: Workspace, model_name: str) -> str:
+    """Return the digest of the registered versions and of the data in the store, by which a run decides."""
+    versions, aliases = contents_of(tracker_at(workspace), model_name)
     registered = [json.dumps(asdict(one), sort_keys=True, default=str) for one in versions]
-    store = Store.of(config.home).root
+    store = Store.of(workspace.home).root
     data = sorted(
         path.parent.name + path.name for stage in DATA for path in store.glob(f"{stage}/*")
     )
@@ -192,7 +203,7 @@ def keep_settled(
         "summary": summary,
     }
     try:
-        if _state_of(before.config) == before.state:
+        if _state_of(before.workspace, before.model_name) == before.state:
             write_output(_file_in(Path(report).parent, before.key), canonical(seal(content)))
     except (ReviewLMError, OSError, TypeError, ValueError) as error:
         log.debug("the next run will not be ended early: %s", error)
@@ -208,7 +219,7 @@ def find_settled(now: Circumstances) -> SettledRun | None:
 
     files = [
         file
-        for file in (now.config.home / REPORTS).glob(f"*/{BEGINNING}{now.key}.json")
+        for file in (now.workspace.home / REPORTS).glob(f"*/{BEGINNING}{now.key}.json")
         if not file.parent.is_symlink()
     ]
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
@@ -232,51 +243,51 @@ def repeat(now: Circumstances) -> dict[str, Any] | None:
 
     try:
         with during("verify the results"):
-            if not _is_whole(now.config, run):
+            if not _is_whole(now, run):
                 return None
 
         with during("record the run"):
-            return _record(now.config, run)
+            return _record(now, run)
     except (ReviewLMError, OSError) as error:
         log.debug("the run is not ended early: %s", error)
         return None
 
 
-def _is_whole(config: RunConfig, run: SettledRun) -> bool:
+def _is_whole(now: Circumstances, run: SettledRun) -> bool:
     """Return whether all results and logged models of a run are there and have their digests.
 
     Raises:
         Damaged: A result in the store differs from its manifest.
     """
-    store = Store.of(config.home)
+    store = Store.of(now.workspace.home)
     for stage, digest in run.results:
         if store.find(stage, digest) is None:
             log.debug("%s %s is gone", stage, digest)
             return False
 
-    tracker = tracker_at(config.workspace)
+    tracker = tracker_at(now.workspace)
     with lasting_objects():
         _ = tracker.client  # imports MLflow
 
     addresses = [
         tracker.tag(model["mlflow_run_id"], tag.MODEL_URI_TAG) for model in run.summary["models"]
     ]
-    champion = Registry(tracker, config.promotion.model_name).alias(CHAMPION)
+    champion = Registry(tracker, now.model_name).alias(CHAMPION)
     if champion is not None:
         addresses.append(champion.source)
     return all(has_bundle(tracker, address) for address in addresses)
 
 
-def _record(config: RunConfig, run: SettledRun) -> dict[str, Any] | None:
+def _record(now: Circumstances, run: SettledRun) -> dict[str, Any] | None:
     """Write the MLflow run and the decision of a run that repeats a settled one; return its summary."""
-    tracker = tracker_at(config.workspace)
+    tracker = tracker_at(now.workspace)
     earlier = _run_of(tracker, run.summary["mlflow_run_id"])
     if earlier is None:
         return None
 
-    end_left_runs(config.home)
+    end_left_runs(now.workspace.home)
     run_id = _copy_run(tracker, earlier, len(run.results))
-    Registry(tracker, config.promotion.model_name).settle(
+    Registry(tracker, now.model_name).settle(
         None,
         run.summary["champion_version"],
         False,

@@ -172,11 +172,21 @@ def test_what_a_parser_would_keep_without_a_limit_is_refused(begun: bytes) -> No
 def test_lines_after_a_body_are_no_headers() -> None:
     names: list[bytes] = []
 
-    async def note(scope: Any, receive: Any, send: Any) -> None:
+    async def note(
+        scope: Any,
+        receive: Any,
+        send: Any,
+    ) -> None:
         while (await receive())["more_body"]:
             pass
         names.extend(name for name, _ in scope["headers"])
-        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 204,
+                "headers": [],
+            }
+        )
         await send({"type": "http.response.body"})
 
     with served(note, http=TimedConnection) as address, connected(address) as client:
@@ -193,10 +203,20 @@ def test_an_empty_line_after_a_request_does_not_end_the_connection_before_its_an
     monkeypatch.setattr("reviewlm.serving.connections.HEAD_SECONDS", 0.2)
     begun = threading.Event()
 
-    async def answer(scope: Any, receive: Any, send: Any) -> None:
+    async def answer(
+        scope: Any,
+        receive: Any,
+        send: Any,
+    ) -> None:
         begun.set()
         await asyncio.sleep(0.6)
-        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 204,
+                "headers": [],
+            }
+        )
         await send({"type": "http.response.body"})
 
     with served(answer, http=TimedConnection) as address, connected(address) as client:

@@ -124,17 +124,12 @@ def test_larger_networks_cost_more_where_products_are_in_float32() -> None:
     for shape, microseconds in measured.items():
         assert 1e6 / machine.speed(*shape) == pytest.approx(microseconds, rel=0.15)
 
-    with_short_heads = {
-        (64, 64): 34,
-        (256, 192): 117,
-    }
     busy = Machine(1e6 / 159, products="float32")
-    for shape, microseconds in with_short_heads.items():
-        assert 1e6 / busy.speed(*shape) == pytest.approx(microseconds, rel=0.15)
+    assert 1e6 / busy.speed(64, 64) == pytest.approx(34, rel=0.15)  # with a short head
 
     bf16 = Machine(1e6 / 122)
     assert bf16.speed(640, 320) > 1.4 * machine.speed(640, 320)
-    assert machine.speed(*PROBE) > machine.tokens_per_second  # the probe has the frame's output
+    assert machine.speed(*PROBE) == pytest.approx(machine.tokens_per_second)
 
 
 def test_a_minute_on_slower_products_suits_a_smaller_network() -> None:

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from reviewlm.core.config.presets import load_config
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.evaluation.reports.run_record import REPORT_FILE, REPORTS
 from reviewlm.tasks.records import settled_run
 from reviewlm.tasks.records.settled_run import Circumstances
 
 SETTLED = {"same_model": True, "version": None}
+REVIEWS = "reviews.jsonl"
+"""File of the input, beside the home."""
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def circumstances(*overrides: str, input: Path | None = None) -> Circumstances:
 
 def keep(before: Circumstances, **changes: Any) -> Path:
     """Keep a settled run; return its report."""
-    report = before.config.home / REPORTS / "run" / REPORT_FILE
+    report = before.workspace.home / REPORTS / "run" / REPORT_FILE
     report.parent.mkdir(parents=True, exist_ok=True)
     report.touch()
     summary = {"report": str(report), **SETTLED, **changes}
@@ -83,33 +84,33 @@ def test_equal_runs_have_the_same_circumstances() -> None:
     assert circumstances() == circumstances()
 
 
-def change_setting(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def change_setting(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["seed=2"]
 
 
-def change_variable(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def change_variable(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("MLFLOW_ANYTHING", "1")
     return []
 
 
-def change_code(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def change_code(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(settled_run, "made_with", lambda: {"code": "other"})
     return []
 
 
-def forget_a_person(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    config.home.mkdir(exist_ok=True)
-    (config.home / "forgotten.json").write_text("{}")
+def forget_a_person(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    home.mkdir(exist_ok=True)
+    (home / "forgotten.json").write_text("{}")
     return []
 
 
-def name_a_server(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def name_a_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     Path("prefect.toml").write_text('[api]\nurl = "http://127.0.0.1:1/api"\n')
     return []
 
 
-def change_review(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    file = Path(config.source.input[0])
+def change_review(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    file = home.with_name(REVIEWS)
     file.write_bytes(file.read_bytes().replace(b"5", b"4"))
     return []
 
@@ -126,21 +127,21 @@ def change_review(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> list[st
     ],
 )
 def test_a_change_gives_a_run_another_key(
-    change: Callable[[RunConfig, pytest.MonkeyPatch], list[str]],
-    tmp_path: Path,
+    change: Callable[[Path, pytest.MonkeyPatch], list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    file = tmp_path / "reviews.jsonl"
+    home = circumstances().workspace.home
+    file = home.with_name(REVIEWS)
     file.write_text(json.dumps({"text": "good", "stars": 5}) + "\n")
     before = circumstances(input=file)
-    after = circumstances(*change(before.config, monkeypatch), input=file)
+    after = circumstances(*change(home, monkeypatch), input=file)
     assert after.key != before.key
     assert after.state == before.state
 
 
 def test_new_data_in_the_store_are_another_state() -> None:
     before = circumstances()
-    (before.config.home / "store" / "prepare" / "new").mkdir(parents=True)
+    (before.workspace.home / "store" / "prepare" / "new").mkdir(parents=True)
     after = circumstances()
     assert after.key == before.key
     assert after.state != before.state
