@@ -19,9 +19,9 @@ from reviewlm.core.environment import TRACKING_VARIABLE
 from reviewlm.core.errors import TrackingUnavailable
 from reviewlm.tracking.client import open_client
 from reviewlm.tracking.runs.record import waiting_runs
-from reviewlm.tracking.tags import model_of
 from tests.flows.first_run import ROOT, TINY, answer, user_environment
 from tests.tracking.mlflow_servers import Served, store_server
+from tests.tracking.run_names import model_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 MODELS = {"kn2", "lstm", "gru-char", "mix"}

@@ -15,8 +15,9 @@ from reviewlm.core.config.presets import load_config
 from reviewlm.core.environment import other_home
 from reviewlm.evaluation.gate.language import LanguageCase
 from reviewlm.tasks.records.track import registry_of
-from reviewlm.tracking.tags import model_of, unpack_tags
+from reviewlm.tracking.tags import unpack_tags
 from tests.flows.first_run import TINY, Ran, artifacts_of, mlflow_client, run_in
+from tests.tracking.run_names import model_of
 
 
 def test_the_first_run_promotes_its_best_model(ran: Ran) -> None:

@@ -208,7 +208,8 @@ def test_ids_are_those_of_the_tokenizer_for_any_text(
     vocabularies,
     texts,
 ):
-    with patch.object(reviewlm.models.tokens.subword_codecs, "FEW", -1):  # never the short way
+    # Never the short way.
+    with patch.object(reviewlm.models.tokens.subword_codecs, "FEW_BYTES", -1):
         found = vocabularies[unit].encode_batch(texts)
     assert [ids.tolist() for ids in found] == by_the_tokenizer(vocabularies[unit], texts)
 
