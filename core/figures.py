@@ -149,7 +149,7 @@ FIGURES = (
         "perplexity",
         "perplexity",
         (TERMINAL, ANSWER, CHARTS, RUNS, CHANGES),
-        meaning="as hard as a choice among this many equal tokens; lower is better",
+        meaning="as hard as a choice among this many equal tokens; lower is better, within a table",
         better=LOWER,
     ),
     ModelFigure(

@@ -29,7 +29,10 @@ from reviewlm.evaluation.statistics.bootstrap import Interval
 from reviewlm.evaluation.statistics.groups import effective_number
 
 NO_CHAMPION = "there is no champion yet"
-MORE_REVIEWS = "to decide, test on more reviews (more data, or a larger share: split.test)"
+MORE_REVIEWS = (
+    "to decide, test on more reviews; of a larger split.test, only those count that the champion "
+    "has not learnt from"
+)
 IDENTITY = ("review_id", "stars", "bytes")
 """Columns that must be equal for two tables of scores to be of the same reviews."""
 

@@ -50,7 +50,6 @@ class Decision:
         warnings: Cases where the stated chance of error is not guaranteed, one sentence each.
         champion_reviews: Digests of the champion's own test reviews and of both models' scores of them; None if none
             were scored.
-        no_network: Why no network was trained, which a user needs to know first; empty if there is one.
     """
 
     promote: bool
@@ -66,11 +65,10 @@ class Decision:
     passed_over: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     champion_reviews: Mapping[str, str] | None = None
-    no_network: str = ""
 
     def with_no_network(self, why: str) -> Decision:
-        """Return the decision with a reason that begins with why no network was trained."""
-        return replace(self, reason=f"no network was trained: {why}; {self.reason}", no_network=why)
+        """Return the decision with a reason that also says why no network was trained."""
+        return replace(self, reason=f"{self.reason} (no network was trained: {why})")
 
     def to_json(self) -> str:
         """Return the decision as JSON text with sorted keys."""
@@ -121,9 +119,6 @@ class Decision:
     def brief_reason(self) -> str:
         """Why, in at most 20 letters: of a refusal what the first rule that failed says of it."""
         failed = [rule.name for rule in self.rules if rule.passed is False]
-        if failed and self.no_network:
-            return "no network trained"
-
         most = self.figures.get(f"{CHAMPION_GAIN.words}, upper end")
         if failed and failed[0] == BETTER_THAN_CHAMPION.name and most is not None and most < 0:
             return "surely worse"

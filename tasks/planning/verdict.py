@@ -217,7 +217,8 @@ def _passes_in_words(outcome: Mapping[str, Any]) -> str:
     read = f"the network read the training reviews {passes:.2g} times"
     if _too_few_passes(outcome):
         return (
-            f"{read} of {planned:.2g} planned, because the machine was slower than measured before"
+            f"{read} of {planned:.2g} planned, because the machine was slower than measured before "
+            "(with --rebuild plan the same command plans anew)"
         )
     best = outcome["reached"].get("best_passes")
     if best is not None and passes < FEWEST_PASSES * planned:

@@ -340,7 +340,7 @@ def tell_provable_gain(
         share = math.ceil(100 * times * split.test) / 100
         remedy = f"{times:.0f} times as many reviews"
         if share <= MOST_OF_TEST:
-            remedy = f"--set split.test={share:.2f}"
+            remedy = f"--set split.test={share:.2f}, from the first run on"
         needs = f"; {100 * goal:.1f} % needs {remedy}"
 
     log.info(

@@ -150,7 +150,7 @@ class ServingConfig(Section):
             machine always are. Empty: if the server listens beyond this machine, all are.
         root_path: Path below which a proxy offers the server, e.g. "/reviews", if the proxy passes it on with each
             request; empty: there is none, or the proxy takes it off.
-        tokens: File of access tokens (`reviewlm home tokens`); empty: everyone who reaches the port is answered.
+        tokens: File of access tokens; empty: those of `reviewlm home tokens`, and without any everyone is answered.
         requests_per_minute: Requests per token and minute; 0: no limit.
         max_streams: Texts that are generated at the same time.
         cache_megabytes: Memory for the model's states after texts read before, so that a longer text is not read

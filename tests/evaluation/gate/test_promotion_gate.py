@@ -69,18 +69,14 @@ def test_a_refusal_says_in_brief_whether_the_challenger_is_worse(challenger, bri
 WHY = "none fits in 7 min"
 
 
-def test_a_refusal_says_first_why_no_network_was_trained():
-    refused = judge(challenger=scores(1.2, seed=1))
-    decision = refused.with_no_network(WHY)
-    before, _, after = decision.reason.partition("; ")
-    assert before.endswith(WHY)
-    assert after == refused.reason
-    assert decision.brief_reason != refused.brief_reason
-    assert len(decision.brief_reason) <= 20
-
-
-def test_a_promotion_without_a_network_keeps_its_brief_reason():
-    assert judge(challenger=scores(0.9, seed=1)).with_no_network(WHY).brief_reason == "better"
+@pytest.mark.parametrize("factor", [1.2, 0.9], ids=["refused", "promoted"])
+def test_a_decision_also_says_why_no_network_was_trained(factor):
+    """After the rule that decides: a missing network is none."""
+    alone = judge(challenger=scores(factor, seed=1))
+    decision = alone.with_no_network(WHY)
+    assert decision.reason.startswith(alone.reason)
+    assert WHY in decision.reason
+    assert decision.brief_reason == alone.brief_reason
 
 
 def test_a_lost_champion_is_named_once():
