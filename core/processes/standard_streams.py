@@ -213,11 +213,12 @@ class WaitingLine:
             silent = time.monotonic() - self._since
             if silent < self._due or self._unfinished or not (doing := self._doing()):
                 return
-            line = f"{doing}, {silent:.0f} s"
             if self._terminal:
+                line = f"{doing}, {silent:.0f} s"
                 self._write(f"{CLEAR}{line[: shutil.get_terminal_size().columns - 1]}")
                 self._shown = True
             else:
+                line = f"{doing} (no other news for {silent:.0f} s)"
                 self._write(f"{time.strftime('%H:%M:%S')}  {line}\n")
                 self._due = 2 * silent
 

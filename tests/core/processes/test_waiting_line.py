@@ -99,7 +99,7 @@ def test_who_waits_for_others_is_silent_until_it_works() -> None:
 
 def test_a_file_gets_a_few_whole_lines(clock: list[float]) -> None:
     silent(WaitingLine(screen := Screen(terminal=False), lambda: "gate"), clock, 600)
-    assert re.findall(r"  gate, (\d+) s\n", screen.getvalue()) == [
+    assert re.findall(r"  gate \(no other news for (\d+) s\)\n", screen.getvalue()) == [
         "5",
         "10",
         "20",
