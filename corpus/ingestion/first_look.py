@@ -131,11 +131,12 @@ def look_at(
 def _count(source: str, beginning: _FileBeginning) -> dict[str, Any]:
     """Return the records of a file, and those that are quarantined, rated, and rated off the scale."""
     aside = (entry for entry in beginning.entries if entry.outcome is Outcome.SET_ASIDE)
+    quarantined = sum(entry.count for entry in aside)
     ratings = _ratings(beginning.good)
     return {
         "source": source,
         "records": beginning.records,
-        "quarantined": sum(entry.count for entry in aside),
+        "quarantined": quarantined,
         "rated": beginning.good.height - ratings.get("none", 0),
         "off_scale": ratings.get("other", 0),
     }

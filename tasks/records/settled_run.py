@@ -185,7 +185,7 @@ def keep_settled(
     results: Iterable[tuple[str, str]],
     summary: Mapping[str, Any],
 ) -> None:
-    """Keep what a run used and returned, if another one like it would change nothing.
+    """Store the results and the summary of a run, if another one like it would change nothing.
 
     Args:
         before: Its circumstances at its beginning.
@@ -217,11 +217,8 @@ def find_settled(now: Circumstances) -> SettledRun | None:
     """Return the newest run that a run under these circumstances would only repeat; None if there is none."""
     from reviewlm.evaluation.reports.run_record import REPORTS
 
-    files = [
-        file
-        for file in (now.workspace.home / REPORTS).glob(f"*/{BEGINNING}{now.key}.json")
-        if not file.parent.is_symlink()
-    ]
+    kept = (now.workspace.home / REPORTS).glob(f"*/{BEGINNING}{now.key}.json")
+    files = [file for file in kept if not file.parent.is_symlink()]
     for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True):
         with suppress(OSError, ValueError, KeyError):
             content = unseal(file.read_text(encoding="utf-8"))
