@@ -20,6 +20,8 @@ from reviewlm.core.store import Built, Store
 from tests.flows.first_run import Ran, mlflow_rows, run_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
+REPORT_STAGE = "pictures"
+"""The last stage: when it fails, the run ends with a promoted model and without a report, which the next run writes."""
 
 
 @pytest.mark.drill(
@@ -35,7 +37,8 @@ def test_a_run_whose_disk_fills_up_in_every_stage_is_completed_by_the_last(
     record_property: Callable[[str, object], None],
 ) -> None:
     home = Path(shutil.copytree(template_home, tmp_path / "home"))
-    build, failed = Store.build, list[str]()
+    build = Store.build
+    failed: list[str] = []
     made: Counter[tuple[str, str]] = Counter()
     asked: list[tuple[str, str]] = []
 
@@ -78,6 +81,10 @@ def test_a_run_whose_disk_fills_up_in_every_stage_is_completed_by_the_last(
             )
         assert mlflow_rows(home, "SELECT name FROM runs WHERE status = 'RUNNING'") == []
     record_property("stages", len(failed))
+    assert failed[-1] == REPORT_STAGE
+    assert result["report"] == ""
+    again = run_in(home)
+    assert Path(again["report"]).is_file()
     assert not {stage for stage, digest in asked if (stage, digest) not in made}
     assert set(made.values()) == {1}, "a run made something that an earlier one had finished"
     stages = {folder.name for folder in (home / "store").glob("[!.]*")}
@@ -89,7 +96,6 @@ def test_a_run_whose_disk_fills_up_in_every_stage_is_completed_by_the_last(
             pytest.approx(then["test"]["nats"], rel=1e-6),
         )
     assert result["promoted"]
-    assert Path(result["report"]).is_file()
     assert (
         len(mlflow_rows(home, "SELECT * FROM model_versions WHERE name NOT LIKE '%-decisions'"))
         == 1
