@@ -160,20 +160,15 @@ def token_cost(
     hidden: int,
     embedding: int,
     products: Products = "bf16",
+    output: float = 1.0,
 ) -> float:
-    """Return the seconds of training on one token with the frame's output (`TOKEN_COSTS`): in bf16, reference seconds."""
-    fixed, per_weight = TOKEN_COSTS[products]
-    return fixed + per_weight * weights(hidden, embedding)
+    """Return the seconds of training on one token (`TOKEN_COSTS`): in bf16, reference seconds.
 
-
-def token_seconds(
-    hidden: int,
-    embedding: int,
-    products: Products = "bf16",
-) -> float:
-    """Return the seconds of training on one token with the network's own output layer, as `token_cost` counts them."""
+    Args:
+        output: Cost of the output layer beside the frame's (`output_cost`).
+    """
     fixed, per_weight = TOKEN_COSTS[products]
-    return fixed * output_cost(hidden) + per_weight * weights(hidden, embedding)
+    return fixed * output + per_weight * weights(hidden, embedding)
 
 
 @dataclass(frozen=True)
@@ -199,7 +194,7 @@ class Machine:
 
     def speed(self, hidden: int, embedding: int) -> float:
         """Return the tokens per second of the training of another network."""
-        seconds = token_seconds(hidden, embedding, self.products)
+        seconds = token_cost(hidden, embedding, self.products, output_cost(hidden))
         return self.tokens_per_second * token_cost(*PROBE, self.products) / seconds
 
 
@@ -223,7 +218,8 @@ def shape_for(
     """Return cells and embedding of the network whose training in so many seconds suits its own width best."""
 
     def misfit(shape: tuple[int, int]) -> float:
-        cost = seconds * machine.speed(*shape) * token_seconds(*shape)
+        seconds_of_token = token_cost(*shape, output=output_cost(shape[0]))
+        cost = seconds * machine.speed(*shape) * seconds_of_token
         return abs(math.log(shape[0] / width_for(cost, data.train_bytes)))
 
     return min(SHAPES, key=misfit)
